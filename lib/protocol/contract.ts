@@ -1,0 +1,39 @@
+/**
+ * What an application's messages look like: the type parameter of server and client.
+ *
+ * Written as an `interface` or a type; its members may be keyed by strings or by string enums.
+ * A member that is missing is open: any name, `unknown` data.
+ *
+ * @example
+ * interface AppContract {
+ *   rpc: { add: { params: { a: number, b: number }, result: number } }
+ *   events: { chat: { text: string } }
+ *   state: { dashboard: { visitors: number } }
+ * }
+ */
+export interface DatasoleContract {
+  /** method name → what it takes and gives */
+  rpc?: object
+  /** event name → its data, in both directions */
+  events?: object
+  /** state key → its value, plain JSON */
+  state?: object
+}
+
+/** String enums as keys become the strings that they stand for, so that both spellings are accepted. */
+type Named<T> = { [K in keyof T & string as `${K}`]: T[K] }
+type Section<C, Name extends keyof DatasoleContract, Open> =
+  C extends { [K in Name]: infer T } ? (unknown extends T ? Open : object extends T ? Open : Named<T>) : Open
+
+export type RpcMap<C> = Section<C, 'rpc', Record<string, { params: unknown, result: unknown }>>
+export type EventMap<C> = Section<C, 'events', Record<string, unknown>>
+export type StateMap<C> = Section<C, 'state', Record<string, unknown>>
+
+export type RpcName<C> = keyof RpcMap<C> & string
+export type EventName<C> = keyof EventMap<C> & string
+export type StateName<C> = keyof StateMap<C> & string
+
+export type RpcParams<C, M extends RpcName<C>> = RpcMap<C>[M] extends { params: infer P } ? P : unknown
+export type RpcResult<C, M extends RpcName<C>> = RpcMap<C>[M] extends { result: infer R } ? R : unknown
+export type EventData<C, E extends EventName<C>> = EventMap<C>[E]
+export type StateValue<C, K extends StateName<C>> = StateMap<C>[K]

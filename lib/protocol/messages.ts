@@ -1,0 +1,36 @@
+import type { ErrorCode } from './codes.js'
+
+/** One operation of a JSON Patch (RFC 6902 section 4). */
+export type Operation =
+  | { op: 'add', path: string, value: unknown }
+  | { op: 'remove', path: string }
+  | { op: 'replace', path: string, value: unknown }
+  | { op: 'move', from: string, path: string }
+  | { op: 'copy', from: string, path: string }
+  | { op: 'test', path: string, value: unknown }
+
+/** Where a replica of a key stands. `epoch` names one life of the version counter. */
+export interface Head { epoch: string, version: number }
+
+export interface RpcRequest { method: string, params?: unknown, correlationId: number }
+export interface RpcError { code: number, message: string, data?: unknown }
+export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError }
+export interface ClientEvent { event: string, data?: unknown }
+export interface ServerEvent { event: string, data?: unknown, /** Unix ms */ timestamp: number }
+/** `from` to `version`: more than one apart where several commits travel as one. */
+export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[] }
+/** Version 0 without `data` is a key that has no value. */
+export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown }
+export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string }
+/** `epoch` and `version` are what the client still holds, if anything. */
+export interface Subscribe { key: string, epoch?: string, version?: number }
+export interface Unsubscribe { key: string }
+export interface Welcome {
+  protocol: 2
+  connectionId: string
+  userId?: string
+  /** ms between heartbeats; a peer that is silent for two of them is gone */
+  heartbeatMs: number
+  /** bytes of payload that the server takes in one frame */
+  maxPayload: number
+}

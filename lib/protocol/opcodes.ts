@@ -1,0 +1,36 @@
+/**
+ * The first byte of every frame. 0x01 to 0x0b are protocol version 1; the rest came with version 2.
+ * `0x78` can never be an opcode: it is the first byte of a zlib stream (RFC 1950), by which a
+ * compressed frame is told from a plain one.
+ */
+export const Opcode = {
+  RPC_REQ: 0x01,
+  RPC_RES: 0x02,
+  EVENT_C2S: 0x03,
+  EVENT_S2C: 0x04,
+  STATE_PATCH: 0x05,
+  STATE_SNAPSHOT: 0x06,
+  PING: 0x07,
+  PONG: 0x08,
+  ERROR: 0x09,
+  CRDT_OP: 0x0a,
+  CRDT_STATE: 0x0b,
+  SUBSCRIBE: 0x0c,
+  UNSUBSCRIBE: 0x0d,
+  WELCOME: 0x0e,
+  RPC_CANCEL: 0x0f,
+  STATE_PUSH: 0x10,
+  STATE_ACK: 0x11,
+  CRDT_ACK: 0x12
+} as const
+
+export type Opcode = (typeof Opcode)[keyof typeof Opcode]
+
+/** The WebSocket subprotocol that a version 2 client offers and the server selects. */
+export const SUBPROTOCOL = 'datasole.v2'
+
+/** Prefix of the subprotocol entry that carries a token: `datasole.token.<base64url>`. */
+export const TOKEN_SUBPROTOCOL = 'datasole.token.'
+
+/** The path that client and server use where none is given. */
+export const DEFAULT_PATH = '/__ds'
