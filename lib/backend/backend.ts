@@ -89,11 +89,11 @@ export interface StateBackend extends Partial<Journal> {
   /** Resolves once the message is on its way to every subscriber, the publisher's own included. */
   publish (key: string, value: unknown): Promise<void>
   /**
-   * Called once, before any other method. Rejects, within a bounded time, where the backend cannot
+   * Called by every server that uses the backend, before any other method. Rejects, within a bounded time, where the backend cannot
    * be used, with an error that names the option at fault.
    */
   connect? (): Promise<void>
-  /** Gives back what `connect` took. Called once, by whoever constructed the backend. */
+  /** Gives back what one `connect` took; called once for each that succeeded. */
   close? (): Promise<void>
   /** `fn` is called when notifications may have been lost: readers then compare versions. */
   onDoubt? (fn: () => void): Unsubscribe

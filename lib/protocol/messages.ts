@@ -16,7 +16,7 @@ export interface RpcRequest { method: string, params?: unknown, correlationId: n
 export interface RpcError { code: number, message: string, data?: unknown }
 export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError }
 export interface ClientEvent { event: string, data?: unknown }
-export interface ServerEvent { event: string, data?: unknown, /** Unix ms */ timestamp: number }
+export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number }
 /** `from` to `version`: more than one apart where several commits travel as one. */
 export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[] }
 /** Version 0 without `data` is a key that has no value. */

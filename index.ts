@@ -1,0 +1,49 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { DatasoleContract } from './lib/protocol/contract.js'
+import { Datasole, createCore } from './lib/server/datasole.js'
+import { DatasoleError } from './lib/server/errors.js'
+import type { DatasoleServerOptions } from './lib/server/options.js'
+import { enter } from './plugins/front-door.js'
+import { mount } from './plugins/mount.js'
+import { schemaCompiler } from './plugins/schema-compiler.js'
+
+/**
+ * Carries the application's contract to `fastify.ds`:
+ *
+ * @example
+ * declare module 'datasole' { interface Register { contract: AppContract } }
+ */
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type -- it is there to be augmented
+export interface Register {}
+
+type RegisteredContract = Register extends { contract: infer C extends DatasoleContract } ? C : DatasoleContract
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** This scope's view of the datasole server; hooks added to it apply to what is registered in the scope and below. */
+    ds: Datasole<RegisteredContract>
+  }
+}
+
+/**
+ * The Fastify plugin: decorates the instance with `ds`, and serves WebSocket and client bundles under
+ * `options.path`.
+ * @throws DatasoleError `INVALID_OPTION` or `NOT_AVAILABLE`, naming the option
+ */
+async function datasole (app: FastifyInstance, options: DatasoleServerOptions): Promise<void> {
+  if (app.hasDecorator('ds')) throw new DatasoleError('DUPLICATE_REGISTRATION', 'datasole is registered already in this scope or above it; use the fastify.ds that is there')
+  const core = createCore(options, options.logger ?? app.log, schemaCompiler(app))
+  const root = new Datasole<RegisteredContract>(core)
+  app.decorate('ds', root)
+  app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance)) })
+  const route = await mount(app, core)
+  const leave = enter(app.server, { upgrade: route })
+  app.addHook('onClose', leave)
+}
+
+export default fp(datasole, { fastify: '5.x', name: 'datasole' })
+
+export { Datasole, DatasoleError }
+export { RpcError } from './lib/server/errors.js'
+export type { DatasoleContract, DatasoleServerOptions }

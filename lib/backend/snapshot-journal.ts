@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto'
+import { Document } from '../protocol/document.js'
+import type { Head, Operation } from '../protocol/messages.js'
+import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, StateBackend } from './backend.js'
+
+interface Stored extends Head { live: boolean, value?: unknown }
+
+/** Where the keys are listed that are live. */
+const LIVE_KEYS = 'live-keys'
+
+/**
+ * A journal over a backend that has only the five basic methods: every commit stores the whole
+ * value. Right for one node. Across nodes the version check is not atomic, so the last writer wins,
+ * and there is no log to recover from: whoever is behind gets a snapshot.
+ */
+export class SnapshotJournal implements Journal {
+  readonly #backend: StateBackend
+  readonly #history = randomUUID()
+  /** Commits of one key are made one after the other. */
+  readonly #tails = new Map<string, Promise<unknown>>()
+
+  constructor (backend: StateBackend) {
+    this.#backend = backend
+  }
+
+  commit (key: string, request: CommitRequest): Promise<CommitResult> {
+    return this.#inTurn(key, () => this.#commit(key, request))
+  }
+
+  async #commit (key: string, { base, commits, live = false, reset }: CommitRequest): Promise<CommitResult> {
+    const stored = await this.#stored(key)
+    if (stored.epoch !== base.epoch || stored.version !== base.version) return { accepted: false, missed: recordOf(stored) }
+    const next: Stored = reset !== undefined
+      ? { epoch: reset.epoch, version: 0, live: false }
+      : { epoch: base.epoch, version: base.version + commits.length, live: live || stored.live, value: applied(stored.value, commits) }
+    await this.#backend.set(key, next)
+    if (next.live !== stored.live) await this.#inTurn(LIVE_KEYS, () => this.#list(key, next.live))
+    const head = { epoch: next.epoch, version: next.version }
+    await this.#backend.publish(key, { base, head, live: next.live } satisfies CommitNotice)
+    return { accepted: true, ...head, logBytes: 0 }
+  }
+
+  async read (key: string): Promise<KeyRecord> {
+    return recordOf(await this.#stored(key))
+  }
+
+  async liveKeys (): Promise<string[]> {
+    return await this.#backend.get<string[]>(LIVE_KEYS) ?? []
+  }
+
+  async #stored (key: string): Promise<Stored> {
+    return await this.#backend.get<Stored>(key) ?? { epoch: this.#history, version: 0, live: false }
+  }
+
+  async #list (key: string, isLive: boolean): Promise<void> {
+    const keys = new Set(await this.liveKeys())
+    if (isLive) keys.add(key)
+    else keys.delete(key)
+    await this.#backend.set(LIVE_KEYS, [...keys])
+  }
+
+  #inTurn<T> (key: string, work: () => Promise<T>): Promise<T> {
+    const turn = (this.#tails.get(key) ?? Promise.resolve()).then(work)
+    const tail = turn.then(() => {}, () => {}).then(() => { // the caller hears of a failure; the line only goes on
+      if (this.#tails.get(key) === tail) this.#tails.delete(key)
+    })
+    this.#tails.set(key, tail)
+    return turn
+  }
+}
+
+function applied (value: unknown, commits: CommitRequest['commits']): unknown {
+  const document = new Document(value)
+  for (const { patches } of commits) document.apply(JSON.parse(patches) as Operation[])
+  return document.value
+}
+
+function recordOf ({ epoch, version, live, value }: Stored): KeyRecord {
+  return { epoch, version, live, snapshot: version === 0 ? undefined : { version, value: JSON.stringify(value) }, commits: [] }
+}

@@ -1,0 +1,69 @@
+import type { IncomingMessage } from 'node:http'
+import { TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
+import type { AuthResult } from './connection-context.js'
+import { DatasoleError } from './errors.js'
+import type { DatasoleServerOptions } from './options.js'
+import type { Settings } from './settings.js'
+
+/**
+ * The token that a client sent: from `Authorization: Bearer`, else from the subprotocol
+ * `datasole.token.<base64url>`, else from `?token=`.
+ *
+ * The same token is in `req.headers.authorization` as `Bearer …` when an auth handler runs.
+ */
+export function getToken (req: Pick<IncomingMessage, 'headers' | 'url'>): string | undefined {
+  const bearer = /^Bearer +(.+)$/i.exec(req.headers.authorization ?? '')
+  if (bearer !== null) return bearer[1]!.trim()
+  for (const name of (req.headers['sec-websocket-protocol'] ?? '').split(',')) {
+    const offer = name.trim()
+    if (offer.startsWith(TOKEN_SUBPROTOCOL)) return Buffer.from(offer.slice(TOKEN_SUBPROTOCOL.length), 'base64url').toString() || undefined
+  }
+  const url = req.url ?? ''
+  const query = url.indexOf('?')
+  return query < 0 ? undefined : new URLSearchParams(url.slice(query + 1)).get('token') ?? undefined
+}
+
+/** A URL without the value of its `token` parameter, for logs. */
+export function redactUrl (url: string): string {
+  return url.replace(/([?&]token=)[^&#]*/gi, '$1[redacted]')
+}
+
+/** Whether a browser's page of this origin may connect (RFC 6454; what is no browser sends none, and passes). */
+export function isAllowedOrigin (allowed: DatasoleServerOptions['allowedOrigins'], req: IncomingMessage): boolean {
+  const { origin } = req.headers
+  if (origin === undefined) return true
+  if (typeof allowed === 'function') return allowed(origin, req)
+  if (!URL.canParse(origin)) return false
+  const url = new URL(origin)
+  if (allowed !== undefined) return allowed.includes(url.origin)
+  const host = `${url.protocol}//${req.headers.host ?? ''}`
+  if (!URL.canParse(host)) return false
+  const own = new URL(host)
+  return url.host === own.host || (isLoopback(url.hostname) && isLoopback(own.hostname))
+}
+
+/** Names of this machine: a page of a development server on another port may connect. */
+function isLoopback (hostname: string): boolean {
+  return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
+}
+
+/**
+ * Runs the auth handler within `authTimeoutMs`.
+ * @throws DatasoleError `AUTH_TIMEOUT`, or whatever the handler throws
+ */
+export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, remoteAddress: string): Promise<AuthResult> {
+  if (authHandler === undefined) return { authenticated: true, userId: remoteAddress }
+  const token = getToken(req)
+  if (token !== undefined) req.headers.authorization ??= `Bearer ${token}`
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => { reject(new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`)) }, authTimeoutMs)
+  })
+  try {
+    const result = await Promise.race([authHandler(req), timeout])
+    if (typeof result?.authenticated !== 'boolean') throw new DatasoleError('INVALID_AUTH_RESULT', 'the authHandler must resolve to { authenticated: boolean, userId?, roles?, metadata? }')
+    return result
+  } finally {
+    clearTimeout(timer)
+  }
+}

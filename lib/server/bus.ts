@@ -1,0 +1,56 @@
+import { randomUUID } from 'node:crypto'
+import type { StateBackend, Unsubscribe } from '../backend/backend.js'
+import type { ServerEvent } from '../protocol/messages.js'
+import type { Logger } from './logger.js'
+
+/** What nodes tell each other, apart from commits. */
+export interface BusMessages {
+  /** An event of server code, for the handlers of every node. */
+  event: ServerEvent
+  /** A broadcast, for the clients of every node; `payload` is the frame's JSON, encoded by the sender. */
+  fanout: { payload: string, to?: object, except?: object }
+  /** A key became live. */
+  live: { key: string }
+  disconnect: { userId: string, code: number, reason: string }
+}
+
+type Receivers = { [K in keyof BusMessages]: (message: BusMessages[K]) => void }
+
+const CHANNEL = 'bus'
+
+/** Publications to the other nodes. This node acts first and does not wait for its own message to come back. */
+export class Bus {
+  readonly #node = randomUUID()
+  readonly #backend: StateBackend
+  readonly #log: Logger
+  #unsubscribe: Unsubscribe | undefined
+
+  constructor (backend: StateBackend, log: Logger) {
+    this.#backend = backend
+    this.#log = log
+  }
+
+  async open (receivers: Receivers): Promise<void> {
+    this.#unsubscribe = this.#backend.subscribe(CHANNEL, (_, envelope) => {
+      // text, so that own messages are told without parsing
+      const text = envelope as string
+      if (text.startsWith(this.#node)) return
+      const { kind, message } = JSON.parse(text.slice(this.#node.length)) as { kind: keyof Receivers, message: never }
+      receivers[kind]?.(message)
+    })
+    await this.#unsubscribe.ready
+  }
+
+  /** @throws TypeError where the message is not JSON */
+  publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
+    if (this.#unsubscribe === undefined) return
+    this.#backend.publish(CHANNEL, this.#node + JSON.stringify({ kind, message })).catch((error: unknown) => {
+      this.#log.error({ err: error, kind }, 'a message did not reach the other nodes')
+    })
+  }
+
+  close (): void {
+    this.#unsubscribe?.()
+    this.#unsubscribe = undefined
+  }
+}

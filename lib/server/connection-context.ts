@@ -1,0 +1,90 @@
+import type { Logger } from './logger.js'
+
+export interface AuthResult {
+  authenticated: boolean
+  /** Unique user identifier. */
+  userId?: string
+  roles?: string[]
+  /** Anything that handlers should find on the connection. */
+  metadata?: Record<string, unknown>
+}
+
+/** What every hook and handler knows of the connection that it works for. */
+export interface MessageContext {
+  /** What the auth handler returned. */
+  auth?: AuthResult
+  connectionId: string
+  connection: ConnectionContext
+  log: Logger
+}
+
+/** Told of every change of a connection's tags; the hub keeps its index by it. */
+export interface TagListener {
+  tagged (tag: string): void
+  untagged (tag: string): void
+}
+
+/** What server code knows of a connection, and keeps for it while it lasts. */
+export class ConnectionContext {
+  #values: Map<string, unknown> | undefined
+  #tags: Set<string> | undefined
+  #listener: TagListener | undefined
+
+  constructor (
+    readonly connectionId: string,
+    /** What the auth handler returned, or a pass-through result without one. */
+    readonly auth: AuthResult,
+    /** The client's address, as the HTTP layer saw it (behind proxies: see Fastify's `trustProxy`). */
+    readonly remoteAddress: string,
+    /** Protocol version, 1 or 2. */
+    readonly protocol: 1 | 2
+  ) {}
+
+  get userId (): string | undefined { return this.auth.userId }
+  get roles (): string[] { return this.auth.roles ?? [] }
+  get metadata (): Record<string, unknown> { return this.auth.metadata ?? {} }
+
+  /** Groups that broadcasts can select by, as rooms do: `ctx.connection.tags.add('room:1')`. */
+  get tags (): Set<string> { return (this.#tags ??= new TagSet(this)) }
+
+  /** A value that server code keeps for this connection. */
+  get<T = unknown> (key: string): T | undefined { return this.#values?.get(key) as T | undefined }
+  set (key: string, value: unknown): void { (this.#values ??= new Map()).set(key, value) }
+
+  /** @internal Connects the tags with the hub's index, which takes those that are there already. */
+  listen (listener: TagListener | undefined): void {
+    this.#listener = listener
+    if (listener !== undefined && this.#tags !== undefined) for (const tag of this.#tags) listener.tagged(tag)
+  }
+
+  /** @internal */
+  get tagListener (): TagListener | undefined { return this.#listener }
+}
+
+class TagSet extends Set<string> {
+  readonly #context: ConnectionContext
+
+  constructor (context: ConnectionContext) {
+    super()
+    this.#context = context
+  }
+
+  override add (tag: string): this {
+    if (typeof tag !== 'string') throw new TypeError('a tag must be a string')
+    if (!this.has(tag)) {
+      super.add(tag)
+      this.#context.tagListener?.tagged(tag)
+    }
+    return this
+  }
+
+  override delete (tag: string): boolean {
+    if (!super.delete(tag)) return false
+    this.#context.tagListener?.untagged(tag)
+    return true
+  }
+
+  override clear (): void {
+    for (const tag of this) this.delete(tag)
+  }
+}

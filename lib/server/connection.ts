@@ -1,0 +1,249 @@
+import type { Duplex } from 'node:stream'
+import { CloseCode, type ErrorCode } from '../protocol/codes.js'
+import type { ErrorMessage } from '../protocol/messages.js'
+import { Opcode } from '../protocol/opcodes.js'
+import type { ConnectionContext, MessageContext } from './connection-context.js'
+import { encodeMessage } from './encoding.js'
+import type { Flushable, Flusher } from './flusher.js'
+import type { Logger } from './logger.js'
+import type { Metrics } from './metrics.js'
+import type { Settings } from './settings.js'
+import type { Buckets } from './sliding-window.js'
+
+/** The part of a WebSocket that a connection uses; one of `ws` has it. */
+export interface WebSocketLike {
+  on (event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown
+  on (event: 'close', listener: (code: number) => void): unknown
+  on (event: 'error', listener: (error: Error) => void): unknown
+  close (code: number, reason?: string): void
+  terminate (): void
+}
+
+/** A call that has not been answered, or whose handler still runs. */
+export interface CallInFlight {
+  readonly correlationId: number
+  abort (reason: Error): void
+}
+
+/** A subscription whose client is behind. */
+export interface Stale {
+  /** Sends what brings the client up to date. */
+  catchUp (): void
+}
+
+/** What all connections of a server share. */
+export interface ConnectionHost {
+  readonly settings: Settings
+  readonly metrics: Metrics
+  readonly flusher: Flusher
+  readonly log: Logger
+}
+
+/** An empty ping (RFC 6455 section 5.5.2), unmasked. */
+const PING = Buffer.from([0x89, 0x00])
+const NOTHING = Buffer.alloc(0)
+
+/** Up to here several messages are joined and written as one; above, copying costs more than a vectored write. */
+const JOIN_LIMIT = 64 * 1024
+
+/**
+ * An accepted socket with its identity, and its one outgoing queue: answers, events, patches, in
+ * order. What is not needed while a connection is idle is made on first use.
+ */
+export class Connection implements Flushable {
+  calls: Set<CallInFlight> | undefined
+  /** Bytes of the frames whose calls are in flight. */
+  callBytes = 0
+  /** Events wait for those before them where a hook is asynchronous. */
+  events: Promise<void> | undefined
+  waitingEvents = 0
+  buckets: Buckets | undefined
+  badFrames = 0
+
+  readonly #host: ConnectionHost
+  readonly #socket: WebSocketLike
+  readonly #raw: Duplex
+  #queue: Buffer[] = []
+  #queued = 0
+  /** Length of a message over the limit, which may be buffered alone. */
+  #oversized = 0
+  #dirty = false
+  #awaitsDrain = false
+  #stale: Set<Stale> | undefined
+  #open = true
+  #terminator: NodeJS.Timeout | undefined
+  #bytesHeard = 0
+  #silentBeats = 0
+  #messageContext: MessageContext | undefined
+
+  constructor (host: ConnectionHost, socket: WebSocketLike, raw: Duplex, readonly context: ConnectionContext) {
+    this.#host = host
+    this.#socket = socket
+    this.#raw = raw
+  }
+
+  get id (): string { return this.context.connectionId }
+  get protocol (): 1 | 2 { return this.context.protocol }
+  /** False from the first `close` on. */
+  get isOpen (): boolean { return this.#open }
+
+  /** The context that hooks and event handlers get. */
+  get messageContext (): MessageContext {
+    const { context } = this
+    return (this.#messageContext ??= { auth: context.auth, connectionId: context.connectionId, connection: context, log: this.#host.log.child({ connectionId: context.connectionId }) })
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get bufferedBytes (): number { return this.#queued + this.#raw.writableLength }
+
+  /** Whether state updates should wait for the socket to drain. */
+  get isCongested (): boolean { return this.bufferedBytes > this.#host.settings.highWaterMark }
+
+  /**
+   * Queues a message. It leaves before the event loop turns, together with whatever else waits then.
+   * A connection that has fallen too far behind is closed instead.
+   */
+  send (message: Buffer): void {
+    if (!this.#open) return
+    const limit = this.#host.settings.maxBufferedBytes
+    const buffered = this.bufferedBytes
+    if (buffered === 0) this.#oversized = 0
+    if (message.length > limit && this.#oversized === 0) this.#oversized = message.length
+    else if (buffered + message.length - this.#oversized > limit) return this.#closeSlowConsumer()
+    this.#host.metrics.messagesOut++
+    this.#host.metrics.bytesOut += message.length
+    this.#enqueue(message)
+  }
+
+  sendError (correlationId: number, code: ErrorCode, message: string, more?: Partial<ErrorMessage>): void {
+    const { compressionThreshold } = this.#host.settings
+    this.send(encodeMessage(Opcode.ERROR, correlationId, JSON.stringify({ code, message, ...more }), compressionThreshold))
+  }
+
+  /** A frame that did not decode, or has no business here: answered and counted, then the end. */
+  refuseFrame (correlationId: number, message: string, closeCode: number = CloseCode.PROTOCOL_ERROR, code: ErrorCode = 'BAD_FRAME'): void {
+    this.#host.metrics.badFrames++
+    this.sendError(correlationId, code, message)
+    if (++this.badFrames > this.#host.settings.maxBadFrames) this.close(closeCode, 'too many bad frames')
+  }
+
+  /** The subscription needs a catch-up; it is sent as soon as the socket has room for it. */
+  markStale (subscription: Stale): void {
+    if (!this.#open) return
+    (this.#stale ??= new Set()).add(subscription)
+    this.#makeDirty()
+  }
+
+  forgetStale (subscription: Stale): void {
+    this.#stale?.delete(subscription)
+  }
+
+  flush (): void {
+    this.#write()
+    if (this.#stale !== undefined && this.#stale.size > 0 && this.#open) this.#catchUp(this.#stale)
+    this.#dirty = false
+  }
+
+  /** Pings, and ends a connection that has been silent for two heartbeats. */
+  beat (): void {
+    if (!this.#open) return
+    const { bytesRead = 0 } = this.#raw as Duplex & { bytesRead?: number }
+    if (bytesRead !== this.#bytesHeard) {
+      this.#bytesHeard = bytesRead
+      this.#silentBeats = 0
+    } else if (++this.#silentBeats >= 2) {
+      return this.close(CloseCode.HEARTBEAT_MISSED, 'heartbeat missed')
+    }
+    this.#enqueue(PING)
+  }
+
+  /** Sends what waits, then the close frame; a peer that does not answer it is cut off after `closeTimeoutMs`. */
+  close (code: number, reason: string): void {
+    if (!this.#open) return
+    this.#write()
+    this.#open = false
+    this.#stale = undefined
+    this.#socket.close(code, reason)
+    this.#terminator = setTimeout(() => this.#socket.terminate(), this.#host.settings.closeTimeoutMs)
+    this.#terminator.unref()
+  }
+
+  terminate (): void {
+    this.#socket.terminate()
+  }
+
+  /** The socket has ended. */
+  ended (): void {
+    this.#open = false
+    this.#queue = []
+    this.#queued = 0
+    this.#stale = undefined
+    clearTimeout(this.#terminator)
+  }
+
+  #closeSlowConsumer (): void {
+    this.#host.metrics.slowConsumers++
+    this.#host.log.warn({ connectionId: this.id, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: it reads slower than maxBufferedBytes allows')
+    // what waits would only make the peer later still
+    this.#queue = []
+    this.#queued = 0
+    this.close(CloseCode.SLOW_CONSUMER, 'slow consumer')
+  }
+
+  #enqueue (message: Buffer): void {
+    this.#queue.push(message)
+    this.#queued += message.length
+    this.#makeDirty()
+  }
+
+  #makeDirty (): void {
+    if (this.#dirty || this.#awaitsDrain && this.#queue.length === 0) return
+    this.#dirty = true
+    this.#host.flusher.add(this)
+  }
+
+  #write (): void {
+    const queue = this.#queue
+    if (queue.length === 0) return
+    const raw = this.#raw
+    const size = this.#queued
+    this.#queue = []
+    this.#queued = 0
+    if (!raw.writable) return
+    if (queue.length === 1) {
+      raw.write(queue[0]!)
+    } else if (size <= JOIN_LIMIT) {
+      raw.write(Buffer.concat(queue, size))
+    } else {
+      raw.cork()
+      for (const message of queue) raw.write(message)
+      raw.uncork()
+    }
+  }
+
+  /** One catch-up per stale subscription, for as long as the socket takes them. */
+  #catchUp (stale: Set<Stale>): void {
+    for (const subscription of stale) {
+      if (this.isCongested) {
+        this.#write()
+        if (this.isCongested) return this.#onceDrained()
+      }
+      stale.delete(subscription)
+      subscription.catchUp()
+      if (!this.#open) return
+    }
+    this.#write()
+  }
+
+  #onceDrained (): void {
+    if (this.#awaitsDrain) return
+    this.#awaitsDrain = true
+    const drained = (): void => {
+      this.#awaitsDrain = false
+      this.#makeDirty()
+    }
+    // below the stream's own mark there is no drain event: an empty write reports instead
+    if (this.#raw.writableNeedDrain) this.#raw.once('drain', drained)
+    else this.#raw.write(NOTHING, drained)
+  }
+}

@@ -1,0 +1,189 @@
+import { randomUUID } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
+import type { Journal, StateBackend } from '../backend/backend.js'
+import { CloseCode } from '../protocol/codes.js'
+import type { Welcome } from '../protocol/messages.js'
+import { Opcode } from '../protocol/opcodes.js'
+import { Bus } from './bus.js'
+import { type AuthResult, ConnectionContext } from './connection-context.js'
+import { Connection, type ConnectionHost, type WebSocketLike } from './connection.js'
+import { type Destinations, dispatch } from './dispatch.js'
+import { encodeMessage } from './encoding.js'
+import { DatasoleError } from './errors.js'
+import { Events } from './events.js'
+import { Flusher } from './flusher.js'
+import { Scope, type SchemaCompiler, runHooks } from './hooks.js'
+import { Hub, type Target } from './hub.js'
+import { LiveState } from './live-state.js'
+import type { Logger } from './logger.js'
+import { Metrics } from './metrics.js'
+import { FrameLimiter } from './rate-limit.js'
+import { RpcRegistry } from './rpc.js'
+import type { Settings } from './settings.js'
+import { StateStore, stateKey } from './state-store.js'
+
+/** ms that clients have for their close frame, even where calls have used up the time. */
+const GRACE = 500
+
+/** Who connects, as the upgrade has established it. */
+export interface Identity {
+  auth: AuthResult
+  remoteAddress: string
+  protocol: 1 | 2
+}
+
+/**
+ * The server without its outside: every part, wired, and the way of a connection through them.
+ * Whoever owns the HTTP server starts it, hands it sockets, and stops it.
+ */
+export class Core implements Destinations, ConnectionHost {
+  readonly hub = new Hub()
+  readonly flusher = new Flusher()
+  readonly metrics = new Metrics(() => this.hub.size)
+  readonly root: Scope
+  readonly bus: Bus
+  readonly store: StateStore
+  readonly limiter: FrameLimiter
+  readonly rpc: RpcRegistry
+  readonly events: Events
+  readonly live: LiveState
+  readonly #backend: StateBackend
+  #heartbeat: NodeJS.Timeout | undefined
+  #starting: Promise<void> | undefined
+  #isConnected = false
+
+  constructor (readonly settings: Settings, readonly log: Logger, backend: StateBackend, journal: Journal, compileSchema?: SchemaCompiler) {
+    this.#backend = backend
+    this.root = new Scope(undefined, compileSchema)
+    this.bus = new Bus(backend, log)
+    this.store = new StateStore(backend, journal, settings, this.metrics, log)
+    this.limiter = new FrameLimiter(settings.rateLimit, this.metrics)
+    this.rpc = new RpcRegistry(settings, this.metrics, this.limiter, log)
+    this.events = new Events(settings, this.bus, this.limiter, this.metrics, log)
+    this.live = new LiveState(settings, this.store, this.limiter, this.root, this.metrics, log)
+    this.store.ready = () => this.#ready()
+    this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
+  }
+
+  /** Connects the backend and joins the other nodes. May be called again. */
+  start (): Promise<void> {
+    return (this.#starting ??= this.#start())
+  }
+
+  async #start (): Promise<void> {
+    this.rpc.compile()
+    await this.#backend.connect?.()
+    this.#isConnected = true
+    await this.bus.open({
+      event: (message) => { this.events.deliver(message) },
+      fanout: ({ payload, to, except }) => { this.#deliver(payload, { to, except }) },
+      live: ({ key }) => { this.live.learn([key]) },
+      disconnect: ({ userId, code, reason }) => { this.#disconnect(userId, code, reason) }
+    })
+    this.live.learn((await this.store.journal.liveKeys()).map(stateKey))
+    this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
+    this.#heartbeat.unref()
+  }
+
+  /**
+   * The one entrance of every transport: an authenticated WebSocket, and the stream below it.
+   * `onConnect` hooks have run by then.
+   */
+  accept (socket: WebSocketLike, raw: Duplex, context: ConnectionContext): void {
+    const connection = new Connection(this, socket, raw, context)
+    socket.on('message', (data, isBinary) => { dispatch(this, connection, data, isBinary) })
+    socket.on('close', (code) => { this.#ended(connection, code) })
+    socket.on('error', (error) => {
+      // ws answers a broken WebSocket frame with the close code that is due
+      this.metrics.badFrames++
+      this.log.debug({ err: error, connectionId: connection.id }, 'a socket failed')
+    })
+    this.hub.add(connection)
+    if (context.protocol === 2) {
+      const { heartbeatMs, maxPayload } = this.settings
+      const welcome: Welcome = { protocol: 2, connectionId: connection.id, userId: context.userId, heartbeatMs, maxPayload }
+      connection.send(encodeMessage(Opcode.WELCOME, 0, JSON.stringify(welcome), Infinity))
+    }
+    this.live.connected(connection)
+  }
+
+  /** The context of a connection that is about to be accepted, once the `onConnect` hooks let it through. */
+  async admit ({ auth, remoteAddress, protocol }: Identity): Promise<ConnectionContext> {
+    const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol)
+    await runHooks(this.root.chain('onConnect'), context)
+    return context
+  }
+
+  broadcast (event: string, data: unknown, target: Target = {}): void {
+    const payload = JSON.stringify({ event, data, timestamp: Date.now() })
+    this.bus.publish('fanout', { payload, ...target })
+    this.#deliver(payload, target)
+  }
+
+  disconnectUser (userId: string, code: number, reason: string): void {
+    this.bus.publish('disconnect', { userId, code, reason })
+    this.#disconnect(userId, code, reason)
+  }
+
+  /** Takes no more calls, lets those in flight finish, then closes every connection with 1001; within `closeTimeoutMs`. */
+  async drain (): Promise<void> {
+    const deadline = performance.now() + this.settings.closeTimeoutMs
+    clearInterval(this.#heartbeat)
+    this.rpc.isDraining = true
+    await until(deadline, () => Array.from(this.hub).every(({ calls }) => calls === undefined || calls.size === 0))
+    for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
+    await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0)
+    for (const connection of this.hub) connection.terminate()
+  }
+
+  /** Gives back what `start` took, however far that came. */
+  async stop (): Promise<void> {
+    clearInterval(this.#heartbeat)
+    this.bus.close()
+    this.store.close()
+    if (!this.#isConnected) return
+    this.#isConnected = false
+    await this.#backend.close?.()
+  }
+
+  /** A backend that has to connect cannot be used before; others can be at once. */
+  #ready (): Promise<void> | undefined {
+    if (this.#isConnected || this.#backend.connect === undefined) return undefined
+    return this.#starting ?? Promise.reject(new DatasoleError('NOT_STARTED', 'the backend is not connected yet: await ds.init() (or fastify.ready()) first'))
+  }
+
+  #deliver (payload: string, target: Target): void {
+    let message: Buffer | undefined
+    for (const connection of this.hub.select(target)) {
+      connection.send(message ??= encodeMessage(Opcode.EVENT_S2C, 0, payload, this.settings.compressionThreshold))
+    }
+  }
+
+  #disconnect (userId: string, code: number, reason: string): void {
+    for (const connection of [...this.hub.ofUser(userId)]) connection.close(code, reason)
+  }
+
+  #ended (connection: Connection, code: number): void {
+    connection.ended()
+    this.hub.remove(connection)
+    this.live.disconnected(connection)
+    this.rpc.disconnected(connection)
+    this.departed(connection.context, code)
+  }
+
+  /** Runs the `onDisconnect` hooks, once for every context that was admitted. */
+  departed (context: ConnectionContext, code: number): void {
+    const failed = (error: unknown): void => { this.log.error({ err: error }, 'an onDisconnect hook failed') }
+    try {
+      runHooks(this.root.chain('onDisconnect'), context, code)?.catch(failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
+}
+
+/** Looks now and then: what it waits for has many ends, and nothing hurries while a server closes. */
+async function until (deadline: number, isDone: () => boolean): Promise<void> {
+  while (!isDone() && performance.now() < deadline) await setTimeout(5)
+}

@@ -1,0 +1,72 @@
+import type { StateBackend } from '../backend/backend.js'
+import { MemoryBackend } from '../backend/memory.js'
+import { SnapshotJournal } from '../backend/snapshot-journal.js'
+import { CloseCode } from '../protocol/codes.js'
+import type { DatasoleContract } from '../protocol/contract.js'
+import { Core } from './core.js'
+import { EventsFacade, FanoutFacade, LiveFacade, RpcFacade, StateFacade, TransportFacade } from './facades.js'
+import { type HookName, type Hooks, type SchemaCompiler, Scope } from './hooks.js'
+import type { Logger } from './logger.js'
+import type { Metrics } from './metrics.js'
+import type { DatasoleServerOptions } from './options.js'
+import { resolveOptions } from './settings.js'
+
+/** @internal A server's object graph, from its options. No I/O happens before it starts. */
+export function createCore (options: DatasoleServerOptions, log: Logger, compileSchema?: SchemaCompiler): Core {
+  const settings = resolveOptions(options)
+  const backend: StateBackend = settings.stateBackend ?? new MemoryBackend()
+  const { commit, read, liveKeys } = backend
+  const journal = commit !== undefined && read !== undefined && liveKeys !== undefined
+    ? { commit: commit.bind(backend), read: read.bind(backend), liveKeys: liveKeys.bind(backend) }
+    : new SnapshotJournal(backend)
+  return new Core(settings, log, backend, journal, compileSchema)
+}
+
+/** What `ds` is: in a route of Fastify, and beside any HTTP server. `C` is the application's contract. */
+export class Datasole<C extends DatasoleContract = DatasoleContract> {
+  readonly rpc: RpcFacade<C, this>
+  readonly primitives: {
+    readonly live: LiveFacade<C, Datasole<C>>
+    readonly state: StateFacade<C, Datasole<C>>
+    readonly events: EventsFacade<C, Datasole<C>>
+    readonly fanout: FanoutFacade<C, Datasole<C>>
+  }
+
+  readonly metrics: Pick<Metrics, 'snapshot'>
+  readonly transport: TransportFacade<this>
+  readonly #core: Core
+  readonly #scope: Scope
+
+  constructor (core: Core, scope: Scope = core.root) {
+    this.#core = core
+    this.#scope = scope
+    this.metrics = core.metrics
+    this.rpc = new RpcFacade(core, this, scope)
+    this.transport = new TransportFacade(core, this)
+    this.primitives = {
+      live: new LiveFacade(core, this, scope),
+      state: new StateFacade(core, this),
+      events: new EventsFacade(core, this, scope),
+      fanout: new FanoutFacade(core, this)
+    }
+  }
+
+  /**
+   * Adds a hook. Under Fastify it applies to the methods, events and keys registered in the scope of
+   * this `ds` and below it; `onConnect` and `onDisconnect` always apply to all connections.
+   */
+  addHook<N extends HookName> (name: N, hook: Hooks[N]): this {
+    this.#scope.add(name, hook)
+    return this
+  }
+
+  /** Closes every connection of a user, on every node. Default 4401: the client does not come back by itself. */
+  disconnectUser (userId: string, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server' }: { code?: number, reason?: string } = {}): void {
+    this.#core.disconnectUser(userId, code, reason)
+  }
+
+  /** @internal The `ds` of a scope below this one. */
+  derive (compileSchema?: SchemaCompiler): Datasole<C> {
+    return new Datasole<C>(this.#core, new Scope(this.#scope, compileSchema))
+  }
+}

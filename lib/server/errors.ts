@@ -1,0 +1,28 @@
+/** An error of datasole's own: `code` is stable and can be relied on, `message` says what to do. */
+export class DatasoleError extends Error {
+  override readonly name = 'DatasoleError'
+  constructor (readonly code: string, message: string, options?: ErrorOptions) {
+    super(message, options)
+  }
+}
+
+/** Why a call failed, as the caller of a method sees it, over the wire or in process. */
+export class RpcError extends Error {
+  override readonly name = 'RpcError'
+  /**
+   * @param code numeric, see `RpcCode`
+   * @param data JSON that travels along; what datasole itself refuses has a string `code` in it
+   */
+  constructor (readonly code: number, message: string, readonly data?: unknown) {
+    super(message)
+  }
+}
+
+/** The message of anything that can be thrown. */
+export function messageOf (thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}
+
+export function isThenable (value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
+}

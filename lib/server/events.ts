@@ -1,0 +1,113 @@
+import type { ClientEvent, ServerEvent } from '../protocol/messages.js'
+import type { Bus } from './bus.js'
+import type { ConnectionContext } from './connection-context.js'
+import type { Connection } from './connection.js'
+import { isThenable, messageOf } from './errors.js'
+import { type Scope, runHooks } from './hooks.js'
+import type { Logger } from './logger.js'
+import type { Metrics } from './metrics.js'
+import type { FrameLimiter } from './rate-limit.js'
+import type { Settings } from './settings.js'
+
+/** `connection` is the client's that sent it; undefined for an event of server code. */
+export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }, connection?: ConnectionContext) => void | Promise<void>
+
+interface Registered { handler: EventHandler, scope: Scope }
+
+/** Handlers of events: those that clients send, once, and those that server code emits, on every node. */
+export class Events {
+  readonly #handlers = new Map<string, Registered[]>()
+
+  constructor (
+    readonly settings: Settings,
+    readonly bus: Bus,
+    readonly limiter: FrameLimiter,
+    readonly metrics: Metrics,
+    readonly log: Logger
+  ) {}
+
+  on (event: string, handler: EventHandler, scope: Scope): void {
+    if (typeof handler !== 'function') throw new TypeError(`events.on("${event}"): the handler must be a function`)
+    this.#handlers.set(event, [...this.#handlers.get(event) ?? [], { handler, scope }])
+  }
+
+  off (event: string, handler: EventHandler): void {
+    const handlers = this.#handlers.get(event)
+    const i = handlers?.findIndex((registered) => registered.handler === handler) ?? -1
+    if (i < 0) return
+    if (handlers!.length === 1) this.#handlers.delete(event)
+    else this.#handlers.set(event, handlers!.toSpliced(i, 1))
+  }
+
+  emit (event: string, data: unknown): void {
+    const message = { event, data, timestamp: Date.now() }
+    this.bus.publish('event', message)
+    this.deliver(message)
+  }
+
+  /** An event of server code, from whichever node. */
+  deliver (message: ServerEvent): void {
+    for (const { handler } of this.#handlers.get(message.event) ?? []) this.#run(handler, message)
+  }
+
+  receive (connection: Connection, correlationId: number, { event, data }: ClientEvent): void {
+    this.metrics.eventsIn++
+    if (event.length > this.settings.maxEventNameLength) {
+      this.metrics.eventsDropped++
+      return
+    }
+    const handlers = this.#handlers.get(event)
+    const retryAfter = this.limiter.admit(connection, event, handlers !== undefined)
+    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter })
+    if (handlers === undefined) return
+    const message = { event, data, timestamp: Date.now() }
+    if (connection.events === undefined) {
+      const waiting = this.#guard(connection, correlationId, handlers, message)
+      if (waiting !== undefined) this.#enqueue(connection, waiting)
+      return
+    }
+    if (connection.waitingEvents >= this.settings.maxCallsInFlight) return connection.sendError(correlationId, 'BUSY', 'too many events wait for a hook', { retryAfter: 100 })
+    this.#enqueue(connection, connection.events.then(() => this.#guard(connection, correlationId, handlers, message)))
+  }
+
+  /** Events stay in order: while one waits for a hook, those after it wait for it. */
+  #enqueue (connection: Connection, waiting: Promise<void>): void {
+    connection.waitingEvents++
+    connection.events = waiting.then(() => {
+      if (--connection.waitingEvents === 0) connection.events = undefined
+    })
+  }
+
+  /** Runs the handlers whose hooks let the event through; a promise, which never rejects, only where a hook is asynchronous. */
+  #guard (connection: Connection, correlationId: number, handlers: Registered[], message: ServerEvent): Promise<void> | undefined {
+    const scopes = new Map<Scope, Array<EventHandler>>()
+    for (const { scope, handler } of handlers) {
+      const own = scopes.get(scope)
+      if (own === undefined) scopes.set(scope, [handler])
+      else own.push(handler)
+    }
+    const waiting = []
+    for (const [scope, own] of scopes) {
+      const run = (): void => { for (const handler of own) this.#run(handler, message, connection.context) }
+      const refuse = (thrown: unknown): void => connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown))
+      try {
+        const allowed = runHooks(scope.chain('preEvent'), connection.messageContext, message)
+        if (allowed === undefined) run()
+        else waiting.push(allowed.then(run, refuse))
+      } catch (thrown) {
+        refuse(thrown)
+      }
+    }
+    return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {})
+  }
+
+  #run (handler: EventHandler, message: ServerEvent, connection?: ConnectionContext): void {
+    const failed = (error: unknown): void => { this.log.error({ err: error, event: message.event }, 'an event handler failed') }
+    try {
+      const result = handler(message as Parameters<EventHandler>[0], connection)
+      if (isThenable(result)) result.then(undefined, failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
+}

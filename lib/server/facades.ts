@@ -1,0 +1,156 @@
+import type { EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
+import type { Operation } from '../protocol/messages.js'
+import type { Core } from './core.js'
+import type { EventHandler } from './events.js'
+import type { Scope } from './hooks.js'
+import type { Target } from './hub.js'
+import type { RpcHandler, RpcOptions } from './method.js'
+import type { LocalCallContext } from './rpc.js'
+
+/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. */
+export type Recipe<T> = (draft: T) => T | void
+
+/** A facade of server `S`, through which code that has only the facade finds its siblings. */
+class Facade<S> {
+  protected readonly core: Core
+  readonly #server: S
+
+  constructor (core: Core, server: S) {
+    this.core = core
+    this.#server = server
+    Object.defineProperty(this, 'core', { enumerable: false })
+  }
+
+  get server (): S { return this.#server }
+}
+
+/** A facade whose registrations belong to a scope. */
+class ScopedFacade<S> extends Facade<S> {
+  protected readonly scope: Scope
+
+  constructor (core: Core, server: S, scope: Scope) {
+    super(core, server)
+    this.scope = scope
+    Object.defineProperty(this, 'scope', { enumerable: false })
+  }
+}
+
+/** `ds.rpc`: methods that clients call. */
+export class RpcFacade<C, S> extends ScopedFacade<S> {
+  /**
+   * Registers a method.
+   * @param handler gets the parameters and a context; what it returns or resolves to is the answer,
+   *   what it throws is the error (message, numeric `code` and `data` reach the client)
+   * @throws DatasoleError `DUPLICATE_METHOD` where the name is taken
+   */
+  register<M extends RpcName<C>> (method: M, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
+  register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
+  register (method: string, options: RpcOptions | RpcHandler<never>, handler?: RpcHandler<never>): void {
+    if (typeof options === 'function') this.core.rpc.register(method, {}, options as RpcHandler, this.scope)
+    else this.core.rpc.register(method, options, handler as RpcHandler, this.scope)
+  }
+
+  /**
+   * Runs a method in this process, with its hooks and schema and without the limits on clients:
+   * for HTTP routes and tests.
+   * @throws RpcError with `code` and `data`, as a client would get it
+   */
+  call<M extends RpcName<C>> (method: M, params: RpcParams<C, M>, context?: LocalCallContext): Promise<RpcResult<C, M>> {
+    return this.core.rpc.call(method, params, context) as Promise<RpcResult<C, M>>
+  }
+}
+
+/** `ds.primitives.live`: state that clients mirror. */
+export class LiveFacade<C, S> extends ScopedFacade<S> {
+  /** Declares a key as this scope's, so that its `preSubscribe` hooks guard it. Not needed otherwise. */
+  register<K extends StateName<C>> (key: K): void {
+    this.core.live.register(key, this.scope)
+  }
+
+  /**
+   * Commits a new value and makes the key live. The value is compared with the committed one; only
+   * the difference travels.
+   * @returns the JSON Patch (RFC 6902) that was committed, empty where nothing changed
+   * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, with its path; RangeError for what is
+   *   too deep (`TOO_DEEP`) or too large (`LIMIT_EXCEEDED`)
+   */
+  setState<K extends StateName<C>> (key: K, value: StateValue<C, K>): Promise<Operation[]> {
+    return this.core.store.set(key, value, true)
+  }
+
+  /**
+   * Commits what a recipe does to a draft of the value, at a cost that follows the change and not
+   * the size of the state. A key without a value gives the recipe `undefined`.
+   */
+  update<K extends StateName<C>> (key: K, recipe: Recipe<StateValue<C, K>>): Promise<Operation[]> {
+    return this.core.store.update(key, recipe as Recipe<unknown>, true)
+  }
+
+  /** The committed value, as a copy of your own; undefined where there is none. */
+  getState<K extends StateName<C>> (key: K): Promise<StateValue<C, K> | undefined> {
+    return this.core.store.get(key) as Promise<StateValue<C, K> | undefined>
+  }
+
+  /** Deletes the value; the key is live no more. Resolves to whether there was one. */
+  deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
+    return this.core.store.delete(key)
+  }
+}
+
+type ServerValue<C, K extends string> = K extends StateName<C> ? StateValue<C, K> : unknown
+
+/** `ds.primitives.state`: the same store for keys of the server's own. Writing does not make a key live. */
+export class StateFacade<C, S> extends Facade<S> {
+  setState<K extends string> (key: K, value: ServerValue<C, K>): Promise<Operation[]> {
+    return this.core.store.set(key, value, false)
+  }
+
+  update<K extends string> (key: K, recipe: Recipe<ServerValue<C, K>>): Promise<Operation[]> {
+    return this.core.store.update(key, recipe as Recipe<unknown>, false)
+  }
+
+  getState<K extends string> (key: K): Promise<ServerValue<C, K> | undefined> {
+    return this.core.store.get(key) as Promise<ServerValue<C, K> | undefined>
+  }
+
+  deleteState (key: string): Promise<boolean> {
+    return this.core.store.delete(key)
+  }
+}
+
+/** `ds.primitives.events`: events that clients send, and those among the nodes. */
+export class EventsFacade<C, S> extends ScopedFacade<S> {
+  /** Several handlers may be there; one that throws or rejects is logged, and the others still run. */
+  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
+    this.core.events.on(event, handler as EventHandler, this.scope)
+  }
+
+  off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
+    this.core.events.off(event, handler as EventHandler)
+  }
+
+  /** Reaches the handlers on every node; for clients there is `fanout.broadcast`. */
+  emit<E extends EventName<C>> (event: E, data: EventData<C, E>): void {
+    this.core.events.emit(event, data)
+  }
+}
+
+/** `ds.primitives.fanout`: events to clients. */
+export class FanoutFacade<C, S> extends Facade<S> {
+  /**
+   * Sends an event to every client, on every node, or to those that `target` selects. It is encoded
+   * once; delivery is at most once, in order per connection.
+   * @throws TypeError where JSON cannot hold `data`
+   */
+  broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target?: Target): void {
+    this.core.broadcast(event, data, target)
+  }
+}
+
+/** `ds.transport`: sockets, as far as server code sees them. */
+export class TransportFacade<S> extends Facade<S> {
+  /** Open connections on this node. */
+  getConnectionCount (): number {
+    return this.core.hub.size
+  }
+}

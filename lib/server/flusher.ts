@@ -1,0 +1,36 @@
+/** Something with output that waits. */
+export interface Flushable { flush (): void }
+
+/** Sockets written per turn of the event loop: about a millisecond, so that a large fan-out does not stall reads. */
+const CHUNK = 128
+
+/**
+ * Writes what waits, once per turn: everything that one tick produced for a socket leaves in one
+ * write. It runs right after the code that queued, so batching adds no timer and no latency.
+ */
+export class Flusher {
+  #dirty: Flushable[] = []
+  #next = 0
+  #scheduled = false
+
+  /** Called once per connection until its `flush` ran. */
+  add (connection: Flushable): void {
+    this.#dirty.push(connection)
+    if (!this.#scheduled) {
+      this.#scheduled = true
+      process.nextTick(this.#pass)
+    }
+  }
+
+  readonly #pass = (): void => {
+    const end = Math.min(this.#next + CHUNK, this.#dirty.length)
+    while (this.#next < end) this.#dirty[this.#next++]!.flush()
+    if (this.#next < this.#dirty.length) {
+      setImmediate(this.#pass)
+      return
+    }
+    this.#dirty = []
+    this.#next = 0
+    this.#scheduled = false
+  }
+}

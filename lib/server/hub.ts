@@ -1,0 +1,77 @@
+import type { Connection } from './connection.js'
+
+/** Several members of one selector are a union; several values of one member too. */
+export interface Selector {
+  connection?: string | string[]
+  user?: string | string[]
+  tag?: string | string[]
+}
+
+/** Who gets a broadcast: everyone selected by `to` (everyone, if it is absent) but those selected by `except`. */
+export interface Target { to?: Selector, except?: Selector }
+
+/** Who is connected on this node, by connection, user and tag. */
+export class Hub {
+  readonly #connections = new Map<string, Connection>()
+  readonly #users = new Map<string, Set<Connection>>()
+  readonly #tags = new Map<string, Set<Connection>>()
+
+  get size (): number { return this.#connections.size }
+
+  [Symbol.iterator] (): Iterator<Connection> { return this.#connections.values() }
+
+  add (connection: Connection): void {
+    const { context } = connection
+    this.#connections.set(connection.id, connection)
+    if (context.userId !== undefined) put(this.#users, context.userId, connection)
+    context.listen({
+      tagged: (tag) => put(this.#tags, tag, connection),
+      untagged: (tag) => take(this.#tags, tag, connection)
+    })
+  }
+
+  remove (connection: Connection): void {
+    const { context } = connection
+    if (!this.#connections.delete(connection.id)) return
+    if (context.userId !== undefined) take(this.#users, context.userId, connection)
+    context.listen(undefined)
+    for (const tag of context.tags) take(this.#tags, tag, connection)
+  }
+
+  ofUser (userId: string): Iterable<Connection> {
+    return this.#users.get(userId) ?? []
+  }
+
+  select ({ to, except }: Target): Iterable<Connection> {
+    const included = to === undefined ? this.#connections.values() : this.#union(to)
+    if (except === undefined) return included
+    const excluded = this.#union(except)
+    return Array.from(included).filter((connection) => !excluded.has(connection))
+  }
+
+  #union (selector: Selector): Set<Connection> {
+    const union = new Set<Connection>()
+    for (const id of list(selector.connection)) {
+      const connection = this.#connections.get(id)
+      if (connection !== undefined) union.add(connection)
+    }
+    for (const user of list(selector.user)) for (const connection of this.#users.get(user) ?? []) union.add(connection)
+    for (const tag of list(selector.tag)) for (const connection of this.#tags.get(tag) ?? []) union.add(connection)
+    return union
+  }
+}
+
+function list (value: string | string[] | undefined): string[] {
+  return value === undefined ? [] : Array.isArray(value) ? value : [value]
+}
+
+function put (index: Map<string, Set<Connection>>, name: string, connection: Connection): void {
+  const set = index.get(name)
+  if (set === undefined) index.set(name, new Set([connection]))
+  else set.add(connection)
+}
+
+function take (index: Map<string, Set<Connection>>, name: string, connection: Connection): void {
+  const set = index.get(name)
+  if (set?.delete(connection) && set.size === 0) index.delete(name)
+}

@@ -1,0 +1,133 @@
+import { Opcode } from '../protocol/opcodes.js'
+import { SharedPayload, encodeMessage } from './encoding.js'
+import type { Logger } from './logger.js'
+import type { Metrics } from './metrics.js'
+import type { Replica } from './replica.js'
+import type { Subscription } from './subscription.js'
+
+/** What clients of version 1 take in one frame. */
+const MAX_V1_PAYLOAD = 1024 * 1024
+
+/** They drop a whole frame where one of its paths has such a segment. */
+const UNSAFE_IN_V1 = /"path":"(?:[^"\\]|\\.)*\/(?:__proto__|constructor|prototype)["/]/
+
+export interface LiveHost {
+  readonly metrics: Metrics
+  readonly log: Logger
+  readonly compressionThreshold: number
+}
+
+/** A key with subscribers on this node: one encoding of each change, however many they are. */
+export class LiveKey {
+  readonly subscriptions = new Set<Subscription>()
+  readonly #host: LiveHost
+  /** Of the version that the replica has now. */
+  #snapshot: SharedPayload | undefined
+  #isOversizedLogged = false
+
+  constructor (readonly replica: Replica, host: LiveHost) {
+    this.#host = host
+  }
+
+  /** To clients, a key that is not live has no value. */
+  get #version (): number { return this.replica.live ? this.replica.version : 0 }
+
+  /** The replica has moved on from a version, or, with -1, to where no patch leads. */
+  publish (from: number): void {
+    const { replica, subscriptions } = this
+    this.#snapshot = undefined
+    if (from === -1) {
+      for (const subscription of subscriptions) subscription.connection.markStale(subscription)
+      return
+    }
+    if (!replica.live) return
+    let message: Buffer | undefined
+    let payload = ''
+    let isUnsafe: boolean | undefined
+    for (const subscription of subscriptions) {
+      const { connection } = subscription
+      if (subscription.version !== from || subscription.epoch !== replica.epoch || connection.isCongested || subscription.isAsked) {
+        connection.markStale(subscription)
+        continue
+      }
+      if (message === undefined) {
+        const patches = replica.patchesSince({ epoch: replica.epoch, version: from })
+        if (patches === undefined) return this.publish(-1)
+        payload = this.#patchPayload(from, patches)
+        message = encodeMessage(Opcode.STATE_PATCH, 0, payload, this.#host.compressionThreshold)
+      }
+      if (connection.protocol === 1 && (isUnsafe ??= payload.length > MAX_V1_PAYLOAD || UNSAFE_IN_V1.test(payload))) {
+        connection.markStale(subscription)
+        continue
+      }
+      subscription.version = replica.version
+      this.#host.metrics.statePatches++
+      connection.send(message)
+    }
+  }
+
+  /** Brings one subscription to the newest version: by patches where they are smaller, else by snapshot. */
+  catchUp (subscription: Subscription): void {
+    const { replica } = this
+    const version = this.#version
+    const { connection, replyTo, isAsked } = subscription
+    const isCurrent = subscription.epoch === replica.epoch && subscription.version === version
+    if (isCurrent && !isAsked) return
+    // nothing to tell: its first message will be a snapshot, once there is a value
+    if (connection.protocol === 1 && version === 0 && subscription.version <= 0) return
+    subscription.replyTo = 0
+    subscription.isAsked = false
+    if (connection.protocol === 1 && replica.document.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
+    const patches = this.#joinedPatches(subscription, version)
+    if (patches !== undefined) {
+      const payload = this.#patchPayload(subscription.version, patches)
+      this.#given(subscription, version)
+      this.#host.metrics.statePatches++
+      connection.send(encodeMessage(Opcode.STATE_PATCH, replyTo, payload, this.#host.compressionThreshold))
+      return
+    }
+    const snapshot = this.#snapshotPayload(version)
+    this.#given(subscription, version)
+    this.#host.metrics.stateSnapshots++
+    connection.send(snapshot.message(replyTo))
+  }
+
+  #given (subscription: Subscription, version: number): void {
+    subscription.epoch = this.replica.epoch
+    subscription.version = version
+  }
+
+  #joinedPatches (subscription: Subscription, version: number): string | undefined {
+    const { replica } = this
+    if (version === 0 || subscription.version < 0) return undefined
+    const patches = replica.patchesSince(subscription)
+    if (patches === undefined || patches.length > replica.document.size) return patches === '[]' ? patches : undefined
+    if (subscription.connection.protocol === 1 && UNSAFE_IN_V1.test(patches)) return undefined
+    return patches
+  }
+
+  #patchPayload (from: number, patches: string): string {
+    const { key, epoch, version } = this.replica
+    return `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"from":${from},"version":${version},"patches":${patches}}`
+  }
+
+  /** Encoded once per version: all late joiners and resyncs share it. */
+  #snapshotPayload (version: number): SharedPayload {
+    const { key, epoch, document } = this.replica
+    const cached = this.#snapshot
+    if (cached !== undefined) return cached
+    const data = version === 0 ? '' : `,"data":${JSON.stringify(document.value)}`
+    const payload = new SharedPayload(Opcode.STATE_SNAPSHOT, `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"version":${version}${data}}`, this.#host.compressionThreshold)
+    this.#snapshot = payload
+    return payload
+  }
+
+  /** It stays without a version, so that it gets a snapshot once the value is smaller. */
+  #oversized (subscription: Subscription): void {
+    subscription.version = -1
+    this.#host.metrics.stateOversized++
+    if (this.#isOversizedLogged) return
+    this.#isOversizedLogged = true
+    this.#host.log.warn({ key: this.replica.key }, 'this key is over 1 MiB: clients of protocol version 1 cannot take it and get no updates of it')
+  }
+}

@@ -1,0 +1,179 @@
+import type { ErrorCode } from '../protocol/codes.js'
+import type { Connection } from './connection.js'
+import { DatasoleError, isThenable, messageOf } from './errors.js'
+import { type Scope, runHooks } from './hooks.js'
+import { type LiveHost, LiveKey } from './live-key.js'
+import type { Logger } from './logger.js'
+import type { Metrics } from './metrics.js'
+import type { FrameLimiter } from './rate-limit.js'
+import type { Replica } from './replica.js'
+import type { Settings } from './settings.js'
+import type { StateStore } from './state-store.js'
+import { Subscription } from './subscription.js'
+
+/** Who mirrors which key. Version 2 clients say so; version 1 clients mirror every live key. */
+export class LiveState implements LiveHost {
+  /** Keys with subscribers on this node. */
+  readonly #keys = new Map<string, LiveKey>()
+  readonly #byConnection = new Map<Connection, Map<string, Subscription>>()
+  /** Every live key of the backend, for version 1 clients. */
+  readonly #liveKeys = new Set<string>()
+  readonly #scopes = new Map<string, Scope>()
+
+  constructor (
+    readonly settings: Settings,
+    readonly store: StateStore,
+    readonly limiter: FrameLimiter,
+    readonly root: Scope,
+    readonly metrics: Metrics,
+    readonly log: Logger
+  ) {
+    store.onMoved = (replica, from) => { this.#moved(replica, from) }
+    store.isNeeded = (key) => this.#keys.has(key)
+  }
+
+  get compressionThreshold (): number { return this.settings.compressionThreshold }
+
+  /** Declares a key as a scope's: the scope's hooks guard it. */
+  register (key: string, scope: Scope): void {
+    if (this.#scopes.has(key)) throw new DatasoleError('DUPLICATE_KEY', `live.register("${key}"): the key is registered already`)
+    this.#scopes.set(key, scope)
+  }
+
+  /** Told of a key that became live, so that other nodes hear of it. */
+  onBecameLive: (key: string) => void = () => {}
+
+  /** Told at start which keys are live, and by other nodes which became so. */
+  learn (keys: Iterable<string>): void {
+    for (const key of keys) {
+      if (this.#liveKeys.has(key)) continue
+      this.#liveKeys.add(key)
+      for (const [connection] of this.#byConnection) if (connection.protocol === 1) this.#mirror(connection, key)
+    }
+  }
+
+  connected (connection: Connection): void {
+    if (connection.protocol !== 1) return
+    this.#byConnection.set(connection, new Map())
+    for (const key of this.#liveKeys) this.#mirror(connection, key)
+  }
+
+  disconnected (connection: Connection): void {
+    const subscriptions = this.#byConnection.get(connection)
+    this.#byConnection.delete(connection)
+    for (const subscription of subscriptions?.values() ?? []) this.#end(subscription)
+  }
+
+  /** SUBSCRIBE: answered under its correlation id, by patches, a snapshot or an ERROR. */
+  subscribe (connection: Connection, correlationId: number, key: string, epoch: string | undefined, version: number | undefined): void {
+    const retryAfter = this.limiter.admit(connection, '$subscribe', true)
+    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, key })
+    let subscriptions = this.#byConnection.get(connection)
+    if (subscriptions === undefined) this.#byConnection.set(connection, subscriptions = new Map())
+    let subscription = subscriptions.get(key)
+    if (subscription === undefined) {
+      if (subscriptions.size >= this.settings.maxSubscriptions && connection.protocol !== 1) {
+        return connection.sendError(correlationId, 'LIMIT_EXCEEDED', `a connection may have ${this.settings.maxSubscriptions} subscriptions`, { key })
+      }
+      subscriptions.set(key, subscription = new Subscription(connection, key))
+    }
+    subscription.epoch = epoch ?? ''
+    subscription.version = version ?? -1
+    subscription.replyTo = correlationId
+    subscription.isAsked = true
+    this.#activate(subscription)
+  }
+
+  unsubscribe (connection: Connection, key: string): void {
+    const subscriptions = this.#byConnection.get(connection)
+    const subscription = subscriptions?.get(key)
+    if (subscription === undefined) return
+    subscriptions!.delete(key)
+    this.#end(subscription)
+  }
+
+  /** A version 1 client mirrors every key that it may see. */
+  #mirror (connection: Connection, key: string): void {
+    const subscriptions = this.#byConnection.get(connection)!
+    if (subscriptions.has(key)) return
+    const subscription = new Subscription(connection, key)
+    subscriptions.set(key, subscription)
+    this.#activate(subscription)
+  }
+
+  /** Hooks, then the key, then the answer; at once where nothing has to be waited for. */
+  #activate (subscription: Subscription): void {
+    const { connection, key } = subscription
+    const hooks = (this.#scopes.get(key) ?? this.root).chain('preSubscribe')
+    let allowed
+    try {
+      allowed = runHooks(hooks, connection.messageContext, { key })
+    } catch (thrown) {
+      return this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown))
+    }
+    if (allowed === undefined) this.#joinWhenHere(subscription)
+    else allowed.then(() => { this.#joinWhenHere(subscription) }, (thrown: unknown) => { this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown)) })
+  }
+
+  #joinWhenHere (subscription: Subscription): void {
+    if (!this.#isCurrent(subscription)) return
+    const replica = this.store.replica(subscription.key)
+    if (!isThenable(replica)) {
+      const { epoch, version } = subscription
+      if (epoch !== replica.epoch || version <= replica.version) return this.#join(subscription, replica)
+      // the client has seen more than this node has
+      return this.#joinAfter(this.store.refresh(replica.key).then(() => { this.#join(subscription, replica) }), subscription)
+    }
+    // asked again then: it may have been released meanwhile
+    this.#joinAfter(replica.then(() => { this.#joinWhenHere(subscription) }), subscription)
+  }
+
+  #joinAfter (ready: Promise<void>, subscription: Subscription): void {
+    ready.catch((error: unknown) => {
+      this.log.error({ err: error, key: subscription.key }, 'a key that a client subscribes to cannot be read')
+      this.#refuse(subscription, 'INTERNAL', 'the key cannot be read at the moment')
+    })
+  }
+
+  #join (subscription: Subscription, replica: Replica): void {
+    if (!this.#isCurrent(subscription)) return
+    let liveKey = this.#keys.get(subscription.key)
+    if (liveKey === undefined) this.#keys.set(subscription.key, liveKey = new LiveKey(replica, this))
+    liveKey.subscriptions.add(subscription)
+    subscription.liveKey = liveKey
+    subscription.connection.markStale(subscription)
+  }
+
+  /** Whether it has not been ended while it waited. */
+  #isCurrent (subscription: Subscription): boolean {
+    return this.#byConnection.get(subscription.connection)?.get(subscription.key) === subscription
+  }
+
+  #end (subscription: Subscription): void {
+    const { liveKey, key, connection } = subscription
+    connection.forgetStale(subscription)
+    if (liveKey === undefined) return
+    liveKey.subscriptions.delete(subscription)
+    if (liveKey.subscriptions.size > 0) return
+    this.#keys.delete(key)
+    this.store.release(key)
+  }
+
+  #refuse (subscription: Subscription, code: ErrorCode, message: string): void {
+    if (!this.#isCurrent(subscription)) return
+    const { connection, key, replyTo } = subscription
+    this.unsubscribe(connection, key)
+    if (connection.protocol === 2) connection.sendError(replyTo, code, message, { key })
+  }
+
+  #moved (replica: Replica, from: number): void {
+    const { key, live } = replica
+    if (!live) {
+      this.#liveKeys.delete(key)
+    } else if (!this.#liveKeys.has(key)) {
+      this.learn([key])
+      this.onBecameLive(key)
+    }
+    this.#keys.get(key)?.publish(from)
+  }
+}

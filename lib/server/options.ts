@@ -1,0 +1,132 @@
+import type { IncomingMessage } from 'node:http'
+import type { StateBackend } from '../backend/backend.js'
+import type { AuthResult, ConnectionContext } from './connection-context.js'
+import type { Logger } from './logger.js'
+
+/** A throw is answered with 500 and logged; `authenticated: false` with 401. */
+export type AuthHandlerFn = (req: IncomingMessage) => AuthResult | Promise<AuthResult>
+
+export interface BackendConfig {
+  type: 'memory' | 'redis' | 'postgres'
+  redis?: { url?: string, keyPrefix?: string, prefix?: string }
+  postgres?: { connectionString?: string, tableName?: string, prefix?: string }
+}
+
+export interface RateLimitRule {
+  /** Length of the sliding window in ms. */
+  windowMs: number
+  /** What any interval of that length admits at the most. */
+  maxRequests: number
+}
+
+export interface RateLimitConfig {
+  /** Default `{ windowMs: 60_000, maxRequests: 100 }`, per connection. */
+  defaultRule?: RateLimitRule
+  /** By name of RPC method or event, each with a bucket of its own; `$subscribe` is the rule for subscriptions. */
+  rules?: Record<string, RateLimitRule>
+  /**
+   * Whose bucket a frame counts in; by default the connection's own. `method` is undefined for names
+   * that nothing is registered under, so that invented names do not get buckets of their own.
+   */
+  keyExtractor?: (connectionId: string, method: string | undefined, connection: ConnectionContext) => string
+  /**
+   * What happens while a backend that shares the limit fails: each node counts for itself (default),
+   * everything passes, or nothing does. Limits kept in this process, as with memory, cannot fail.
+   */
+  onBackendError?: 'local' | 'allow' | 'deny'
+  /** ms that a shared decision may take before it counts as failed. Default 1,000. */
+  timeoutMs?: number
+}
+
+export interface RateLimitResult {
+  allowed: boolean
+  /** What the window still admits. */
+  remaining: number
+  /** Unix ms at which the bucket is empty again. */
+  resetAt: number
+  /** ms until the same request would be admitted. */
+  retryAfter?: number
+}
+
+/** A limiter of your own. */
+export interface RateLimiter {
+  check (key: string, rule: RateLimitRule): Promise<RateLimitResult>
+  consume (key: string, rule: RateLimitRule, cost?: number): Promise<RateLimitResult>
+  reset (key: string): Promise<void>
+  connect? (): Promise<void>
+  close? (): Promise<void>
+}
+
+export interface ExecutorOptions {
+  model: 'async' | 'thread' | 'thread-pool'
+  poolSize?: number
+  maxThreads?: number
+  workerScript?: string
+  idleTimeout?: number
+}
+
+export interface SessionOptions {
+  flushThreshold?: number
+  flushIntervalMs?: number
+  ttlMs?: number
+  enableChangeStream?: boolean
+}
+
+/** Every option has a default; an unknown name or a wrong value throws at construction, naming the option. */
+export interface DatasoleServerOptions {
+  /** WebSocket endpoint, and where the client bundles are served. Default `/__ds`. */
+  path?: string
+  /** Authenticates the upgrade. Default: everyone, with the remote address as userId. */
+  authHandler?: AuthHandlerFn
+  /** Default `new MemoryBackend()`. Not together with `backendConfig`. */
+  stateBackend?: StateBackend
+  backendConfig?: BackendConfig
+  /** Not available yet. */
+  rateLimiter?: RateLimiter
+  /** Default `{ model: 'async' }`; the thread models are not available yet. */
+  executor?: Partial<ExecutorOptions>
+  /** `false` for none. Default 100 requests per minute and connection. */
+  rateLimit?: RateLimitConfig | false
+  /** Not available yet. */
+  session?: SessionOptions
+  /** Default 10,000; then HTTP 503, before authentication. */
+  maxConnections?: number
+  /** Default unlimited; then HTTP 503. */
+  maxConnectionsPerAddress?: number
+  /** Not available yet. */
+  maxCrdtKeys?: number
+  /** Characters. Default 256; events with longer names are dropped and counted. */
+  maxEventNameLength?: number
+  /** Origins that browsers may connect from. Default: the host that the request names. Requests without Origin pass. */
+  allowedOrigins?: string[] | ((origin: string, req: IncomingMessage) => boolean)
+  /** ms that authentication may take. Default 10,000; then HTTP 500. */
+  authTimeoutMs?: number
+  /** ms between heartbeats. Default 25,000; a connection silent for two of them is closed with 4408. */
+  heartbeatMs?: number
+  /** Bytes of payload in a received frame, as on the wire. Default 1 MiB; then close code 1009. */
+  maxPayload?: number
+  /** Bytes that a received frame may inflate to. Default 16 MiB; then PAYLOAD_TOO_LARGE. */
+  maxInflatedSize?: number
+  /** Levels of nesting in any JSON. Default 128; then BAD_FRAME, or a RangeError from a commit. */
+  maxJsonDepth?: number
+  /** ms that a call may take. Default 30,000; 0 for no limit. */
+  rpcTimeoutMs?: number
+  /** Bytes of JSON that a state value may have. Default 16 MiB; then a RangeError. */
+  maxStateBytes?: number
+  /** Unsent bytes above which a connection's state updates are conflated. Default 256 KiB. */
+  highWaterMark?: number
+  /** Unsent bytes above which a connection is closed with 4413. Default 4 MiB; one frame alone may be larger. */
+  maxBufferedBytes?: number
+  /** Calls in flight per connection. Default 100; then BUSY. */
+  maxCallsInFlight?: number
+  /** Subscriptions per connection. Default 1,000; then LIMIT_EXCEEDED. */
+  maxSubscriptions?: number
+  /** Bad frames per connection. Default 10; then it is closed with 1002 (1003 for text). */
+  maxBadFrames?: number
+  /** Frames over `threshold` bytes (default 1024) are sent deflated where that is smaller; `false` for never. */
+  compression?: { threshold?: number } | false
+  /** ms that `close()` waits for calls and clients. Default 5,000. */
+  closeTimeoutMs?: number
+  /** Default: the Fastify instance's, or pino at level `warn`. */
+  logger?: Logger
+}

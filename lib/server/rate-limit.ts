@@ -1,0 +1,82 @@
+import { CloseCode } from '../protocol/codes.js'
+import type { Connection } from './connection.js'
+import type { Metrics } from './metrics.js'
+import type { RateLimitRule } from './options.js'
+import type { RateLimits } from './settings.js'
+import { Buckets, SlidingWindow } from './sliding-window.js'
+
+/** Windows shared through `keyExtractor`, at the most; then those that are full of old requests go, then the oldest. */
+const MAX_SHARED = 100_000
+
+/** Decides on every frame that costs something, synchronously, in this process. */
+export class FrameLimiter {
+  readonly #limits: RateLimits | false
+  readonly #metrics: Metrics
+  readonly #now: () => number
+  readonly #shared = new Map<string, SlidingWindow>()
+  #sweepAt = 1024
+
+  /** @param now monotonic ms, so that a jump of the wall clock neither opens nor shuts the gate */
+  constructor (limits: RateLimits | false, metrics: Metrics, now: () => number = () => performance.now()) {
+    this.#limits = limits
+    this.#metrics = metrics
+    this.#now = now
+  }
+
+  /**
+   * Counts a frame.
+   * @param name the rule that applies, if there is one of this name
+   * @param registered whether server code knows the name
+   * @returns 0 where it is admitted, else the ms until it would be
+   */
+  admit (connection: Connection, name: string, registered: boolean): number {
+    const limits = this.#limits
+    if (limits === false) return 0
+    const named = limits.rules.get(name)
+    const rule = named ?? limits.defaultRule
+    const bucket = named === undefined ? '' : name
+    const now = Math.floor(this.#now())
+    const window = limits.keyExtractor === undefined
+      ? this.#own(connection, bucket, rule)
+      : this.#sharedWindow(`${bucket}\n${limits.keyExtractor(connection.id, registered ? name : undefined, connection.context)}`, rule, now)
+    const wait = window.take(now, 1)
+    if (wait > 0) this.#refused(connection, rule, now)
+    return wait
+  }
+
+  #own (connection: Connection, bucket: string, rule: RateLimitRule): SlidingWindow {
+    const { windows } = (connection.buckets ??= new Buckets())
+    let window = windows.get(bucket)
+    if (window === undefined) windows.set(bucket, window = new SlidingWindow(rule))
+    return window
+  }
+
+  #sharedWindow (key: string, rule: RateLimitRule, now: number): SlidingWindow {
+    let window = this.#shared.get(key)
+    if (window === undefined) {
+      if (this.#shared.size >= this.#sweepAt) this.#sweep(now)
+      this.#shared.set(key, window = new SlidingWindow(rule))
+    }
+    return window
+  }
+
+  #sweep (now: number): void {
+    for (const [key, window] of this.#shared) if (window.isEmpty(now)) this.#shared.delete(key)
+    for (const key of this.#shared.keys()) {
+      if (this.#shared.size < MAX_SHARED) break
+      this.#shared.delete(key)
+    }
+    this.#sweepAt = Math.min(MAX_SHARED, Math.max(1024, this.#shared.size * 2))
+  }
+
+  /** A client that goes on through max(1,000, 10 × maxRequests) refusals within a window is not going to stop. */
+  #refused (connection: Connection, rule: RateLimitRule, now: number): void {
+    this.#metrics.rateLimited++
+    const buckets = (connection.buckets ??= new Buckets())
+    if (now - buckets.refusalsSince >= rule.windowMs) {
+      buckets.refusalsSince = now
+      buckets.refusals = 0
+    }
+    if (++buckets.refusals > Math.max(1000, 10 * rule.maxRequests)) connection.close(CloseCode.RATE_LIMITED, 'rate limit exceeded persistently')
+  }
+}

@@ -1,0 +1,84 @@
+import type { KeyRecord, LogEntry, Snapshot } from '../backend/backend.js'
+import { Document } from '../protocol/document.js'
+import type { Head, Operation } from '../protocol/messages.js'
+
+/** What a replica keeps of its history, from which clients recover: at least this, or as much as the value weighs. */
+const MIN_HISTORY = 64 * 1024
+const MAX_HISTORY = 1000
+
+/**
+ * This node's copy of a key: the committed value, edited in place by accepted commits, and the last
+ * commits. The value is never handed out, and never holds an object that someone else has.
+ */
+export class Replica implements Head {
+  epoch = ''
+  version = 0
+  live = false
+  document = new Document()
+  /** Consecutive, ending at `version`. */
+  #history: LogEntry[] = []
+  #historySize = 0
+
+  constructor (readonly key: string) {}
+
+  get head (): Head { return { epoch: this.epoch, version: this.version } }
+
+  /** Whether this already is that head, or a later one. */
+  covers ({ epoch, version }: Head): boolean {
+    return epoch === this.epoch && version <= this.version
+  }
+
+  /** Takes accepted commits that start at `from`; what is here already is skipped. */
+  advance (from: number, commits: LogEntry[]): void {
+    for (let i = this.version - from; i < commits.length; i++) {
+      const commit = commits[i]!
+      this.document.apply(JSON.parse(commit.patches) as Operation[])
+      this.#history.push(commit)
+      this.#historySize += commit.patches.length
+      this.version++
+    }
+    const kept = Math.max(MIN_HISTORY, this.document.size)
+    while (this.#history.length > MAX_HISTORY || (this.#historySize > kept && this.#history.length > 0)) {
+      this.#historySize -= this.#history.shift()!.patches.length
+    }
+  }
+
+  /**
+   * Takes what a journal answered to this replica's head, or to none.
+   * @returns false where the answer does not connect with what is here: read again
+   */
+  adopt (record: KeyRecord): boolean {
+    const { epoch, version, live, snapshot, commits } = record
+    if (epoch === this.epoch && version < this.version) return true
+    const from = version - commits.length
+    if (epoch !== this.epoch || snapshot !== undefined && from > this.version) this.#restart(epoch, snapshot)
+    if (from > this.version) return false
+    this.live = live
+    this.advance(from, commits)
+    return true
+  }
+
+  /** The key was deleted: no value, in a new epoch. */
+  reset (epoch: string): void {
+    this.#restart(epoch, undefined)
+    this.live = false
+  }
+
+  /** The operations from a version to this one, as JSON text, or undefined where they are not held. */
+  patchesSince ({ epoch, version }: Head): string | undefined {
+    const missing = this.version - version
+    if (epoch !== this.epoch || missing < 0 || missing > this.#history.length) return undefined
+    if (missing === 1) return this.#history.at(-1)!.patches
+    const texts = []
+    for (const { patches } of this.#history.slice(this.#history.length - missing)) texts.push(patches.slice(1, -1))
+    return `[${texts.join(',')}]`
+  }
+
+  #restart (epoch: string, snapshot: Snapshot | undefined): void {
+    this.epoch = epoch
+    this.version = snapshot?.version ?? 0
+    this.document = new Document(snapshot === undefined ? undefined : JSON.parse(snapshot.value))
+    this.#history = []
+    this.#historySize = 0
+  }
+}

@@ -1,0 +1,105 @@
+import { RpcCode } from '../protocol/codes.js'
+import { Opcode } from '../protocol/opcodes.js'
+import { Call, type CallHost, errorAnswer } from './call.js'
+import { type AuthResult, ConnectionContext } from './connection-context.js'
+import type { Connection } from './connection.js'
+import { encodeMessage } from './encoding.js'
+import { DatasoleError, RpcError } from './errors.js'
+import type { Scope } from './hooks.js'
+import type { Logger } from './logger.js'
+import { Method, type RpcHandler, type RpcOptions, toRpcError } from './method.js'
+import type { Metrics } from './metrics.js'
+import type { FrameLimiter } from './rate-limit.js'
+import { RpcContext, abortContext } from './rpc-context.js'
+import type { Settings } from './settings.js'
+
+/** For whom server code calls a method, e.g. the user of an HTTP request. */
+export interface LocalCallContext {
+  auth?: AuthResult
+  /** The connection on whose behalf the call is made, if there is one. */
+  connection?: ConnectionContext
+  signal?: AbortSignal
+}
+
+/** The methods that clients can call, and the calls of all connections. */
+export class RpcRegistry implements CallHost {
+  /** Whether new calls are refused, because the server closes. */
+  isDraining = false
+  readonly #methods = new Map<string, Method>()
+  readonly #settings: Settings
+  readonly #limiter: FrameLimiter
+
+  constructor (settings: Settings, readonly metrics: Metrics, limiter: FrameLimiter, readonly log: Logger) {
+    this.#settings = settings
+    this.#limiter = limiter
+  }
+
+  get compressionThreshold (): number { return this.#settings.compressionThreshold }
+
+  register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
+    if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
+    if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
+    if (this.#methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
+    const { timeoutMs = this.#settings.rpcTimeoutMs } = options
+    if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > 2 ** 31 - 1) throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): timeoutMs must be a whole number of ms from 0`)
+    this.#methods.set(name, new Method(name, timeoutMs, options, handler, scope))
+  }
+
+  /** Compiles the schemas that are there, so that a bad one fails the start. */
+  compile (): void {
+    for (const method of this.#methods.values()) method.compile()
+  }
+
+  /** A call from a client: limits first, then hooks, validation and handler. Every call is answered. */
+  receive (connection: Connection, correlationId: number, name: string, params: unknown, size: number): void {
+    this.metrics.rpcCalls++
+    const method = this.#methods.get(name)
+    const retryAfter = this.#limiter.admit(connection, name, method !== undefined)
+    if (retryAfter > 0) return this.#refuse(connection, correlationId, RpcCode.RATE_LIMITED, 'rate limit exceeded', { code: 'RATE_LIMITED', retryAfter })
+    if (method === undefined) return this.#refuse(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
+    const inFlight = connection.calls?.size ?? 0
+    if (this.isDraining) return this.#refuse(connection, correlationId, RpcCode.BUSY, 'the server is going away', { code: 'BUSY', retryAfter: 1000 })
+    if (inFlight >= this.#settings.maxCallsInFlight || (inFlight > 0 && connection.callBytes + size > this.#settings.maxInflatedSize)) {
+      return this.#refuse(connection, correlationId, RpcCode.BUSY, 'too many calls in flight', { code: 'BUSY', retryAfter: 100 })
+    }
+    new Call(this, connection, correlationId, method, size).run(params)
+  }
+
+  cancel (connection: Connection, correlationId: number): void {
+    for (const call of connection.calls ?? []) {
+      if (call.correlationId === correlationId) call.abort(new RpcError(RpcCode.CANCELLED, 'the client cancelled the call', { code: 'CANCELLED' }))
+    }
+  }
+
+  disconnected (connection: Connection): void {
+    for (const call of connection.calls ?? []) call.abort(new RpcError(RpcCode.CANCELLED, 'the client disconnected', { code: 'CANCELLED' }))
+  }
+
+  /**
+   * Runs a method in this process: hooks and schema, without the limits on clients.
+   * @throws RpcError with `code` and `data`, as a client would get it
+   */
+  async call (name: string, params: unknown, context: LocalCallContext = {}): Promise<unknown> {
+    const method = this.#methods.get(name)
+    if (method === undefined) throw new RpcError(RpcCode.METHOD_NOT_FOUND, `unknown method "${name}"`, { code: 'METHOD_NOT_FOUND' })
+    const auth = context.auth ?? context.connection?.auth ?? { authenticated: false }
+    const connection = context.connection ?? new ConnectionContext('local', auth, '', 2)
+    const ctx = new RpcContext(connection, () => this.log, auth)
+    const { signal } = context
+    const cancelled = (): void => abortContext(ctx, new RpcError(RpcCode.CANCELLED, 'the caller cancelled the call', { code: 'CANCELLED' }))
+    if (signal?.aborted) cancelled()
+    signal?.addEventListener('abort', cancelled, { once: true })
+    try {
+      return await method.invoke(params, ctx, () => false)
+    } catch (thrown) {
+      throw toRpcError(thrown)
+    } finally {
+      signal?.removeEventListener('abort', cancelled)
+    }
+  }
+
+  #refuse (connection: Connection, correlationId: number, code: number, message: string, data: object): void {
+    const json = errorAnswer(this, correlationId, new RpcError(code, message, data))
+    connection.send(encodeMessage(Opcode.RPC_RES, correlationId, json, this.compressionThreshold))
+  }
+}

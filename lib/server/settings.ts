@@ -1,0 +1,184 @@
+import type { StateBackend } from '../backend/backend.js'
+import { DEFAULT_PATH } from '../protocol/opcodes.js'
+import { DatasoleError } from './errors.js'
+import type { AuthHandlerFn, DatasoleServerOptions, RateLimitConfig, RateLimitRule } from './options.js'
+
+/** Integer options: default, least, most. Timers in Node.js hold at most 2^31-1 ms. */
+const TIMER = 2 ** 31 - 1
+const NUMBERS = {
+  maxConnections: [10_000, 1, Infinity],
+  maxConnectionsPerAddress: [Infinity, 1, Infinity],
+  maxEventNameLength: [256, 1, Infinity],
+  authTimeoutMs: [10_000, 1, TIMER],
+  heartbeatMs: [25_000, 1, TIMER],
+  maxPayload: [1024 * 1024, 1, 2 ** 31],
+  maxInflatedSize: [16 * 1024 * 1024, 1, 2 ** 31],
+  maxJsonDepth: [128, 1, 1000],
+  rpcTimeoutMs: [30_000, 0, TIMER],
+  maxStateBytes: [16 * 1024 * 1024, 1, 2 ** 29],
+  highWaterMark: [256 * 1024, 1, Infinity],
+  maxBufferedBytes: [4 * 1024 * 1024, 1, Infinity],
+  maxCallsInFlight: [100, 1, Infinity],
+  maxSubscriptions: [1000, 1, Infinity],
+  maxBadFrames: [10, 0, Infinity],
+  closeTimeoutMs: [5000, 0, TIMER]
+} as const
+
+type Numbers = { -readonly [N in keyof typeof NUMBERS]: number }
+
+export interface RateLimits extends Omit<RateLimitConfig, 'rules'> {
+  defaultRule: RateLimitRule
+  rules: Map<string, RateLimitRule>
+}
+
+/** Options with every default applied. */
+export interface Settings extends Numbers {
+  path: string
+  authHandler: AuthHandlerFn | undefined
+  allowedOrigins: DatasoleServerOptions['allowedOrigins']
+  stateBackend: StateBackend | undefined
+  rateLimit: RateLimits | false
+  /** Bytes; Infinity where nothing is compressed. */
+  compressionThreshold: number
+}
+
+const LATER = ['rateLimiter', 'session', 'maxCrdtKeys'] as const
+const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'allowedOrigins', 'compression', 'logger']
+const LOGGER_METHODS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'child'] as const
+const BACKEND_METHODS = ['get', 'set', 'delete', 'subscribe', 'publish'] as const
+const JOURNAL_METHODS = ['commit', 'read', 'liveKeys'] as const
+
+/**
+ * Checks options and applies the defaults.
+ * @throws DatasoleError `INVALID_OPTION` or `NOT_AVAILABLE`; the message names the option
+ */
+export function resolveOptions (options: DatasoleServerOptions): Settings {
+  if (!isObject(options)) throw invalid('options', 'must be an object')
+  for (const name of Object.keys(options)) {
+    if (!Object.hasOwn(NUMBERS, name) && !OTHERS.includes(name) && !(LATER as readonly string[]).includes(name)) throw invalid(name, 'is not an option of datasole')
+  }
+  for (const name of LATER) if (options[name] !== undefined) throw notAvailable(name)
+  const numbers: Partial<Numbers> = {}
+  for (const name of Object.keys(NUMBERS) as Array<keyof Numbers>) {
+    const [preset, least, most] = NUMBERS[name]
+    numbers[name] = integer(name, options[name] ?? preset, least, most)
+  }
+  checkExecutor(options.executor)
+  for (const level of LOGGER_METHODS) if (options.logger !== undefined) checkFunction(`logger.${level}`, options.logger?.[level])
+  if (options.authHandler !== undefined) checkFunction('authHandler', options.authHandler)
+  return {
+    ...numbers as Numbers,
+    path: checkPath(options.path ?? DEFAULT_PATH),
+    authHandler: options.authHandler,
+    allowedOrigins: checkOrigins(options.allowedOrigins),
+    stateBackend: checkBackend(options),
+    rateLimit: resolveRateLimit(options.rateLimit ?? {}),
+    compressionThreshold: resolveCompression(options.compression ?? {})
+  }
+}
+
+function checkPath (path: unknown): string {
+  if (typeof path !== 'string' || !/^\/[\w\-.~/@!$&'(),;=+%]*$/.test(path) || path.startsWith('//')) {
+    throw invalid('path', 'must be an absolute URL path such as "/__ds", without parameters, query or wildcard')
+  }
+  return path
+}
+
+function checkOrigins (origins: unknown): DatasoleServerOptions['allowedOrigins'] {
+  if (origins === undefined || typeof origins === 'function') return origins as DatasoleServerOptions['allowedOrigins']
+  if (!Array.isArray(origins)) throw invalid('allowedOrigins', 'must be a list of origins or a function')
+  return origins.map((origin, i) => {
+    const url = typeof origin === 'string' && URL.canParse(origin) ? new URL(origin) : undefined
+    if (url === undefined || url.origin === 'null') throw invalid(`allowedOrigins[${i}]`, 'must be an origin such as "https://app.example.com"')
+    return url.origin
+  })
+}
+
+function checkBackend ({ stateBackend, backendConfig }: DatasoleServerOptions): StateBackend | undefined {
+  if (stateBackend !== undefined && backendConfig !== undefined) throw invalid('backendConfig', 'and stateBackend exclude each other: pass only one')
+  if (backendConfig !== undefined) {
+    if (!isObject(backendConfig)) throw invalid('backendConfig', 'must be an object with a type')
+    const { type } = backendConfig
+    if (type === 'redis' || type === 'postgres') throw notAvailable(`backendConfig.type "${type}"`)
+    if (type !== 'memory') throw invalid('backendConfig.type', `must be "memory", "redis" or "postgres", not ${JSON.stringify(type)}`)
+    for (const name of Object.keys(backendConfig)) if (name !== 'type') throw invalid(`backendConfig.${name}`, 'has no meaning for type "memory"')
+  }
+  if (stateBackend !== undefined) {
+    for (const method of BACKEND_METHODS) checkFunction(`stateBackend.${method}`, stateBackend?.[method])
+    const journal = JOURNAL_METHODS.filter((method) => stateBackend[method] !== undefined)
+    if (journal.length !== 0 && journal.length !== JOURNAL_METHODS.length) {
+      throw invalid('stateBackend', `has ${journal.join(' and ')} only: of ${JOURNAL_METHODS.join(', ')} it must have all or none`)
+    }
+  }
+  return stateBackend
+}
+
+function checkExecutor (executor: unknown): void {
+  if (executor === undefined) return
+  if (!isObject(executor)) throw invalid('executor', 'must be an object')
+  const { model = 'async', ...rest } = executor as Record<string, unknown>
+  if (model === 'thread' || model === 'thread-pool') throw notAvailable(`executor.model "${model}"`)
+  if (model !== 'async') throw invalid('executor.model', `must be "async", "thread" or "thread-pool", not ${JSON.stringify(model)}`)
+  for (const name of Object.keys(rest)) {
+    if (rest[name] === undefined) continue
+    if (['poolSize', 'maxThreads', 'workerScript', 'idleTimeout'].includes(name)) throw notAvailable(`executor.${name}`)
+    throw invalid(`executor.${name}`, 'is not an option of datasole')
+  }
+}
+
+function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit'] {
+  if (config === false) return false
+  if (!isObject(config)) throw invalid('rateLimit', 'must be an object, or false')
+  for (const name of Object.keys(config)) {
+    if (!['defaultRule', 'rules', 'keyExtractor', 'onBackendError', 'timeoutMs'].includes(name)) throw invalid(`rateLimit.${name}`, 'is not an option of datasole')
+  }
+  const { onBackendError = 'local', timeoutMs = 1000 } = config
+  if (!['local', 'allow', 'deny'].includes(onBackendError)) throw invalid('rateLimit.onBackendError', 'must be "local", "allow" or "deny"')
+  integer('rateLimit.timeoutMs', timeoutMs, 1, TIMER)
+  const defaultRule = checkRule('rateLimit.defaultRule', config.defaultRule ?? { windowMs: 60_000, maxRequests: 100 })
+  if (config.keyExtractor !== undefined) checkFunction('rateLimit.keyExtractor', config.keyExtractor)
+  const rules = new Map<string, RateLimitRule>()
+  if (config.rules !== undefined && !isObject(config.rules)) throw invalid('rateLimit.rules', 'must be an object')
+  for (const [name, rule] of Object.entries(config.rules ?? {})) rules.set(name, checkRule(`rateLimit.rules.${name}`, rule))
+  if (!rules.has('$subscribe')) rules.set('$subscribe', { windowMs: defaultRule.windowMs, maxRequests: defaultRule.maxRequests * 10 })
+  return { ...config, defaultRule, rules }
+}
+
+function checkRule (name: string, rule: Partial<RateLimitRule>): RateLimitRule {
+  if (!isObject(rule)) throw invalid(name, 'must be { windowMs, maxRequests }')
+  return {
+    windowMs: integer(`${name}.windowMs`, rule.windowMs, 1, TIMER),
+    maxRequests: integer(`${name}.maxRequests`, rule.maxRequests, 0, 1_000_000)
+  }
+}
+
+function resolveCompression (compression: { threshold?: number } | false): number {
+  if (compression === false) return Infinity
+  if (!isObject(compression)) throw invalid('compression', 'must be { threshold }, or false')
+  for (const name of Object.keys(compression)) if (name !== 'threshold') throw invalid(`compression.${name}`, 'is not an option of datasole')
+  return integer('compression.threshold', compression.threshold ?? 1024, 0, Infinity)
+}
+
+function integer (name: string, value: unknown, least: number, most: number): number {
+  const whole = Number.isSafeInteger(value) || (value === Infinity && most === Infinity)
+  if (!whole || (value as number) < least || (value as number) > most) {
+    throw invalid(name, `must be a whole number from ${least}${most === Infinity ? ' up' : ` to ${most}`}, not ${String(value)}`)
+  }
+  return value as number
+}
+
+function checkFunction (name: string, value: unknown): void {
+  if (typeof value !== 'function') throw invalid(name, 'must be a function')
+}
+
+function isObject<T> (value: T): value is T & object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function invalid (name: string, why: string): DatasoleError {
+  return new DatasoleError('INVALID_OPTION', `datasole: option ${name} ${why}`)
+}
+
+function notAvailable (name: string): DatasoleError {
+  return new DatasoleError('NOT_AVAILABLE', `datasole: option ${name} is not available yet in this version; leave it out`)
+}

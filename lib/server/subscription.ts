@@ -1,0 +1,26 @@
+import type { Head } from '../protocol/messages.js'
+import type { Connection, Stale } from './connection.js'
+import type { LiveKey } from './live-key.js'
+
+/**
+ * A connection's interest in a key, with the version that it was given last. A shared patch goes to
+ * it only where it continues that version; everything else is a catch-up.
+ */
+export class Subscription implements Stale, Head {
+  epoch = ''
+  /** -1: nothing yet. */
+  version = -1
+  /** Correlation id of a SUBSCRIBE that has not been answered, else 0. */
+  replyTo = 0
+  /** Whether a SUBSCRIBE waits for its answer, under whatever id. */
+  isAsked = false
+
+  constructor (readonly connection: Connection, readonly key: string) {}
+
+  /** Set once the subscription is authorized and the key is here. */
+  liveKey: LiveKey | undefined
+
+  catchUp (): void {
+    this.liveKey?.catchUp(this)
+  }
+}

@@ -1,0 +1,150 @@
+import { EventEmitter } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import websocket from '@fastify/websocket'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import findMyWay from 'find-my-way'
+import { authenticate, isAllowedOrigin, redactUrl } from '../lib/server/auth.js'
+import type { ConnectionContext } from '../lib/server/connection-context.js'
+import type { WebSocketLike } from '../lib/server/connection.js'
+import type { Core } from '../lib/server/core.js'
+import { HEADER_SIZE } from '../lib/protocol/frame.js'
+import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** @internal The connection that an upgrade is about to become. */
+    datasoleConnection: ConnectionContext | null
+  }
+}
+
+/** Hands an upgrade to Fastify's router; false where no websocket route is meant. */
+export type UpgradeRouter = (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
+
+/**
+ * The websocket route: limits, then origin, then authentication, then `core.accept`. Refusals are
+ * replies, never throws, so that no log line holds the request's URL with its token.
+ */
+export async function connections (app: FastifyInstance, core: Core): Promise<UpgradeRouter> {
+  const { settings, metrics } = core
+  const route = await routerOf(app, settings.maxPayload + HEADER_SIZE)
+  const slots = new Slots(settings.maxConnections, settings.maxConnectionsPerAddress)
+
+  const refuse = (reply: FastifyReply, status: number, error: string): FastifyReply => {
+    metrics.upgradesRefused++
+    return reply.code(status).header('connection', 'close').send({ statusCode: status, error })
+  }
+
+  app.decorateRequest('datasoleConnection', null)
+  app.route({
+    method: 'GET',
+    url: settings.path,
+    websocket: true,
+    logSerializers: { req: (req: FastifyRequest) => ({ method: req.method, url: redactUrl(req.url), host: req.host, remoteAddress: req.ip }) },
+    onRequest: async (request, reply) => {
+      if (!request.ws) return
+      if (core.rpc.isDraining) return refuse(reply, 503, 'the server is going away')
+      if (!slots.take(request.raw.socket, request.ip)) return refuse(reply, 503, 'too many connections')
+      if (!isAllowedOrigin(settings.allowedOrigins, request.raw)) {
+        core.log.warn({ origin: request.headers.origin, host: request.headers.host }, 'a page of another origin was refused; to allow it, add the origin to the option allowedOrigins')
+        return refuse(reply, 403, 'origin not allowed')
+      }
+    },
+    preValidation: async (request, reply) => {
+      if (!request.ws) return
+      const protocol = offers(request.raw, SUBPROTOCOL) ? 2 : 1
+      let auth
+      try {
+        auth = await authenticate(settings, request.raw, request.ip)
+      } catch (error) {
+        core.log.error({ err: error }, 'the authHandler failed')
+        return refuse(reply, 500, 'authentication failed')
+      }
+      if (!auth.authenticated) return refuse(reply, 401, 'not authenticated')
+      try {
+        request.datasoleConnection = await core.admit({ auth, remoteAddress: request.ip, protocol })
+      } catch (error) {
+        core.log.info({ err: error }, 'an onConnect hook refused a connection')
+        return refuse(reply, 403, 'connection refused')
+      }
+      // one that goes before it has become a connection was admitted all the same
+      request.raw.socket.once('close', () => {
+        if (request.datasoleConnection !== null) core.departed(request.datasoleConnection, ABNORMAL)
+      })
+      selectSubprotocol(request.raw, protocol)
+    },
+    handler: (socket: unknown, request: unknown) => {
+      const { raw, datasoleConnection } = request as FastifyRequest
+      ;(request as FastifyRequest).datasoleConnection = null
+      core.accept(socket as WebSocketLike, raw.socket, datasoleConnection!)
+    }
+  } as Parameters<FastifyInstance['route']>[0])
+
+  return route
+}
+
+/** The close code of a socket that ended without one (RFC 6455 section 7.1.5). */
+const ABNORMAL = 1006
+
+/** Connections and those that are still to be authenticated. */
+class Slots {
+  #used = 0
+  readonly #byAddress = new Map<string, number>()
+
+  constructor (readonly limit: number, readonly limitPerAddress: number) {}
+
+  /** Given back when the socket closes, whatever becomes of the upgrade. */
+  take (socket: Duplex, address: string): boolean {
+    const ofAddress = this.#byAddress.get(address) ?? 0
+    if (this.#used >= this.limit || ofAddress >= this.limitPerAddress || socket.destroyed) return false
+    this.#used++
+    this.#byAddress.set(address, ofAddress + 1)
+    socket.once('close', () => {
+      this.#used--
+      const left = this.#byAddress.get(address)! - 1
+      if (left === 0) this.#byAddress.delete(address)
+      else this.#byAddress.set(address, left)
+    })
+    return true
+  }
+}
+
+/**
+ * Registers @fastify/websocket with a stub for its server, which gets the upgrades that are meant for
+ * routes of Fastify, and no others: on the real server it would answer every neighbour's too. Where the
+ * application has registered it before, that registration is shared.
+ */
+async function routerOf (app: FastifyInstance, maxPayload: number): Promise<UpgradeRouter> {
+  if (app.hasDecorator('websocketServer')) return () => false
+  const stub = new EventEmitter()
+  const routes = findMyWay({ ignoreTrailingSlash: true })
+  app.addHook('onRoute', ({ url, method, websocket, wsHandler }) => {
+    const isWebSocket = Boolean(websocket ?? false) || wsHandler !== undefined
+    if (isWebSocket && [method].flat().includes('GET') && !routes.hasRoute('GET', url)) routes.on('GET', url, () => {})
+  })
+  await app.register(websocket, {
+    options: { server: stub as never, maxPayload },
+    // what a socket reports is logged and counted where it is accepted
+    errorHandler: () => {},
+    // connections are closed by core.drain
+    preClose: (done) => { app.websocketServer.close(() => {}); done() }
+  })
+  return (req, socket, head) => {
+    const { url = '' } = req
+    const end = url.indexOf('?')
+    if (routes.find('GET', end < 0 ? url : url.slice(0, end)) === null) return false
+    stub.emit('upgrade', req, socket, head)
+    return true
+  }
+}
+
+function offers (req: IncomingMessage, subprotocol: string): boolean {
+  return (req.headers['sec-websocket-protocol'] ?? '').split(',').some((offer) => offer.trim() === subprotocol)
+}
+
+/** Of what was offered only our subprotocol may be selected, never a token; and no extension, so no deflate. */
+function selectSubprotocol ({ headers }: IncomingMessage, protocol: 1 | 2): void {
+  if (protocol === 2) headers['sec-websocket-protocol'] = SUBPROTOCOL
+  else delete headers['sec-websocket-protocol']
+  delete headers['sec-websocket-extensions']
+}

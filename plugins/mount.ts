@@ -1,0 +1,16 @@
+import type { FastifyInstance } from 'fastify'
+import type { Core } from '../lib/server/core.js'
+import { assets } from './assets.js'
+import { type UpgradeRouter, connections } from './connections.js'
+
+/**
+ * The server as a tree of plugins. What starts first stops last: the core starts when everything is
+ * registered, drains before the http server closes, and gives back its resources afterwards.
+ */
+export async function mount (app: FastifyInstance, core: Core): Promise<UpgradeRouter> {
+  app.addHook('onReady', () => core.start())
+  app.addHook('preClose', () => core.drain())
+  app.addHook('onClose', () => core.stop())
+  await assets(app, core)
+  return await connections(app, core)
+}
