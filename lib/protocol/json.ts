@@ -1,0 +1,250 @@
+import { escapeToken } from './pointer.js'
+
+export type Members = Record<string, unknown>
+export type Container = Members | unknown[]
+
+export function isContainer (value: unknown): value is Container {
+  return typeof value === 'object' && value !== null
+}
+
+/** Gives an error the stable `code` by which programs tell it from others. */
+export function coded<E extends Error> (error: E, code: string): E & { code: string } {
+  return Object.assign(error, { code })
+}
+
+/** The own member `key`, or undefined: what a prototype has under that name is not data. */
+export function getMember (object: object, key: string): unknown {
+  return Object.hasOwn(object, key) ? (object as Members)[key] : undefined
+}
+
+/** Sets an own member whatever its name: assigning to `__proto__` would set the prototype. */
+export function putMember (object: Members, key: string, value: unknown): void {
+  if (key === '__proto__') Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
+  else object[key] = value
+}
+
+// In the functions below a member that is undefined counts as absent, as JSON.stringify has it.
+
+/** A copy of plain JSON. */
+export function clonePlain<T> (value: T): T
+export function clonePlain (value: unknown): unknown {
+  if (!isContainer(value)) return value
+  if (Array.isArray(value)) {
+    const copy: unknown[] = []
+    for (let i = 0; i < value.length; i++) copy.push(clonePlain(value[i]))
+    return copy
+  }
+  const copy: Members = {}
+  for (const key of Object.keys(value)) {
+    const member = value[key]
+    if (member !== undefined) putMember(copy, key, clonePlain(member))
+  }
+  return copy
+}
+
+/** Whether two pieces of plain JSON say the same; the order of members does not matter. */
+export function isEqual (a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (!isContainer(a) || !isContainer(b)) return false
+  if (Array.isArray(a) || Array.isArray(b)) {
+    if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false
+    for (let i = 0; i < a.length; i++) if (!isEqual(a[i], b[i])) return false
+    return true
+  }
+  let surplus = 0
+  for (const key of Object.keys(a)) {
+    if (a[key] === undefined) continue
+    if (!isEqual(a[key], getMember(b, key))) return false
+    surplus--
+  }
+  for (const key of Object.keys(b)) if (b[key] !== undefined) surplus++
+  return surplus === 0
+}
+
+/** How many containers are inside each other at most: 0 for a scalar, 1 for `[]`. */
+export function jsonDepth (value: unknown): number {
+  if (!isContainer(value)) return 0
+  let deepest = 0
+  for (const child of Array.isArray(value) ? value : Object.values(value)) {
+    if (isContainer(child)) deepest = Math.max(deepest, jsonDepth(child))
+  }
+  return deepest + 1
+}
+
+/** The length in bytes of `JSON.stringify(value)` in UTF-8, for plain JSON. */
+export function jsonSize (value: unknown): number {
+  if (typeof value === 'string') return stringSize(value)
+  if (!isContainer(value)) return String(value).length
+  let size = 0
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) size += jsonSize(value[i]) + 1
+  } else {
+    for (const key of Object.keys(value)) {
+      const member = value[key]
+      if (member !== undefined) size += stringSize(key) + jsonSize(member) + 2
+    }
+  }
+  // two brackets, and one comma less than there are children
+  return size === 0 ? 2 : size + 1
+}
+
+function stringSize (text: string): number {
+  let size = text.length + 2
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit < 0x80) {
+      if (unit === 0x22 || unit === 0x5c) size += 1
+      else if (unit < 0x20) size += (unit >= 0x08 && unit <= 0x0d && unit !== 0x0b) ? 1 : 5
+    } else if (unit < 0x800) {
+      size += 1
+    } else if ((unit & 0xf800) !== 0xd800) {
+      size += 2
+    } else if (unit < 0xdc00 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
+      size += 2 // four bytes for two units
+      i++
+    } else {
+      size += 5 // a lone surrogate is written as \udXXX
+    }
+  }
+  return size
+}
+
+/**
+ * A plain copy that the caller owns, by the rules of JSON.stringify.
+ *
+ * @param value anything; `toJSON` is called, `undefined` members are left out, boxed primitives are
+ *   unwrapped, other objects count as their own enumerable members
+ * @param maxDepth how many containers may be inside each other
+ * @param path where the value will stand, as a JSON Pointer, for the errors
+ * @throws TypeError `INVALID_JSON` for what JSON cannot hold, naming its path
+ * @throws RangeError `TOO_DEEP`
+ */
+export function copyJson (value: unknown, maxDepth: number, path = ''): unknown {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return value
+  if (Number.isFinite(value)) return (value as number) + 0
+  const walk = new JsonWalk(maxDepth, path)
+  return walk.copy(walk.resolve(value, true))
+}
+
+/** One walk over a value of the user's: knows where it stands, and what JSON makes of what is there. */
+export class JsonWalk {
+  readonly #base: string
+  readonly #maxDepth: number
+  /** The containers from the root to where the walk stands, and the key it follows in each. */
+  readonly #containers: Container[] = []
+  readonly #keys: (string | number)[] = []
+  #depth = 0
+
+  constructor (maxDepth: number, base = '') {
+    this.#maxDepth = maxDepth
+    this.#base = base
+  }
+
+  /** The walk goes into `container`; after each `enter` a `leave`. */
+  enter (container: Container): void {
+    if (this.#depth >= this.#maxDepth) throw this.#tooDeep(container)
+    this.#containers[this.#depth] = container
+    this.#depth++
+  }
+
+  /** The walk turns to the child `key` of the container entered last. */
+  at (key: string | number): void {
+    this.#keys[this.#depth - 1] = key
+  }
+
+  leave (): void {
+    this.#depth--
+  }
+
+  /** Where the walk stands, as a JSON Pointer. */
+  path (depth = this.#depth): string {
+    let path = this.#base
+    for (let i = 0; i < depth; i++) path += '/' + escapeToken(this.#keys[i]!)
+    return path
+  }
+
+  /**
+   * What JSON.stringify would write for the value at this place: a scalar, or a container whose
+   * children are still to be resolved; undefined where it would leave out the member.
+   * @param required undefined is refused too, as at the root and in arrays
+   */
+  resolve (value: unknown, required: boolean): unknown {
+    switch (typeof value) {
+      case 'string':
+      case 'boolean':
+        return value
+      case 'number':
+        if (!Number.isFinite(value)) throw this.#invalid(String(value))
+        return value + 0 // which makes 0 of -0
+      case 'undefined':
+        if (required) throw this.#invalid('undefined')
+        return undefined
+      case 'object':
+        return value === null ? null : this.#resolveObject(value, required)
+      default:
+        throw this.#invalid(`a ${typeof value}`)
+    }
+  }
+
+  #resolveObject (value: object, required: boolean): unknown {
+    // Buffer has a toJSON, by which bytes would become an array of numbers without a word
+    if (ArrayBuffer.isView(value)) throw this.#invalid(`a ${value.constructor.name}`)
+    if (typeof (value as Members).toJSON === 'function') {
+      const key = this.#depth === 0 ? '' : String(this.#keys[this.#depth - 1])
+      const replacement: unknown = (value as { toJSON (key: string): unknown }).toJSON(key)
+      if (!isContainer(replacement)) return this.resolve(replacement, required)
+      value = replacement
+    }
+    if (Array.isArray(value)) return value
+    const prototype: unknown = Object.getPrototypeOf(value)
+    if (prototype === Object.prototype || prototype === null) return value
+    // the tag, unlike instanceof, also tells what comes from another realm
+    const tag = Object.prototype.toString.call(value).slice(8, -1)
+    if (tag === 'Number') return this.resolve(Number(value), required)
+    if (tag === 'String') return String(value)
+    if (tag === 'Boolean') return Boolean.prototype.valueOf.call(value)
+    if (UNFIT.has(tag) || ArrayBuffer.isView(value)) throw this.#invalid(`a ${tag}`)
+    return value
+  }
+
+  /** A plain copy of what `resolve` gave for this place. */
+  copy (resolved: unknown): unknown {
+    if (!isContainer(resolved)) return resolved
+    this.enter(resolved)
+    let copy: Container
+    if (Array.isArray(resolved)) {
+      copy = []
+      for (let i = 0; i < resolved.length; i++) {
+        this.at(i)
+        copy.push(this.copy(this.resolve(resolved[i], true)))
+      }
+    } else {
+      copy = {}
+      for (const key of Object.keys(resolved)) {
+        this.at(key)
+        const member = this.resolve(resolved[key], false)
+        if (member !== undefined) putMember(copy, key, this.copy(member))
+      }
+    }
+    this.leave()
+    return copy
+  }
+
+  #invalid (what: string, path = this.path()): Error {
+    return coded(new TypeError(`JSON cannot hold ${what}, found at ${JSON.stringify(path)}: ` +
+      'give plain objects, arrays, strings, finite numbers, booleans or null'), 'INVALID_JSON')
+  }
+
+  /** A cycle is told from mere depth only here, so that values that are in order need not pay for it. */
+  #tooDeep (container: Container): Error {
+    const line = [...this.#containers.slice(0, this.#depth), container]
+    const repeated = line.findIndex((ancestor, i) => line.indexOf(ancestor) < i)
+    if (repeated !== -1) return this.#invalid('a cycle', this.path(repeated))
+    return coded(new RangeError(`more than ${this.#maxDepth} objects and arrays inside each other, at ` +
+      `${JSON.stringify(this.path())}: make the value flatter, or raise maxJsonDepth`), 'TOO_DEEP')
+  }
+}
+
+/** Objects without members of their own that mean something: JSON.stringify would write `{}` for them. */
+const UNFIT = new Set(['Map', 'Set', 'WeakMap', 'WeakSet', 'WeakRef', 'Promise', 'ArrayBuffer',
+  'SharedArrayBuffer', 'DataView', 'BigInt', 'Symbol'])

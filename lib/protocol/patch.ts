@@ -1,0 +1,206 @@
+import { clonePlain, type Container, getMember, isContainer, isEqual, type Members, putMember } from './json.js'
+import type { Operation } from './messages.js'
+import { parseIndex, parsePointer } from './pointer.js'
+
+/** A patch is not RFC 6902, or does not apply to the value that it was given for. */
+export class PatchError extends Error {
+  override readonly name = 'PatchError'
+  readonly code = 'INVALID_PATCH'
+}
+
+/**
+ * What a patch is applied to. The value is the member '' of `holder`, so that the root is a member
+ * like any other, and the tokens of a pointer can be followed from the first one.
+ */
+export interface Editor {
+  readonly holder: Members
+  /** The container at `key` in `parent`, fit for editing. */
+  open (parent: Container, key: string | number, child: Container): Container
+  /** Sets a member; undefined removes it. */
+  put (object: Members, key: string, value: unknown): void
+  splice (array: unknown[], start: number, deleteCount: number, items: unknown[]): void
+  /** Hears of each value that an operation inserts at `depth`, copies or compares; may refuse. */
+  weigh? (value: unknown, depth: number): void
+}
+
+/** Applies operations in order. It stops at the first that fails; undoing the others is the caller's. */
+export function runPatch (editor: Editor, patches: Operation[]): void {
+  for (const operation of patches) {
+    const { path } = operation
+    const tokens = tokensOf(path)
+    switch (operation.op) {
+      case 'add':
+        insert(editor, tokens, path, operation.value)
+        break
+      case 'remove':
+        take(editor, tokens, path)
+        break
+      case 'replace':
+        // the root may be replaced where there is none yet
+        if (path !== '') read(editor, tokens, path)
+        insert(editor, tokens, path, operation.value, 1)
+        break
+      case 'move': {
+        const { from } = operation
+        if (path.startsWith(from + '/')) throw new PatchError(`cannot move ${show(from)} into itself`)
+        if (path === from) read(editor, tokens, path)
+        else insert(editor, tokens, path, take(editor, tokensOf(from), from))
+        break
+      }
+      case 'copy': {
+        const value = read(editor, tokensOf(operation.from), operation.from)
+        editor.weigh?.(value, 0)
+        insert(editor, tokens, path, clonePlain(value))
+        break
+      }
+      case 'test': {
+        const value = read(editor, tokens, path)
+        if (isContainer(operation.value)) editor.weigh?.(value, 0)
+        if (!isEqual(value, operation.value)) throw new PatchError(`test failed at ${show(path)}`)
+        break
+      }
+      default:
+        throw new PatchError(`unknown operation ${show((operation as Members).op)}`)
+    }
+  }
+}
+
+function tokensOf (path: string): string[] {
+  const tokens = parsePointer(path)
+  if (tokens === undefined) throw new PatchError(`${show(path)} is not a JSON Pointer`)
+  return tokens
+}
+
+function read (editor: Editor, tokens: string[], path: string): unknown {
+  let value: unknown = editor.holder
+  for (const token of tokens) value = isContainer(value) ? childOf(value, token) : undefined
+  if (value === undefined) throw new PatchError(`nothing at ${show(path)}`)
+  return value
+}
+
+function childOf (container: Container, token: string): unknown {
+  return Array.isArray(container) ? container[parseIndex(token)] : getMember(container, token)
+}
+
+/** The container that the last token points into. */
+function openParent (editor: Editor, tokens: string[], path: string): Container {
+  let container: Container = editor.holder
+  for (let i = 0; i < tokens.length - 1; i++) {
+    const token = tokens[i]!
+    const child = childOf(container, token)
+    if (!isContainer(child)) throw new PatchError(`no object or array to hold ${show(path)}`)
+    container = editor.open(container, token, child)
+  }
+  return container
+}
+
+/** @param replaced how many elements of an array the value takes the place of */
+function insert (editor: Editor, tokens: string[], path: string, value: unknown, replaced = 0): void {
+  if (value === undefined) throw new PatchError(`no value for ${show(path)}`)
+  editor.weigh?.(value, tokens.length - 1)
+  const container = openParent(editor, tokens, path)
+  const key = tokens.at(-1)!
+  if (Array.isArray(container)) {
+    const index = key === '-' ? container.length : parseIndex(key)
+    if (index < 0 || index > container.length - replaced) throw new PatchError(`no such array index: ${show(path)}`)
+    editor.splice(container, index, replaced, [value])
+  } else {
+    editor.put(container, key, value)
+  }
+}
+
+function take (editor: Editor, tokens: string[], path: string): unknown {
+  if (path === '') throw new PatchError('the root cannot be removed: replace it')
+  const container = openParent(editor, tokens, path)
+  const key = tokens.at(-1)!
+  const value = childOf(container, key)
+  if (value === undefined) throw new PatchError(`nothing at ${show(path)}`)
+  if (Array.isArray(container)) editor.splice(container, Number(key), 1, [])
+  else editor.put(container, key, undefined)
+  return value
+}
+
+/**
+ * Applies a patch without touching what is there: the result shares with `root` all that the patch
+ * leaves alone, and copies the containers that it changes, each once.
+ * @throws PatchError
+ */
+export function applyPatch (root: unknown, patches: Operation[]): unknown {
+  const copying = new Copying(root)
+  runPatch(copying, patches)
+  return copying.holder['']
+}
+
+class Copying implements Editor {
+  readonly holder: Members
+  /** Containers made by this call; whatever holds one was made by it, too. */
+  readonly #own = new Set<Container>()
+
+  constructor (root: unknown) {
+    this.holder = root === undefined ? {} : { '': root }
+  }
+
+  open (parent: Container, key: string, child: Container): Container {
+    if (this.#own.has(child)) return child
+    const copy = Array.isArray(child) ? child.slice() : { ...child }
+    this.#own.add(copy)
+    putMember(parent as Members, key, copy)
+    return copy
+  }
+
+  put (object: Members, key: string, value: unknown): void {
+    if (value === undefined) delete object[key]
+    else putMember(object, key, value)
+  }
+
+  splice (array: unknown[], start: number, deleteCount: number, items: unknown[]): void {
+    array.splice(start, deleteCount, ...items)
+  }
+}
+
+/**
+ * Checks that a value from outside is a JSON Patch, and takes from it what counts: members that
+ * RFC 6902 does not name are left behind. The values of the operations are not copied.
+ * @param value what JSON.parse gave
+ * @throws PatchError
+ */
+export function parsePatch (value: unknown): Operation[] {
+  if (!Array.isArray(value)) throw new PatchError('a patch is an array of operations')
+  return value.map(parseOperation)
+}
+
+function parseOperation (given: unknown, index: number): Operation {
+  if (!isContainer(given) || Array.isArray(given)) throw new PatchError(`operation ${index} is not an object`)
+  const op = getMember(given, 'op')
+  const path = pointerIn(given, 'path', index)
+  switch (op) {
+    case 'add':
+    case 'replace':
+    case 'test': {
+      const value = getMember(given, 'value')
+      if (value === undefined) throw new PatchError(`operation ${index} (${op}) has no value`)
+      return { op, path, value }
+    }
+    case 'remove':
+      return { op, path }
+    case 'move':
+    case 'copy':
+      return { op, from: pointerIn(given, 'from', index), path }
+    default:
+      throw new PatchError(`operation ${index}: op is ${show(op)}, not add, remove, replace, move, copy or test`)
+  }
+}
+
+function pointerIn (given: Members, name: string, index: number): string {
+  const pointer = getMember(given, name)
+  if (typeof pointer !== 'string' || parsePointer(pointer) === undefined) {
+    throw new PatchError(`operation ${index}: ${name} is ${show(pointer)}, not a JSON Pointer`)
+  }
+  return pointer
+}
+
+/** For a message: what came from outside may be of any kind and length. */
+function show (value: unknown): string {
+  if (typeof value !== 'string') return value === undefined ? 'missing' : `a ${typeof value}`
+  return JSON.stringify(value.length > 100 ? value.slice(0, 100) + '…' : value)
+}
