@@ -7,7 +7,7 @@ import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import { Replica } from './replica.js'
 import type { Settings } from './settings.js'
-import { type Write, deleteWrite, setWrite, updateWrite } from './write.js'
+import { type Prepared, type Write, deleteWrite, prepare, setWrite, updateWrite } from './write.js'
 
 /** Told when a replica has moved: `from` is the version before, or -1 where there is no way from it by patches. */
 export type ReplicaListener = (replica: Replica, from: number) => void
@@ -226,43 +226,25 @@ export class StateStore {
   }
 
   /** Computes each write on top of those before it. One that fails is rejected, and is as if it had not been. */
-  #prepare (replica: Replica, batch: Write[]): Array<{ write: Write, patches: Operation[], entry?: LogEntry, whole?: string }> {
-    const { document } = replica
-    const { maxStateBytes } = this.settings
+  #prepare ({ key, document }: Replica, batch: Write[]): Prepared[] {
     const prepared = []
     const start = document.mark()
     for (const write of batch) {
       const before = document.mark()
       try {
-        let patches = write.make(document)
-        if (patches.length === 0) {
-          prepared.push({ write, patches })
-          continue
-        }
-        let text = JSON.stringify(patches)
-        document.apply(patches)
-        if (document.size > maxStateBytes) {
-          throw Object.assign(new RangeError(`the value of "${replica.key}" would have ${document.size} bytes of JSON, over maxStateBytes (${maxStateBytes})`), { code: 'LIMIT_EXCEEDED' })
-        }
-        let whole
-        if (isWhole(patches) || Buffer.byteLength(text) > document.size + WHOLE_OVERHEAD) {
-          whole = JSON.stringify(document.value)
-          text = `[{"op":"replace","path":"","value":${whole}}]`
-          if (!isWhole(patches)) patches = [{ op: 'replace', path: '', value: JSON.parse(whole) }]
-        }
-        prepared.push({ write, patches, entry: { id: randomUUID(), patches: text }, whole })
+        prepared.push(prepare(key, document, write, this.settings.maxStateBytes))
+        document.release()
       } catch (error) {
         document.rollback(before)
         write.reject(error)
       }
     }
     document.rollback(start)
-    document.release()
     return prepared
   }
 
   /** A whole value that is written anyway, or a new one of the base where the log has outgrown the value. */
-  #snapshot ({ replica, logBytes }: Key, prepared: Array<{ entry?: LogEntry, whole?: string }>): Snapshot | undefined {
+  #snapshot ({ replica, logBytes }: Key, prepared: Prepared[]): Snapshot | undefined {
     let version = replica.version
     let snapshot: Snapshot | undefined
     for (const { entry, whole } of prepared) {
@@ -301,12 +283,6 @@ export class StateStore {
       this.log.error({ err: error, key: entry.replica.key }, `a key could not be read again: ${messageOf(error)}`)
     })
   }
-}
-
-const WHOLE_OVERHEAD = '[{"op":"replace","path":"","value":}]'.length
-
-function isWhole (patches: Operation[]): boolean {
-  return patches.length === 1 && patches[0]!.op === 'replace' && patches[0]!.path === ''
 }
 
 /** A deletion goes alone: it starts a new epoch. */

@@ -1,7 +1,9 @@
-import { copyJson, clonePlain } from '../protocol/json.js'
+import { randomUUID } from 'node:crypto'
+import type { LogEntry } from '../backend/backend.js'
 import { diff } from '../protocol/diff.js'
 import type { Document } from '../protocol/document.js'
 import { record } from '../protocol/draft.js'
+import { clonePlain, copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import { applyPatch } from '../protocol/patch.js'
 
@@ -37,4 +39,39 @@ export function updateWrite (recipe: (draft: unknown) => unknown, live: boolean,
 
 export function deleteWrite (settle: Settle): Write {
   return { ...settle, live: false, resets: true, make: () => [] }
+}
+
+/** A write, computed for a certain base. Without `entry` it changes nothing. */
+export interface Prepared {
+  write: Write
+  patches: Operation[]
+  entry?: LogEntry
+  /** The whole value afterwards, as JSON text, where it is written anyway. */
+  whole?: string
+}
+
+const WHOLE_OVERHEAD = '[{"op":"replace","path":"","value":}]'.length
+
+/**
+ * Makes a write's change to the document, inside a transaction of the caller's. Where the patches are
+ * bigger than the value, the value is sent instead.
+ * @throws RangeError `LIMIT_EXCEEDED` where the value would be larger than `maxBytes`; whatever the write throws
+ */
+export function prepare (key: string, document: Document, write: Write, maxBytes: number): Prepared {
+  const patches = write.make(document)
+  if (patches.length === 0) return { write, patches }
+  // before they are applied: their values become part of the document
+  const text = JSON.stringify(patches)
+  document.apply(patches)
+  if (document.size > maxBytes) {
+    throw Object.assign(new RangeError(`the value of "${key}" would have ${document.size} bytes of JSON, over maxStateBytes (${maxBytes})`), { code: 'LIMIT_EXCEEDED' })
+  }
+  if (Buffer.byteLength(text) < document.size + WHOLE_OVERHEAD) return { write, patches, entry: { id: randomUUID(), patches: text } }
+  const whole = JSON.stringify(document.value)
+  return {
+    write,
+    patches: [{ op: 'replace', path: '', value: JSON.parse(whole) }],
+    entry: { id: randomUUID(), patches: `[{"op":"replace","path":"","value":${whole}}]` },
+    whole
+  }
 }
