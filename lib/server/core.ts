@@ -21,7 +21,7 @@ import { Metrics } from './metrics.js'
 import { FrameLimiter } from './rate-limit.js'
 import { RpcRegistry } from './rpc.js'
 import type { Settings } from './settings.js'
-import { StateStore, stateKey } from './state-store.js'
+import { StateStore } from './state-store.js'
 
 /** ms that clients have for their close frame, even where calls have used up the time. */
 const GRACE = 500
@@ -81,7 +81,7 @@ export class Core implements Destinations, ConnectionHost {
       live: ({ key }) => { this.live.learn([key]) },
       disconnect: ({ userId, code, reason }) => { this.#disconnect(userId, code, reason) }
     })
-    this.live.learn((await this.store.journal.liveKeys()).map(stateKey))
+    this.live.learn(await this.store.liveKeys())
     this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
     this.#heartbeat.unref()
   }

@@ -28,7 +28,7 @@ export class LiveState implements LiveHost {
     readonly metrics: Metrics,
     readonly log: Logger
   ) {
-    store.onMoved = (replica, from) => { this.#moved(replica, from) }
+    store.moved = (replica, from) => { this.#moved(replica, from) }
     store.isNeeded = (key) => this.#keys.has(key)
   }
 
@@ -156,7 +156,7 @@ export class LiveState implements LiveHost {
     liveKey.subscriptions.delete(subscription)
     if (liveKey.subscriptions.size > 0) return
     this.#keys.delete(key)
-    this.store.release(key)
+    this.store.idle(key)
   }
 
   #refuse (subscription: Subscription, code: ErrorCode, message: string): void {
