@@ -56,10 +56,12 @@ class Comparison {
     walk.enter(to)
     let common = 0
     for (const key of Object.keys(to)) {
-      walk.at(key)
       const old = getMember(from, key)
-      const value = walk.resolve(to[key], false)
+      const given = to[key]
       if (old !== undefined) common++
+      if (given === old && !isContainer(given)) continue // what most members are
+      walk.at(key)
+      const value = walk.resolve(given, false)
       if (value === undefined) {
         if (old !== undefined) this.#remove()
       } else if (old === undefined) {
@@ -129,9 +131,12 @@ class Comparison {
     }
     let common = 0
     for (const key of Object.keys(to)) {
-      this.walk.at(key)
       const old = getMember(from, key)
-      if (!this.#matches(old, to[key])) return false
+      const given = to[key]
+      if (given !== old || isContainer(given)) {
+        this.walk.at(key)
+        if (!this.#matches(old, given)) return false
+      }
       if (old !== undefined) common++
     }
     return common === Object.keys(from).length

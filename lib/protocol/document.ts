@@ -28,8 +28,8 @@ export class Document implements Editor {
   #size = 2
   /** How many members an object has, once it was asked: a first or last member brings no comma. */
   readonly #counts = new WeakMap<Members, number>()
-  readonly #journal: (() => void)[] = []
-  readonly #leftBehind: [object: Members, key: string][] = []
+  #journal: (() => void)[] = []
+  #leftBehind: [object: Members, key: string][] = []
   #transactions = 0
   #limits: PatchLimits | undefined
   #work = 0
@@ -95,9 +95,10 @@ export class Document implements Editor {
 
   #endTransaction (): void {
     if (--this.#transactions > 0) return
-    this.#journal.length = 0
+    if (this.#journal.length > 0) this.#journal = []
+    if (this.#leftBehind.length === 0) return
     for (const [object, key] of this.#leftBehind) if (object[key] === undefined) delete object[key]
-    this.#leftBehind.length = 0
+    this.#leftBehind = []
   }
 
   open (_parent: Container, _key: string | number, child: Container): Container {

@@ -1,3 +1,4 @@
+import { type ArrayEditor, arrayMethods } from './array-methods.js'
 import { diff } from './diff.js'
 import type { Document } from './document.js'
 import { clonePlain, coded, type Container, copyJson, getMember, isContainer, type Members } from './json.js'
@@ -57,10 +58,8 @@ interface Node {
   key: string | number
 }
 
-type ArrayNode = Node & { readonly target: unknown[], readonly draft: unknown[] }
-
 /** The traps of all drafts of one recording, and what they recorded. */
-class Recording implements ProxyHandler<Container> {
+class Recording implements ProxyHandler<Container>, ArrayEditor {
   readonly patches: Operation[] = []
   /** Whether the recipe wrote at all, even what was there already. */
   edited = false
@@ -93,7 +92,7 @@ class Recording implements ProxyHandler<Container> {
   get (target: Container, key: string | symbol): unknown {
     if (key === PLAIN) return target
     if (typeof key === 'symbol') return Reflect.get(target, key)
-    if (Array.isArray(target) && mutators.has(key)) return this.#mutator(target, key)
+    if (Array.isArray(target) && arrayMethods.has(key)) return this.#arrayMethod(target, key)
     const value = getMember(target, key)
     // an inherited method; the prototype itself is not to be had, as it could be written to
     if (value === undefined) return key === '__proto__' ? undefined : Reflect.get(Object.getPrototypeOf(target), key)
@@ -180,18 +179,17 @@ class Recording implements ProxyHandler<Container> {
     else if (length > old) this.#splice(target, old, 0, nulls(length - old))
   }
 
-  #mutator (target: unknown[], name: string): (...args: unknown[]) => unknown {
+  #arrayMethod (target: unknown[], name: string): (...args: unknown[]) => unknown {
     return (...args) => {
       if (!(this instanceof Recording)) throw revoked()
       this.edited = true
-      return mutators.get(name)!(this, this.#nodes.get(target) as ArrayNode, args)
+      return arrayMethods.get(name)!(this, target, args)
     }
   }
 
-  /** Changes which elements an array has. Gives those that it removed, as drafts. */
-  splice (node: ArrayNode, start: number, deleteCount: number, items: unknown[]): unknown[] {
-    const count = Math.min(deleteCount, node.target.length - start)
-    return this.#splice(node.target, start, count, items)
+  splice (target: unknown[], start: number, deleteCount: number, items: unknown[]): unknown[] {
+    const node = this.#nodes.get(target)
+    return this.#splice(target, start, Math.min(deleteCount, target.length - start), items)
       .map((value, i) => isContainer(value) ? this.draftOf(value, node, start + i) : value)
   }
 
@@ -211,14 +209,16 @@ class Recording implements ProxyHandler<Container> {
     return removed
   }
 
-  /** Puts an array's elements, which may be given as drafts, into this order. */
-  reorder (node: ArrayNode, order: unknown[]): unknown[] {
-    const elements = order.map(plain)
-    if (elements.some((element, i) => element !== node.target[i])) {
-      this.#document.reorder(node.target, elements)
-      this.#record('replace', this.#path(node), undefined, node.target)
+  reorder (target: unknown[], change: (drafts: unknown[]) => void): unknown[] {
+    const node = this.#nodes.get(target)!
+    const drafts = Array.from(node.draft as unknown[])
+    change(drafts)
+    const elements = drafts.map(plain)
+    if (elements.some((element, i) => element !== target[i])) {
+      this.#document.reorder(target, elements)
+      this.#record('replace', this.#path(node), undefined, target)
     }
-    return node.draft
+    return node.draft as unknown[]
   }
 
   /** A write of what is already there: it must not detach the draft that is being written. */
@@ -232,7 +232,7 @@ class Recording implements ProxyHandler<Container> {
     if (parent === undefined) return ''
     const path = this.#path(parent)
     if (path === undefined) return undefined
-    if (getMember(parent.target, String(node.key)) !== target) {
+    if ((parent.target as Members)[node.key] !== target) {
       const index = Array.isArray(parent.target) ? parent.target.indexOf(target) : -1
       if (index === -1) return undefined
       node.key = index
@@ -265,40 +265,13 @@ function nulls (count: number): null[] {
   return new Array(count).fill(null)
 }
 
-/** The methods of arrays that would move elements one by one if they were left to the traps. */
-const mutators = new Map<string, (recording: Recording, node: ArrayNode, args: any[]) => unknown>([
-  ['push', (recording, node, items) => {
-    recording.splice(node, node.target.length, 0, items)
-    return node.target.length
-  }],
-  ['pop', (recording, node) => recording.splice(node, Math.max(node.target.length - 1, 0), 1, [])[0]],
-  ['shift', (recording, node) => recording.splice(node, 0, 1, [])[0]],
-  ['unshift', (recording, node, items) => {
-    recording.splice(node, 0, 0, items)
-    return node.target.length
-  }],
-  ['splice', (recording, node, args) => {
-    const { length } = node.target
-    const relative = toInteger(args[0])
-    const start = relative < 0 ? Math.max(length + relative, 0) : Math.min(relative, length)
-    const deleteCount = args.length === 0 ? 0 : args.length === 1 ? length : Math.max(toInteger(args[1]), 0)
-    return recording.splice(node, start, deleteCount, args.slice(2))
-  }],
-  ['sort', (recording, node, [compare]) => recording.reorder(node, Array.from(node.draft).sort(compare))],
-  ['reverse', (recording, node) => recording.reorder(node, node.target.slice().reverse())]
-])
-
-function toInteger (value: unknown): number {
-  return Math.trunc(Number(value)) || 0
-}
-
 function unfit (what: string): Error {
   return coded(new TypeError(`JSON cannot hold ${what}: a draft takes what JSON has, and nothing else`), 'INVALID_JSON')
 }
 
 function revoked (): Error {
   return coded(new TypeError('this draft was used after its recipe returned: ' +
-    'copy what is needed later, inside the recipe (structuredClone does not take drafts, JSON does)'), 'DRAFT_REVOKED')
+    'copy what is needed later, inside the recipe'), 'DRAFT_REVOKED')
 }
 
 /** Every trap there is, under the names that Reflect has for them. */

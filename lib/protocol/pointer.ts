@@ -13,7 +13,8 @@ export function parsePointer (pointer: string): string[] | undefined {
 
 /** A member's name or an element's index as it stands in a JSON Pointer. */
 export function escapeToken (token: string | number): string {
-  if (typeof token === 'number' || !/[~/]/.test(token)) return String(token)
+  if (typeof token === 'number') return String(token)
+  if (!token.includes('~') && !token.includes('/')) return token
   return token.replaceAll('~', '~0').replaceAll('/', '~1')
 }
 
