@@ -15,6 +15,7 @@ export interface WebSocketLike {
   on (event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown
   on (event: 'close', listener: (code: number) => void): unknown
   on (event: 'error', listener: (error: Error) => void): unknown
+  on (event: 'ping', listener: () => void): unknown
   close (code: number, reason?: string): void
   terminate (): void
 }
@@ -155,6 +156,11 @@ export class Connection implements Flushable {
       return this.close(CloseCode.HEARTBEAT_MISSED, 'heartbeat missed')
     }
     this.#enqueue(PING)
+  }
+
+  /** The WebSocket layer has answered a ping by itself, so that nothing has counted what it queued. */
+  pinged (): void {
+    if (this.#open && this.bufferedBytes > this.#host.settings.maxBufferedBytes + this.#oversized) this.#closeSlowConsumer()
   }
 
   /** Sends what waits, then the close frame; a peer that does not answer it is cut off after `closeTimeoutMs`. */

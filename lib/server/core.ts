@@ -93,6 +93,7 @@ export class Core implements Destinations, ConnectionHost {
   accept (socket: WebSocketLike, raw: Duplex, context: ConnectionContext): void {
     const connection = new Connection(this, socket, raw, context)
     socket.on('message', (data, isBinary) => { dispatch(this, connection, data, isBinary) })
+    socket.on('ping', () => { connection.pinged() })
     socket.on('close', (code) => { this.#ended(connection, code) })
     socket.on('error', (error) => {
       // ws answers a broken WebSocket frame with the close code that is due

@@ -41,8 +41,9 @@ export function dispatch (to: Destinations, connection: Connection, data: Buffer
   if (!isBinary) return connection.refuseFrame(0, 'text messages are not part of this protocol', CloseCode.UNSUPPORTED_DATA)
   if (data.length > to.settings.maxPayload + HEADER_SIZE) return connection.close(CloseCode.TOO_BIG, 'frame over maxPayload')
   let correlationId = 0
+  let frame: Buffer | undefined
   try {
-    const frame = data[0] === ZLIB_MAGIC ? inflate(data, to.settings.maxInflatedSize) : data
+    frame = data[0] === ZLIB_MAGIC ? inflate(data, to.settings.maxInflatedSize) : data
     if (frame === undefined) return connection.refuseFrame(0, `frame inflates to more than ${to.settings.maxInflatedSize} bytes`, undefined, 'PAYLOAD_TOO_LARGE')
     if (!isWellFormed(frame)) throw new BadFrame('the frame is truncated, or its declared length is wrong')
     correlationId = readUint32(frame, 1)
@@ -50,7 +51,8 @@ export function dispatch (to: Destinations, connection: Connection, data: Buffer
   } catch (error) {
     if (error instanceof BadFrame) return connection.refuseFrame(correlationId, error.message)
     to.log.error({ err: error, connectionId: connection.id }, 'a frame could not be handled')
-    connection.sendError(correlationId, 'INTERNAL', 'the frame could not be handled')
+    if (frame?.[0] === Opcode.RPC_REQ) to.rpc.failed(connection, correlationId)
+    else connection.sendError(correlationId, 'INTERNAL', 'the frame could not be handled')
   }
 }
 

@@ -8,6 +8,12 @@ import type { Subscription } from './subscription.js'
 /** What clients of version 1 take in one frame. */
 const MAX_V1_PAYLOAD = 1024 * 1024
 
+/** Below this, patches are as good as a snapshot, whatever the value weighs (bytes). */
+const MIN_PATCH = 256
+
+/** Encoded catch-ups that are kept for the next one who needs the same. */
+const MAX_PATCHES = 8
+
 /** They drop a whole frame where one of its paths has such a segment. */
 const UNSAFE_IN_V1 = /"path":"(?:[^"\\]|\\.)*\/(?:__proto__|constructor|prototype)["/]/
 
@@ -21,8 +27,9 @@ export interface LiveHost {
 export class LiveKey {
   readonly subscriptions = new Set<Subscription>()
   readonly #host: LiveHost
-  /** Of the version that the replica has now. */
+  /** Of the version that the replica has now: the whole, and what is new since earlier ones. */
   #snapshot: SharedPayload | undefined
+  readonly #patches = new Map<number, SharedPayload>()
   #isOversizedLogged = false
 
   constructor (readonly replica: Replica, host: LiveHost) {
@@ -36,6 +43,7 @@ export class LiveKey {
   publish (from: number): void {
     const { replica, subscriptions } = this
     this.#snapshot = undefined
+    this.#patches.clear()
     if (from === -1) {
       for (const subscription of subscriptions) subscription.connection.markStale(subscription)
       return
@@ -53,7 +61,7 @@ export class LiveKey {
       if (message === undefined) {
         const patches = replica.patchesSince({ epoch: replica.epoch, version: from })
         if (patches === undefined) return this.publish(-1)
-        payload = this.#patchPayload(from, patches)
+        payload = this.#patchJson(from, patches)
         message = encodeMessage(Opcode.STATE_PATCH, 0, payload, this.#host.compressionThreshold)
       }
       if (connection.protocol === 1 && (isUnsafe ??= payload.length > MAX_V1_PAYLOAD || UNSAFE_IN_V1.test(payload))) {
@@ -78,35 +86,33 @@ export class LiveKey {
     subscription.replyTo = 0
     subscription.isAsked = false
     if (connection.protocol === 1 && replica.document.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
-    const patches = this.#joinedPatches(subscription, version)
-    if (patches !== undefined) {
-      const payload = this.#patchPayload(subscription.version, patches)
-      this.#given(subscription, version)
-      this.#host.metrics.statePatches++
-      connection.send(encodeMessage(Opcode.STATE_PATCH, replyTo, payload, this.#host.compressionThreshold))
-      return
-    }
-    const snapshot = this.#snapshotPayload(version)
-    this.#given(subscription, version)
-    this.#host.metrics.stateSnapshots++
-    connection.send(snapshot.message(replyTo))
+    const patch = this.#patchPayload(subscription, version)
+    const payload = patch ?? this.#snapshotPayload(version)
+    subscription.epoch = replica.epoch
+    // a version 1 client has to get a snapshot before it can take a patch again
+    subscription.version = connection.protocol === 1 && version === 0 ? -1 : version
+    if (patch !== undefined) this.#host.metrics.statePatches++
+    else this.#host.metrics.stateSnapshots++
+    connection.send(payload.message(replyTo))
   }
 
-  #given (subscription: Subscription, version: number): void {
-    subscription.epoch = this.replica.epoch
-    subscription.version = version
-  }
-
-  #joinedPatches (subscription: Subscription, version: number): string | undefined {
+  /** What brings a client from its version to this one, where that is held and smaller than the value. */
+  #patchPayload (subscription: Subscription, version: number): SharedPayload | undefined {
     const { replica } = this
-    if (version === 0 || subscription.version < 0) return undefined
-    const patches = replica.patchesSince(subscription)
-    if (patches === undefined || patches.length > replica.document.size) return patches === '[]' ? patches : undefined
-    if (subscription.connection.protocol === 1 && UNSAFE_IN_V1.test(patches)) return undefined
-    return patches
+    const from = subscription.version
+    if (version === 0 || from < 0 || subscription.epoch !== replica.epoch) return undefined
+    let payload = this.#patches.get(from)
+    if (payload === undefined) {
+      const patches = replica.patchesSince(subscription)
+      if (patches === undefined || patches.length > Math.max(replica.document.size, MIN_PATCH)) return undefined
+      payload = new SharedPayload(Opcode.STATE_PATCH, this.#patchJson(from, patches), this.#host.compressionThreshold)
+      if (this.#patches.size >= MAX_PATCHES) this.#patches.clear()
+      this.#patches.set(from, payload)
+    }
+    return subscription.connection.protocol === 1 && UNSAFE_IN_V1.test(replica.patchesSince(subscription)!) ? undefined : payload
   }
 
-  #patchPayload (from: number, patches: string): string {
+  #patchJson (from: number, patches: string): string {
     const { key, epoch, version } = this.replica
     return `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"from":${from},"version":${version},"patches":${patches}}`
   }

@@ -65,6 +65,11 @@ export class RpcRegistry implements CallHost {
     new Call(this, connection, correlationId, method, size).run(params)
   }
 
+  /** A call that could not even be looked at: a fault of the server's, which has been logged. */
+  failed (connection: Connection, correlationId: number): void {
+    this.#refuse(connection, correlationId, RpcCode.INTERNAL, 'the call could not be handled', { code: 'INTERNAL' })
+  }
+
   cancel (connection: Connection, correlationId: number): void {
     for (const call of connection.calls ?? []) {
       if (call.correlationId === correlationId) call.abort(new RpcError(RpcCode.CANCELLED, 'the client cancelled the call', { code: 'CANCELLED' }))

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { CommitNotice, CommitRequest, CommitResult, Journal, Snapshot, StateBackend, Unsubscribe } from '../backend/backend.js'
+import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, Snapshot, StateBackend, Unsubscribe } from '../backend/backend.js'
 import { Replica } from './replica.js'
 import { type Prepared, type Write, prepare } from './write.js'
 
@@ -79,8 +79,14 @@ export class StateKey {
 
   async #read (): Promise<void> {
     const { replica } = this
+    const { head } = replica
+    await this.#adopt(await this.#host.journal.read(this.#storageKey, head.epoch === '' ? undefined : head))
+  }
+
+  /** Takes what the journal says, asking again for as long as that does not connect with what is here. */
+  async #adopt (record: KeyRecord): Promise<void> {
+    const { replica } = this
     const { epoch, version, live } = replica
-    let record = await this.#host.journal.read(this.#storageKey, epoch === '' ? undefined : replica.head)
     while (!this.#isCommitting && !replica.adopt(record)) record = await this.#host.journal.read(this.#storageKey, replica.head)
     if (epoch === '') return
     if (replica.epoch !== epoch || replica.live !== live) this.#host.moved(replica, -1)
@@ -118,8 +124,7 @@ export class StateKey {
         const result = await this.#send(request)
         if (!result.accepted) {
           for (const { write, patches } of prepared) write.lost?.(replica.document, patches)
-          if (!replica.adopt(result.missed)) await this.#read()
-          else this.#host.moved(replica, -1)
+          await this.#adopt(result.missed)
           batch = prepared.map(({ write }) => write)
           continue
         }
