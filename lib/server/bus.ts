@@ -24,6 +24,8 @@ export class Bus {
   readonly #backend: StateBackend
   readonly #log: Logger
   #unsubscribe: Unsubscribe | undefined
+  /** What has to be waited for before the backend can be used. */
+  ready: () => Promise<void> | undefined = () => undefined
 
   constructor (backend: StateBackend, log: Logger) {
     this.#backend = backend
@@ -43,8 +45,10 @@ export class Bus {
 
   /** @throws TypeError where the message is not JSON */
   publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
-    if (this.#unsubscribe === undefined) return
-    this.#backend.publish(CHANNEL, this.#node + JSON.stringify({ kind, message })).catch((error: unknown) => {
+    const envelope = this.#node + JSON.stringify({ kind, message })
+    const ready = this.ready()
+    const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : ready.then(() => this.#backend.publish(CHANNEL, envelope))
+    published.catch((error: unknown) => {
       this.#log.error({ err: error, kind }, 'a message did not reach the other nodes')
     })
   }

@@ -62,7 +62,7 @@ export class Core implements Destinations, ConnectionHost {
     this.rpc = new RpcRegistry(settings, this.metrics, this.limiter, log)
     this.events = new Events(settings, this.bus, this.limiter, this.metrics, log)
     this.live = new LiveState(settings, this.store, this.limiter, this.root, this.metrics, log)
-    this.store.ready = () => this.#ready()
+    this.store.ready = this.bus.ready = () => this.#ready()
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
   }
 
