@@ -1,11 +1,11 @@
-import { type Container, getMember, isContainer, JsonWalk, type Members } from './json.js'
+import { type Container, countMembers, getMember, isContainer, JsonWalk, type Members } from './json.js'
 import type { Operation } from './messages.js'
 
 /**
  * The operations (add, remove, replace) that take `from` to `to`; none where both say the same.
  * They own their values.
  *
- * @param from plain JSON, or undefined for no value
+ * @param from plain JSON, a document's value for example, or undefined for no value
  * @param to anything that `copyJson` takes, validated in the same way
  * @param maxDepth how many containers may be inside each other
  * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`, as `copyJson`
@@ -73,7 +73,7 @@ class Comparison {
     const keys = Object.keys(from)
     if (common < keys.length) {
       for (const key of keys) {
-        if (Object.prototype.propertyIsEnumerable.call(to, key)) continue
+        if (from[key] === undefined || Object.prototype.propertyIsEnumerable.call(to, key)) continue
         walk.at(key)
         this.#remove()
       }
@@ -139,6 +139,6 @@ class Comparison {
       }
       if (old !== undefined) common++
     }
-    return common === Object.keys(from).length
+    return common === countMembers(from as Members)
   }
 }

@@ -1,4 +1,4 @@
-import { coded, type Container, getMember, jsonDepth, jsonSize, type Members, putMember } from './json.js'
+import { coded, type Container, countMembers, getMember, jsonDepth, jsonSize, type Members, putMember } from './json.js'
 import type { Operation } from './messages.js'
 import { type Editor, runPatch } from './patch.js'
 
@@ -127,7 +127,7 @@ export class Document implements Editor {
   #changeMembers (object: Members, key: string, old: unknown, value: unknown): void {
     const size = this.#size
     // counted once per object, which had to be walked anyway when it came in
-    const count = this.#counts.get(object) ?? Object.keys(object).length
+    const count = this.#counts.get(object) ?? countMembers(object)
     const step = value === undefined ? -1 : 1
     const member = jsonSize(key) + 1 + jsonSize(value === undefined ? old : value)
     this.#size += step * member + commas(count + step) - commas(count)

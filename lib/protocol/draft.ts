@@ -105,8 +105,7 @@ class Recording implements ProxyHandler<Container>, ArrayEditor {
   }
 
   ownKeys (target: Container): (string | symbol)[] {
-    const keys = Reflect.ownKeys(target)
-    return this.edited ? keys.filter(key => (target as Members)[key as string] !== undefined) : keys
+    return Reflect.ownKeys(target).filter(key => (target as Members)[key as string] !== undefined)
   }
 
   getOwnPropertyDescriptor (target: Container, key: string | symbol): PropertyDescriptor | undefined {

@@ -52,14 +52,14 @@ export function isEqual (a: unknown, b: unknown): boolean {
     for (let i = 0; i < a.length; i++) if (!isEqual(a[i], b[i])) return false
     return true
   }
-  let surplus = 0
-  for (const key of Object.keys(a)) {
-    if (a[key] === undefined) continue
-    if (!isEqual(a[key], getMember(b, key))) return false
-    surplus--
-  }
-  for (const key of Object.keys(b)) if (b[key] !== undefined) surplus++
-  return surplus === 0
+  for (const key of Object.keys(a)) if (!isEqual(a[key], getMember(b, key))) return false
+  return countMembers(a) === countMembers(b)
+}
+
+export function countMembers (object: Members): number {
+  let count = 0
+  for (const key of Object.keys(object)) if (object[key] !== undefined) count++
+  return count
 }
 
 /** How many containers are inside each other at most: 0 for a scalar, 1 for `[]`. */

@@ -155,6 +155,7 @@ t.test('hostile members', async t => {
   }).at(-1)), '{"op":"replace","path":"/constructor/c","value":2}')
   check(JSON.parse('{"__proto__":{"a":[]}}'), d => { d['__proto__'].a.push(1); delete d['__proto__'] }, {}) // eslint-disable-line no-proto
   t.throws(() => check({}, d => { d['__proto__'].polluted = 1 }), TypeError) // eslint-disable-line no-proto
+  t.throws(() => check([], d => { d['__proto__'].polluted = 1 }), TypeError) // eslint-disable-line no-proto
   t.equal(({} as Members).polluted, undefined)
 })
 

@@ -103,6 +103,17 @@ t.test('applyPatch shares what it does not change', async t => {
   t.equal(applyPatch(undefined, [{ op: 'replace', path: '', value: 1 }]), 1)
 })
 
+t.test('applyPatch copies a container once, however often the patch changes it', async t => {
+  const root = { list: [0] }
+  const patches = Array.from({ length: 50 }, (): Operation => ({ op: 'add', path: '/list/-', value: 1 }))
+  const slices = t.capture(Array.prototype, 'slice', Array.prototype.slice)
+  const result = applyPatch(root, patches) as typeof root
+  const copies = slices()
+  t.equal(copies.length, 1)
+  t.equal(result.list.length, 51)
+  t.same(root, { list: [0] })
+})
+
 /** The result, or the error's code. */
 function outcome (run: () => unknown): { value?: unknown, code?: string } {
   try {
