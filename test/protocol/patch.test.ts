@@ -104,14 +104,19 @@ t.test('applyPatch shares what it does not change', async t => {
 })
 
 t.test('applyPatch copies a container once, however often the patch changes it', async t => {
-  const root = { list: [0] }
+  let copies = 0
+  class Counted extends Array<number> {
+    override slice (...range: number[]) {
+      copies++
+      return super.slice(...range)
+    }
+  }
+  const root = { list: Counted.of(0) }
   const patches = Array.from({ length: 50 }, (): Operation => ({ op: 'add', path: '/list/-', value: 1 }))
-  const slices = t.capture(Array.prototype, 'slice', Array.prototype.slice)
   const result = applyPatch(root, patches) as typeof root
-  const copies = slices()
-  t.equal(copies.length, 1)
+  t.equal(copies, 1)
   t.equal(result.list.length, 51)
-  t.same(root, { list: [0] })
+  t.equal(root.list.length, 1)
 })
 
 /** The result, or the error's code. */
