@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { DatasoleContract } from './lib/protocol/contract.js'
 import { Datasole, createCore } from './lib/server/datasole.js'
-import { DatasoleError } from './lib/server/errors.js'
+import { DatasoleError } from './lib/protocol/errors.js'
 import type { DatasoleServerOptions } from './lib/server/options.js'
 import { enter } from './plugins/front-door.js'
 import { mount } from './plugins/mount.js'
@@ -45,5 +45,5 @@ async function datasole (app: FastifyInstance, options: DatasoleServerOptions): 
 export default fp(datasole, { fastify: '5.x', name: 'datasole' })
 
 export { Datasole, DatasoleError }
-export { RpcError } from './lib/server/errors.js'
+export { RpcError } from './lib/protocol/errors.js'
 export type { DatasoleContract, DatasoleServerOptions }

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
 import type { AuthResult } from './connection-context.js'
-import { DatasoleError } from './errors.js'
+import { DatasoleError } from '../protocol/errors.js'
 import type { DatasoleServerOptions } from './options.js'
 import type { Settings } from './settings.js'
 

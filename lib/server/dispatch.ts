@@ -30,6 +30,9 @@ class BadFrame extends Error {}
 
 type Members = Record<string, unknown>
 
+/** Characters of a key or an epoch. */
+const MAX_NAME = 1024
+
 /**
  * A message from a client: inflated, decoded and parsed once, then handed to who it is for.
  * Whatever it is, this does not throw.
@@ -73,17 +76,17 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       return connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity))
     case Opcode.SUBSCRIBE: {
       const { key, epoch, version } = members(frame, to.settings.maxJsonDepth)
-      if (epoch !== undefined) string(epoch, 'epoch')
+      if (epoch !== undefined) name(epoch, 'epoch')
       if (version !== undefined && !Number.isSafeInteger(version)) throw new BadFrame('the member "version" is not a whole number')
-      return to.live.subscribe(connection, correlationId, string(key, 'key'), epoch as string | undefined, version as number | undefined)
+      return to.live.subscribe(connection, correlationId, name(key, 'key'), epoch as string | undefined, version as number | undefined)
     }
     case Opcode.UNSUBSCRIBE:
-      return to.live.unsubscribe(connection, string(members(frame, to.settings.maxJsonDepth).key, 'key'))
+      return to.live.unsubscribe(connection, name(members(frame, to.settings.maxJsonDepth).key, 'key'))
     case Opcode.RPC_CANCEL:
       return to.rpc.cancel(connection, correlationId)
     case Opcode.CRDT_OP:
     case Opcode.STATE_PUSH: {
-      const key = string(members(frame, to.settings.maxJsonDepth).key, 'key')
+      const key = name(members(frame, to.settings.maxJsonDepth).key, 'key')
       const retryAfter = to.limiter.admit(connection, key, false)
       if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter })
       return connection.sendError(correlationId, 'UNKNOWN_KEY', 'nothing takes changes of this key', { key })
@@ -123,4 +126,11 @@ function members (frame: Buffer, maxDepth: number): Members {
 function string (value: unknown, name: string): string {
   if (typeof value !== 'string') throw new BadFrame(`the member "${name}" is not a string`)
   return value
+}
+
+/** A string that is kept, and sent back, whoever made it up. */
+function name (value: unknown, member: string): string {
+  const text = string(value, member)
+  if (text.length > MAX_NAME) throw new BadFrame(`the member "${member}" is longer than ${MAX_NAME} characters`)
+  return text
 }

@@ -1,5 +1,5 @@
 import type { ConnectionContext, MessageContext } from './connection-context.js'
-import { isThenable } from './errors.js'
+import { isThenable } from '../protocol/errors.js'
 import type { RpcContext } from './rpc-context.js'
 import type { Operation } from '../protocol/messages.js'
 

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../protocol/codes.js'
 import type { Connection } from './connection.js'
-import { DatasoleError, isThenable, messageOf } from './errors.js'
+import { DatasoleError, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
 import { type LiveHost, LiveKey } from './live-key.js'
 import type { Logger } from './logger.js'

@@ -1,5 +1,5 @@
 import { RpcCode } from '../protocol/codes.js'
-import { RpcError, isThenable, messageOf } from './errors.js'
+import { RpcError, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
 import type { RpcContext } from './rpc-context.js'
 

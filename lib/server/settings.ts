@@ -1,6 +1,6 @@
 import type { StateBackend } from '../backend/backend.js'
 import { DEFAULT_PATH } from '../protocol/opcodes.js'
-import { DatasoleError } from './errors.js'
+import { DatasoleError } from '../protocol/errors.js'
 import type { AuthHandlerFn, DatasoleServerOptions, RateLimitConfig, RateLimitRule } from './options.js'
 
 /** Integer options: default, least, most. Timers in Node.js hold at most 2^31-1 ms. */

@@ -1,0 +1,235 @@
+import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
+import { DatasoleError, RpcError } from '../protocol/errors.js'
+import type { ErrorMessage, RpcResponse, ServerEvent, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
+import { Opcode } from '../protocol/opcodes.js'
+import { type CallOptions, Calls, notConnected } from './calls.js'
+import type { Message } from './codec.js'
+import type { ConnectionState, Failure, Link, LinkEvents, WebSocketConstructor, WebSocketLike } from './link.js'
+import { type ClientSettings, type DatasoleClientOptions, resolveOptions } from './options.js'
+import { Outbox } from './outbox.js'
+import { SocketLink } from './socket-link.js'
+import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
+import { WorkerLink } from './worker-link.js'
+
+export { DatasoleError, RpcError }
+export type { CallOptions, ConnectionState, DatasoleClientOptions, DatasoleContract, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
+
+/** An event of the server; `timestamp` is Unix time in ms. */
+export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }) => void
+
+/**
+ * A client of a datasole server, in a browser or Node.js. `C` is the application's contract.
+ *
+ * It keeps its connection: after a loss it comes back with backoff, and every subscription goes on
+ * from the version that it had.
+ */
+export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
+  readonly #settings: ClientSettings
+  readonly #calls: Calls
+  readonly #outbox = new Outbox()
+  readonly #subscriptions: Subscriptions
+  readonly #handlers = new Map<string, Set<EventHandler>>()
+  readonly #events: LinkEvents = {
+    onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
+    onMessage: (message) => { this.#onMessage(message) },
+    // whoever waits for connect() is told there
+    onProblem: (failure) => { if (this.#connecting === undefined) this.#settings.onError(errorOf(failure)) }
+  }
+
+  readonly #stateHandlers = new Set<(state: ConnectionState) => void>()
+  #link: Link | undefined
+  #state: ConnectionState = 'disconnected'
+  #connecting: { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void } | undefined
+  #connectionId: string | undefined
+
+  /** @throws DatasoleError `INVALID_OPTION`, naming the option */
+  constructor (options: DatasoleClientOptions = {}) {
+    this.#settings = resolveOptions(options)
+    this.#calls = new Calls((id, isSent) => {
+      if (isSent) this.#link?.send(Opcode.RPC_CANCEL, id, 'null')
+      else this.#outbox.delete(id)
+    })
+    const client = this
+    this.#subscriptions = new Subscriptions({
+      get isConnected () { return client.#state === 'connected' },
+      nextId: () => this.#calls.nextId(),
+      send: (opcode, id, message) => { this.#link?.send(opcode, id, JSON.stringify(message)) },
+      onError: this.#settings.onError
+    })
+  }
+
+  /** The server's name for the connection, while there is one. */
+  get connectionId (): string | undefined { return this.#connectionId }
+
+  /**
+   * Resolves when the server has said welcome. By default it goes on trying, and rejects only where it
+   * gives up: `maxReconnectAttempts` used up, `reconnect: false`, `disconnect()` called, or a close
+   * code that forbids coming back (4401, 1008).
+   */
+  connect (): Promise<void> {
+    if (this.#state === 'connected') return Promise.resolve()
+    if (this.#connecting === undefined) {
+      let resolve!: () => void
+      let reject!: (error: Error) => void
+      const promise = new Promise<void>((_resolve, _reject) => { resolve = _resolve; reject = _reject })
+      this.#connecting = { promise, resolve, reject }
+    }
+    const { promise } = this.#connecting
+    if (this.#link === undefined) {
+      this.#link = this.#makeLink()
+      this.#link.open()
+    }
+    return promise
+  }
+
+  /** Ends the connection for good; calls in flight reject. `connect()` starts anew. */
+  async disconnect (): Promise<void> {
+    this.#link?.close()
+  }
+
+  /**
+   * Calls a method of the server.
+   * @throws RpcError what the server answered, or `-32001` after the timeout
+   * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
+   *   or `BUSY` where too much waits for a connection; the signal's reason where that was aborted
+   */
+  async rpc<M extends RpcName<C>> (method: M, params?: RpcParams<C, M>, options: CallOptions = {}): Promise<RpcResult<C, M>> {
+    options.signal?.throwIfAborted()
+    if (this.#state === 'disconnected') throw notConnected()
+    const id = this.#calls.nextId()
+    const json = JSON.stringify({ method, params, correlationId: id })
+    const answer = this.#calls.add(id, method, { ...options, timeoutMs: options.timeoutMs ?? this.#settings.rpcTimeoutMs })
+    if (this.#state === 'connected') this.#sendCall(id, json)
+    else if (!this.#outbox.add(id, json, () => { this.#sendCall(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits for the connection already'))
+    return await answer as RpcResult<C, M>
+  }
+
+  /**
+   * Sends an event, at most once.
+   * @returns whether it was sent, or will be once the client is connected
+   * @throws TypeError where JSON cannot hold `data`
+   */
+  emit<E extends EventName<C>> (event: E, data?: EventData<C, E>): boolean {
+    const json = JSON.stringify({ event, data })
+    if (this.#state === 'disconnected') return false
+    const send = (): void => { this.#link?.send(Opcode.EVENT_C2S, 0, json) }
+    if (this.#state !== 'connected') return this.#outbox.add(Symbol(event), json, send)
+    send()
+    return true
+  }
+
+  /** Hears an event of the server. Returns what ends that, as `off` does. */
+  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): () => void {
+    let handlers = this.#handlers.get(event)
+    if (handlers === undefined) this.#handlers.set(event, handlers = new Set())
+    handlers.add(handler as EventHandler)
+    return () => { this.off(event, handler) }
+  }
+
+  off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
+    const handlers = this.#handlers.get(event)
+    if (handlers?.delete(handler as EventHandler) === true && handlers.size === 0) this.#handlers.delete(event)
+  }
+
+  /**
+   * Mirrors a key. The handler gets the value as soon as it is known and after each change; undefined
+   * where there is none. Values are shared: read them, do not change them.
+   * @returns ends the subscription
+   */
+  subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateValue<C, K>>, options: SubscriptionOptions = {}): () => void {
+    return this.#subscriptions.add(key, handler as StateHandler, options)
+  }
+
+  /** The mirrored value of a key that is subscribed to. */
+  getState<K extends StateName<C>> (key: K): StateValue<C, K> | undefined {
+    return this.#subscriptions.get(key) as StateValue<C, K> | undefined
+  }
+
+  getConnectionState (): ConnectionState { return this.#state }
+
+  /** Hears every change of the connection's state. Returns what ends that. */
+  onConnectionState (handler: (state: ConnectionState) => void): () => void {
+    this.#stateHandlers.add(handler)
+    return () => { this.#stateHandlers.delete(handler) }
+  }
+
+  #onState (state: ConnectionState, welcome?: Welcome, failure?: Failure): void {
+    const before = this.#state
+    this.#state = state
+    this.#connectionId = welcome?.connectionId
+    if (before === 'connected') {
+      this.#calls.dropped()
+      this.#subscriptions.disconnected()
+    }
+    if (state === 'connected') {
+      this.#subscriptions.connected()
+      this.#outbox.flush()
+      this.#connecting?.resolve()
+      this.#connecting = undefined
+    } else if (state === 'disconnected') {
+      this.#link = undefined
+      this.#outbox.clear()
+      this.#calls.abandoned()
+      this.#giveUp(failure)
+    }
+    if (state !== before) for (const handler of this.#stateHandlers) this.#guard(() => { handler(state) })
+  }
+
+  #onMessage ({ opcode, correlationId, payload }: Message): void {
+    switch (opcode) {
+      case Opcode.RPC_RES:
+        return this.#calls.answered(correlationId, payload as RpcResponse)
+      case Opcode.EVENT_S2C: {
+        const message = payload as ServerEvent
+        for (const handler of this.#handlers.get(message.event) ?? []) this.#guard(() => { handler(message) })
+        return
+      }
+      case Opcode.STATE_PATCH:
+      case Opcode.STATE_SNAPSHOT:
+        return this.#subscriptions.receive(opcode, correlationId, payload as StatePatch | StateSnapshot)
+      case Opcode.ERROR: {
+        const error = payload as ErrorMessage
+        if (!this.#subscriptions.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
+      }
+    }
+  }
+
+  #giveUp (failure: Failure | undefined): void {
+    if (this.#connecting === undefined) return
+    const { promise, reject } = this.#connecting
+    this.#connecting = undefined
+    if (failure !== undefined) return reject(errorOf(failure))
+    // whoever called disconnect() knows, so it is no crash where nobody looks at the promise
+    promise.catch(() => {})
+    reject(new DatasoleError('DISCONNECTED', 'disconnect() was called'))
+  }
+
+  #sendCall (id: number, json: string): void {
+    this.#link!.send(Opcode.RPC_REQ, id, json)
+    this.#calls.sent(id)
+  }
+
+  #makeLink (): Link {
+    const { link, webSocket, useWorker, workerUrl, onError } = this.#settings
+    const onThisThread = (): Link => new SocketLink(link, webSocket, this.#events)
+    if (useWorker === false) return onThisThread()
+    return new WorkerLink(workerUrl, link, this.#events, useWorker === true
+      ? undefined
+      : (why) => {
+          onError(new DatasoleError('WORKER_UNAVAILABLE', `the Web Worker cannot be used (${why}), so the connection runs on the page's thread; useWorker: false says that this is meant`))
+          return onThisThread()
+        })
+  }
+
+  #guard (run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.#settings.onError(error)
+    }
+  }
+}
+
+function errorOf ({ code, message }: Failure): DatasoleError {
+  return new DatasoleError(code, message)
+}

@@ -1,0 +1,50 @@
+import { Unzlib, zlibSync } from 'fflate'
+import { DatasoleError } from '../protocol/errors.js'
+import { type Frame, ZLIB_MAGIC, decodeFrame, encodeFrame } from '../protocol/frame.js'
+
+export interface Message extends Pick<Frame, 'opcode' | 'correlationId'> { payload: unknown }
+
+/** Frames of this many bytes and more are sent deflated, where that is smaller. */
+const THRESHOLD = 1024
+/** Bytes that a frame may inflate to. */
+const MAX_INFLATED = 64 * 1024 * 1024
+/** Compressed bytes between two looks at the bound: what one piece can become is bounded too. */
+const PIECE = 16 * 1024
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+export function encode (opcode: number, correlationId: number, json: string): Uint8Array {
+  const frame = encodeFrame(opcode, correlationId, encoder.encode(json))
+  if (frame.length < THRESHOLD) return frame
+  const deflated = zlibSync(frame)
+  return deflated.length < frame.length ? deflated : frame
+}
+
+/** @throws where the bytes are not a frame of JSON */
+export function decode (data: ArrayBuffer): Message {
+  const bytes = new Uint8Array(data)
+  const { opcode, correlationId, payload } = decodeFrame(bytes[0] === ZLIB_MAGIC ? inflate(bytes) : bytes)
+  return { opcode, correlationId, payload: JSON.parse(decoder.decode(payload)) }
+}
+
+function inflate (bytes: Uint8Array): Uint8Array {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  const stream = new Unzlib((chunk) => {
+    size += chunk.length
+    chunks.push(chunk)
+  })
+  for (let i = 0; i < bytes.length; i += PIECE) {
+    stream.push(bytes.subarray(i, i + PIECE), i + PIECE >= bytes.length)
+    if (size > MAX_INFLATED) throw new DatasoleError('PAYLOAD_TOO_LARGE', `a frame inflates to more than ${MAX_INFLATED} bytes`)
+  }
+  if (chunks.length === 1) return chunks[0]!
+  const whole = new Uint8Array(size)
+  let offset = 0
+  for (const chunk of chunks) {
+    whole.set(chunk, offset)
+    offset += chunk.length
+  }
+  return whole
+}

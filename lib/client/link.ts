@@ -1,0 +1,48 @@
+import type { Welcome } from '../protocol/messages.js'
+import type { Message } from './codec.js'
+
+export type ConnectionState = 'disconnected' | 'connecting' | 'connected' | 'reconnecting'
+
+/** Why a connection ended, or did not come about; plain data, as it may come out of a Web Worker. */
+export interface Failure { code: string, message: string }
+
+/** What a link tells, in order. */
+export interface LinkEvents {
+  /** `welcome` comes with 'connected'; `failure` with 'disconnected' where the link gave up by itself. */
+  onState (state: ConnectionState, welcome?: Welcome, failure?: Failure): void
+  onMessage (message: Message): void
+  /** Something went wrong that ends nothing. */
+  onProblem (failure: Failure): void
+}
+
+export interface LinkOptions {
+  /** ws: or wss: */
+  url: string
+  protocols: string[]
+  reconnect: boolean
+  /** ms: the base of the backoff */
+  reconnectInterval: number
+  maxReconnectAttempts: number
+}
+
+/** A connection that comes back by itself: on this thread, or in a Web Worker. */
+export interface Link {
+  open (): void
+  /** Does nothing where the link is not connected. */
+  send (opcode: number, correlationId: number, json: string): void
+  /** Ends it for good: 'disconnected' follows, then nothing. */
+  close (): void
+}
+
+/** The part of a WebSocket that the client uses: the browser's, Node's (22 and later) or that of `ws`. */
+export interface WebSocketLike {
+  binaryType: string
+  onopen: ((event: never) => void) | null
+  onmessage: ((event: never) => void) | null
+  onclose: ((event: never) => void) | null
+  onerror: ((event: never) => void) | null
+  send (data: Uint8Array): void
+  close (code?: number, reason?: string): void
+}
+
+export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike

@@ -1,0 +1,46 @@
+import type { Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
+import { applyPatch } from '../protocol/patch.js'
+
+/** What a mirror makes of a message. */
+export type Outcome =
+  /** It has a newer value. */
+  | 'changed'
+  /** It knew that already. */
+  | 'known'
+  /** Something is missing in between: ask with what is held. */
+  | 'gap'
+
+/**
+ * A client's copy of one key. Values are shared structure: what has not changed is the same object
+ * before and after, and a value that somebody keeps never changes.
+ */
+export class Mirror {
+  value: unknown
+  /** Undefined until the first snapshot. */
+  head: Head | undefined
+
+  /** A snapshot is always right. */
+  snapshot ({ epoch, version, data }: StateSnapshot): Outcome {
+    if (this.head?.epoch === epoch && this.head.version === version) return 'known'
+    this.head = { epoch, version }
+    this.value = data
+    return 'changed'
+  }
+
+  /** A patch is right only on the version that it was made from. */
+  patch ({ epoch, from, version, patches }: StatePatch): Outcome {
+    const { head } = this
+    if (head === undefined || head.epoch !== epoch) return 'gap'
+    if (version <= head.version) return 'known'
+    if (from !== head.version) return 'gap'
+    try {
+      this.value = applyPatch(this.value, patches)
+    } catch {
+      // the two sides do not agree on the value: start over from a snapshot
+      this.head = undefined
+      return 'gap'
+    }
+    this.head = { epoch, version }
+    return 'changed'
+  }
+}

@@ -1,0 +1,101 @@
+import { DatasoleError } from '../protocol/errors.js'
+import { DEFAULT_PATH, SUBPROTOCOL, TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
+import type { LinkOptions, WebSocketConstructor } from './link.js'
+import { workerConstructor } from './worker-link.js'
+
+export interface DatasoleClientOptions {
+  /** The server, as http(s): or ws(s): URL. Default in a page: where it came from. */
+  url?: string
+  /** The server's `path`. Default `/__ds`. */
+  path?: string
+  /** Sent in the handshake, never in the URL. */
+  auth?: { token?: string }
+  /** Run the socket in a Web Worker. Default: in pages, where the worker can be loaded. `true`: or fail. */
+  useWorker?: boolean
+  /** Default `{url}{path}/datasole-worker.iife.min.js`, which the server serves. */
+  workerUrl?: string
+  /** Come back after a lost connection. Default true. */
+  reconnect?: boolean
+  /** ms: the bound of the first wait; it doubles up to 30 s, and the wait is a random part of it. Default 1,000. */
+  reconnectInterval?: number
+  /** Attempts after which the client gives up. Default Infinity. */
+  maxReconnectAttempts?: number
+  /** ms that a call waits for its answer. Default 30,000; 0 for no limit. */
+  rpcTimeoutMs?: number
+  /** A WebSocket implementation: needed in Node.js before 22, e.g. that of `ws`. */
+  webSocket?: WebSocketConstructor
+  /** Told of what goes wrong where no promise can reject. Default console.error. */
+  onError?: (error: unknown) => void
+}
+
+export interface ClientSettings {
+  link: LinkOptions
+  webSocket: WebSocketConstructor
+  workerUrl: string
+  /** undefined: if possible */
+  useWorker: boolean | undefined
+  rpcTimeoutMs: number
+  onError: (error: unknown) => void
+}
+
+/** @throws DatasoleError `INVALID_OPTION`, naming the option */
+export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
+  const { path = DEFAULT_PATH, auth, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, rpcTimeoutMs = 30_000 } = options
+  const names = ['url', 'path', 'auth', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'rpcTimeoutMs', 'webSocket', 'onError']
+  for (const name of Object.keys(options)) if (!names.includes(name)) throw invalid(name, 'is not an option of the client')
+  check('path', typeof path === 'string' && path.startsWith('/'), 'must be a path such as "/__ds"')
+  check('auth.token', auth?.token === undefined || typeof auth.token === 'string', 'must be a string')
+  check('useWorker', options.useWorker === undefined || typeof options.useWorker === 'boolean', 'must be a boolean')
+  check('workerUrl', options.workerUrl === undefined || typeof options.workerUrl === 'string', 'must be a string')
+  check('reconnect', typeof reconnect === 'boolean', 'must be a boolean')
+  check('reconnectInterval', Number.isFinite(reconnectInterval) && reconnectInterval >= 0, 'must be a number of ms from 0')
+  check('maxReconnectAttempts', typeof maxReconnectAttempts === 'number' && maxReconnectAttempts >= 0, 'must be a number from 0')
+  check('rpcTimeoutMs', Number.isInteger(rpcTimeoutMs) && rpcTimeoutMs >= 0 && rpcTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
+  check('onError', options.onError === undefined || typeof options.onError === 'function', 'must be a function')
+  const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
+  if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed, as this Node.js has no WebSocket of its own (22 has): pass that of the package ws')
+  const server = serverUrl(options.url)
+  if (options.useWorker === true && workerConstructor() === undefined) throw invalid('useWorker', 'is true, but there are no Web Workers here')
+  return {
+    link: {
+      url: new URL(path, server).href.replace(/^http/, 'ws'),
+      protocols: auth?.token === undefined || auth.token === '' ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + base64url(auth.token)],
+      reconnect,
+      reconnectInterval,
+      maxReconnectAttempts
+    },
+    webSocket,
+    workerUrl: options.workerUrl ?? new URL(`${path === '/' ? '' : path}/datasole-worker.iife.min.js`, server).href.replace(/^ws/, 'http'),
+    // a socket that was passed in cannot be handed to a worker
+    useWorker: options.useWorker ?? (workerConstructor() === undefined || options.webSocket !== undefined || !isPage() ? false : undefined),
+    rpcTimeoutMs,
+    // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
+    onError: options.onError ?? ((error) => { console.error(error) })
+  }
+}
+
+function serverUrl (url: string | undefined): URL {
+  const origin = (globalThis as { location?: { origin?: string } }).location?.origin
+  const base = url ?? origin
+  if (base === undefined || base === 'null') throw invalid('url', 'is needed outside of a page, e.g. "http://localhost:3000"')
+  if (typeof base !== 'string' || !URL.canParse(base, origin === 'null' ? undefined : origin)) throw invalid('url', 'must be a URL such as "https://example.com"')
+  const parsed = new URL(base, origin === 'null' ? undefined : origin)
+  if (!['http:', 'https:', 'ws:', 'wss:'].includes(parsed.protocol)) throw invalid('url', 'must start with http:, https:, ws: or wss:')
+  return parsed
+}
+
+function isPage (): boolean {
+  return (globalThis as { document?: unknown }).document !== undefined
+}
+
+function base64url (text: string): string {
+  return btoa(String.fromCharCode(...new TextEncoder().encode(text))).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
+}
+
+function check (name: string, isRight: boolean, why: string): void {
+  if (!isRight) throw invalid(name, why)
+}
+
+function invalid (name: string, why: string): DatasoleError {
+  return new DatasoleError('INVALID_OPTION', `datasole client: option ${name} ${why}`)
+}

@@ -1,0 +1,129 @@
+import { DatasoleError } from '../protocol/errors.js'
+import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
+import { Opcode } from '../protocol/opcodes.js'
+import { Mirror, type Outcome } from './mirror.js'
+
+/** `value` is undefined where the key has none. */
+export type StateHandler<T = unknown> = (value: T | undefined, head: Head) => void
+
+export interface SubscriptionOptions {
+  /** A refusal, e.g. by a hook (`FORBIDDEN`). Default: the client's `onError`. */
+  onError?: (error: DatasoleError) => void
+}
+
+interface Subscriber { handler: StateHandler, onError?: (error: DatasoleError) => void, wasTold: boolean }
+
+interface Entry {
+  key: string
+  mirror: Mirror
+  subscribers: Set<Subscriber>
+  /** Correlation id of the SUBSCRIBE in flight, else 0. */
+  asked: number
+  retryTimer?: ReturnType<typeof setTimeout>
+}
+
+export interface SubscriptionHost {
+  readonly isConnected: boolean
+  nextId (): number
+  send (opcode: number, correlationId: number, message: object): void
+  onError (error: unknown): void
+}
+
+/** The keys that this client mirrors, and who wants to hear of them. */
+export class Subscriptions {
+  readonly #host: SubscriptionHost
+  readonly #entries = new Map<string, Entry>()
+
+  constructor (host: SubscriptionHost) {
+    this.#host = host
+  }
+
+  add (key: string, handler: StateHandler, { onError }: SubscriptionOptions): () => void {
+    const subscriber: Subscriber = { handler, onError, wasTold: false }
+    let entry = this.#entries.get(key)
+    if (entry === undefined) {
+      this.#entries.set(key, entry = { key, mirror: new Mirror(), subscribers: new Set([subscriber]), asked: 0 })
+      this.#ask(entry)
+    } else {
+      entry.subscribers.add(subscriber)
+      // what is known is told at once, but not before the caller has its unsubscriber
+      queueMicrotask(() => { if (!subscriber.wasTold && entry!.mirror.head !== undefined) this.#tell(entry!, subscriber) })
+    }
+    return () => { this.#remove(entry!, subscriber) }
+  }
+
+  get (key: string): unknown {
+    return this.#entries.get(key)?.mirror.value
+  }
+
+  /** Asks for everything again, with what is held: the server sends what is missing. */
+  connected (): void {
+    for (const entry of this.#entries.values()) this.#ask(entry)
+  }
+
+  disconnected (): void {
+    for (const entry of this.#entries.values()) {
+      entry.asked = 0
+      clearTimeout(entry.retryTimer)
+    }
+  }
+
+  receive (opcode: number, correlationId: number, message: StatePatch | StateSnapshot): void {
+    const entry = this.#entries.get(message.key)
+    if (entry === undefined) return
+    const isAnswer = correlationId !== 0 && correlationId === entry.asked
+    if (isAnswer) entry.asked = 0
+    const outcome: Outcome = opcode === Opcode.STATE_SNAPSHOT
+      ? entry.mirror.snapshot(message as StateSnapshot)
+      : entry.mirror.patch(message as StatePatch)
+    if (outcome === 'changed') {
+      for (const subscriber of entry.subscribers) this.#tell(entry, subscriber)
+    } else if (outcome === 'gap') {
+      // an answer that does not fit will not fit next time either
+      if (isAnswer) entry.mirror.head = undefined
+      if (entry.asked === 0) this.#ask(entry)
+    }
+  }
+
+  /** Whether the error was the answer to a SUBSCRIBE. */
+  refused (correlationId: number, error: ErrorMessage): boolean {
+    const entry = Array.from(this.#entries.values()).find(({ asked }) => asked === correlationId)
+    if (correlationId === 0 || entry === undefined) return false
+    entry.asked = 0
+    if (error.retryAfter !== undefined) {
+      entry.retryTimer = setTimeout(() => { this.#ask(entry) }, error.retryAfter)
+      return true
+    }
+    const refusal = new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`)
+    for (const { onError } of entry.subscribers) this.#guard(() => { (onError ?? this.#host.onError)(refusal) })
+    return true
+  }
+
+  #ask (entry: Entry): void {
+    if (!this.#host.isConnected) return
+    clearTimeout(entry.retryTimer)
+    entry.asked = this.#host.nextId()
+    this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key: entry.key, ...entry.mirror.head })
+  }
+
+  #remove (entry: Entry, subscriber: Subscriber): void {
+    if (!entry.subscribers.delete(subscriber) || entry.subscribers.size > 0) return
+    clearTimeout(entry.retryTimer)
+    this.#entries.delete(entry.key)
+    if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key: entry.key })
+  }
+
+  #tell ({ mirror, subscribers }: Entry, subscriber: Subscriber): void {
+    if (!subscribers.has(subscriber)) return
+    subscriber.wasTold = true
+    this.#guard(() => { subscriber.handler(mirror.value, mirror.head!) })
+  }
+
+  #guard (run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.#host.onError(error)
+    }
+  }
+}
