@@ -3,7 +3,7 @@ import { SharedPayload, encodeMessage } from './encoding.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Replica } from './replica.js'
-import type { Subscription } from './subscription.js'
+import type { Source, Subscription } from './subscription.js'
 
 /** What clients of version 1 take in one frame. */
 const MAX_V1_PAYLOAD = 1024 * 1024
@@ -24,7 +24,7 @@ export interface LiveHost {
 }
 
 /** A key with subscribers on this node: one encoding of each change, however many they are. */
-export class LiveKey {
+export class LiveKey implements Source {
   readonly subscriptions = new Set<Subscription>()
   readonly #host: LiveHost
   /** Of the version that the replica has now: the whole, and what is new since earlier ones. */

@@ -140,7 +140,7 @@ export class LiveState implements LiveHost {
     let liveKey = this.#keys.get(subscription.key)
     if (liveKey === undefined) this.#keys.set(subscription.key, liveKey = new LiveKey(replica, this))
     liveKey.subscriptions.add(subscription)
-    subscription.liveKey = liveKey
+    subscription.source = liveKey
     subscription.connection.markStale(subscription)
   }
 
@@ -150,11 +150,11 @@ export class LiveState implements LiveHost {
   }
 
   #end (subscription: Subscription): void {
-    const { liveKey, key, connection } = subscription
+    const { source, key, connection } = subscription
     connection.forgetStale(subscription)
-    if (liveKey === undefined) return
-    liveKey.subscriptions.delete(subscription)
-    if (liveKey.subscriptions.size > 0) return
+    if (source === undefined) return
+    source.subscriptions.delete(subscription)
+    if (source.subscriptions.size > 0) return
     this.#keys.delete(key)
     this.store.idle(key)
   }

@@ -1,6 +1,11 @@
 import type { Head } from '../protocol/messages.js'
 import type { Connection, Stale } from './connection.js'
-import type { LiveKey } from './live-key.js'
+
+/** The key as its subscribers see it: see LiveKey. */
+export interface Source {
+  readonly subscriptions: Set<Subscription>
+  catchUp (subscription: Subscription): void
+}
 
 /**
  * A connection's interest in a key, with the version that it was given last. A shared patch goes to
@@ -18,9 +23,9 @@ export class Subscription implements Stale, Head {
   constructor (readonly connection: Connection, readonly key: string) {}
 
   /** Set once the subscription is authorized and the key is here. */
-  liveKey: LiveKey | undefined
+  source: Source | undefined
 
   catchUp (): void {
-    this.liveKey?.catchUp(this)
+    this.source?.catchUp(this)
   }
 }
