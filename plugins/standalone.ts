@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import type { DatasoleContract } from '../lib/protocol/contract.js'
 import type { Core } from '../lib/server/core.js'
 import { Datasole, createCore } from '../lib/server/datasole.js'
-import { DatasoleError } from '../lib/protocol/errors.js'
+import { DatasoleError, invalidArgument } from '../lib/protocol/errors.js'
 import { TransportFacade } from '../lib/server/facades.js'
 import type { DatasoleServerOptions } from '../lib/server/options.js'
 import { BUNDLES, assetPath } from './assets.js'
@@ -166,7 +166,7 @@ function httpServerOf<T> (target: T, adapter?: (target: T) => AnyHttpServer): An
     ? adapter(target)
     : isServer(target) ? target : typeof candidate?.getHttpServer === 'function' ? candidate.getHttpServer() : candidate?.server
   if (!isServer(found)) {
-    throw new TypeError('transport.attach takes an http.Server or https.Server, an object with getHttpServer() or server, or an adapter as second argument that returns one')
+    throw invalidArgument('transport.attach takes an http.Server or https.Server, an object with getHttpServer() or server, or an adapter as second argument that returns one')
   }
   return found
 }

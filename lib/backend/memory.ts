@@ -1,4 +1,5 @@
 import type { CommitNotice, CommitRequest, CommitResult, KeyRecord, LogEntry, Snapshot, StateBackend, Unsubscribe } from './backend.js'
+import { invalidArgument } from '../protocol/errors.js'
 import type { Head } from '../protocol/messages.js'
 
 interface Log {
@@ -31,7 +32,7 @@ export class MemoryBackend implements StateBackend {
 
   async set<T = unknown> (key: string, value: T): Promise<void> {
     const json = JSON.stringify(value) as string | undefined
-    if (json === undefined) throw new TypeError(`MemoryBackend.set("${key}"): the value is not JSON`)
+    if (json === undefined) throw invalidArgument(`MemoryBackend.set("${key}"): the value is not JSON`)
     this.#values.set(key, json)
   }
 

@@ -1,4 +1,5 @@
-import { coded, type Container, countMembers, getMember, jsonDepth, jsonSize, type Members, putMember } from './json.js'
+import { coded } from './errors.js'
+import { type Container, countMembers, getMember, jsonDepth, jsonSize, type Members, putMember } from './json.js'
 import type { Operation } from './messages.js'
 import { type Editor, runPatch } from './patch.js'
 

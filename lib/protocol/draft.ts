@@ -1,7 +1,8 @@
 import { type ArrayEditor, arrayMethods } from './array-methods.js'
 import { diff } from './diff.js'
 import type { Document } from './document.js'
-import { clonePlain, coded, type Container, copyJson, getMember, isContainer, type Members } from './json.js'
+import { coded } from './errors.js'
+import { clonePlain, type Container, copyJson, getMember, isContainer, type Members } from './json.js'
 import type { Operation } from './messages.js'
 import { escapeToken, parseIndex } from './pointer.js'
 
@@ -172,7 +173,7 @@ class Recording implements ProxyHandler<Container>, ArrayEditor {
 
   #setLength (target: unknown[], value: unknown): void {
     const length = Number(value)
-    if (length !== length >>> 0) throw new RangeError('Invalid array length')
+    if (length !== length >>> 0) throw coded(new RangeError('Invalid array length'), 'INVALID_JSON')
     const { length: old } = target
     if (length < old) this.#splice(target, length, old - length, [])
     else if (length > old) this.#splice(target, old, 0, nulls(length - old))
@@ -260,7 +261,7 @@ function plain (value: unknown): unknown {
 }
 
 function nulls (count: number): null[] {
-  if (count > MAX_GAP) throw new RangeError(`an array cannot be extended by more than ${MAX_GAP} elements at once`)
+  if (count > MAX_GAP) throw coded(new RangeError(`an array cannot be extended by more than ${MAX_GAP} elements at once`), 'LIMIT_EXCEEDED')
   return new Array(count).fill(null)
 }
 

@@ -18,6 +18,16 @@ export class RpcError extends Error {
   }
 }
 
+/** Gives a built-in error the stable `code` by which programs tell it from others. */
+export function coded<E extends Error> (error: E, code: string): E & { code: string } {
+  return Object.assign(error, { code })
+}
+
+/** A caller's mistake, for arguments that the types would have refused. */
+export function invalidArgument (message: string): TypeError & { code: string } {
+  return coded(new TypeError(message), 'INVALID_ARGUMENT')
+}
+
 /** The message of anything that can be thrown. */
 export function messageOf (thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown)

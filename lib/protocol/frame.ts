@@ -1,3 +1,5 @@
+import { coded } from './errors.js'
+
 /** Opcode (1), correlation id (4) and payload length (4), big-endian. */
 export const HEADER_SIZE = 9
 
@@ -47,6 +49,6 @@ export function encodeFrame (opcode: number, correlationId: number, payload: Uin
  * @throws RangeError where the declared length is not the length that is there
  */
 export function decodeFrame (bytes: Uint8Array): Frame {
-  if (!isWellFormed(bytes)) throw new RangeError('frame is truncated, or its declared length is wrong')
+  if (!isWellFormed(bytes)) throw coded(new RangeError('frame is truncated, or its declared length is wrong'), 'BAD_FRAME')
   return { opcode: bytes[0]!, correlationId: readUint32(bytes, 1), payload: bytes.subarray(HEADER_SIZE) }
 }

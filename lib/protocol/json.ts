@@ -1,3 +1,4 @@
+import { coded } from './errors.js'
 import { escapeToken } from './pointer.js'
 
 export type Members = Record<string, unknown>
@@ -5,11 +6,6 @@ export type Container = Members | unknown[]
 
 export function isContainer (value: unknown): value is Container {
   return typeof value === 'object' && value !== null
-}
-
-/** Gives an error the stable `code` by which programs tell it from others. */
-export function coded<E extends Error> (error: E, code: string): E & { code: string } {
-  return Object.assign(error, { code })
 }
 
 /** The own member `key`, or undefined: what a prototype has under that name is not data. */

@@ -1,3 +1,4 @@
+import { invalidArgument } from '../protocol/errors.js'
 import type { Logger } from './logger.js'
 
 export interface AuthResult {
@@ -70,7 +71,7 @@ class TagSet extends Set<string> {
   }
 
   override add (tag: string): this {
-    if (typeof tag !== 'string') throw new TypeError('a tag must be a string')
+    if (typeof tag !== 'string') throw invalidArgument('a tag must be a string')
     if (!this.has(tag)) {
       super.add(tag)
       this.#context.tagListener?.tagged(tag)

@@ -58,6 +58,7 @@ export class Connection implements Flushable {
   /** Events wait for those before them where a hook is asynchronous. */
   events: Promise<void> | undefined
   waitingEvents = 0
+  waitingEventBytes = 0
   buckets: Buckets | undefined
   badFrames = 0
 

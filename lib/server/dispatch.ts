@@ -70,7 +70,7 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
     }
     case Opcode.EVENT_C2S: {
       const { event, data } = members(frame, to.settings.maxJsonDepth)
-      return to.events.receive(connection, correlationId, { event: string(event, 'event'), data })
+      return to.events.receive(connection, correlationId, { event: string(event, 'event'), data }, frame.length)
     }
     case Opcode.PING:
       return connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity))

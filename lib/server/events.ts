@@ -2,7 +2,7 @@ import type { ClientEvent, ServerEvent } from '../protocol/messages.js'
 import type { Bus } from './bus.js'
 import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
-import { isThenable, messageOf } from '../protocol/errors.js'
+import { invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
@@ -27,7 +27,8 @@ export class Events {
   ) {}
 
   on (event: string, handler: EventHandler, scope: Scope): void {
-    if (typeof handler !== 'function') throw new TypeError(`events.on("${event}"): the handler must be a function`)
+    if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
+    if (typeof handler !== 'function') throw invalidArgument(`events.on("${event}"): the handler must be a function`)
     this.#handlers.set(event, [...this.#handlers.get(event) ?? [], { handler, scope }])
   }
 
@@ -50,7 +51,7 @@ export class Events {
     for (const { handler } of this.#handlers.get(message.event) ?? []) this.#run(handler, message)
   }
 
-  receive (connection: Connection, correlationId: number, { event, data }: ClientEvent): void {
+  receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number): void {
     this.metrics.eventsIn++
     if (event.length > this.settings.maxEventNameLength) {
       this.metrics.eventsDropped++
@@ -63,17 +64,20 @@ export class Events {
     const message = { event, data, timestamp: Date.now() }
     if (connection.events === undefined) {
       const waiting = this.#guard(connection, correlationId, handlers, message)
-      if (waiting !== undefined) this.#enqueue(connection, waiting)
+      if (waiting !== undefined) this.#enqueue(connection, waiting, size)
       return
     }
-    if (connection.waitingEvents >= this.settings.maxCallsInFlight) return connection.sendError(correlationId, 'BUSY', 'too many events wait for a hook', { retryAfter: 100 })
-    this.#enqueue(connection, connection.events.then(() => this.#guard(connection, correlationId, handlers, message)))
+    const { maxCallsInFlight, maxInflatedSize } = this.settings
+    if (connection.waitingEvents >= maxCallsInFlight || connection.waitingEventBytes + size > maxInflatedSize) return connection.sendError(correlationId, 'BUSY', 'too many events wait for a hook', { retryAfter: 100 })
+    this.#enqueue(connection, connection.events.then(() => this.#guard(connection, correlationId, handlers, message)), size)
   }
 
   /** Events stay in order: while one waits for a hook, those after it wait for it. */
-  #enqueue (connection: Connection, waiting: Promise<void>): void {
+  #enqueue (connection: Connection, waiting: Promise<void>, size: number): void {
     connection.waitingEvents++
+    connection.waitingEventBytes += size
     connection.events = waiting.then(() => {
+      connection.waitingEventBytes -= size
       if (--connection.waitingEvents === 0) connection.events = undefined
     })
   }

@@ -1,5 +1,5 @@
 import type { ConnectionContext, MessageContext } from './connection-context.js'
-import { isThenable } from '../protocol/errors.js'
+import { invalidArgument, isThenable } from '../protocol/errors.js'
 import type { RpcContext } from './rpc-context.js'
 import type { Operation } from '../protocol/messages.js'
 
@@ -43,8 +43,8 @@ export class Scope {
   }
 
   add<N extends HookName> (name: N, hook: Hooks[N]): void {
-    if (!NAMES.includes(name)) throw new TypeError(`unknown hook "${String(name)}"; there are ${NAMES.join(', ')}`)
-    if (typeof hook !== 'function') throw new TypeError(`the ${name} hook must be a function`)
+    if (!NAMES.includes(name)) throw invalidArgument(`unknown hook "${String(name)}"; there are ${NAMES.join(', ')}`)
+    if (typeof hook !== 'function') throw invalidArgument(`the ${name} hook must be a function`)
     const scope = name === 'onConnect' || name === 'onDisconnect' ? this.root : this
     const own = scope.#own.get(name)
     if (own === undefined) scope.#own.set(name, [hook])

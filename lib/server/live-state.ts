@@ -116,7 +116,7 @@ export class LiveState implements LiveHost {
   }
 
   #joinWhenHere (subscription: Subscription): void {
-    if (!this.#isCurrent(subscription)) return
+    if (!this.#isCurrent(subscription)) return this.store.idle(subscription.key)
     const replica = this.store.replica(subscription.key)
     if (!isThenable(replica)) {
       const { epoch, version } = subscription
@@ -136,7 +136,7 @@ export class LiveState implements LiveHost {
   }
 
   #join (subscription: Subscription, replica: Replica): void {
-    if (!this.#isCurrent(subscription)) return
+    if (!this.#isCurrent(subscription)) return this.store.idle(subscription.key)
     let liveKey = this.#keys.get(subscription.key)
     if (liveKey === undefined) this.#keys.set(subscription.key, liveKey = new LiveKey(replica, this))
     liveKey.subscriptions.add(subscription)

@@ -1,4 +1,5 @@
 import type { Journal, StateBackend, Unsubscribe } from '../backend/backend.js'
+import { invalidArgument } from '../protocol/errors.js'
 import { clonePlain } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import type { Logger } from './logger.js'
@@ -55,7 +56,7 @@ export class StateStore implements StateHost {
 
   update (name: string, recipe: (draft: unknown) => unknown, live: boolean): Promise<Operation[]> {
     return new Promise((resolve, reject) => {
-      if (typeof recipe !== 'function') throw new TypeError(`update("${name}"): the recipe must be a function`)
+      if (typeof recipe !== 'function') throw invalidArgument(`update("${name}"): the recipe must be a function`)
       this.#key(name).write(updateWrite(recipe, live, this.#maxDepth, { resolve, reject }))
     })
   }
@@ -101,6 +102,7 @@ export class StateStore implements StateHost {
   }
 
   #key (name: string): StateKey {
+    if (typeof name !== 'string') throw invalidArgument('the key of a state must be a string')
     let key = this.#keys.get(name)
     if (key === undefined) {
       const opened = key = new StateKey(name, this)

@@ -3,6 +3,7 @@ import type { LogEntry } from '../backend/backend.js'
 import { diff } from '../protocol/diff.js'
 import type { Document } from '../protocol/document.js'
 import { record } from '../protocol/draft.js'
+import { coded } from '../protocol/errors.js'
 import { clonePlain, copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import { applyPatch } from '../protocol/patch.js'
@@ -64,7 +65,7 @@ export function prepare (key: string, document: Document, write: Write, maxBytes
   const text = JSON.stringify(patches)
   document.apply(patches)
   if (document.size > maxBytes) {
-    throw Object.assign(new RangeError(`the value of "${key}" would have ${document.size} bytes of JSON, over maxStateBytes (${maxBytes})`), { code: 'LIMIT_EXCEEDED' })
+    throw coded(new RangeError(`the value of "${key}" would have ${document.size} bytes of JSON, over maxStateBytes (${maxBytes})`), 'LIMIT_EXCEEDED')
   }
   if (Buffer.byteLength(text) < document.size + WHOLE_OVERHEAD) return { write, patches, entry: { id: randomUUID(), patches: text } }
   const whole = JSON.stringify(document.value)
