@@ -52,9 +52,15 @@ class FrontDoor {
   /** An upgrade that no tenant took. Where nobody else listens, nobody else would ever answer it. */
   readonly #unclaimed = (_req: IncomingMessage, socket: Duplex): void => {
     if (this.#server.listenerCount('upgrade') > 1) return
-    socket.on('error', () => { socket.destroy() })
-    socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+    refuseUpgrade(socket, '404 Not Found')
   }
+}
+
+/** Answers an upgrade that nobody takes. The socket ends with the answer, whether or not the client ends its side. */
+export function refuseUpgrade (socket: Duplex, status: string): void {
+  socket.on('error', () => { socket.destroy() })
+  socket.once('finish', () => { socket.destroy() })
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
 }
 
 const doors = new WeakMap<Server, FrontDoor>()

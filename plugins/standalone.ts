@@ -10,7 +10,7 @@ import { TransportFacade } from '../lib/server/facades.js'
 import type { DatasoleServerOptions } from '../lib/server/options.js'
 import { BUNDLES, assetPath } from './assets.js'
 import type { UpgradeRouter } from './connections.js'
-import { enter, pathOf } from './front-door.js'
+import { enter, pathOf, refuseUpgrade } from './front-door.js'
 import { mount } from './mount.js'
 import { schemaCompiler } from './schema-compiler.js'
 
@@ -120,7 +120,7 @@ class PrivateHost {
         socket.on('error', destroy)
         this.start().then(
           (route) => { socket.off('error', destroy); route(req, socket, head) },
-          (error: unknown) => { this.#failed(error); socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n') }
+          (error: unknown) => { this.#failed(error); refuseUpgrade(socket, '503 Service Unavailable') }
         )
         return true
       },

@@ -45,7 +45,8 @@ export class Wire {
   readonly received: Received[] = []
   #ended: { code: number, reason: string } | undefined
   readonly #news = new EventEmitter()
-  #lastId = 0
+  // above those that tests choose themselves
+  #lastId = 1_000_000
 
   constructor (url: string, { protocols = [SUBPROTOCOL], ...options }: ConnectOptions = {}) {
     this.socket = new WebSocket(url, protocols, options)

@@ -1,0 +1,261 @@
+import { deflateRawSync, deflateSync } from 'node:zlib'
+import { once } from 'node:events'
+import t, { type Test } from 'tap'
+import { MemoryBackend } from '../../lib/backend/memory.js'
+import { Opcode } from '../../lib/protocol/opcodes.js'
+import { type Running, entrances } from '../helpers/entrances.js'
+import { tcp, upgradeRequest, upgraded, webSocketFrame } from '../helpers/raw.js'
+import { type Wire, encode } from '../helpers/wire.js'
+
+const MIB = 1024 * 1024
+
+async function unmoved (t: Test, { connect }: Running, witness: Wire): Promise<void> {
+  t.same((await witness.call('echo', 'before')).result, 'before', 'others do not notice')
+  const newcomer = await connect()
+  t.same((await newcomer.call('echo', 'after')).result, 'after', 'newcomers are served')
+  await newcomer.close()
+}
+
+/** MiB of resident memory. */
+function resident (): number {
+  return process.memoryUsage.rss() / MIB
+}
+
+/** An RPC whose frame has a payload of exactly this many bytes. */
+function sized (id: number, payloadLength: number): Buffer {
+  const empty = JSON.stringify({ method: 'length', params: '', correlationId: id })
+  return encode(Opcode.RPC_REQ, id, { method: 'length', params: 'x'.repeat(payloadLength - empty.length), correlationId: id })
+}
+
+/** A zlib stream of zeros: 512 times the deflate block of a MiB, which ends on a byte boundary. */
+function bomb (mib: number): Buffer {
+  const block = deflateRawSync(Buffer.alloc(MIB), { finishFlush: 2 })
+  return Buffer.concat([Buffer.from([0x78, 0x9c]), ...Array.from({ length: mib }, () => block), Buffer.from([3, 0, 0, 0, 0, 0])])
+}
+
+/** Counts what is subscribed to at the moment. */
+class CountingBackend extends MemoryBackend {
+  subscribed = 0
+  override subscribe (...args: Parameters<MemoryBackend['subscribe']>): ReturnType<MemoryBackend['subscribe']> {
+    this.subscribed++
+    const unsubscribe = super.subscribe(...args)
+    return () => { this.subscribed--; unsubscribe() }
+  }
+}
+
+for (const [entrance, start] of entrances) {
+  t.test(entrance, async (t) => {
+    t.test('a payload of exactly maxPayload is taken, a larger one ends the connection with 1009', async (t) => {
+      const running = await start(t, { prepare: (ds) => { ds.rpc.register('length', (text) => (text as string).length) } })
+      const witness = await running.connect()
+      const client = await running.connect()
+      t.match((await client.nextOf(Opcode.WELCOME)).payload, { maxPayload: MIB })
+      client.sendRaw(sized(1, MIB))
+      t.ok((await client.waitFor(({ id }) => id === 1)).payload.result > MIB - 100)
+      for (const size of [MIB + 1, 2 * MIB]) {
+        const attacker = await running.connect()
+        attacker.sendRaw(sized(2, size))
+        t.match(await attacker.closed, { code: 1009 }, `${size}`)
+      }
+      const fragments = await running.connect()
+      const half = Buffer.alloc(MIB)
+      fragments.socket.send(half, { fin: false })
+      fragments.socket.send(half, { fin: true })
+      t.match(await fragments.closed, { code: 1009 }, 'in fragments')
+      await unmoved(t, running, witness)
+    })
+
+    t.test('a frame may inflate to maxInflatedSize, and no further', async (t) => {
+      const running = await start(t, { maxInflatedSize: 4 * MIB, prepare: (ds) => { ds.rpc.register('length', (text) => (text as string).length) } })
+      const client = await running.connect()
+      client.sendRaw(deflateSync(sized(1, 4 * MIB - 9)))
+      t.ok((await client.waitFor(({ id }) => id === 1)).payload.result > 4 * MIB - 100)
+      client.sendRaw(deflateSync(sized(2, 4 * MIB - 8)))
+      t.match((await client.nextOf(Opcode.ERROR)).payload, { code: 'PAYLOAD_TOO_LARGE' })
+    })
+
+    t.test('a stream that inflates to 512 MiB', async (t) => {
+      const running = await start(t)
+      const witness = await running.connect()
+      const attacker = await running.connect()
+      const stream = bomb(512)
+      t.ok(stream.length < MIB)
+      const before = resident()
+      const started = performance.now()
+      for (let i = 0; i < 11; i++) attacker.sendRaw(stream)
+      t.match((await attacker.nextOf(Opcode.ERROR)).payload, { code: 'PAYLOAD_TOO_LARGE' })
+      t.match(await attacker.closed, { code: 1002 })
+      t.ok(resident() - before < 200, `memory grew by ${resident() - before} MiB`)
+      t.ok(performance.now() - started < 5000)
+      t.equal(running.ds.metrics.snapshot().badFrames, 11)
+      await unmoved(t, running, witness)
+    })
+
+    t.test('a client that never reads while it is broadcast to', async (t) => {
+      const running = await start(t, { closeTimeoutMs: 200 })
+      const witness = await running.connect()
+      const attacker = await running.connect()
+      await attacker.nextOf(Opcode.WELCOME)
+      attacker.socket.pause()
+      const data = { noise: Array.from({ length: 4000 }, () => Math.random()) }
+      let heard = 0
+      const before = resident()
+      for (let sent = 1; running.ds.metrics.snapshot().slowConsumers === 0 && sent < 2000; sent++) {
+        running.ds.primitives.fanout.broadcast('noise', data)
+        await witness.nextOf(Opcode.EVENT_S2C)
+        heard++
+      }
+      t.equal(running.ds.metrics.snapshot().slowConsumers, 1)
+      t.ok(heard > 50, 'it is given the kernel\'s buffers and 4 MiB')
+      t.ok(resident() - before < 150, `memory grew by ${resident() - before} MiB`)
+      attacker.socket.resume()
+      t.match(await attacker.closed, { code: 4413 })
+      await unmoved(t, running, witness)
+    })
+
+    t.test('a client that never reads and asks for large answers', async (t) => {
+      const running = await start(t, { rateLimit: false, compression: false, closeTimeoutMs: 200 })
+      const large = 'x'.repeat(MIB)
+      running.ds.rpc.register('large', async () => large)
+      const witness = await running.connect()
+      const attacker = await running.connect()
+      attacker.socket.pause()
+      const before = resident()
+      for (let i = 0; i < 500; i++) attacker.send(Opcode.RPC_REQ, i, { method: 'large', correlationId: i })
+      while (running.ds.transport.getConnectionCount() > 1) await witness.ping()
+      t.equal(running.ds.metrics.snapshot().slowConsumers, 1)
+      t.ok(resident() - before < 150, `memory grew by ${resident() - before} MiB`)
+      await unmoved(t, running, witness)
+    })
+
+    t.test('a client that never reads and sends pings of either kind', async (t) => {
+      const running = await start(t, { maxBufferedBytes: 64 * 1024, closeTimeoutMs: 100 })
+      const witness = await running.connect()
+      // ws itself bounds what it answers
+      for (const [bytes, slowConsumers] of [[webSocketFrame(encode(Opcode.PING, 1, null)), 1], [webSocketFrame(Buffer.alloc(125), { opcode: 9 }), 1]] as const) {
+        const socket = await upgraded(running.port)
+        socket.pause()
+        const cutOff = new Promise((resolve) => { socket.on('close', resolve) })
+        const flood = Buffer.concat(Array.from({ length: 1000 }, () => bytes))
+        while (!socket.destroyed) if (!socket.write(flood)) await Promise.race([once(socket, 'drain').catch(() => {}), cutOff]) // a reset is an end too
+        t.equal(running.ds.metrics.snapshot().slowConsumers, slowConsumers)
+      }
+      await unmoved(t, running, witness)
+    })
+
+    t.test('20,000 pings of a client that reads are all answered', async (t) => {
+      const running = await start(t)
+      const witness = await running.connect()
+      const client = await running.connect()
+      await client.nextOf(Opcode.WELCOME)
+      for (let i = 1; i <= 20_000; i++) client.send(Opcode.PING, i, null)
+      await client.waitFor(({ id }) => id === 20_000)
+      t.equal(client.received.length, 19_999)
+      await unmoved(t, running, witness)
+    })
+
+    t.test('subscriptions to keys that clients make up leave nothing behind', async (t) => {
+      const stateBackend = new CountingBackend()
+      const running = await start(t, { stateBackend, rateLimit: false })
+      const witness = await running.connect()
+      const idle = stateBackend.subscribed
+      for (let round = 0; round < 3; round++) {
+        const attacker = await running.connect()
+        for (let i = 0; i < 1000; i++) attacker.send(Opcode.SUBSCRIBE, i + 1, { key: `made up ${round} ${i}` })
+        await attacker.waitFor(({ id }) => id === 1000)
+        t.equal(stateBackend.subscribed, idle + 1000)
+        t.match((await attacker.ask(Opcode.SUBSCRIBE, { key: 'one more' })), { opcode: Opcode.ERROR, payload: { code: 'LIMIT_EXCEEDED' } })
+        if (round === 0) for (let i = 0; i < 1000; i++) attacker.send(Opcode.UNSUBSCRIBE, 0, { key: `made up ${round} ${i}` })
+        if (round < 2) await attacker.ping()
+        await attacker.close()
+        while (running.ds.transport.getConnectionCount() > 1) await witness.ping()
+        t.equal(stateBackend.subscribed, idle)
+      }
+      await unmoved(t, running, witness)
+    })
+
+    t.test('nor do those that are taken back before they are answered', async (t) => {
+      const stateBackend = new CountingBackend()
+      const running = await start(t, { stateBackend, rateLimit: false })
+      const witness = await running.connect()
+      const idle = stateBackend.subscribed
+      const socket = await upgraded(running.port)
+      const pair = (i: number): Buffer[] => [
+        webSocketFrame(encode(Opcode.SUBSCRIBE, i, { key: `made up ${i}` })),
+        webSocketFrame(encode(Opcode.UNSUBSCRIBE, i, { key: `made up ${i}` }))
+      ]
+      socket.write(Buffer.concat(Array.from({ length: 500 }, (_, i) => pair(i)).flat()))
+      while (running.ds.metrics.snapshot().messagesIn < 1000) await witness.ping()
+      await witness.ping()
+      t.equal(stateBackend.subscribed, idle)
+      // and one that is gone at once
+      socket.write(Buffer.concat(Array.from({ length: 500 }, (_, i) => pair(1000 + i)[0]!)))
+      socket.resetAndDestroy()
+      while (running.ds.transport.getConnectionCount() > 1) await witness.ping()
+      await witness.ping()
+      t.equal(stateBackend.subscribed, idle)
+      await unmoved(t, running, witness)
+    })
+
+    t.test('calls beyond maxCallsInFlight get BUSY, and cancelled ones keep their place until they end', async (t) => {
+      let release = (): void => {}
+      const gate = new Promise<void>((resolve) => { release = resolve })
+      const running = await start(t, { maxCallsInFlight: 3 })
+      running.ds.rpc.register('wait', async () => { await gate; return 'done' })
+      const client = await running.connect()
+      for (const id of [1, 2, 3, 4]) client.send(Opcode.RPC_REQ, id, { method: 'wait', correlationId: id })
+      t.match((await client.waitFor(({ id }) => id === 4)).payload.error, { code: -32030, data: { code: 'BUSY', retryAfter: Number } })
+      client.send(Opcode.RPC_CANCEL, 1, null)
+      t.match((await client.waitFor(({ id }) => id === 1)).payload.error, { code: -32002, data: { code: 'CANCELLED' } })
+      t.match((await client.call('echo', 1)).error, { code: -32030 })
+      release()
+      await client.waitFor(({ id }) => id === 3)
+      t.same((await client.call('echo', 1)).result, 1)
+    })
+
+    t.test('a client that goes on after being refused ends with 4429', async (t) => {
+      const running = await start(t, { rateLimit: { defaultRule: { windowMs: 60_000, maxRequests: 2 } } })
+      const witness = await running.connect()
+      const attacker = await running.connect()
+      for (let i = 1; i <= 1100; i++) attacker.send(Opcode.RPC_REQ, i, { method: 'echo', correlationId: i })
+      t.match(await attacker.closed, { code: 4429 })
+      t.equal(running.ds.metrics.snapshot().rateLimited, 1001)
+      await unmoved(t, running, witness)
+    })
+
+    t.test('events that wait for a hook are bounded in number and in bytes', async (t) => {
+      let release = (): void => {}
+      const gate = new Promise<void>((resolve) => { release = resolve })
+      const running = await start(t, { rateLimit: false, maxInflatedSize: 2 * MIB, maxCallsInFlight: 5 })
+      let handled = 0
+      running.ds.addHook('preEvent', () => gate)
+      running.ds.primitives.events.on('e', () => { handled++ })
+      const few = await running.connect()
+      for (let i = 1; i <= 6; i++) few.send(Opcode.EVENT_C2S, i, { event: 'e' })
+      t.match(await few.waitFor(({ id }) => id === 6), { opcode: Opcode.ERROR, payload: { code: 'BUSY', retryAfter: Number } })
+      const large = await running.connect()
+      const data = 'x'.repeat(900_000)
+      for (let i = 1; i <= 3; i++) large.send(Opcode.EVENT_C2S, i, { event: 'e', data })
+      t.match(await large.waitFor(({ id }) => id === 3), { opcode: Opcode.ERROR, payload: { code: 'BUSY' } })
+      release()
+      await few.ping()
+      await large.ping()
+      t.equal(handled, 7)
+    })
+
+    t.test('half-open clients whose upgrade was refused are cut off', async (t) => {
+      const running = await start(t, { maxConnections: 1, authHandler: () => ({ authenticated: false }) })
+      for (const [target, status] of [['/__ds', 401], ['/elsewhere', 404], ['/__ds', 401]] as const) {
+        const socket = await tcp(running.port, { allowHalfOpen: true })
+        socket.write(upgradeRequest(target))
+        const [head] = await once(socket, 'data')
+        t.match(String(head), `HTTP/1.1 ${status}`)
+        await once(socket, 'end')
+        const open = (): Promise<number> => new Promise((resolve, reject) => { running.server.getConnections((error, count) => { if (error) reject(error); else resolve(count) }) })
+        // this side stays open, and the server does not wait for it
+        while (await open() > 0) await new Promise((resolve) => setImmediate(resolve))
+        socket.destroy()
+      }
+    })
+  })
+}
