@@ -108,10 +108,14 @@ export class Connection implements Flushable {
   send (message: Buffer): void {
     if (!this.#open) return
     const limit = this.#host.settings.maxBufferedBytes
-    const buffered = this.bufferedBytes
-    if (buffered === 0) this.#oversized = 0
-    if (message.length > limit && this.#oversized === 0) this.#oversized = message.length
-    else if (buffered + message.length - this.#oversized > limit) return this.#closeSlowConsumer()
+    if (this.bufferedBytes === 0) this.#oversized = 0
+    if (message.length > limit && this.#oversized === 0) {
+      this.#oversized = message.length
+    } else if (this.bufferedBytes + message.length > limit + this.#oversized) {
+      // much in one tick is not yet a slow peer: see what the socket takes
+      this.#write()
+      if (this.bufferedBytes + message.length > limit + this.#oversized) return this.#closeSlowConsumer()
+    }
     this.#host.metrics.messagesOut++
     this.#host.metrics.bytesOut += message.length
     this.#enqueue(message)
