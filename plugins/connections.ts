@@ -8,6 +8,7 @@ import { authenticate, isAllowedOrigin, redactUrl } from '../lib/server/auth.js'
 import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { WebSocketLike } from '../lib/server/connection.js'
 import type { Core } from '../lib/server/core.js'
+import { CloseCode } from '../lib/protocol/codes.js'
 import { HEADER_SIZE } from '../lib/protocol/frame.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
 
@@ -17,6 +18,9 @@ declare module 'fastify' {
     datasoleConnection: ConnectionContext | null
   }
 }
+
+/** How a request is logged where its URL may have a token in it. */
+const WITHOUT_TOKEN = { req: (req: FastifyRequest) => ({ method: req.method, url: redactUrl(req.url), host: req.host, remoteAddress: req.ip }) }
 
 /** Hands an upgrade to Fastify's router; false where no websocket route is meant. */
 export type UpgradeRouter = (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
@@ -35,17 +39,27 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
     return reply.code(status).header('connection', 'close').send({ statusCode: status, error })
   }
 
+  // runs after core.drain
+  app.addHook('preClose', async () => { slots.destroy() })
+
   app.decorateRequest('datasoleConnection', null)
   app.route({
     method: 'GET',
     url: settings.path,
     websocket: true,
-    logSerializers: { req: (req: FastifyRequest) => ({ method: req.method, url: redactUrl(req.url), host: req.host, remoteAddress: req.ip }) },
+    logSerializers: WITHOUT_TOKEN,
     onRequest: async (request, reply) => {
       if (!request.ws) return
       if (core.rpc.isDraining) return refuse(reply, 503, 'the server is going away')
       if (!slots.take(request.raw.socket, request.ip)) return refuse(reply, 503, 'too many connections')
-      if (!isAllowedOrigin(settings.allowedOrigins, request.raw)) {
+      let isAllowed
+      try {
+        isAllowed = isAllowedOrigin(settings.allowedOrigins, request.raw)
+      } catch (error) {
+        core.log.error({ err: error }, 'the function allowedOrigins failed')
+        return refuse(reply, 500, 'the origin cannot be checked')
+      }
+      if (!isAllowed) {
         core.log.warn({ origin: request.headers.origin, host: request.headers.host }, 'a page of another origin was refused; to allow it, add the origin to the option allowedOrigins')
         return refuse(reply, 403, 'origin not allowed')
       }
@@ -61,6 +75,9 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
         return refuse(reply, 500, 'authentication failed')
       }
       if (!auth.authenticated) return refuse(reply, 401, 'not authenticated')
+      if (core.rpc.isDraining) return refuse(reply, 503, 'the server is going away')
+      const { socket } = request.raw
+      if (socket.destroyed) return reply.hijack()
       try {
         request.datasoleConnection = await core.admit({ auth, remoteAddress: request.ip, protocol })
       } catch (error) {
@@ -68,9 +85,14 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
         return refuse(reply, 403, 'connection refused')
       }
       // one that goes before it has become a connection was admitted all the same
-      request.raw.socket.once('close', () => {
+      const gone = (): void => {
         if (request.datasoleConnection !== null) core.departed(request.datasoleConnection, ABNORMAL)
-      })
+      }
+      if (socket.destroyed || core.rpc.isDraining) {
+        gone()
+        return socket.destroyed ? reply.hijack() : refuse(reply, 503, 'the server is going away')
+      }
+      socket.once('close', gone)
       selectSubprotocol(request.raw, protocol)
     },
     handler: (socket: unknown, request: unknown) => {
@@ -86,9 +108,9 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
 /** The close code of a socket that ended without one (RFC 6455 section 7.1.5). */
 const ABNORMAL = 1006
 
-/** Connections and those that are still to be authenticated. */
+/** The sockets of connections, and of those that are still to be authenticated. */
 class Slots {
-  #used = 0
+  readonly #sockets = new Set<Duplex>()
   readonly #byAddress = new Map<string, number>()
 
   constructor (readonly limit: number, readonly limitPerAddress: number) {}
@@ -96,16 +118,21 @@ class Slots {
   /** Given back when the socket closes, whatever becomes of the upgrade. */
   take (socket: Duplex, address: string): boolean {
     const ofAddress = this.#byAddress.get(address) ?? 0
-    if (this.#used >= this.limit || ofAddress >= this.limitPerAddress || socket.destroyed) return false
-    this.#used++
+    if (this.#sockets.size >= this.limit || ofAddress >= this.limitPerAddress || socket.destroyed) return false
+    this.#sockets.add(socket)
     this.#byAddress.set(address, ofAddress + 1)
     socket.once('close', () => {
-      this.#used--
+      this.#sockets.delete(socket)
       const left = this.#byAddress.get(address)! - 1
       if (left === 0) this.#byAddress.delete(address)
       else this.#byAddress.set(address, left)
     })
     return true
+  }
+
+  /** Cuts off whoever still waits to be authenticated while the server closes. */
+  destroy (): void {
+    for (const socket of this.#sockets) socket.destroy()
   }
 }
 
@@ -117,7 +144,9 @@ class Slots {
 async function routerOf (app: FastifyInstance, maxPayload: number): Promise<UpgradeRouter> {
   if (app.hasDecorator('websocketServer')) return () => false
   const stub = new EventEmitter()
-  const routes = findMyWay({ ignoreTrailingSlash: true })
+  // as lenient as Fastify's own router, so that it finds what this one finds
+  const { ignoreTrailingSlash, ignoreDuplicateSlashes, caseSensitive } = { ...app.initialConfig, ...app.initialConfig.routerOptions }
+  const routes = findMyWay({ ignoreTrailingSlash, ignoreDuplicateSlashes, caseSensitive })
   app.addHook('onRoute', ({ url, method, websocket, wsHandler }) => {
     const isWebSocket = Boolean(websocket ?? false) || wsHandler !== undefined
     if (isWebSocket && [method].flat().includes('GET') && !routes.hasRoute('GET', url)) routes.on('GET', url, () => {})
@@ -126,13 +155,17 @@ async function routerOf (app: FastifyInstance, maxPayload: number): Promise<Upgr
     options: { server: stub as never, maxPayload },
     // what a socket reports is logged and counted where it is accepted
     errorHandler: () => {},
-    // connections are closed by core.drain
-    preClose: (done) => { app.websocketServer.close(() => {}); done() }
+    // ours have been closed by core.drain; these belong to other routes of the application
+    preClose: (done) => {
+      for (const client of app.websocketServer.clients) client.close(CloseCode.GOING_AWAY)
+      app.websocketServer.close(() => {})
+      done()
+    }
   })
   return (req, socket, head) => {
-    const { url = '' } = req
+    const { method, url = '' } = req
     const end = url.indexOf('?')
-    if (routes.find('GET', end < 0 ? url : url.slice(0, end)) === null) return false
+    if (method !== 'GET' || routes.find('GET', end < 0 ? url : url.slice(0, end)) === null) return false
     stub.emit('upgrade', req, socket, head)
     return true
   }

@@ -116,7 +116,7 @@ class PrivateHost {
     const own = new Set<string>(BUNDLES.map((bundle) => assetPath(path, bundle)))
     this.#leave.push(enter(server as Server, {
       upgrade: (req, socket, head) => {
-        if (pathOf(req) !== path) return false
+        if (req.method !== 'GET' || pathOf(req) !== path) return false
         socket.on('error', destroy)
         this.start().then(
           (route) => { socket.off('error', destroy); route(req, socket, head) },

@@ -23,16 +23,20 @@ export function getToken (req: Pick<IncomingMessage, 'headers' | 'url'>): string
   return query < 0 ? undefined : new URLSearchParams(url.slice(query + 1)).get('token') ?? undefined
 }
 
-/** A URL without the value of its `token` parameter, for logs. */
+/** A URL without the value of its `token` parameter, however that is spelled, for logs. */
 export function redactUrl (url: string): string {
-  return url.replace(/([?&]token=)[^&#]*/gi, '$1[redacted]')
+  return url.replace(/([?&])([^?&=#]*)=[^&#]*/g, (parameter: string, separator: string, name: string) => {
+    const [decoded = ''] = new URLSearchParams(name).keys()
+    return decoded.toLowerCase() === 'token' ? `${separator}token=[redacted]` : parameter
+  })
 }
 
 /** Whether a browser's page of this origin may connect (RFC 6454; what is no browser sends none, and passes). */
 export function isAllowedOrigin (allowed: DatasoleServerOptions['allowedOrigins'], req: IncomingMessage): boolean {
   const { origin } = req.headers
   if (origin === undefined) return true
-  if (typeof allowed === 'function') return allowed(origin, req)
+  // a promise of anything is no permission
+  if (typeof allowed === 'function') return allowed(origin, req) === true
   if (!URL.canParse(origin)) return false
   const url = new URL(origin)
   if (allowed !== undefined) return allowed.includes(url.origin)
@@ -58,12 +62,22 @@ export async function authenticate ({ authHandler, authTimeoutMs }: Settings, re
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => { reject(new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`)) }, authTimeoutMs)
+    timer.unref()
   })
   try {
     const result = await Promise.race([authHandler(req), timeout])
-    if (typeof result?.authenticated !== 'boolean') throw new DatasoleError('INVALID_AUTH_RESULT', 'the authHandler must resolve to { authenticated: boolean, userId?, roles?, metadata? }')
+    if (!isAuthResult(result)) throw new DatasoleError('INVALID_AUTH_RESULT', 'the authHandler must resolve to { authenticated: boolean, userId?: string, roles?: string[], metadata?: object }')
     return result
   } finally {
     clearTimeout(timer)
   }
+}
+
+function isAuthResult (result: unknown): result is AuthResult {
+  const { authenticated, userId, roles, metadata } = (result ?? {}) as Partial<AuthResult>
+  if (typeof authenticated !== 'boolean') return false
+  if (!authenticated) return true
+  return (userId === undefined || typeof userId === 'string') &&
+    (roles === undefined || Array.isArray(roles)) &&
+    (metadata === undefined || (typeof metadata === 'object' && metadata !== null))
 }

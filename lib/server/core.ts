@@ -26,6 +26,9 @@ import { StateStore } from './state-store.js'
 /** ms that clients have for their close frame, even where calls have used up the time. */
 const GRACE = 500
 
+/** Bytes that fit into a close frame beside the code (RFC 6455 section 5.5). */
+const MAX_REASON = 123
+
 /** Who connects, as the upgrade has established it. */
 export interface Identity {
   auth: AuthResult
@@ -123,6 +126,9 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   disconnectUser (userId: string, code: number, reason: string): void {
+    if (!isCloseCode(code) || Buffer.byteLength(reason) > MAX_REASON) {
+      throw new DatasoleError('INVALID_CLOSE', `disconnectUser: the code must be 1000 to 1003, 1008, 1011 or 3000 to 4999, and the reason have at most ${MAX_REASON} bytes`)
+    }
     this.bus.publish('disconnect', { userId, code, reason })
     this.#disconnect(userId, code, reason)
   }
@@ -182,6 +188,11 @@ export class Core implements Destinations, ConnectionHost {
       failed(error)
     }
   }
+}
+
+/** What an endpoint may say (RFC 6455 section 7.4). */
+function isCloseCode (code: number): boolean {
+  return [1000, 1001, 1002, 1003, 1008, 1011].includes(code) || (Number.isInteger(code) && code >= 3000 && code <= 4999)
 }
 
 /** Looks now and then: what it waits for has many ends, and nothing hurries while a server closes. */
