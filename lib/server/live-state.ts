@@ -115,17 +115,15 @@ export class LiveState implements LiveHost {
     else allowed.then(() => { this.#joinWhenHere(subscription) }, (thrown: unknown) => { this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown)) })
   }
 
-  #joinWhenHere (subscription: Subscription): void {
-    if (!this.#isCurrent(subscription)) return this.store.idle(subscription.key)
-    const replica = this.store.replica(subscription.key)
-    if (!isThenable(replica)) {
-      const { epoch, version } = subscription
-      if (epoch !== replica.epoch || version <= replica.version) return this.#join(subscription, replica)
-      // the client has seen more than this node has
-      return this.#joinAfter(this.store.refresh(replica.key).then(() => { this.#join(subscription, replica) }), subscription)
-    }
-    // asked again then: it may have been released meanwhile
-    this.#joinAfter(replica.then(() => { this.#joinWhenHere(subscription) }), subscription)
+  /** @param isRefreshed whether the backend has been asked: that the client knows more is its mistake, then */
+  #joinWhenHere (subscription: Subscription, isRefreshed = false): void {
+    const { key, epoch, version } = subscription
+    if (!this.#isCurrent(subscription)) return this.store.idle(key)
+    const replica = this.store.replica(key)
+    // asked again each time: it may have been released meanwhile
+    if (isThenable(replica)) return this.#joinAfter(replica.then(() => { this.#joinWhenHere(subscription, isRefreshed) }), subscription)
+    if (isRefreshed || epoch !== replica.epoch || version <= replica.version) return this.#join(subscription, replica)
+    this.#joinAfter(this.store.refresh(key).then(() => { this.#joinWhenHere(subscription, true) }), subscription)
   }
 
   #joinAfter (ready: Promise<void>, subscription: Subscription): void {

@@ -44,15 +44,19 @@ export class Replica implements Head {
   }
 
   /**
-   * Takes what a journal answered to this replica's head, or to none.
+   * Takes what a journal answered.
+   * @param asked this replica's head when the journal was asked
    * @returns false where the answer does not connect with what is here: read again
    */
-  adopt (record: KeyRecord): boolean {
+  adopt (record: KeyRecord, asked: Head): boolean {
     const { epoch, version, live, snapshot, commits } = record
-    if (epoch === this.epoch && version < this.version) return true
+    const isBehind = epoch === this.epoch && version < this.version
+    // overtaken by what came meanwhile; where it never knew what was here when it was asked, it lost it
+    if (isBehind && version >= asked.version) return true
     const from = version - commits.length
-    if (epoch !== this.epoch || snapshot !== undefined && from > this.version) this.#restart(epoch, snapshot)
-    if (from > this.version) return false
+    const restarts = isBehind || epoch !== this.epoch || (snapshot !== undefined && from > this.version)
+    if (from > (restarts ? snapshot?.version ?? 0 : this.version)) return false
+    if (restarts) this.#restart(epoch, snapshot)
     this.live = live
     this.advance(from, commits)
     return true

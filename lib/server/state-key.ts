@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, Snapshot, StateBackend, Unsubscribe } from '../backend/backend.js'
+import type { Head } from '../protocol/messages.js'
 import { Replica } from './replica.js'
 import { type Prepared, type Write, prepare } from './write.js'
 
@@ -34,8 +35,8 @@ export class StateKey {
   #writes: Write[] = []
   #isWriting = false
   /** While a commit is with the journal the replica stands still: its answer brings what others did. */
-  #isCommitting = false
-  /** The newest notice that came meanwhile. */
+  #committing: Promise<CommitResult> | undefined
+  /** The newest notice that came meanwhile, or while the key was loading. */
   #noticed: CommitNotice | undefined
   #logBytes = 0
   #unsubscribe: Unsubscribe | undefined
@@ -55,9 +56,11 @@ export class StateKey {
     if (!this.#isWriting) void this.#writeAll()
   }
 
-  /** Reads what this replica lacks. A commit that is under way does that by itself. */
+  /** Reads what this replica lacks, as of now or later. */
   async refresh (): Promise<void> {
-    if (this.loading === undefined && !this.#isCommitting) await this.#read()
+    await this.loading
+    await this.#committing?.catch(() => {}) // its writers are told
+    await this.#read()
   }
 
   close (): void {
@@ -74,23 +77,31 @@ export class StateKey {
       return this.replica
     } finally {
       this.loading = undefined
+      this.#takeNoticed()
     }
   }
 
+  /** Asks for as long as the answer does not connect with what is here by then. */
   async #read (): Promise<void> {
     const { replica } = this
-    const { head } = replica
-    await this.#adopt(await this.#host.journal.read(this.#storageKey, head.epoch === '' ? undefined : head))
+    for (;;) {
+      const { head } = replica
+      const record = await this.#host.journal.read(this.#storageKey, head.epoch === '' ? undefined : head)
+      if (this.#committing !== undefined) return
+      // the answer may be older than what came meanwhile: of an epoch that is over, then
+      if (replica.epoch === head.epoch && this.#adopt(record, head)) return
+    }
   }
 
-  /** Takes what the journal says, asking again for as long as that does not connect with what is here. */
-  async #adopt (record: KeyRecord): Promise<void> {
+  /** Takes what the journal answered to a head; false where that does not connect with what is here. */
+  #adopt (record: KeyRecord, asked: Head): boolean {
     const { replica } = this
     const { epoch, version, live } = replica
-    while (!this.#isCommitting && !replica.adopt(record)) record = await this.#host.journal.read(this.#storageKey, replica.head)
-    if (epoch === '') return
-    if (replica.epoch !== epoch || replica.live !== live) this.#host.moved(replica, -1)
+    const connects = replica.adopt(record, asked)
+    if (epoch === '') return connects
+    if (replica.epoch !== epoch || replica.live !== live || replica.version < version) this.#host.moved(replica, -1)
     else if (replica.version !== version) this.#host.moved(replica, version)
+    return connects
   }
 
   /** One batch after the other, for as long as someone waits. Never rejects: every write is settled. */
@@ -108,7 +119,10 @@ export class StateKey {
         await this.#commit(batch)
       } catch (error) {
         for (const { reject } of batch) reject(error)
+        // it may have been committed all the same
+        this.#reread()
       }
+      this.#takeNoticed()
     }
     this.#isWriting = false
     this.#host.idle(this.replica.key)
@@ -124,7 +138,7 @@ export class StateKey {
         const result = await this.#send(request)
         if (!result.accepted) {
           for (const { write, patches } of prepared) write.lost?.(replica.document, patches)
-          await this.#adopt(result.missed)
+          if (!this.#adopt(result.missed, request.base)) await this.#read()
           batch = prepared.map(({ write }) => write)
           continue
         }
@@ -159,7 +173,7 @@ export class StateKey {
   #request (prepared: Prepared[]): CommitRequest | undefined {
     const { replica } = this
     const base = replica.head
-    if (prepared[0]?.write.resets) return { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }
+    if (prepared[0]?.write.resets) return replica.version === 0 ? undefined : { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }
     const commits = prepared.flatMap(({ entry }) => entry ?? [])
     const live = prepared.some(({ write }) => write.live)
     if (commits.length === 0 && (!live || replica.live || replica.version === 0)) return undefined
@@ -179,15 +193,10 @@ export class StateKey {
   }
 
   async #send (request: CommitRequest): Promise<CommitResult> {
-    this.#isCommitting = true
     try {
-      return await this.#host.journal.commit(this.#storageKey, request)
+      return await (this.#committing = this.#host.journal.commit(this.#storageKey, request))
     } finally {
-      this.#isCommitting = false
-      const noticed = this.#noticed
-      this.#noticed = undefined
-      // once the answer has been taken in, see whether it told all
-      if (noticed !== undefined) queueMicrotask(() => { this.#notice(noticed) })
+      this.#committing = undefined
     }
   }
 
@@ -208,17 +217,28 @@ export class StateKey {
   #notice (notice: CommitNotice): void {
     const { replica } = this
     const { base, head, live, commits } = notice
-    if (this.loading !== undefined || (replica.covers(head) && replica.live === live)) return
-    if (this.#isCommitting) {
+    if (this.loading !== undefined || this.#committing !== undefined) {
       this.#noticed = notice
       return
     }
+    if (replica.covers(head) && replica.live === live) return
     const { epoch, version } = replica
     if (commits !== undefined && base.epoch === epoch && head.epoch === epoch && base.version <= version && replica.live === live) {
       replica.advance(base.version, commits)
       return this.#host.moved(replica, version)
     }
-    this.#read().catch((error: unknown) => { this.#host.readFailed(replica.key, error) })
+    this.#reread()
+  }
+
+  /** Once the answer that was waited for has been taken in: see whether it told all. */
+  #takeNoticed (): void {
+    const noticed = this.#noticed
+    this.#noticed = undefined
+    if (noticed !== undefined) this.#notice(noticed)
+  }
+
+  #reread (): void {
+    this.#read().catch((error: unknown) => { this.#host.readFailed(this.replica.key, error) })
   }
 }
 

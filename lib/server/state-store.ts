@@ -48,9 +48,8 @@ export class StateStore implements StateHost {
   set (name: string, value: unknown, live: boolean): Promise<Operation[]> {
     return new Promise((resolve, reject) => {
       const write = setWrite(value, live, this.#maxDepth, { resolve, reject })
-      const key = this.#key(name)
-      if (key.isBusy) write.capture()
-      key.write(write)
+      if (this.#keys.get(name)?.isBusy ?? true) write.capture()
+      this.#key(name).write(write)
     })
   }
 
@@ -62,11 +61,8 @@ export class StateStore implements StateHost {
   }
 
   /** Resolves to whether there was a value. */
-  async delete (name: string): Promise<boolean> {
-    const { version } = await this.replica(name)
-    if (version === 0) return false
-    await new Promise<Operation[]>((resolve, reject) => { this.#key(name).write(deleteWrite({ resolve, reject })) })
-    return true
+  delete (name: string): Promise<boolean> {
+    return new Promise((resolve, reject) => { this.#key(name).write(deleteWrite({ resolve, reject })) })
   }
 
   /** Brings a replica to where the backend is now. */

@@ -25,12 +25,14 @@ type Settle = Pick<Write, 'resolve' | 'reject'>
 
 /** The new value, whole. The caller's object is read only while the call that passed it is on the stack. */
 export function setWrite (value: unknown, live: boolean, maxDepth: number, settle: Settle): Write & { capture (): void } {
+  let isOwn = false
+  const own = (copy: unknown): void => { value = copy; isOwn = true }
   return {
     ...settle,
     live,
-    capture: () => { value = copyJson(value, maxDepth) },
+    capture: () => { own(copyJson(value, maxDepth)) },
     make: (document) => diff(document.value, value, maxDepth),
-    lost: (document, patches) => { value = clonePlain(applyPatch(document.value, patches)) }
+    lost: (document, patches) => { if (!isOwn) own(clonePlain(applyPatch(document.value, patches))) }
   }
 }
 
@@ -38,8 +40,19 @@ export function updateWrite (recipe: (draft: unknown) => unknown, live: boolean,
   return { ...settle, live, make: (document) => record(document, recipe, maxDepth) }
 }
 
-export function deleteWrite (settle: Settle): Write {
-  return { ...settle, live: false, resets: true, make: () => [] }
+/** @param resolve told whether there was a value */
+export function deleteWrite ({ resolve, reject }: { resolve (existed: boolean): void, reject (error: unknown): void }): Write {
+  let existed = false
+  return {
+    live: false,
+    resets: true,
+    make: (document) => {
+      existed = document.value !== undefined
+      return []
+    },
+    resolve: () => { resolve(existed) },
+    reject
+  }
 }
 
 /** A write, computed for a certain base. Without `entry` it changes nothing. */
