@@ -100,7 +100,8 @@ class PrivateHost {
 
   start (): Promise<UpgradeRouter> {
     if (this.#closing !== undefined) return Promise.reject(new DatasoleError('CLOSED', 'this server is closed; construct a new one'))
-    return (this.#starting ??= this.#start())
+    if (this.#starting === undefined) this.#core.announce(this.#starting = this.#start())
+    return this.#starting
   }
 
   async #start (): Promise<UpgradeRouter> {

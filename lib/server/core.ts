@@ -54,6 +54,7 @@ export class Core implements Destinations, ConnectionHost {
   readonly #backend: StateBackend
   #heartbeat: NodeJS.Timeout | undefined
   #starting: Promise<void> | undefined
+  #announced: Promise<void> | undefined
   #isConnected = false
 
   constructor (readonly settings: Settings, readonly log: Logger, backend: StateBackend, journal: Journal, compileSchema?: SchemaCompiler) {
@@ -67,6 +68,12 @@ export class Core implements Destinations, ConnectionHost {
     this.live = new LiveState(settings, this.store, this.limiter, this.root, this.metrics, log)
     this.store.ready = this.bus.ready = () => this.#ready()
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
+  }
+
+  /** From now on calls wait for `starting`, which will call `start` when it is the core's turn. */
+  announce (starting: Promise<unknown>): void {
+    this.#announced = starting.then(() => {})
+    this.#announced.catch(() => {}) // whoever starts the server is told
   }
 
   /** Connects the backend and joins the other nodes. May be called again. */
@@ -157,7 +164,7 @@ export class Core implements Destinations, ConnectionHost {
   /** A backend that has to connect cannot be used before; others can be at once. */
   #ready (): Promise<void> | undefined {
     if (this.#isConnected || this.#backend.connect === undefined) return undefined
-    return this.#starting ?? Promise.reject(new DatasoleError('NOT_STARTED', 'the backend is not connected yet: await ds.init() (or fastify.ready()) first'))
+    return this.#starting ?? this.#announced ?? Promise.reject(new DatasoleError('NOT_STARTED', 'the backend is not connected yet: await ds.init() (or fastify.ready()) first'))
   }
 
   #deliver (payload: string, target: Target): void {

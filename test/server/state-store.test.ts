@@ -325,7 +325,7 @@ t.test('two nodes', async (t) => {
       for (const { node, act, value } of steps) {
         const { live } = nodes[node]!.primitives
         if (act === 'set') pending.push(live.setState('k', value))
-        else if (act === 'update') pending.push(live.update('k', (draft) => Array.isArray(draft) ? void draft.push(value) : [value]))
+        else if (act === 'update') pending.push(live.update('k', (draft) => Array.isArray(draft) ? [...draft, value] : [value]))
         else if (act === 'delete') pending.push(live.deleteState('k'))
         else if (act === 'doubt') backends[node]!.doubt()
         else await new Promise(setImmediate)
