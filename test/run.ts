@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { chromium } from './run/chromium.js'
+import { type Counts, describe, isGreen, readCounts } from './run/counts.js'
+import { type Started, satisfy } from './run/need.js'
+
+/**
+ * The end of `npm test [-- test/server/auth.test.ts …]`, when everything is compiled: starts what the tests
+ * need, runs them, ends it. The last line is `N passed, N failed`.
+ */
+const needs = [chromium]
+const limitMs = 300_000
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+async function testFiles (named: string[]): Promise<string[]> {
+  const all = (await readdir(join(root, 'dist', 'test'), { recursive: true }))
+    .filter((file) => file.endsWith('.test.js'))
+    .map((file) => join('dist', 'test', file))
+    .sort()
+  if (named.length === 0) return all
+  return named.map((name) => {
+    const path = relative(root, resolve(name)).replace(/\.ts$/, '.js')
+    const compiled = all.find((file) => file === path || file === join('dist', path))
+    if (compiled === undefined) throw new Error(`${name} is not a test: those are the files test/**/*.test.ts`)
+    return compiled
+  })
+}
+
+async function runTap (files: string[], env: Record<string, string>): Promise<Counts> {
+  const folder = await mkdtemp(join(tmpdir(), 'datasole-test-'))
+  const output = join(folder, 'output.tap')
+  const program = fileURLToPath(new URL('run.mjs', import.meta.resolve('tap')))
+  const args = [program, `--reporter=${process.stdout.isTTY ? 'base' : 'min'}`, `--output-file=${output}`, ...files]
+  const tap = spawn(process.execPath, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env }, timeout: limitMs })
+  try {
+    const [code, signal] = await once(tap, 'exit')
+    if (signal !== null) console.error(`tap was ended by ${signal}; it may take ${limitMs / 1000} s`)
+    return readCounts(await readFile(output, 'utf8'), code)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+async function run (): Promise<Counts> {
+  const started: Started[] = []
+  try {
+    const files = await testFiles(process.argv.slice(2))
+    for (const need of needs) started.push(await satisfy(need))
+    return await runTap(files, Object.assign({}, ...started.map(({ env }) => env)))
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error)
+    return { passed: 0, failed: 1, skipped: 0 }
+  } finally {
+    for (const { stop } of started.reverse()) await stop()
+  }
+}
+
+const counts = await run()
+console.log(describe(counts))
+process.exitCode = isGreen(counts) ? 0 : 1
