@@ -75,7 +75,6 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
         return refuse(reply, 500, 'authentication failed')
       }
       if (!auth.authenticated) return refuse(reply, 401, 'not authenticated')
-      if (core.rpc.isDraining) return refuse(reply, 503, 'the server is going away')
       const { socket } = request.raw
       if (socket.destroyed) return reply.hijack()
       try {
@@ -98,6 +97,8 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
     handler: (socket: unknown, request: unknown) => {
       const { raw, datasoleConnection } = request as FastifyRequest
       ;(request as FastifyRequest).datasoleConnection = null
+      // core.drain closes it, and nobody else: an application's own registration would, earlier and without a code
+      app.websocketServer.clients.delete(socket as never)
       core.accept(socket as WebSocketLike, raw.socket, datasoleConnection!)
     }
   } as Parameters<FastifyInstance['route']>[0])

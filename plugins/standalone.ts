@@ -32,7 +32,7 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
 
   constructor (options: DatasoleServerOptions = {}) {
     const log = options?.logger ?? pino({ level: 'warn' })
-    const app = Fastify({ logger: false, exposeHeadRoutes: true, forceCloseConnections: true })
+    const app = Fastify({ logger: false, exposeHeadRoutes: true, forceCloseConnections: true, pluginTimeout: 0 })
     const core = createCore(options, log, schemaCompiler(app))
     super(core)
     this.#host = new PrivateHost(app, core)
