@@ -8,6 +8,7 @@ import { authenticate, isAllowedOrigin, redactUrl } from '../lib/server/auth.js'
 import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { WebSocketLike } from '../lib/server/connection.js'
 import type { Core } from '../lib/server/core.js'
+import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 import { CloseCode } from '../lib/protocol/codes.js'
 import { HEADER_SIZE } from '../lib/protocol/frame.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
@@ -31,7 +32,7 @@ export type UpgradeRouter = (req: IncomingMessage, socket: Duplex, head: Buffer)
  */
 export async function connections (app: FastifyInstance, core: Core): Promise<UpgradeRouter> {
   const { settings, metrics } = core
-  const route = await routerOf(app, settings.maxPayload + HEADER_SIZE)
+  const route = await routerOf(app, core)
   const slots = new Slots(settings.maxConnections, settings.maxConnectionsPerAddress)
 
   const refuse = (reply: FastifyReply, status: number, error: string): FastifyReply => {
@@ -142,7 +143,7 @@ class Slots {
  * routes of Fastify, and no others: on the real server it would answer every neighbour's too. Where the
  * application has registered it before, that registration is shared.
  */
-async function routerOf (app: FastifyInstance, maxPayload: number): Promise<UpgradeRouter> {
+async function routerOf (app: FastifyInstance, { settings, rpc }: Core): Promise<UpgradeRouter> {
   if (app.hasDecorator('websocketServer')) return () => false
   const stub = new EventEmitter()
   // as lenient as Fastify's own router, so that it finds what this one finds
@@ -153,7 +154,7 @@ async function routerOf (app: FastifyInstance, maxPayload: number): Promise<Upgr
     if (isWebSocket && [method].flat().includes('GET') && !routes.hasRoute('GET', url)) routes.on('GET', url, () => {})
   })
   await app.register(websocket, {
-    options: { server: stub as never, maxPayload },
+    options: { server: stub as never, maxPayload: settings.maxPayload + HEADER_SIZE },
     // what a socket reports is logged and counted where it is accepted
     errorHandler: () => {},
     // ours have been closed by core.drain; these belong to other routes of the application
@@ -167,7 +168,9 @@ async function routerOf (app: FastifyInstance, maxPayload: number): Promise<Upgr
     const { method, url = '' } = req
     const end = url.indexOf('?')
     if (method !== 'GET' || routes.find('GET', end < 0 ? url : url.slice(0, end)) === null) return false
-    stub.emit('upgrade', req, socket, head)
+    // Fastify itself would answer, and leave the socket open
+    if (rpc.isDraining) refuseUpgrade(socket, '503 Service Unavailable')
+    else stub.emit('upgrade', req, socket, head)
     return true
   }
 }

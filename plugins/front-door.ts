@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 
 /** Takes the requests and upgrades that are its own; each method returns whether it took this one. */
 export interface Tenant {
@@ -54,13 +55,6 @@ class FrontDoor {
     if (this.#server.listenerCount('upgrade') > 1) return
     refuseUpgrade(socket, '404 Not Found')
   }
-}
-
-/** Answers an upgrade that nobody takes. The socket ends with the answer, whether or not the client ends its side. */
-export function refuseUpgrade (socket: Duplex, status: string): void {
-  socket.on('error', () => { socket.destroy() })
-  socket.once('finish', () => { socket.destroy() })
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
 }
 
 const doors = new WeakMap<Server, FrontDoor>()

@@ -8,9 +8,10 @@ import { Datasole, createCore } from '../lib/server/datasole.js'
 import { DatasoleError, invalidArgument } from '../lib/protocol/errors.js'
 import { TransportFacade } from '../lib/server/facades.js'
 import type { DatasoleServerOptions } from '../lib/server/options.js'
+import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 import { BUNDLES, assetPath } from './assets.js'
 import type { UpgradeRouter } from './connections.js'
-import { enter, pathOf, refuseUpgrade } from './front-door.js'
+import { enter, pathOf } from './front-door.js'
 import { mount } from './mount.js'
 import { schemaCompiler } from './schema-compiler.js'
 
@@ -142,6 +143,8 @@ class PrivateHost {
     // what is still starting is let through first: half a start cannot be taken back
     await this.#starting?.catch(() => {}) // whoever started it has been told
     await this.#app.close()
+    // where it never started, there is no plugin that does it
+    if (this.#starting === undefined) await this.#core.stop()
     for (const leave of this.#leave) leave()
   }
 
@@ -153,6 +156,7 @@ class PrivateHost {
   }
 
   #failed (error: unknown): void {
+    if (this.#closing !== undefined) return
     this.#core.log.error({ err: error }, 'a request came, but the server did not start')
   }
 }

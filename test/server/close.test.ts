@@ -1,0 +1,273 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { promisify } from 'node:util'
+import Fastify from 'fastify'
+import t from 'tap'
+import datasole from '../../index.js'
+import { MemoryBackend } from '../../lib/backend/memory.js'
+import { Opcode } from '../../lib/protocol/opcodes.js'
+import { DatasoleServer } from '../../plugins/server.js'
+import { capturedLogger, entrances } from '../helpers/entrances.js'
+import { tcp, upgradeRequest } from '../helpers/raw.js'
+import { connect, refusal } from '../helpers/wire.js'
+
+/** Something that a test opens when it is time. */
+function gate (): { opened: Promise<void>, open: () => void } {
+  let open = (): void => {}
+  const opened = new Promise<void>((resolve) => { open = resolve })
+  return { opened, open }
+}
+
+class TrackedBackend extends MemoryBackend {
+  readonly calls: string[] = []
+  connecting: Promise<void> = Promise.resolve()
+  subscribed = 0
+  doubts = 0
+
+  async connect (): Promise<void> {
+    this.calls.push('connect')
+    await this.connecting
+  }
+
+  async close (): Promise<void> { this.calls.push('close') }
+
+  onDoubt (): () => void {
+    this.doubts++
+    return () => { this.doubts-- }
+  }
+
+  override subscribe (...args: Parameters<MemoryBackend['subscribe']>): ReturnType<MemoryBackend['subscribe']> {
+    this.subscribed++
+    const unsubscribe = super.subscribe(...args)
+    return () => { this.subscribed--; unsubscribe() }
+  }
+}
+
+for (const [entrance, start] of entrances) {
+  t.test(entrance, async (t) => {
+    t.test('calls in flight are answered, new ones refused, then clients get 1001', async (t) => {
+      const { ds, connect, connectV1, close } = await start(t)
+      const { opened, open } = gate()
+      ds.rpc.register('slow', async () => { await opened; return 'done' })
+      const wire = await connect()
+      const v1 = await connectV1()
+      const slow = wire.call('slow')
+      await wire.ping()
+      const closing = close()
+      while ((await v1.call('echo', 1)).error === undefined) await wire.ping()
+      t.match((await wire.call('echo')).error, { code: -32030, data: { code: 'BUSY', retryAfter: Number } })
+      open()
+      t.equal((await slow).result, 'done')
+      t.match(await wire.closed, { code: 1001 })
+      t.match(await v1.wire.closed, { code: 1001 })
+      await closing
+    })
+
+    t.test('what was broadcast before still arrives', async (t) => {
+      const { ds, connect, close } = await start(t)
+      const wire = await connect()
+      await wire.ping()
+      for (let i = 0; i < 100; i++) ds.primitives.fanout.broadcast('e', i)
+      await close()
+      await wire.closed
+      t.equal(wire.received.filter(({ opcode }) => opcode === Opcode.EVENT_S2C).length, 100)
+    })
+
+    t.test('a call that never ends and a client that never answers cost closeTimeoutMs', async (t) => {
+      const { ds, connect, close } = await start(t, { closeTimeoutMs: 100 })
+      ds.rpc.register('hang', () => new Promise(() => {}))
+      const wire = await connect()
+      const silent = await connect()
+      silent.socket.pause()
+      wire.send(Opcode.RPC_REQ, 1, { method: 'hang', correlationId: 1 })
+      await wire.ping()
+      const started = performance.now()
+      await close()
+      t.ok(performance.now() - started < 3000)
+      t.match(await wire.closed, { code: 1001 })
+      t.equal(ds.transport.getConnectionCount(), 0)
+    })
+
+    t.test('whoever is being authenticated is cut off, or refused', async (t) => {
+      for (const late of [false, true]) {
+        const { opened, open } = gate()
+        const asked = gate()
+        let left = 0
+        const { ds, url, port, close, connect } = await start(t, {
+          closeTimeoutMs: 300,
+          authHandler: async (req) => {
+            if (req.url === '/__ds') return { authenticated: true }
+            asked.open()
+            await opened
+            return { authenticated: true }
+          }
+        })
+        ds.addHook('onDisconnect', () => { left++ })
+        const { opened: released, open: release } = gate()
+        ds.rpc.register('slow', () => released)
+        const wire = await connect()
+        const slow = wire.call('slow')
+        await wire.ping()
+        if (late) {
+          const socket = await tcp(port)
+          socket.write(upgradeRequest('/__ds?late'))
+          await asked.opened
+          const ended = once(socket, 'close')
+          const closing = close()
+          release()
+          await closing
+          await ended
+          open()
+        } else {
+          const refused = refusal(`${url}?wait`)
+          await asked.opened
+          const closing = close()
+          while ((await wire.call('echo')).error === undefined) await wire.ping()
+          open()
+          t.equal((await refused).status, 503)
+          release()
+          await closing
+        }
+        await slow
+        t.match(await wire.closed, { code: 1001 })
+        t.equal(ds.transport.getConnectionCount(), 0)
+      }
+    })
+
+    t.test('upgrades while it closes get 503', async (t) => {
+      const { ds, url, connect, close } = await start(t)
+      const { opened, open } = gate()
+      ds.rpc.register('slow', () => opened)
+      const wire = await connect()
+      void wire.call('slow')
+      await wire.ping()
+      // on one connection that was there before: the http server may take no new ones
+      const closing = close()
+      const outcome = await refusal(url).catch((error: NodeJS.ErrnoException) => error.code)
+      t.ok(outcome === 'ECONNREFUSED' || (outcome as { status: number }).status === 503)
+      open()
+      await closing
+    })
+
+    t.test('the backend is connected once and closed once, and nothing stays subscribed', async (t) => {
+      const stateBackend = new TrackedBackend()
+      const { ds, connect, close } = await start(t, { stateBackend })
+      const wire = await connect()
+      await ds.primitives.live.setState('k', 1)
+      await wire.ask(Opcode.SUBSCRIBE, { key: 'k' })
+      await close()
+      t.same(stateBackend.calls, ['connect', 'close'])
+      t.match(stateBackend, { subscribed: 0, doubts: 0 })
+    })
+  })
+}
+
+t.test('close may be called twice, before init, and while it starts', async (t) => {
+  for (const when of ['twice', 'before', 'during']) {
+    const stateBackend = new TrackedBackend()
+    const { opened, open } = gate()
+    stateBackend.connecting = opened
+    const ds = new DatasoleServer({ stateBackend })
+    const server = createServer()
+    ds.transport.attach(server)
+    const starting = when === 'before' ? undefined : ds.init()
+    if (when === 'twice') { open(); await starting }
+    const closing = ds.close()
+    open()
+    await Promise.all([closing, ds.close(), starting])
+    await ds.close()
+    t.same(stateBackend.calls, when === 'before' ? [] : ['connect', 'close'], when)
+    t.match(stateBackend, { subscribed: 0, doubts: 0 })
+    t.equal(server.listenerCount('upgrade'), 0)
+    await t.rejects(ds.init(), { code: 'CLOSED' })
+  }
+})
+
+t.test('a backend that cannot be reached: init rejects, and close works', async (t) => {
+  const stateBackend = new TrackedBackend()
+  stateBackend.connecting = Promise.reject(new Error('unreachable'))
+  stateBackend.connecting.catch(() => {}) // rejects where it is awaited
+  const ds = new DatasoleServer({ stateBackend, logger: capturedLogger([]) })
+  await t.rejects(ds.init(), /unreachable/)
+  await t.rejects(ds.init(), /unreachable/, 'again')
+  await ds.close()
+  t.match(stateBackend, { subscribed: 0, doubts: 0 })
+
+  const app = Fastify()
+  const other = new TrackedBackend()
+  other.connecting = stateBackend.connecting
+  await app.register(datasole, { stateBackend: other })
+  await t.rejects(app.listen({ port: 0 }), /unreachable/)
+  await app.close()
+  t.match(other, { subscribed: 0, doubts: 0 })
+})
+
+t.test('a Fastify that never was ready closes', async () => {
+  const app = Fastify()
+  await app.register(datasole)
+  await app.close()
+  const other = Fastify()
+  void other.register(datasole)
+  await other.close()
+})
+
+t.test('a neighbour\'s http server goes on after close', async (t) => {
+  const server = createServer((_req, res) => { res.end('theirs') })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { server.closeAllConnections(); server.close() })
+  const { port } = server.address() as AddressInfo
+  const ds = new DatasoleServer({ logger: capturedLogger([]) })
+  ds.transport.attach(server)
+  const wire = await connect(`ws://127.0.0.1:${port}/__ds`)
+  await ds.close()
+  t.match(await wire.closed, { code: 1001 })
+  t.equal(await (await fetch(`http://127.0.0.1:${port}/__ds`)).text(), 'theirs')
+})
+
+t.test('a process that has closed ends by itself', async (t) => {
+  const standalone = `
+    import { createServer } from 'node:http'
+    import { once } from 'node:events'
+    import { DatasoleServer } from '${new URL('../../plugins/server.js', import.meta.url).href}'
+    const ds = new DatasoleServer(SETTINGS)
+    const http = createServer()
+    ds.transport.attach(http)
+    http.listen(0, '127.0.0.1')
+    await once(http, 'listening')
+    const url = 'ws://127.0.0.1:' + http.address().port + '/__ds'
+    const end = async () => { await ds.close(); http.close() }
+  `
+  const plugin = `
+    import Fastify from 'fastify'
+    import datasole from '${new URL('../../index.js', import.meta.url).href}'
+    const app = Fastify()
+    await app.register(datasole, SETTINGS)
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const ds = app.ds
+    const url = 'ws://127.0.0.1:' + app.server.address().port + '/__ds'
+    const end = () => app.close()
+  `
+  const client = `
+    import { connect, Wire } from '${new URL('../helpers/wire.js', import.meta.url).href}'
+    ds.rpc.register('echo', (p) => p)
+    ds.rpc.register('hang', () => new Promise(() => {}))
+    await ds.primitives.live.setState('k', 1)
+    const wire = await connect(url)
+    wire.send(1, 1, { method: 'hang', correlationId: 1 })
+    console.log((await wire.call('echo', 'served')).result)
+    new Wire(url + '?hang')
+    await wire.ping()
+    await wire.ask(0x0c, { key: 'k' })
+    await end()
+    console.log((await wire.closed).code)
+  `
+  const settings = "{ closeTimeoutMs: 200, authTimeoutMs: 60_000, rpcTimeoutMs: 60_000, authHandler: (req) => req.url.endsWith('hang') ? new Promise(() => {}) : { authenticated: true } }"
+  for (const server of [standalone, plugin]) {
+    const script = (server + client).replace('SETTINGS', settings)
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 10_000 })
+    t.equal(stdout, 'served\n1001\n')
+  }
+})
