@@ -1,0 +1,85 @@
+import { type Import, type Sources, importsOf, isBarrel } from './imports.js'
+
+/** The files that are shipped, and so obey the rules. */
+export const isShipped = (path: string): boolean => path === 'index.ts' || /^(lib|plugins)\//.test(path)
+
+const maxLines = 300
+const lazyPackages = ['ioredis', 'pg', 'piscina']
+const browserSafePackages = ['fflate']
+const barrels = ['index.ts', 'plugins/server.ts', 'lib/client/browser.ts'] // the last is what the bundle for script tags exports
+const composers = ['plugins/mount.ts', 'plugins/standalone.ts', 'plugins/server.ts']
+
+const isOurs = (to: string): boolean => to.endsWith('.ts')
+const isIn = (path: string, ...folders: string[]): boolean => folders.some((folder) => path.startsWith(`${folder}/`))
+const packageOf = (specifier: string): string => specifier.split('/').slice(0, specifier.startsWith('@') ? 2 : 1).join('/')
+const isFastify = (to: string): boolean => ['fastify', 'fastify-plugin'].includes(packageOf(to)) || to.startsWith('@fastify/')
+
+/** What an import violates, if anything. The numbers are those of the layers in the design. */
+const importRules: Record<string, (entry: Import) => boolean> = {
+  '1: only plugins and index.ts know Fastify': ({ from, to }) =>
+    isFastify(to) && isIn(from, 'lib'),
+  '2: protocol and crdt import each other and browser-safe packages': ({ from, to }) =>
+    isIn(from, 'lib/protocol', 'lib/crdt') && !isIn(to, 'lib/protocol', 'lib/crdt') && !browserSafePackages.includes(to),
+  '3: the client imports protocol and crdt': ({ from, to }) =>
+    isIn(from, 'lib/client') && !isIn(to, 'lib/client', 'lib/protocol', 'lib/crdt') && !browserSafePackages.includes(to),
+  '4: the server imports protocol, crdt and contracts; only datasole.ts names implementations': ({ from, to }) =>
+    isIn(from, 'lib/server') && isOurs(to) && !isIn(to, 'lib/server', 'lib/protocol', 'lib/crdt') &&
+    to !== 'lib/backend/backend.ts' && to !== 'lib/executor/executor.ts' &&
+    !(from === 'lib/server/datasole.ts' && isIn(to, 'lib/backend', 'lib/executor')),
+  '5: a driver is named by its own implementation only': ({ from, to }) =>
+    (packageOf(to) === 'ioredis' && from !== 'lib/backend/redis.ts') ||
+    (packageOf(to) === 'pg' && from !== 'lib/backend/postgres.ts') ||
+    (packageOf(to) === 'piscina' && !isIn(from, 'lib/executor')),
+  '6: plugins import lib, not each other': ({ from, to }) =>
+    isIn(from, 'plugins') && isOurs(to) && !isIn(to, 'lib') && !(composers.includes(from) && isIn(to, 'plugins')),
+  '7: lib imports nothing of ours outside lib': ({ from, to }) =>
+    isIn(from, 'lib') && ((isOurs(to) && !isIn(to, 'lib')) || packageOf(to) === 'datasole'),
+  '7: an import can be followed': ({ to }) =>
+    to === '(computed)'
+}
+
+/** Every violation of the layers, in words; none for a tree that keeps them. */
+export function violations (sources: Sources): string[] {
+  const shipped = [...sources].filter(([path]) => isShipped(path))
+  const imports = shipped.flatMap(([path, text]) => importsOf(path, text))
+  return [
+    ...imports.flatMap((entry) => Object.entries(importRules)
+      .filter(([, isViolated]) => isViolated(entry))
+      .map(([rule]) => `${entry.from} imports ${entry.to} (${rule})`)),
+    ...imports.filter(({ to }) => (to.startsWith('.') || isOurs(to)) && !sources.has(to))
+      .map(({ from, to }) => `${from} imports ${to}, which is not there`),
+    ...eager(imports).map((to) => `${to} is loaded without being needed (5: drivers are imported when they are first needed)`),
+    ...cycles(imports).map((cycle) => `${cycle.join(' → ')} (7: no cycles)`),
+    ...[...sources.keys()].filter((path) => path.endsWith('/index.ts')).map((path) => `${path} (7: no index.ts below the root)`),
+    ...shipped.filter(([path, text]) => isBarrel(path, text) && !barrels.includes(path)).map(([path]) => `${path} only re-exports (7: two barrels)`),
+    ...shipped.filter(([, text]) => text.trimEnd().split('\n').length > maxLines).map(([path]) => `${path} has more than ${maxLines} lines`)
+  ]
+}
+
+/** The drivers that load with the package's entries. */
+function eager (imports: Import[]): string[] {
+  const reached = new Set(['index.ts', 'plugins/server.ts'])
+  for (const path of reached) {
+    for (const { from, to, kind } of imports) if (from === path && kind === 'static') reached.add(to)
+  }
+  return [...reached].filter((to) => lazyPackages.includes(packageOf(to)))
+}
+
+/** One cycle for each import that closes one; types count, since they tie files together as well. */
+function cycles (imports: Import[]): string[][] {
+  const next = new Map<string, string[]>()
+  for (const { from, to } of imports) next.set(from, [...next.get(from) ?? [], to])
+  const found: string[][] = []
+  const done = new Set<string>()
+  const path: string[] = []
+  const visit = (file: string): void => {
+    if (path.includes(file)) found.push([...path.slice(path.indexOf(file)), file])
+    if (path.includes(file) || done.has(file)) return
+    path.push(file)
+    for (const to of next.get(file) ?? []) visit(to)
+    path.pop()
+    done.add(file)
+  }
+  for (const file of next.keys()) visit(file)
+  return found
+}
