@@ -1,0 +1,97 @@
+import { EventEmitter, once } from 'node:events'
+import { Opcode } from '../../lib/protocol/opcodes.js'
+import { applyPatch } from '../../lib/protocol/patch.js'
+import { type Received, type Wire, decode } from './wire.js'
+
+export interface Held { epoch: string, version: number, value: unknown }
+
+/**
+ * A version 2 client's mirror of live state, by the rules of the protocol and no cleverness of its
+ * own. It outlives connections: `use` gives it the next one, on which it recovers.
+ */
+export class Mirror {
+  readonly held = new Map<string, Held>()
+  readonly wanted = new Set<string>()
+  /** What no server may do to it. */
+  readonly complaints: string[] = []
+  /** Frames of state that it got, by kind. */
+  patches = 0
+  snapshots = 0
+  #wire: Wire | undefined
+  readonly #newest = new Map<string, number>()
+  /** By key: a SUBSCRIBE that is followed by another one before it was answered is superseded. */
+  readonly #asked = new Map<string, number>()
+  /** Keys that it asked for on this connection: an answer to a second time may cross patches on their way. */
+  readonly #known = new Set<string>()
+  readonly #restless = new Set<string>()
+  readonly #news = new EventEmitter().setMaxListeners(0)
+
+  /** Takes a new connection, and subscribes to all that it wants, with what it holds. */
+  use (wire: Wire): void {
+    this.#wire = wire
+    this.#asked.clear()
+    this.#known.clear()
+    this.#restless.clear()
+    wire.socket.on('message', (data: Buffer) => {
+      if (this.#wire === wire) this.#take(decode(data))
+      this.#news.emit('news')
+    })
+    for (const key of this.wanted) this.#ask(key)
+  }
+
+  subscribe (key: string): void {
+    this.wanted.add(key)
+    this.#ask(key)
+  }
+
+  unsubscribe (key: string): void {
+    if (!this.wanted.delete(key)) return
+    this.#asked.delete(key)
+    this.#wire!.send(Opcode.UNSUBSCRIBE, 0, { key })
+  }
+
+  /** Looks after every frame. */
+  async until (isTrue: (mirror: this) => boolean): Promise<void> {
+    while (!isTrue(this)) await once(this.#news, 'news')
+  }
+
+  value (key: string): unknown { return this.held.get(key)?.value }
+
+  /** Whether every SUBSCRIBE was answered. */
+  get isAnswered (): boolean { return this.#asked.size === 0 }
+
+  #ask (key: string): void {
+    const id = this.#wire!.id()
+    const held = this.held.get(key)
+    this.#asked.set(key, id)
+    if (this.#known.has(key)) this.#restless.add(key)
+    this.#known.add(key)
+    this.#wire!.send(Opcode.SUBSCRIBE, id, { key, epoch: held?.epoch, version: held?.version })
+  }
+
+  #take ({ opcode, id, payload }: Received): void {
+    if (opcode !== Opcode.STATE_PATCH && opcode !== Opcode.STATE_SNAPSHOT) return
+    const { key, epoch, version } = payload
+    if (id !== 0 && this.#asked.get(key) === id) this.#asked.delete(key)
+    const held = this.held.get(key)
+    const life = `${key}\n${epoch}`
+    if (version < (this.#newest.get(life) ?? 0)) this.complaints.push(`"${key}" went back to version ${version}`)
+    this.#newest.set(life, version)
+    if (opcode === Opcode.STATE_SNAPSHOT) {
+      this.snapshots++
+      if ((version === 0) !== !('data' in payload)) this.complaints.push(`a snapshot of version ${version} ${'data' in payload ? 'with' : 'without'} data`)
+      this.held.set(key, { epoch, version, value: payload.data })
+      return
+    }
+    this.patches++
+    if (held === undefined) {
+      this.complaints.push(`a patch of "${key}" before its snapshot`)
+    } else if (held.epoch === epoch && held.version === payload.from) {
+      this.held.set(key, { epoch, version, value: applyPatch(held.value, payload.patches) })
+    } else if (held.epoch !== epoch || held.version < version) {
+      if (!this.wanted.has(key)) return
+      if (!this.#restless.has(key)) this.complaints.push(`a gap in "${key}": holding ${held.version}, given ${payload.from} to ${version}`)
+      this.#ask(key)
+    }
+  }
+}
