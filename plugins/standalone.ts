@@ -128,7 +128,8 @@ class PrivateHost {
       },
       request: (req, res) => {
         const requested = pathOf(req)
-        if (!own.has(requested) && requested !== path) return false
+        // at the root, pages are the owner's
+        if (!own.has(requested) && (requested !== path || path === '/')) return false
         this.#serve(req, res)
         return true
       }

@@ -58,28 +58,30 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     if (!Object.hasOwn(NUMBERS, name) && !OTHERS.includes(name) && !(LATER as readonly string[]).includes(name)) throw invalid(name, 'is not an option of datasole')
   }
   for (const name of LATER) if (options[name] !== undefined) throw notAvailable(name)
+  const { path = DEFAULT_PATH, rateLimit = {}, compression = {} } = options
   const numbers: Partial<Numbers> = {}
   for (const name of Object.keys(NUMBERS) as Array<keyof Numbers>) {
     const [preset, least, most] = NUMBERS[name]
-    numbers[name] = integer(name, options[name] ?? preset, least, most)
+    const { [name]: value = preset } = options
+    numbers[name] = integer(name, value, least, most)
   }
   checkExecutor(options.executor)
   for (const level of LOGGER_METHODS) if (options.logger !== undefined) checkFunction(`logger.${level}`, options.logger?.[level])
   if (options.authHandler !== undefined) checkFunction('authHandler', options.authHandler)
   return {
     ...numbers as Numbers,
-    path: checkPath(options.path ?? DEFAULT_PATH),
+    path: checkPath(path),
     authHandler: options.authHandler,
     allowedOrigins: checkOrigins(options.allowedOrigins),
     stateBackend: checkBackend(options),
-    rateLimit: resolveRateLimit(options.rateLimit ?? {}),
-    compressionThreshold: resolveCompression(options.compression ?? {})
+    rateLimit: resolveRateLimit(rateLimit),
+    compressionThreshold: resolveCompression(compression)
   }
 }
 
 function checkPath (path: unknown): string {
-  if (typeof path !== 'string' || !/^\/[\w\-.~/@!$&'(),;=+%]*$/.test(path) || path.startsWith('//')) {
-    throw invalid('path', 'must be an absolute URL path such as "/__ds", without parameters, query or wildcard')
+  if (typeof path !== 'string' || !/^(\/|(\/[\w\-.~@!$&'(),;=+]+)+)$/.test(path)) {
+    throw invalid('path', 'must be an absolute URL path such as "/__ds", without parameters, query, wildcard, escapes or a slash at its end')
   }
   return path
 }
@@ -132,14 +134,14 @@ function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit
   for (const name of Object.keys(config)) {
     if (!['defaultRule', 'rules', 'keyExtractor', 'onBackendError', 'timeoutMs'].includes(name)) throw invalid(`rateLimit.${name}`, 'is not an option of datasole')
   }
-  const { onBackendError = 'local', timeoutMs = 1000 } = config
+  const { onBackendError = 'local', timeoutMs = 1000, rules: ownRules = {} } = config
   if (!['local', 'allow', 'deny'].includes(onBackendError)) throw invalid('rateLimit.onBackendError', 'must be "local", "allow" or "deny"')
   integer('rateLimit.timeoutMs', timeoutMs, 1, TIMER)
-  const defaultRule = checkRule('rateLimit.defaultRule', config.defaultRule ?? { windowMs: 60_000, maxRequests: 100 })
+  const defaultRule = checkRule('rateLimit.defaultRule', config.defaultRule === undefined ? { windowMs: 60_000, maxRequests: 100 } : config.defaultRule)
   if (config.keyExtractor !== undefined) checkFunction('rateLimit.keyExtractor', config.keyExtractor)
   const rules = new Map<string, RateLimitRule>()
-  if (config.rules !== undefined && !isObject(config.rules)) throw invalid('rateLimit.rules', 'must be an object')
-  for (const [name, rule] of Object.entries(config.rules ?? {})) rules.set(name, checkRule(`rateLimit.rules.${name}`, rule))
+  if (!isObject(ownRules)) throw invalid('rateLimit.rules', 'must be an object')
+  for (const [name, rule] of Object.entries(ownRules)) rules.set(name, checkRule(`rateLimit.rules.${name}`, rule))
   if (!rules.has('$subscribe')) rules.set('$subscribe', { windowMs: defaultRule.windowMs, maxRequests: defaultRule.maxRequests * 10 })
   return { ...config, defaultRule, rules }
 }
@@ -156,7 +158,8 @@ function resolveCompression (compression: { threshold?: number } | false): numbe
   if (compression === false) return Infinity
   if (!isObject(compression)) throw invalid('compression', 'must be { threshold }, or false')
   for (const name of Object.keys(compression)) if (name !== 'threshold') throw invalid(`compression.${name}`, 'is not an option of datasole')
-  return integer('compression.threshold', compression.threshold ?? 1024, 0, Infinity)
+  const { threshold = 1024 } = compression
+  return integer('compression.threshold', threshold, 0, Infinity)
 }
 
 function integer (name: string, value: unknown, least: number, most: number): number {
