@@ -1,9 +1,9 @@
 import { RpcCode } from '../protocol/codes.js'
-import { DatasoleError, RpcError } from '../protocol/errors.js'
+import { DatasoleError, RpcError, invalidArgument } from '../protocol/errors.js'
 import type { RpcResponse } from '../protocol/messages.js'
 
 export interface CallOptions {
-  /** ms; default the client's `rpcTimeoutMs`, 0 for no limit. */
+  /** ms; default the client's `rpcTimeoutMs`, 0 or Infinity for no limit. */
   timeoutMs?: number
   /** Cancels the call; it then rejects with the signal's reason. */
   signal?: AbortSignal
@@ -17,6 +17,9 @@ interface Call {
   signal?: AbortSignal
   onAbort?: () => void
 }
+
+/** ms; a timer that is set to more fires at once. */
+const MAX_TIMER = 2 ** 31 - 1
 
 /** Calls that wait for their answers. */
 export class Calls {
@@ -37,10 +40,11 @@ export class Calls {
   }
 
   add (id: number, method: string, { timeoutMs = 0, signal }: CallOptions): Promise<unknown> {
+    if (!(timeoutMs >= 0)) throw invalidArgument(`timeoutMs of "${method}" is ${timeoutMs}: give ms from 0`)
     return new Promise((resolve, reject) => {
       const call: Call = { resolve, reject, isSent: false, signal }
       this.#calls.set(id, call)
-      if (timeoutMs > 0) {
+      if (timeoutMs > 0 && timeoutMs <= MAX_TIMER) {
         call.timer = setTimeout(() => {
           this.#giveUp(id, new RpcError(RpcCode.TIMEOUT, `no answer to "${method}" within ${timeoutMs} ms`, { code: 'TIMEOUT' }))
         }, timeoutMs)
@@ -63,8 +67,11 @@ export class Calls {
     else call?.resolve(result)
   }
 
-  fail (id: number, error: Error): void {
-    this.#take(id)?.reject(error)
+  /** @returns whether there was such a call */
+  fail (id: number, error: Error): boolean {
+    const call = this.#take(id)
+    call?.reject(error)
+    return call !== undefined
   }
 
   /** The connection is gone: nobody will say what became of the calls that were sent. */

@@ -16,6 +16,11 @@ export type { CallOptions, ConnectionState, DatasoleClientOptions, DatasoleContr
 
 /** An event of the server; `timestamp` is Unix time in ms. */
 export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }) => void
+export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
+
+/** What may be undefined may be left out. */
+export type CallArguments<P> = undefined extends P ? [params?: P, options?: CallOptions] : [params: P, options?: CallOptions]
+export type EventArguments<T> = undefined extends T ? [data?: T] : [data: T]
 
 /**
  * A client of a datasole server, in a browser or Node.js. `C` is the application's contract.
@@ -31,20 +36,23 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #handlers = new Map<string, Set<EventHandler>>()
   readonly #events: LinkEvents = {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
-    onMessage: (message) => { this.#onMessage(message) },
-    // whoever waits for connect() is told there
-    onProblem: (failure) => { if (this.#connecting === undefined) this.#settings.onError(errorOf(failure)) }
+    // guarded, as a server of another kind must not be able to end a process
+    onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
+    onUnsent: (id, failure) => { if (!this.#calls.fail(id, errorOf(failure))) this.#settings.onError(errorOf(failure)) },
+    onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
   }
 
-  readonly #stateHandlers = new Set<(state: ConnectionState) => void>()
+  readonly #stateHandlers = new Set<ConnectionStateHandler>()
   #link: Link | undefined
   #state: ConnectionState = 'disconnected'
   #connecting: { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void } | undefined
   #connectionId: string | undefined
+  #useWorker: boolean | undefined
 
   /** @throws DatasoleError `INVALID_OPTION`, naming the option */
   constructor (options: DatasoleClientOptions = {}) {
     this.#settings = resolveOptions(options)
+    this.#useWorker = this.#settings.useWorker
     this.#calls = new Calls((id, isSent) => {
       if (isSent) this.#link?.send(Opcode.RPC_CANCEL, id, 'null')
       else this.#outbox.delete(id)
@@ -89,11 +97,14 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
 
   /**
    * Calls a method of the server.
+   * @param args its parameters, then `{timeoutMs?, signal?}`
    * @throws RpcError what the server answered, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
-   *   or `BUSY` where too much waits for a connection; the signal's reason where that was aborted
+   *   `BUSY` where too much waits for the connection, `PAYLOAD_TOO_LARGE` where the server would not
+   *   take it; the signal's reason where that was aborted
    */
-  async rpc<M extends RpcName<C>> (method: M, params?: RpcParams<C, M>, options: CallOptions = {}): Promise<RpcResult<C, M>> {
+  async rpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcResult<C, M>> {
+    const [params, options = {}] = args
     options.signal?.throwIfAborted()
     if (this.#state === 'disconnected') throw notConnected()
     const id = this.#calls.nextId()
@@ -106,10 +117,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
 
   /**
    * Sends an event, at most once.
-   * @returns whether it was sent, or will be once the client is connected
-   * @throws TypeError where JSON cannot hold `data`
+   * @returns false where the client is disconnected, or too much waits for a connection already; what
+   *   the connection itself refuses later goes to `onError`
+   * @throws TypeError where JSON cannot hold its data
    */
-  emit<E extends EventName<C>> (event: E, data?: EventData<C, E>): boolean {
+  emit<E extends EventName<C>> (event: E, ...[data]: EventArguments<EventData<C, E>>): boolean {
     const json = JSON.stringify({ event, data })
     if (this.#state === 'disconnected') return false
     const send = (): void => { this.#link?.send(Opcode.EVENT_C2S, 0, json) }
@@ -147,8 +159,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
 
   getConnectionState (): ConnectionState { return this.#state }
 
-  /** Hears every change of the connection's state. Returns what ends that. */
-  onConnectionState (handler: (state: ConnectionState) => void): () => void {
+  /**
+   * Hears every change of the connection's state; `cause` says why it was lost or could not be made.
+   * Returns what ends that.
+   */
+  onConnectionState (handler: ConnectionStateHandler): () => void {
     this.#stateHandlers.add(handler)
     return () => { this.#stateHandlers.delete(handler) }
   }
@@ -172,7 +187,12 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       this.#calls.abandoned()
       this.#giveUp(failure)
     }
-    if (state !== before) for (const handler of this.#stateHandlers) this.#guard(() => { handler(state) })
+    if (state === before) return
+    const cause = failure && errorOf(failure)
+    for (const handler of [...this.#stateHandlers]) {
+      // a handler before this one may have called connect() or disconnect()
+      if (this.#state === state) this.#guard(() => { handler(state, cause) })
+    }
   }
 
   #onMessage ({ opcode, correlationId, payload }: Message): void {
@@ -181,7 +201,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
         return this.#calls.answered(correlationId, payload as RpcResponse)
       case Opcode.EVENT_S2C: {
         const message = payload as ServerEvent
-        for (const handler of this.#handlers.get(message.event) ?? []) this.#guard(() => { handler(message) })
+        for (const handler of [...this.#handlers.get(message.event) ?? []]) this.#guard(() => { handler(message) })
         return
       }
       case Opcode.STATE_PATCH:
@@ -195,7 +215,10 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   #giveUp (failure: Failure | undefined): void {
-    if (this.#connecting === undefined) return
+    if (this.#connecting === undefined) {
+      if (failure !== undefined) this.#settings.onError(errorOf(failure))
+      return
+    }
     const { promise, reject } = this.#connecting
     this.#connecting = undefined
     if (failure !== undefined) return reject(errorOf(failure))
@@ -210,12 +233,13 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   #makeLink (): Link {
-    const { link, webSocket, useWorker, workerUrl, onError } = this.#settings
+    const { link, webSocket, workerUrl, onError } = this.#settings
     const onThisThread = (): Link => new SocketLink(link, webSocket, this.#events)
-    if (useWorker === false) return onThisThread()
-    return new WorkerLink(workerUrl, link, this.#events, useWorker === true
+    if (this.#useWorker === false) return onThisThread()
+    return new WorkerLink(workerUrl, link, this.#events, this.#useWorker === true
       ? undefined
       : (why) => {
+          this.#useWorker = false
           onError(new DatasoleError('WORKER_UNAVAILABLE', `the Web Worker cannot be used (${why}), so the connection runs on the page's thread; useWorker: false says that this is meant`))
           return onThisThread()
         })

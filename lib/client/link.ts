@@ -8,9 +8,14 @@ export interface Failure { code: string, message: string }
 
 /** What a link tells, in order. */
 export interface LinkEvents {
-  /** `welcome` comes with 'connected'; `failure` with 'disconnected' where the link gave up by itself. */
+  /**
+   * `welcome` comes with 'connected'; `failure` with 'reconnecting', and with 'disconnected' where the
+   * link gave up by itself.
+   */
   onState (state: ConnectionState, welcome?: Welcome, failure?: Failure): void
   onMessage (message: Message): void
+  /** A message was not sent, and will not be: BUSY or PAYLOAD_TOO_LARGE. */
+  onUnsent (correlationId: number, failure: Failure): void
   /** Something went wrong that ends nothing. */
   onProblem (failure: Failure): void
 }
@@ -28,15 +33,17 @@ export interface LinkOptions {
 /** A connection that comes back by itself: on this thread, or in a Web Worker. */
 export interface Link {
   open (): void
-  /** Does nothing where the link is not connected. */
+  /** Does nothing where the link is not connected: `onState` tells that. */
   send (opcode: number, correlationId: number, json: string): void
-  /** Ends it for good: 'disconnected' follows, then nothing. */
+  /** Ends it for good: tells 'disconnected' before it returns, then nothing more. */
   close (): void
 }
 
 /** The part of a WebSocket that the client uses: the browser's, Node's (22 and later) or that of `ws`. */
 export interface WebSocketLike {
   binaryType: string
+  /** Bytes that wait for the network. */
+  readonly bufferedAmount: number
   onopen: ((event: never) => void) | null
   onmessage: ((event: never) => void) | null
   onclose: ((event: never) => void) | null

@@ -19,9 +19,9 @@ export class Mirror {
   /** Undefined until the first snapshot. */
   head: Head | undefined
 
-  /** A snapshot is always right. */
+  /** A snapshot is right wherever the mirror stands, unless it is older: nobody sees a version go back. */
   snapshot ({ epoch, version, data }: StateSnapshot): Outcome {
-    if (this.head?.epoch === epoch && this.head.version === version) return 'known'
+    if (this.head?.epoch === epoch && version <= this.head.version) return 'known'
     this.head = { epoch, version }
     this.value = data
     return 'changed'

@@ -43,12 +43,12 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   const { path = DEFAULT_PATH, auth, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, rpcTimeoutMs = 30_000 } = options
   const names = ['url', 'path', 'auth', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'rpcTimeoutMs', 'webSocket', 'onError']
   for (const name of Object.keys(options)) if (!names.includes(name)) throw invalid(name, 'is not an option of the client')
-  check('path', typeof path === 'string' && path.startsWith('/'), 'must be a path such as "/__ds"')
+  check('path', typeof path === 'string' && /^\/(?![/\\])[^?#]*$/.test(path), 'must be a path such as "/__ds"')
   check('auth.token', auth?.token === undefined || typeof auth.token === 'string', 'must be a string')
   check('useWorker', options.useWorker === undefined || typeof options.useWorker === 'boolean', 'must be a boolean')
   check('workerUrl', options.workerUrl === undefined || typeof options.workerUrl === 'string', 'must be a string')
   check('reconnect', typeof reconnect === 'boolean', 'must be a boolean')
-  check('reconnectInterval', Number.isFinite(reconnectInterval) && reconnectInterval >= 0, 'must be a number of ms from 0')
+  check('reconnectInterval', reconnectInterval > 0 && reconnectInterval < 2 ** 31, 'must be a number of ms above 0')
   check('maxReconnectAttempts', typeof maxReconnectAttempts === 'number' && maxReconnectAttempts >= 0, 'must be a number from 0')
   check('rpcTimeoutMs', Number.isInteger(rpcTimeoutMs) && rpcTimeoutMs >= 0 && rpcTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
   check('onError', options.onError === undefined || typeof options.onError === 'function', 'must be a function')
@@ -56,6 +56,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed, as this Node.js has no WebSocket of its own (22 has): pass that of the package ws')
   const server = serverUrl(options.url)
   if (options.useWorker === true && workerConstructor() === undefined) throw invalid('useWorker', 'is true, but there are no Web Workers here')
+  if (options.useWorker === true && options.webSocket !== undefined) throw invalid('webSocket', 'cannot be handed to a Web Worker: set useWorker: false')
   return {
     link: {
       url: new URL(path, server).href.replace(/^http/, 'ws'),
@@ -66,7 +67,6 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
     },
     webSocket,
     workerUrl: options.workerUrl ?? new URL(`${path === '/' ? '' : path}/datasole-worker.iife.min.js`, server).href.replace(/^ws/, 'http'),
-    // a socket that was passed in cannot be handed to a worker
     useWorker: options.useWorker ?? (workerConstructor() === undefined || options.webSocket !== undefined || !isPage() ? false : undefined),
     rpcTimeoutMs,
     // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere

@@ -19,6 +19,8 @@ interface Entry {
   subscribers: Set<Subscriber>
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
+  /** The server said no, and is asked again with the next connection or subscriber. */
+  isRefused: boolean
   retryTimer?: ReturnType<typeof setTimeout>
 }
 
@@ -42,10 +44,11 @@ export class Subscriptions {
     const subscriber: Subscriber = { handler, onError, wasTold: false }
     let entry = this.#entries.get(key)
     if (entry === undefined) {
-      this.#entries.set(key, entry = { key, mirror: new Mirror(), subscribers: new Set([subscriber]), asked: 0 })
+      this.#entries.set(key, entry = { key, mirror: new Mirror(), subscribers: new Set([subscriber]), asked: 0, isRefused: false })
       this.#ask(entry)
     } else {
       entry.subscribers.add(subscriber)
+      if (entry.isRefused) this.#ask(entry)
       // what is known is told at once, but not before the caller has its unsubscriber
       queueMicrotask(() => { if (!subscriber.wasTold && entry!.mirror.head !== undefined) this.#tell(entry!, subscriber) })
     }
@@ -77,7 +80,7 @@ export class Subscriptions {
       ? entry.mirror.snapshot(message as StateSnapshot)
       : entry.mirror.patch(message as StatePatch)
     if (outcome === 'changed') {
-      for (const subscriber of entry.subscribers) this.#tell(entry, subscriber)
+      for (const subscriber of [...entry.subscribers]) this.#tell(entry, subscriber)
     } else if (outcome === 'gap') {
       // an answer that does not fit will not fit next time either
       if (isAnswer) entry.mirror.head = undefined
@@ -85,7 +88,7 @@ export class Subscriptions {
     }
   }
 
-  /** Whether the error was the answer to a SUBSCRIBE. */
+  /** @returns whether the error was the answer to a SUBSCRIBE */
   refused (correlationId: number, error: ErrorMessage): boolean {
     const entry = Array.from(this.#entries.values()).find(({ asked }) => asked === correlationId)
     if (correlationId === 0 || entry === undefined) return false
@@ -94,14 +97,16 @@ export class Subscriptions {
       entry.retryTimer = setTimeout(() => { this.#ask(entry) }, error.retryAfter)
       return true
     }
+    entry.isRefused = true
     const refusal = new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`)
-    for (const { onError } of entry.subscribers) this.#guard(() => { (onError ?? this.#host.onError)(refusal) })
+    for (const { onError } of [...entry.subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(refusal) })
     return true
   }
 
   #ask (entry: Entry): void {
     if (!this.#host.isConnected) return
     clearTimeout(entry.retryTimer)
+    entry.isRefused = false
     entry.asked = this.#host.nextId()
     this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key: entry.key, ...entry.mirror.head })
   }

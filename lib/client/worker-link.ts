@@ -1,6 +1,10 @@
+import { messageOf } from '../protocol/errors.js'
 import type { Welcome } from '../protocol/messages.js'
 import type { Message } from './codec.js'
 import type { ConnectionState, Failure, Link, LinkEvents, LinkOptions } from './link.js'
+
+/** ms for the worker's script to load and run. */
+const LOAD_TIMEOUT = 10_000
 
 /** What the page tells the worker. */
 export type ToWorker =
@@ -13,6 +17,7 @@ export type FromWorker =
   | { type: 'ready' }
   | { type: 'state', state: ConnectionState, welcome?: Welcome, failure?: Failure }
   | { type: 'message', message: Message }
+  | { type: 'unsent', correlationId: number, failure: Failure }
   | { type: 'problem', failure: Failure }
 
 interface WorkerLike {
@@ -37,7 +42,9 @@ export class WorkerLink implements Link {
   readonly #fallback: ((why: string) => Link) | undefined
   #worker: WorkerLike | undefined
   #replacement: Link | undefined
+  #loadTimer: ReturnType<typeof setTimeout> | undefined
   #isReady = false
+  #isClosed = false
 
   /** @param fallback makes the link that takes over where the worker cannot be loaded; without it that is an error */
   constructor (url: string, options: LinkOptions, events: LinkEvents, fallback: ((why: string) => Link) | undefined) {
@@ -48,6 +55,8 @@ export class WorkerLink implements Link {
   }
 
   open (): void {
+    this.#events.onState('connecting')
+    if (this.#isClosed) return
     try {
       const Worker = workerConstructor()!
       const worker = new Worker(this.#url)
@@ -58,9 +67,10 @@ export class WorkerLink implements Link {
         if (this.#isReady) this.#events.onProblem({ code: 'WORKER_FAILED', message: event.message ?? 'the Web Worker failed' })
         else this.#unavailable(event.message ?? `${this.#url} could not be loaded`)
       }
+      this.#loadTimer = setTimeout(() => { this.#unavailable(`${this.#url} said nothing within ${LOAD_TIMEOUT} ms`) }, LOAD_TIMEOUT)
       worker.postMessage({ type: 'open', options: this.#options })
     } catch (error) {
-      this.#unavailable(String(error))
+      this.#unavailable(messageOf(error))
     }
   }
 
@@ -71,37 +81,54 @@ export class WorkerLink implements Link {
 
   close (): void {
     if (this.#replacement !== undefined) return this.#replacement.close()
+    const worker = this.#worker
     // a worker that has not said anything may never: it is ended from here
-    if (this.#isReady) {
-      this.#worker?.postMessage({ type: 'close' })
-    } else {
-      this.#dispose()
-      this.#events.onState('disconnected')
-    }
+    if (worker === undefined || !this.#isReady) return this.#end()
+    // it lives on until it has closed its socket, but is not listened to any more
+    worker.onerror = null
+    worker.onmessage = ({ data }) => { if (data.type === 'state' && data.state === 'disconnected') worker.terminate() }
+    worker.postMessage({ type: 'close' })
+    this.#worker = undefined
+    this.#end()
   }
 
   #receive (message: FromWorker): void {
-    if (message.type === 'ready') this.#isReady = true
-    else if (message.type === 'message') this.#events.onMessage(message.message)
-    else if (message.type === 'problem') this.#events.onProblem(message.failure)
-    else {
-      if (message.state === 'disconnected') this.#dispose()
-      this.#events.onState(message.state, message.welcome, message.failure)
+    switch (message.type) {
+      case 'ready':
+        this.#isReady = true
+        return clearTimeout(this.#loadTimer)
+      case 'message':
+        return this.#events.onMessage(message.message)
+      case 'unsent':
+        return this.#events.onUnsent(message.correlationId, message.failure)
+      case 'problem':
+        return this.#events.onProblem(message.failure)
+      case 'state':
+        if (message.state === 'disconnected') this.#end(message.failure)
+        else this.#events.onState(message.state, message.welcome, message.failure)
     }
   }
 
   #unavailable (why: string): void {
-    this.#dispose()
     if (this.#fallback === undefined) {
-      const failure = { code: 'WORKER_FAILED', message: `the Web Worker cannot be used: ${why}; set workerUrl, or useWorker: false` }
-      this.#events.onProblem(failure)
-      return this.#events.onState('disconnected', undefined, failure)
+      return this.#end({ code: 'WORKER_UNAVAILABLE', message: `the Web Worker cannot be used: ${why}; set workerUrl, or useWorker: false` })
     }
-    this.#replacement = this.#fallback(why)
-    this.#replacement.open()
+    this.#dispose()
+    const replacement = this.#fallback(why)
+    if (this.#isClosed) return // by who was told of it
+    this.#replacement = replacement
+    replacement.open()
+  }
+
+  #end (failure?: Failure): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#dispose()
+    this.#events.onState('disconnected', undefined, failure)
   }
 
   #dispose (): void {
+    clearTimeout(this.#loadTimer)
     this.#worker?.terminate()
     this.#worker = undefined
   }

@@ -20,6 +20,7 @@ scope.onmessage = ({ data }) => {
     link = new SocketLink(data.options, scope.WebSocket, {
       onState: (state, welcome, failure) => { scope.postMessage({ type: 'state', state, welcome, failure }) },
       onMessage: (message) => { scope.postMessage({ type: 'message', message }) },
+      onUnsent: (correlationId, failure) => { scope.postMessage({ type: 'unsent', correlationId, failure }) },
       onProblem: (failure) => { scope.postMessage({ type: 'problem', failure }) }
     })
     link.open()
