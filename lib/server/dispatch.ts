@@ -33,6 +33,9 @@ type Members = Record<string, unknown>
 /** Characters of a key or an epoch. */
 const MAX_NAME = 1024
 
+/** Bytes of a frame that costs nothing: a key with every character escaped fits. */
+const MAX_FREE = 8 * 1024
+
 /**
  * A message from a client: inflated, decoded and parsed once, then handed to who it is for.
  * Whatever it is, this does not throw.
@@ -62,6 +65,7 @@ export function dispatch (to: Destinations, connection: Connection, data: Buffer
 function route (to: Destinations, connection: Connection, frame: Buffer, correlationId: number): void {
   const opcode = frame[0]!
   if (opcode > Opcode.CRDT_STATE && connection.protocol === 1) throw new BadFrame('the opcode needs protocol version 2')
+  if (isFree(opcode) && frame.length > MAX_FREE) throw new BadFrame(`a frame of this kind has at most ${MAX_FREE} bytes`)
   switch (opcode) {
     case Opcode.RPC_REQ: {
       const { method, params, correlationId: id } = members(frame, to.settings.maxJsonDepth)
@@ -94,6 +98,11 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
     default:
       throw new BadFrame(`opcode 0x${opcode.toString(16).padStart(2, '0')} is unknown, or not for clients to send`)
   }
+}
+
+/** What no rate limit counts: it has to be cheap, or 16 KiB on the wire would buy the inflation of 16 MiB, without end. */
+function isFree (opcode: number): boolean {
+  return opcode === Opcode.PING || opcode === Opcode.UNSUBSCRIBE || opcode === Opcode.RPC_CANCEL
 }
 
 /** undefined where it would be larger than the bound, which holds while it inflates. */

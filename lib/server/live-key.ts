@@ -11,6 +11,8 @@ const MAX_V1_PAYLOAD = 1024 * 1024
 /** Below this, patches are as good as a snapshot, whatever the value weighs (bytes). */
 const MIN_PATCH = 256
 
+const UNASKED = [0]
+
 /** Encoded catch-ups that are kept for the next one who needs the same. */
 const MAX_PATCHES = 8
 
@@ -54,7 +56,7 @@ export class LiveKey implements Source {
     let isUnsafe: boolean | undefined
     for (const subscription of subscriptions) {
       const { connection } = subscription
-      if (subscription.version !== from || subscription.epoch !== replica.epoch || connection.isCongested || subscription.isAsked) {
+      if (subscription.version !== from || subscription.epoch !== replica.epoch || connection.isCongested || subscription.asked !== undefined) {
         connection.markStale(subscription)
         continue
       }
@@ -78,22 +80,23 @@ export class LiveKey implements Source {
   catchUp (subscription: Subscription): void {
     const { replica } = this
     const version = this.#version
-    const { connection, replyTo, isAsked } = subscription
+    const { connection, asked } = subscription
     const isCurrent = subscription.epoch === replica.epoch && subscription.version === version
-    if (isCurrent && !isAsked) return
+    if (isCurrent && asked === undefined) return
     // nothing to tell: its first message will be a snapshot, once there is a value
     if (connection.protocol === 1 && version === 0 && subscription.version <= 0) return
-    subscription.replyTo = 0
-    subscription.isAsked = false
+    subscription.asked = undefined
     if (connection.protocol === 1 && replica.document.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
     const patch = this.#patchPayload(subscription, version)
     const payload = patch ?? this.#snapshotPayload(version)
     subscription.epoch = replica.epoch
     // a version 1 client has to get a snapshot before it can take a patch again
     subscription.version = connection.protocol === 1 && version === 0 ? -1 : version
-    if (patch !== undefined) this.#host.metrics.statePatches++
-    else this.#host.metrics.stateSnapshots++
-    connection.send(payload.message(replyTo))
+    for (const correlationId of asked ?? UNASKED) {
+      if (patch !== undefined) this.#host.metrics.statePatches++
+      else this.#host.metrics.stateSnapshots++
+      connection.send(payload.message(correlationId))
+    }
   }
 
   /** What brings a client from its version to this one, where that is held and smaller than the value. */

@@ -77,10 +77,11 @@ export class LiveState implements LiveHost {
       }
       subscriptions.set(key, subscription = new Subscription(connection, key))
     }
+    const asked = (subscription.asked ??= [])
+    if (asked.length >= this.settings.maxCallsInFlight) return connection.sendError(correlationId, 'BUSY', 'too many subscriptions to this key wait for an answer', { retryAfter: 100, key })
+    asked.push(correlationId)
     subscription.epoch = epoch ?? ''
     subscription.version = version ?? -1
-    subscription.replyTo = correlationId
-    subscription.isAsked = true
     this.#activate(subscription)
   }
 
@@ -159,9 +160,9 @@ export class LiveState implements LiveHost {
 
   #refuse (subscription: Subscription, code: ErrorCode, message: string): void {
     if (!this.#isCurrent(subscription)) return
-    const { connection, key, replyTo } = subscription
+    const { connection, key, asked = [] } = subscription
     this.unsubscribe(connection, key)
-    if (connection.protocol === 2) connection.sendError(replyTo, code, message, { key })
+    for (const correlationId of asked) connection.sendError(correlationId, code, message, { key })
   }
 
   #moved (replica: Replica, from: number): void {

@@ -15,10 +15,8 @@ export class Subscription implements Stale, Head {
   epoch = ''
   /** -1: nothing yet. */
   version = -1
-  /** Correlation id of a SUBSCRIBE that has not been answered, else 0. */
-  replyTo = 0
-  /** Whether a SUBSCRIBE waits for its answer, under whatever id. */
-  isAsked = false
+  /** Correlation ids of the SUBSCRIBEs that wait for an answer. */
+  asked: number[] | undefined
 
   constructor (readonly connection: Connection, readonly key: string) {}
 

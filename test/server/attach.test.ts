@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { type Server, createServer } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import { createServer as createNetServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
@@ -58,6 +59,20 @@ t.test('anything else is a TypeError that says what is accepted', async (t) => {
   }
   t.throws(() => { attachAny(createServer(), () => 5) }, { name: 'TypeError' })
   await t.rejects(attach({} as never), { name: 'TypeError' })
+})
+
+t.test('takes an https server', async (t) => {
+  // a shared key instead of a certificate
+  const psk = Buffer.alloc(16, 7)
+  const tls = { ciphers: 'PSK', maxVersion: 'TLSv1.2' } as const
+  const server = createSecureServer({ ...tls, pskCallback: () => psk })
+  const ds = echoServer(t)
+  ds.transport.attach(server)
+  const url = (await listen(t, server)).replace('ws:', 'wss:')
+  const wire = await connect(url, { ...tls, pskCallback: () => ({ psk, identity: 'test' }), checkServerIdentity: () => undefined } as object)
+  t.same((await wire.call('echo', 1)).result, 1)
+  await ds.close()
+  t.match(await wire.closed, { code: 1001 })
 })
 
 t.test('before init, without init, and while starting', async (t) => {

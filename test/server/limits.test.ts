@@ -91,6 +91,21 @@ for (const [entrance, start] of entrances) {
       await unmoved(t, running, witness)
     })
 
+    t.test('what no rate limit counts is small, however well it deflates', async (t) => {
+      const running = await start(t)
+      const client = await running.connect()
+      await client.nextOf(Opcode.WELCOME)
+      const key = '\u0001'.repeat(1024)
+      client.send(Opcode.UNSUBSCRIBE, 0, { key })
+      await client.ping()
+      for (const opcode of [Opcode.PING, Opcode.UNSUBSCRIBE, Opcode.RPC_CANCEL]) {
+        client.sendRaw(deflateSync(encode(opcode, 1, { key: 'k', more: ' '.repeat(10 * MIB) })))
+        t.match(await client.next(), { opcode: Opcode.ERROR, payload: { code: 'BAD_FRAME' } })
+      }
+      for (let i = 0; i < 8; i++) client.send(Opcode.PING, 1, ' '.repeat(10_000))
+      t.match(await client.closed, { code: 1002 })
+    })
+
     t.test('a client that never reads while it is broadcast to', async (t) => {
       const running = await start(t, { closeTimeoutMs: 200 })
       const witness = await running.connect()
