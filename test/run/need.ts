@@ -48,7 +48,7 @@ async function find (need: Need): Promise<string | undefined> {
 }
 
 async function install (need: Need): Promise<string | undefined> {
-  console.log(`installing ${need.name}`)
+  console.log(`installing ${need.name} (apt-get install ${need.debianPackage})`)
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
   await run('apt-get', ['update', '-qq'], env)
   await run('apt-get', ['install', '-qq', '-y', '--no-install-recommends', need.debianPackage], env)
@@ -75,7 +75,7 @@ async function works (program: string, args: string[]): Promise<boolean> {
 }
 
 async function run (command: string, args: string[], env: NodeJS.ProcessEnv): Promise<void> {
-  const child = spawn(command, args, { stdio: 'inherit', env })
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'], env })
   const [code] = await once(child, 'exit')
   if (code !== 0) throw new Error(`${command} ${args.join(' ')} failed with ${code}`)
 }
