@@ -27,7 +27,11 @@ export interface CommitRequest {
   base: Head
   /** One version each, in order. */
   commits: LogEntry[]
-  /** Makes the key live; never makes it not live. */
+  /**
+   * Makes the key live; never makes it not live. Where it was not, `snapshot` is the value at the new
+   * head, and the journal forgets every commit up to there: clients recover from the log, and what
+   * the key was before is not theirs to see.
+   */
   live?: boolean
   /**
    * The value at one of the versions from `base.version` to the newest of `commits`. The journal

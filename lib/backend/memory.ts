@@ -74,8 +74,8 @@ export class MemoryBackend implements StateBackend {
       }
       log.entries.push(...commits)
       log.version += commits.length
+      if (snapshot !== undefined) compact(log, snapshot, live && !log.live)
       log.live ||= live
-      if (snapshot !== undefined) compact(log, snapshot)
     }
     const head = { epoch: log.epoch, version: log.version }
     this.#notify(key, { base, head, live: log.live, commits })
@@ -106,9 +106,10 @@ function emptyLog (epoch: string): Log {
   return { epoch, version: 0, live: false, snapshot: { version: 0, value: '' }, entries: [], size: 0, sizeSinceSnapshot: 0 }
 }
 
-function compact (log: Log, snapshot: Snapshot): void {
+/** @param becomesLive nothing is kept that is not needed */
+function compact (log: Log, snapshot: Snapshot, becomesLive: boolean): void {
   log.snapshot = snapshot
-  const kept = Math.max(MIN_LOG, snapshot.value.length)
+  const kept = becomesLive ? 0 : Math.max(MIN_LOG, snapshot.value.length)
   const since = log.version - snapshot.version
   let drop = 0
   while (log.entries.length - drop > since) {

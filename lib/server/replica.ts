@@ -57,9 +57,17 @@ export class Replica implements Head {
     const restarts = isBehind || epoch !== this.epoch || (snapshot !== undefined && from > this.version)
     if (from > (restarts ? snapshot?.version ?? 0 : this.version)) return false
     if (restarts) this.#restart(epoch, snapshot)
+    else if (live && !this.live) this.becomeLive()
     this.live = live
     this.advance(from, commits)
     return true
+  }
+
+  /** From now on clients may see it, but not how it came to be. */
+  becomeLive (): void {
+    this.live = true
+    this.#history = []
+    this.#historySize = 0
   }
 
   /** The key was deleted: no value, in a new epoch. */

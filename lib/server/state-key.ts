@@ -165,8 +165,16 @@ export class StateKey {
         write.reject(error)
       }
     }
+    // what a key was before clients could see it is not theirs: the journal gets a value to forget it for
+    const last = prepared.at(-1)
+    if (last !== undefined && this.#becomesLive(prepared)) last.whole ??= JSON.stringify(document.value)
     document.rollback(start)
     return prepared
+  }
+
+  #becomesLive (prepared: Prepared[]): boolean {
+    const { live, document } = this.replica
+    return !live && document.value !== undefined && prepared.some(({ write }) => write.live)
   }
 
   /** undefined where there is nothing to commit. */
@@ -207,8 +215,8 @@ export class StateKey {
       return this.#host.moved(replica, -1)
     }
     const becameLive = live && !replica.live
-    replica.live ||= live
     replica.advance(base.version, commits)
+    if (becameLive) replica.becomeLive()
     this.#host.committed(commits.length)
     this.#host.moved(replica, becameLive ? -1 : base.version)
   }
