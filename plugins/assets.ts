@@ -19,7 +19,7 @@ export async function assets (app: FastifyInstance, { settings, log }: Core): Pr
     })
     if (body === undefined) continue
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
-    app.get(assetPath(settings.path, bundle), (request, reply) => {
+    app.get(assetPath(settings.path, bundle), { exposeHeadRoute: true }, (request, reply) => {
       reply.headers({
         etag,
         'cache-control': 'public, no-cache',

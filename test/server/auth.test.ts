@@ -73,6 +73,7 @@ for (const [entrance, start] of entrances) {
       const answers: Array<[string, () => unknown]> = [
         ['throws', () => { throw new Error('secret cause') }],
         ['rejects', () => Promise.reject(new Error('secret cause'))],
+        // eslint-disable-next-line no-throw-literal -- handlers may
         ['throws undefined', () => { throw undefined }],
         ['nothing', () => undefined],
         ['null', async () => null],

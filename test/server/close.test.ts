@@ -94,7 +94,7 @@ for (const [entrance, start] of entrances) {
       for (const late of [false, true]) {
         const { opened, open } = gate()
         const asked = gate()
-        let left = 0
+        let present = 0
         const { ds, url, port, close, connect } = await start(t, {
           closeTimeoutMs: 300,
           authHandler: async (req) => {
@@ -104,7 +104,8 @@ for (const [entrance, start] of entrances) {
             return { authenticated: true }
           }
         })
-        ds.addHook('onDisconnect', () => { left++ })
+        ds.addHook('onConnect', () => { present++ })
+        ds.addHook('onDisconnect', () => { present-- })
         const { opened: released, open: release } = gate()
         ds.rpc.register('slow', () => released)
         const wire = await connect()
@@ -133,6 +134,7 @@ for (const [entrance, start] of entrances) {
         await slow
         t.match(await wire.closed, { code: 1001 })
         t.equal(ds.transport.getConnectionCount(), 0)
+        t.equal(present, 0, 'everyone who was let in has left')
       }
     })
 

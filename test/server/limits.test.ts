@@ -107,7 +107,7 @@ for (const [entrance, start] of entrances) {
     })
 
     t.test('a client that never reads while it is broadcast to', async (t) => {
-      const running = await start(t, { closeTimeoutMs: 200 })
+      const running = await start(t)
       const witness = await running.connect()
       const attacker = await running.connect()
       await attacker.nextOf(Opcode.WELCOME)
