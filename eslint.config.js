@@ -9,7 +9,6 @@ export default [
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     plugins: { '@typescript-eslint': tseslint.plugin },
     rules: {
-      '@typescript-eslint/await-thenable': 'error',
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
       // tap itself waits for subtests
       '@typescript-eslint/no-floating-promises': ['error', { allowForKnownSafePromises: [{ from: 'package', name: 'PromiseWithSubtest', package: '@tapjs/core' }] }],
@@ -24,6 +23,7 @@ export default [
   {
     files: ['index.ts', 'lib/**/*.ts', 'plugins/**/*.ts'],
     rules: {
+      '@typescript-eslint/await-thenable': 'error',
       '@typescript-eslint/no-empty-object-type': 'error',
       '@typescript-eslint/no-explicit-any': 'error',
       'no-console': 'error'
