@@ -11,7 +11,6 @@ export interface Received {
   opcode: number
   id: number
   // tests read deep into payloads of every shape
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
   payload: any
   /** Whether it came as a zlib stream. */
   deflated: boolean
@@ -105,7 +104,6 @@ export class Wire {
   }
 
   /** The payload of the answer, with `result` or `error`. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
   async call (method: string, params?: unknown): Promise<any> {
     const id = this.id()
     this.send(Opcode.RPC_REQ, id, { method, params, correlationId: id })
