@@ -28,8 +28,8 @@ export interface CallInFlight {
 
 /** A subscription whose client is behind. */
 export interface Stale {
-  /** Sends what brings the client up to date. */
-  catchUp (): void
+  /** Sends what brings the client up to date; false where there is no room for it yet. */
+  catchUp (): boolean
 }
 
 /** What all connections of a server share. */
@@ -107,18 +107,26 @@ export class Connection implements Flushable {
    */
   send (message: Buffer): void {
     if (!this.#open) return
-    const limit = this.#host.settings.maxBufferedBytes
-    if (this.bufferedBytes === 0) this.#oversized = 0
-    if (message.length > limit && this.#oversized === 0) {
-      this.#oversized = message.length
-    } else if (this.bufferedBytes + message.length > limit + this.#oversized) {
-      // much in one tick is not yet a slow peer: see what the socket takes
-      this.#write()
-      if (this.bufferedBytes + message.length > limit + this.#oversized) return this.#closeSlowConsumer()
-    }
+    if (!this.hasRoomFor(message.length)) return this.#closeSlowConsumer()
+    if (this.#oversized === 0 && message.length > this.#host.settings.maxBufferedBytes) this.#oversized = message.length
     this.#host.metrics.messagesOut++
     this.#host.metrics.bytesOut += message.length
     this.#enqueue(message)
+  }
+
+  /** Whether a message may be queued beside what waits already. */
+  hasRoomFor (length: number): boolean {
+    if (this.#fits(length)) return true
+    // much in one tick is not yet a slow peer: see what the socket takes
+    this.#write()
+    return this.#fits(length)
+  }
+
+  #fits (length: number): boolean {
+    const limit = this.#host.settings.maxBufferedBytes
+    const buffered = this.bufferedBytes
+    if (buffered === 0) this.#oversized = 0
+    return buffered + length <= limit + this.#oversized || (length > limit && this.#oversized === 0)
   }
 
   sendError (correlationId: number, code: ErrorCode, message: string, more?: Partial<ErrorMessage>): void {
@@ -208,7 +216,7 @@ export class Connection implements Flushable {
   }
 
   #makeDirty (): void {
-    if (this.#dirty || this.#awaitsDrain && this.#queue.length === 0) return
+    if (this.#dirty || (this.#awaitsDrain && this.#queue.length === 0)) return
     this.#dirty = true
     this.#host.flusher.add(this)
   }
@@ -239,15 +247,16 @@ export class Connection implements Flushable {
         this.#write()
         if (this.isCongested) return this.#onceDrained()
       }
+      if (!subscription.catchUp()) return this.#onceDrained()
       stale.delete(subscription)
-      subscription.catchUp()
       if (!this.#open) return
     }
     this.#write()
   }
 
   #onceDrained (): void {
-    if (this.#awaitsDrain) return
+    // one that cannot be written to any more is about to end, and never drains
+    if (this.#awaitsDrain || !this.#raw.writable) return
     this.#awaitsDrain = true
     const drained = (): void => {
       this.#awaitsDrain = false

@@ -66,7 +66,8 @@ export class LiveKey implements Source {
         payload = this.#patchJson(from, patches)
         message = encodeMessage(Opcode.STATE_PATCH, 0, payload, this.#host.compressionThreshold)
       }
-      if (connection.protocol === 1 && (isUnsafe ??= payload.length > MAX_V1_PAYLOAD || UNSAFE_IN_V1.test(payload))) {
+      const isUnfit = !connection.hasRoomFor(message.length) || (connection.protocol === 1 && (isUnsafe ??= Buffer.byteLength(payload) > MAX_V1_PAYLOAD || UNSAFE_IN_V1.test(payload)))
+      if (isUnfit) {
         connection.markStale(subscription)
         continue
       }
@@ -76,27 +77,37 @@ export class LiveKey implements Source {
     }
   }
 
-  /** Brings one subscription to the newest version: by patches where they are smaller, else by snapshot. */
-  catchUp (subscription: Subscription): void {
+  /**
+   * Brings one subscription to the newest version: by patches where they are smaller, else by snapshot.
+   * @returns false where the connection has no room for that yet
+   */
+  catchUp (subscription: Subscription): boolean {
     const { replica } = this
     const version = this.#version
     const { connection, asked } = subscription
     const isCurrent = subscription.epoch === replica.epoch && subscription.version === version
-    if (isCurrent && asked === undefined) return
+    if (isCurrent && asked === undefined) return true
     // nothing to tell: its first message will be a snapshot, once there is a value
-    if (connection.protocol === 1 && version === 0 && subscription.version <= 0) return
-    subscription.asked = undefined
-    if (connection.protocol === 1 && replica.document.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
+    if (connection.protocol === 1 && version === 0 && subscription.version <= 0) return true
     const patch = this.#patchPayload(subscription, version)
     const payload = patch ?? this.#snapshotPayload(version)
-    subscription.epoch = replica.epoch
-    // a version 1 client has to get a snapshot before it can take a patch again
-    subscription.version = connection.protocol === 1 && version === 0 ? -1 : version
-    for (const correlationId of asked ?? UNASKED) {
+    if (connection.protocol === 1 && payload.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
+    const ids = asked ?? UNASKED
+    for (let i = 0; i < ids.length; i++) {
+      const message = payload.message(ids[i]!)
+      if (!connection.hasRoomFor(message.length)) {
+        subscription.asked = asked?.slice(i)
+        return false
+      }
+      subscription.epoch = replica.epoch
+      // a version 1 client has to get a snapshot before it can take a patch again
+      subscription.version = connection.protocol === 1 && version === 0 ? -1 : version
       if (patch !== undefined) this.#host.metrics.statePatches++
       else this.#host.metrics.stateSnapshots++
-      connection.send(payload.message(correlationId))
+      connection.send(message)
     }
+    subscription.asked = undefined
+    return true
   }
 
   /** What brings a client from its version to this one, where that is held and smaller than the value. */
@@ -132,11 +143,12 @@ export class LiveKey implements Source {
   }
 
   /** It stays without a version, so that it gets a snapshot once the value is smaller. */
-  #oversized (subscription: Subscription): void {
+  #oversized (subscription: Subscription): true {
     subscription.version = -1
     this.#host.metrics.stateOversized++
-    if (this.#isOversizedLogged) return
+    if (this.#isOversizedLogged) return true
     this.#isOversizedLogged = true
     this.#host.log.warn({ key: this.replica.key }, 'this key is over 1 MiB: clients of protocol version 1 cannot take it and get no updates of it')
+    return true
   }
 }

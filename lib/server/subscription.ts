@@ -4,7 +4,7 @@ import type { Connection, Stale } from './connection.js'
 /** The key as its subscribers see it: see LiveKey. */
 export interface Source {
   readonly subscriptions: Set<Subscription>
-  catchUp (subscription: Subscription): void
+  catchUp (subscription: Subscription): boolean
 }
 
 /**
@@ -23,7 +23,7 @@ export class Subscription implements Stale, Head {
   /** Set once the subscription is authorized and the key is here. */
   source: Source | undefined
 
-  catchUp (): void {
-    this.source?.catchUp(this)
+  catchUp (): boolean {
+    return this.source?.catchUp(this) ?? true
   }
 }

@@ -19,10 +19,10 @@ export class Mirror {
   snapshots = 0
   #wire: Wire | undefined
   readonly #newest = new Map<string, number>()
-  /** By key: a SUBSCRIBE that is followed by another one before it was answered is superseded. */
-  readonly #asked = new Map<string, number>()
+  readonly #asked = new Map<number, string>()
   /** Keys that it asked for on this connection: an answer to a second time may cross patches on their way. */
   readonly #known = new Set<string>()
+  readonly #dropped = new Set<number>()
   readonly #restless = new Set<string>()
   readonly #news = new EventEmitter().setMaxListeners(0)
 
@@ -31,6 +31,7 @@ export class Mirror {
     this.#wire = wire
     this.#asked.clear()
     this.#known.clear()
+    this.#dropped.clear()
     this.#restless.clear()
     wire.socket.on('message', (data: Buffer) => {
       if (this.#wire === wire) this.#take(decode(data))
@@ -46,7 +47,8 @@ export class Mirror {
 
   unsubscribe (key: string): void {
     if (!this.wanted.delete(key)) return
-    this.#asked.delete(key)
+    // no answer is due any more, but one may be on its way
+    for (const [id, asked] of this.#asked) if (asked === key) this.#dropped.add(id)
     this.#wire!.send(Opcode.UNSUBSCRIBE, 0, { key })
   }
 
@@ -58,12 +60,12 @@ export class Mirror {
   value (key: string): unknown { return this.held.get(key)?.value }
 
   /** Whether every SUBSCRIBE was answered. */
-  get isAnswered (): boolean { return this.#asked.size === 0 }
+  get isAnswered (): boolean { return [...this.#asked.keys()].every((id) => this.#dropped.has(id)) }
 
   #ask (key: string): void {
     const id = this.#wire!.id()
     const held = this.held.get(key)
-    this.#asked.set(key, id)
+    this.#asked.set(id, key)
     if (this.#known.has(key)) this.#restless.add(key)
     this.#known.add(key)
     this.#wire!.send(Opcode.SUBSCRIBE, id, { key, epoch: held?.epoch, version: held?.version })
@@ -72,7 +74,7 @@ export class Mirror {
   #take ({ opcode, id, payload }: Received): void {
     if (opcode !== Opcode.STATE_PATCH && opcode !== Opcode.STATE_SNAPSHOT) return
     const { key, epoch, version } = payload
-    if (id !== 0 && this.#asked.get(key) === id) this.#asked.delete(key)
+    if (id !== 0 && !this.#asked.delete(id)) this.complaints.push(`an answer to ${id}, which waits for none`)
     const held = this.held.get(key)
     const life = `${key}\n${epoch}`
     if (version < (this.#newest.get(life) ?? 0)) this.complaints.push(`"${key}" went back to version ${version}`)

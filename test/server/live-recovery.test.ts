@@ -131,8 +131,8 @@ for (const [entrance, start] of entrances) {
       const { live } = ds.primitives
       await live.setState('k', { n: 0, PAD })
       const wire = await connect()
-      let isWriting = true
-      const writing = (async () => { while (isWriting) { await live.update('k', (draft) => { (draft as { n: number }).n++ }); await new Promise(setImmediate) } })()
+      const stop = new AbortController()
+      const writing = (async () => { while (!stop.signal.aborted) { await live.update('k', (draft) => { (draft as { n: number }).n++ }); await new Promise(setImmediate) } })()
       for (let i = 0; i < 50; i++) {
         let { payload: { version, epoch } } = await subscribe(wire, 'k')
         for (let j = 0; j < 3; j++) {
@@ -144,7 +144,7 @@ for (const [entrance, start] of entrances) {
         await wire.ping()
         wire.received.length = 0
       }
-      isWriting = false
+      stop.abort()
       await writing
       t.pass()
     })
