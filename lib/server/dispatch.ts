@@ -31,10 +31,10 @@ class BadFrame extends Error {}
 type Members = Record<string, unknown>
 
 /** Characters of a key or an epoch. */
-const MAX_NAME = 1024
+const MAX_NAME = 8 * 1024
 
 /** Bytes of a frame that costs nothing: a key with every character escaped fits. */
-const MAX_FREE = 8 * 1024
+const MAX_FREE = 64 * 1024
 
 /**
  * A message from a client: inflated, decoded and parsed once, then handed to who it is for.

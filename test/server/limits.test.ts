@@ -95,14 +95,14 @@ for (const [entrance, start] of entrances) {
       const running = await start(t)
       const client = await running.connect()
       await client.nextOf(Opcode.WELCOME)
-      const key = '\u0001'.repeat(1024)
+      const key = '\u0001'.repeat(8192)
       client.send(Opcode.UNSUBSCRIBE, 0, { key })
       await client.ping()
       for (const opcode of [Opcode.PING, Opcode.UNSUBSCRIBE, Opcode.RPC_CANCEL]) {
         client.sendRaw(deflateSync(encode(opcode, 1, { key: 'k', more: ' '.repeat(10 * MIB) })))
         t.match(await client.next(), { opcode: Opcode.ERROR, payload: { code: 'BAD_FRAME' } })
       }
-      for (let i = 0; i < 8; i++) client.send(Opcode.PING, 1, ' '.repeat(10_000))
+      for (let i = 0; i < 8; i++) client.send(Opcode.PING, 1, ' '.repeat(70_000))
       t.match(await client.closed, { code: 1002 })
     })
 
