@@ -48,7 +48,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   check('useWorker', options.useWorker === undefined || typeof options.useWorker === 'boolean', 'must be a boolean')
   check('workerUrl', options.workerUrl === undefined || typeof options.workerUrl === 'string', 'must be a string')
   check('reconnect', typeof reconnect === 'boolean', 'must be a boolean')
-  check('reconnectInterval', reconnectInterval > 0 && reconnectInterval < 2 ** 31, 'must be a number of ms above 0')
+  check('reconnectInterval', typeof reconnectInterval === 'number' && reconnectInterval > 0 && reconnectInterval < 2 ** 31, 'must be a number of ms above 0')
   check('maxReconnectAttempts', typeof maxReconnectAttempts === 'number' && maxReconnectAttempts >= 0, 'must be a number from 0')
   check('rpcTimeoutMs', Number.isInteger(rpcTimeoutMs) && rpcTimeoutMs >= 0 && rpcTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
   check('onError', options.onError === undefined || typeof options.onError === 'function', 'must be a function')

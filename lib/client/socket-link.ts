@@ -12,7 +12,7 @@ const CONNECT_TIMEOUT = 10_000
 /** A connection that lasted this long (ms) was a good one: the backoff starts anew. */
 const GOOD = 5000
 /** Bytes that may wait for the network before calls and events are refused. */
-const MAX_BUFFERED = 16 * 1024 * 1024
+const MAX_BUFFERED = 4 * 1024 * 1024
 
 /** What the application has to do something about first; coming back would change nothing. */
 const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED', [CloseCode.POLICY]: 'POLICY' }

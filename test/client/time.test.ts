@@ -1,0 +1,109 @@
+import { mock } from 'node:test'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { Opcode } from '../../lib/protocol/opcodes.js'
+import { dial, watch } from './dialled.js'
+import { listen } from './peer.js'
+
+// apart from the other tests of the link: a real timer that is still there when the clock is taken
+// over could not be cleared any more
+
+/** Takes over timers, clock and chance until the test's end; returns what lets ms pass. */
+function takeOver (t: { teardown (fn: () => unknown): void }): (ms: number) => void {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  const { random } = Math
+  const clock = performance.now
+  let now = 0
+  Math.random = () => 0.999
+  performance.now = () => now
+  t.teardown(() => {
+    mock.timers.reset()
+    Math.random = random
+    performance.now = clock
+  })
+  return (ms) => {
+    now += ms
+    mock.timers.tick(ms)
+  }
+}
+
+t.test('a server that opens the socket and says nothing has ten seconds', async (t) => {
+  const server = await listen(t)
+  const pass = takeOver(t)
+  const { client, states, causes } = watch(t, { url: server.url, reconnectInterval: 1000 })
+  const connected = client.connect()
+  await server.accept()
+  pass(9999)
+  t.strictSame(states, ['connecting'])
+  pass(1)
+  t.strictSame(states, ['connecting', 'reconnecting'])
+  t.match(causes[1], { code: 'CONNECT_FAILED', message: /10000 ms/ })
+  pass(1000)
+  ;(await server.accept()).welcome()
+  await connected
+})
+
+t.test('the wait grows with each attempt, a goodbye does not make it grow, and a good connection starts anew', async (t) => {
+  const server = await listen(t)
+  const pass = takeOver(t)
+  let made = 0
+  class Counted extends WebSocket {
+    constructor (url: string, protocols: string[]) {
+      super(url, protocols)
+      made++
+    }
+  }
+  const { client, until, states } = watch(t, { url: server.url, reconnectInterval: 1000, webSocket: Counted })
+  void client.connect()
+  let drops = 0
+  const dropped = async (code: number, bound: number, lasting = 0): Promise<void> => {
+    const peer = (await server.accept()).welcome()
+    await until(() => client.getConnectionState() === 'connected')
+    pass(lasting)
+    peer.socket.close(code)
+    drops++
+    await until(() => states.filter((state) => state === 'reconnecting').length === drops)
+    const before = made
+    pass(bound * 0.99)
+    t.equal(made, before, `not before ${bound * 0.99} ms`)
+    pass(bound * 0.01)
+    t.equal(made, before + 1, `after ${bound} ms`)
+  }
+  await dropped(1011, 1000)
+  await dropped(1011, 2000)
+  await dropped(1011, 4000)
+  await dropped(1001, 1000)
+  await dropped(1011, 16_000)
+  await dropped(1011, 1000, 5000) // which is less than a heartbeat
+  await server.accept()
+})
+
+t.test('every frame is a sign of life', async (t) => {
+  const pass = takeOver(t)
+  const { client, peer, states } = await dial(t, {}, { heartbeatMs: 1000 })
+  const heard = async (): Promise<void> => {
+    const event = new Promise<void>((resolve) => { client.on('tick', () => { resolve() }) })
+    peer.send(Opcode.EVENT_S2C, 0, { event: 'tick', data: null, timestamp: 0 })
+    await event
+  }
+  pass(900)
+  await heard()
+  pass(900)
+  await heard()
+  pass(999)
+  client.emit('fence')
+  await peer.next(Opcode.EVENT_C2S)
+  t.equal(peer.pings, 0)
+  peer.answersPings = false
+  pass(1)
+  await peer.until(() => peer.pings === 1)
+  await heard() // though not the PONG
+  pass(999)
+  pass(1)
+  await peer.until(() => peer.pings === 2)
+  pass(999)
+  t.equal(client.getConnectionState(), 'connected')
+  pass(1)
+  t.equal(client.getConnectionState(), 'reconnecting', 'after two intervals')
+  t.equal(states.at(-1), 'reconnecting')
+})

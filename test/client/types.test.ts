@@ -1,0 +1,92 @@
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { DatasoleClient, type WebSocketConstructor } from '../../lib/client/client.js'
+import type { Head } from '../../lib/protocol/messages.js'
+
+enum Method { Add = 'add', Reset = 'reset' }
+enum Key { Dashboard = 'dashboard' }
+
+interface AppContract {
+  rpc: {
+    [Method.Add]: { params: { a: number, b: number }, result: number }
+    [Method.Reset]: { params: undefined, result: { done: boolean } }
+    find: { params: { name?: string } | undefined, result: string[] }
+  }
+  events: { chat: { text: string }, typing: undefined }
+  state: { [Key.Dashboard]: { visitors: number } }
+}
+
+/** Whether two types are the same. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+/** Takes a value of exactly this type. */
+const exactly = <T>() => <A>(_value: A, _is: Same<A, T>): void => {}
+
+const options = { url: 'http://127.0.0.1:1', webSocket: WebSocket }
+
+/** Never called: what is checked here is checked by the compiler. */
+export async function typed (client: DatasoleClient<AppContract>): Promise<void> {
+  exactly<number>()(await client.rpc('add', { a: 1, b: 2 }), true)
+  exactly<number>()(await client.rpc(Method.Add, { a: 1, b: 2 }, { timeoutMs: 5 }), true)
+  exactly<{ done: boolean }>()(await client.rpc(Method.Reset), true)
+  await client.rpc('reset', undefined, { signal: AbortSignal.timeout(5) })
+  await client.rpc('find')
+  await client.rpc('find', { name: 'x' })
+  // @ts-expect-error no such method
+  await client.rpc('subtract', { a: 1, b: 2 })
+  // @ts-expect-error its parameters are missing
+  await client.rpc('add')
+  // @ts-expect-error one of its parameters is missing
+  await client.rpc('add', { a: 1 })
+  // @ts-expect-error of another type
+  await client.rpc('add', { a: 1, b: '2' })
+  // @ts-expect-error no such option
+  await client.rpc('add', { a: 1, b: 2 }, { timeout: 5 })
+
+  const off = client.on('chat', (message) => {
+    exactly<{ event: string, data: { text: string }, timestamp: number }>()(message, true)
+  })
+  off()
+  exactly<boolean>()(client.emit('chat', { text: 'hello' }), true)
+  client.emit('typing')
+  // @ts-expect-error no such event
+  client.emit('shout', { text: 'hello' })
+  // @ts-expect-error its data is missing
+  client.emit('chat')
+  // @ts-expect-error data of another type
+  client.emit('chat', { text: 1 })
+  // @ts-expect-error no such event
+  client.on('shout', () => {})
+
+  client.subscribeState(Key.Dashboard, (value, head) => {
+    exactly<{ visitors: number } | undefined>()(value, true)
+    exactly<Head>()(head, true)
+  }, { onError: (error) => { exactly<string>()(error.code, true) } })
+  exactly<{ visitors: number } | undefined>()(client.getState('dashboard'), true)
+  // @ts-expect-error no such key
+  client.subscribeState('nothing', () => {})
+  // @ts-expect-error no such key
+  client.getState('nothing')
+  // @ts-expect-error not a state of the connection
+  exactly<'open'>()(client.getConnectionState(), true)
+}
+
+/** Without a contract every name goes, and nothing is known of the data. */
+export async function untyped (client: DatasoleClient): Promise<void> {
+  exactly<unknown>()(await client.rpc('anything', { at: 'all' }), true)
+  client.emit('anything')
+  client.emit('anything', 7)
+  client.on('anything', ({ data }) => { exactly<unknown>()(data, true) })
+  exactly<unknown>()(client.getState('anything'), true)
+}
+
+t.test('the types fit what is there', async (t) => {
+  const constructors: WebSocketConstructor[] = [WebSocket]
+  t.equal(constructors.length, 1)
+  const client = new DatasoleClient<AppContract>(options)
+  t.equal(client.getState(Key.Dashboard), undefined)
+  t.equal(client.emit('chat', { text: 'nobody hears it' }), false)
+  // @ts-expect-error no such option
+  t.throws(() => new DatasoleClient<AppContract>({ ...options, retries: 3 }), { code: 'INVALID_OPTION' })
+  // @ts-expect-error a contract has rpc, events and state
+  t.ok(new DatasoleClient<{ rpc: 7 }>(options))
+})
