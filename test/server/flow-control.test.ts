@@ -241,7 +241,7 @@ t.test('a connection whose socket was destroyed waits for its end, and for nothi
   connection.send(Buffer.alloc(FLOOD))
   await turns(5)
   t.ok(connection.isCongested)
-  const stale = { catchUp () {} }
+  const stale = { catchUp: () => false }
   raw.destroy()
   connection.markStale(stale)
   await turns(1)
