@@ -1,0 +1,83 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import ts from 'typescript'
+import { BUNDLES } from '../plugins/assets.js'
+import { resolveOptions } from '../lib/server/settings.js'
+
+// the tests run from the repository's root; inside it, the package finds itself by its own name
+const readme = readFileSync('README.md', 'utf8')
+const folder = join('dist', 'readme')
+
+const snippets = new Map(Array.from(readme.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!]))
+
+t.before(() => {
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  for (const [name, code] of snippets) {
+    writeFileSync(join(folder, name), code)
+    const { outputText } = ts.transpileModule(code, { compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } })
+    writeFileSync(join(folder, name.replace(/ts$/, 'js')), outputText)
+  }
+})
+t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+
+/** Runs a snippet until it is ended; `line` resolves to the first line that it prints and that matches. */
+function run (t: Test, name: string, env: Record<string, string>): { line: (pattern: RegExp) => Promise<string> } {
+  const child: ChildProcess = spawn(process.execPath, [join(folder, name)], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  let output = ''
+  for (const stream of [child.stdout!, child.stderr!]) stream.setEncoding('utf8').on('data', (text: string) => { output += text; child.emit('printed') })
+  return {
+    line: (pattern) => new Promise((resolve, reject) => {
+      const look = (): void => { if (pattern.test(output)) resolve(pattern.exec(output)![0]) }
+      child.on('printed', look)
+      child.on('exit', (code) => { reject(new Error(`${name} ended with ${code}: ${output}`)) })
+      look()
+    })
+  }
+}
+
+t.test('the snippets have the right types', async (t) => {
+  t.same([...snippets.keys()], ['contract.ts', 'fastify.ts', 'plain-http.ts', 'client.ts'])
+  for (const [name, code] of snippets) t.ok(code.trim().split('\n').length <= 22, `${name} is short`)
+  const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
+    target: ts.ScriptTarget.ES2023,
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    types: ['node']
+  })
+  t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+})
+
+for (const server of ['fastify.js', 'plain-http.js']) {
+  t.test(`${server} serves the client of the README`, async (t) => {
+    const printed = await run(t, server, { PORT: '0' }).line(/port: (\d+)|:(\d+)/)
+    const client = run(t, 'client.js', { URL: `http://127.0.0.1:${/\d+/.exec(printed)![0]}` })
+    await client.line(/1 \+ 2 = 3/)
+    await client.line(/visitors: 1/)
+    await client.line(/chat: hello/)
+  })
+}
+
+t.test('the table of options is the code\'s', async (t) => {
+  const table = readme.slice(readme.indexOf('## Options'), readme.indexOf('## Good to know'))
+  const names = Array.from(table.matchAll(/^\| `(\w+)`/gm), ([, name]) => name!)
+  t.ok(names.length > 20)
+  for (const name of names) {
+    // a wrong value is refused by name, so the option is known; what the table leaves out is not
+    t.throws(() => resolveOptions({ [name]: Symbol('wrong') as never }), { message: new RegExp(`option ${name}\\b(?! is not an option)`) }, name)
+  }
+  const source = readFileSync('lib/server/options.ts', 'utf8')
+  const declared = Array.from(source.slice(source.indexOf('interface DatasoleServerOptions')).matchAll(/^ {2}(\w+)\?:/gm), ([, name]) => name!)
+  const later = ['session', 'rateLimiter', 'maxCrdtKeys']
+  t.same(new Set(names), new Set(declared.filter((name) => !later.includes(name))))
+})
+
+t.test('the bundles that it names are served', async (t) => {
+  t.ok(readme.includes(`/__ds/${BUNDLES[0]}`))
+})
