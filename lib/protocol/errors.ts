@@ -30,7 +30,13 @@ export function invalidArgument (message: string): TypeError & { code: string } 
 
 /** The message of anything that can be thrown. */
 export function messageOf (thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown)
+  const message = (thrown as { message?: unknown } | null | undefined)?.message
+  if (typeof message === 'string') return message
+  try {
+    return String(thrown)
+  } catch {
+    return 'unknown error' // thrown by something that cannot even be shown
+  }
 }
 
 export function isThenable (value: unknown): value is PromiseLike<unknown> {

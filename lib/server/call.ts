@@ -86,12 +86,18 @@ export class Call implements CallInFlight {
 
   #fail (thrown: unknown): void {
     if (this.#answered) return
+    // nobody is there to be told
+    if (!this.connection.isOpen) return this.#settle()
     this.#answer(errorAnswer(this.host, this.correlationId, toRpcError(thrown)))
   }
 
-  #answer (json: string): void {
+  #settle (): void {
     this.#answered = true
     clearTimeout(this.#timer)
+  }
+
+  #answer (json: string): void {
+    this.#settle()
     this.connection.send(encodeMessage(Opcode.RPC_RES, this.correlationId, json, this.host.compressionThreshold))
   }
 
