@@ -74,11 +74,9 @@ export class Calls {
     return call !== undefined
   }
 
-  /** The connection is gone: nobody will say what became of the calls that were sent. */
+  /** The connection is gone, on which all of them had been sent: nobody will say what became of them. */
   dropped (): void {
-    for (const [id, { isSent }] of this.#calls) {
-      if (isSent) this.fail(id, new DatasoleError('OUTCOME_UNKNOWN', 'the connection dropped while the call was in flight: it may or may not have run'))
-    }
+    for (const id of this.#calls.keys()) this.fail(id, new DatasoleError('OUTCOME_UNKNOWN', 'the connection dropped while the call was in flight: it may or may not have run'))
   }
 
   /** There will be no connection for those that were never sent. */

@@ -3,7 +3,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { deflateSync } from 'node:zlib'
 import t from 'tap'
-import type { WebSocket } from 'ws'
+import { WebSocket } from 'ws'
+import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { encode } from '../helpers/wire.js'
 import { dial, watch } from './dialled.js'
@@ -196,6 +197,24 @@ t.test('disconnect() in a handler of a state is obeyed', async (t) => {
     t.equal(server.count(), at === 'connecting' ? 0 : 1)
     t.equal(states.at(-1), 'disconnected')
   }
+})
+
+t.test('a closed link says so once, and nothing more', async (t) => {
+  const server = await listen(t)
+  const said: string[] = []
+  const link = new SocketLink({ url: server.url, protocols: ['datasole.v2'], reconnect: true, reconnectInterval: 1, maxReconnectAttempts: Infinity }, WebSocket, {
+    onState: (state) => { said.push(state) },
+    onMessage: () => { t.fail('a message') },
+    onUnsent: () => { t.fail('a message that was not sent') },
+    onProblem: () => { t.fail('a problem') }
+  })
+  link.open()
+  const peer = await server.accept()
+  link.close()
+  link.close()
+  link.send(Opcode.PING, 0, 'null')
+  await peer.closed()
+  t.strictSame(said, ['connecting', 'disconnected'])
 })
 
 t.test('disconnect() while connecting: connect() rejects, and may be called again', async (t) => {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { dial, watch } from './dialled.js'
@@ -197,11 +198,36 @@ t.test('a handler may throw, end its subscription or make another', async (t) =>
   const endNext = client.subscribeState('k', () => { t.fail('it has ended') })
   client.subscribeState('k', (value, head) => {
     breath.push('last')
+    queueMicrotask(() => { breath.push('then') })
     handler(value, head)
   })
   snapshot(peer, (await peer.next(Opcode.SUBSCRIBE)).id, 1, 1)
   await times(1)
   t.strictSame(told, [[1, 1]])
   t.strictSame(errors, [mistake])
-  t.strictSame(breath.slice(0, 2), ['more', 'last'], 'a subscriber that came meanwhile is told after all others')
+  await new Promise((resolve) => setImmediate(resolve))
+  t.strictSame(breath.slice(0, 4), ['more', 'last', 'more', 'then'], 'a subscriber that came meanwhile is told after all others, and not in the same breath')
+})
+
+t.test('a subscriber that comes in the midst of messages is told of a version once', async (t) => {
+  const { client, peer } = await dial(t)
+  const { handler, times, told } = teller()
+  const end = client.subscribeState('k', handler)
+  snapshot(peer, (await peer.next(Opcode.SUBSCRIBE)).id, 1, 1)
+  await times(1)
+  const late = teller()
+  client.on('now', () => { client.subscribeState('k', late.handler) })
+  // in one piece, so that both are handled in one go
+  const stream = (peer.socket as unknown as { _socket: Socket })._socket
+  stream.cork()
+  peer.send(Opcode.EVENT_S2C, 0, { event: 'now', data: null, timestamp: 0 })
+  patch(peer, 0, 1, 2, 2)
+  stream.uncork()
+  await times(2)
+  await late.times(1)
+  patch(peer, 0, 2, 3, 3)
+  await times(3)
+  end()
+  t.strictSame(late.told, [[2, 2], [3, 3]])
+  t.strictSame(told, [[1, 1], [2, 2], [3, 3]])
 })
