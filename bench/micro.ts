@@ -1,74 +1,63 @@
-import { EventEmitter } from 'node:events'
-import { Duplex } from 'node:stream'
-import { pino } from 'pino'
 import { Bench } from 'tinybench'
 import { decodeFrame, encodeFrame } from '../lib/protocol/frame.js'
 import { Opcode } from '../lib/protocol/opcodes.js'
-import type { WebSocketLike } from '../lib/server/connection.js'
-import { type Core } from '../lib/server/core.js'
-import { Datasole, createCore } from '../lib/server/datasole.js'
 import { encodeMessage } from '../lib/server/encoding.js'
-import { records } from './records.js'
-
-/** A WebSocket without a network: what is written is dropped. */
-class FakeSocket extends EventEmitter implements WebSocketLike {
-  readonly raw = new Duplex({ read () {}, write: (_chunk, _encoding, done) => { done() }, writev: (_chunks, done) => { done() } })
-  close (): void { this.emit('close', 1000) }
-  terminate (): void { this.close() }
-}
-
-async function connect (core: Core): Promise<FakeSocket> {
-  const socket = new FakeSocket()
-  core.accept(socket, socket.raw, await core.admit({ auth: { authenticated: true }, remoteAddress: '', protocol: 2 }))
-  return socket
-}
-
-function server (): { core: Core, ds: Datasole } {
-  const core = createCore({ rateLimit: false }, pino({ level: 'silent' }))
-  return { core, ds: new Datasole(core) }
-}
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve) })
+import { connect, fakeServer, nextTurn } from './fake-server.js'
+import { type BenchRecord, members, records } from './records.js'
 
 /** What the parts of the hot path cost, without a network. */
 export async function micro (): Promise<Bench> {
-  const bench = new Bench({ time: 500, warmupTime: 100 })
-  const json = JSON.stringify({ method: 'echo', params: { text: 'hello', n: 1 }, correlationId: 7 })
-  const frame = Buffer.from(encodeFrame(Opcode.RPC_REQ, 7, Buffer.from(json)))
-
-  bench.add('encode a frame of 60 bytes', () => { encodeMessage(Opcode.RPC_RES, 7, json, 1024) })
-  bench.add('decode it', () => { JSON.parse(Buffer.from(decodeFrame(frame).payload).toString()) })
-
-  const rpc = server()
-  rpc.ds.rpc.register('echo', (params) => params)
-  const caller = await connect(rpc.core)
-  bench.add('dispatch an RPC, 100 in a tick (each)', async () => {
-    for (let i = 0; i < 100; i++) caller.emit('message', frame, true)
-    await nextTurn()
-  })
-
-  for (const [name, count] of [['100 KB', 1000], ['10 MB', 100_000]] as const) {
-    const { ds } = server()
-    const value = { records: records(count) }
-    await ds.primitives.live.setState('state', value)
-    let n = 0
-    bench.add(`commit one field of ${name} by update`, async () => {
-      await ds.primitives.live.update('state', (draft) => { (draft as typeof value & { records: Array<{ value: number }> }).records[500]!.value = ++n })
-    })
-    if (count > 1000) continue
-    const changed = structuredClone(value) as { records: Array<{ value: number }> }
-    bench.add(`commit one field of ${name} by setState`, async () => {
-      changed.records[500]!.value = --n
-      await ds.primitives.live.setState('state', changed)
-    })
+  const bench = new Bench({ time: 400, warmupTime: 200 })
+  frames(bench)
+  await rpc(bench)
+  for (const count of [1000, 100_000]) {
+    await commits(bench, count, 'an array', { records: records(count) }, (draft) => draft.records[500]!)
+    await commits(bench, count, 'an object', { records: members(count) }, (draft) => draft.records['r500']!)
   }
-
-  const fan = server()
-  for (let i = 0; i < 1000; i++) await connect(fan.core)
-  bench.add('fan-out of an event to 1,000 connections', async () => {
-    fan.ds.primitives.fanout.broadcast('tick', 'x'.repeat(48))
-    for (let i = 0; i < 9; i++) await nextTurn()
-  })
+  await fanout(bench)
   await bench.run()
   return bench
+}
+
+const JSON_OF_CALL = JSON.stringify({ method: 'echo', params: { text: 'hello', n: 1 }, correlationId: 7 })
+const CALL = Buffer.from(encodeFrame(Opcode.RPC_REQ, 7, Buffer.from(JSON_OF_CALL)))
+
+function frames (bench: Bench): void {
+  bench.add('encode a frame of 69 bytes', () => { encodeMessage(Opcode.RPC_RES, 7, JSON_OF_CALL, 1024) })
+  bench.add('decode it, JSON included', () => { JSON.parse(Buffer.from(decodeFrame(CALL).payload).toString()) })
+}
+
+async function rpc (bench: Bench): Promise<void> {
+  const { core, ds } = fakeServer()
+  ds.rpc.register('echo', (params) => params)
+  const caller = await connect(core)
+  bench.add('dispatch an RPC, 100 in a tick (each)', async () => {
+    for (let i = 0; i < 100; i++) caller.emit('message', CALL, true)
+    await nextTurn()
+  })
+}
+
+/** One field of one record. */
+async function commits<T extends object> (bench: Bench, count: number, shape: string, value: T, pick: (value: T) => BenchRecord): Promise<void> {
+  const { ds } = fakeServer()
+  await ds.primitives.live.setState('state', value)
+  const where = `one field in ${shape} of ${count.toLocaleString('en')}`
+  let n = 0
+  bench.add(`update: ${where}`, async () => {
+    await ds.primitives.live.update('state', (draft) => { pick(draft as T).value = ++n })
+  })
+  if (count > 1000) return
+  bench.add(`setState: ${where}`, async () => {
+    pick(value).value = --n
+    await ds.primitives.live.setState('state', value)
+  })
+}
+
+async function fanout (bench: Bench): Promise<void> {
+  const { core, ds } = fakeServer()
+  for (let i = 0; i < 1000; i++) await connect(core)
+  bench.add('fan-out of an event to 1,000 connections', async () => {
+    ds.primitives.fanout.broadcast('tick', 'x'.repeat(48))
+    for (let i = 0; i < 9; i++) await nextTurn()
+  })
 }

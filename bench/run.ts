@@ -1,30 +1,49 @@
+import type { Figure } from './compare.js'
 import { micro } from './micro.js'
-import { type Figure, echo, fanout, idle, liveState } from './scenarios.js'
+import { echo, fanout, idle, live } from './scenarios.js'
+import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
-const scenarios = { echo, fanout, liveState, idle }
+const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle }
+const parts = ['micro', 'sustained', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
+const unknown = asked.find((name) => !parts.includes(name))
+if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
 const isAsked = (name: string): boolean => asked.length === 0 || asked.includes(name)
 
-console.log(`Node.js ${process.version}, ${process.arch}; server and load in separate processes, medians of rounds in turn\n`)
+console.log(`Node.js ${process.version}, ${process.arch}`)
 
 if (isAsked('micro')) {
+  row(['\nParts, without a network', 'median'])
   for (const { name, result } of (await micro()).tasks) {
+    if (!('latency' in result)) throw new Error(`${name} did not complete`, { cause: 'error' in result ? result.error : undefined })
     const each = name.includes('(each)') ? 100 : 1
-    if (result?.state === 'completed') console.log(`${name.padEnd(48)} ${(result.latency.p50 * 1000 / each).toFixed(2).padStart(10)} µs (median)`)
-    else console.log(`${name.padEnd(48)} did not complete`)
+    row([name, `${(result.latency.p50 * 1000 / each).toFixed(2)} µs`])
   }
-  console.log()
 }
 
-const figures: Figure[] = []
-for (const [name, scenario] of Object.entries(scenarios)) if (isAsked(name)) figures.push(...await scenario())
-for (const { name, ours, theirs, unit, ratio, target } of figures) {
-  console.log(name)
-  console.log(`  datasole ${round(ours)}, bare ws ${round(theirs)} ${unit}; ratio ${ratio.toFixed(2)}${target === '' ? '' : ` (target ${target})`}`)
+if (isAsked('sustained')) {
+  row(['\nUpdates of one field, new snapshots included', 'CPU per update', 'the longest'])
+  for (const { records, updates, cpu, longest } of await sustained()) {
+    row([`${format(updates)} updates of ${format(records)} records`, `${cpu.toFixed(1)} µs`, `${longest.toFixed(1)} ms`])
+  }
+}
+
+const names = Object.keys(scenarios).filter(isAsked)
+if (names.length > 0) {
+  row(['\nServer CPU or memory, load in another process', 'datasole', 'bare ws', 'ratio', '(quartiles)', 'target'])
+  for (const name of names) {
+    for (const { name: title, unit, ours, theirs, ratio: [low, median, high], target } of await scenarios[name]!()) {
+      row([`${title}, ${unit}`, format(ours), format(theirs), median.toFixed(2), low === high ? '' : `${low.toFixed(2)}-${high.toFixed(2)}`, target])
+    }
+  }
 }
 process.exit()
 
-function round (value: number): string {
-  return value >= 1000 ? Math.round(value).toLocaleString('en') : value.toFixed(1)
+function row ([title = '', ...cells]: string[]): void {
+  console.log(title.padEnd(76) + cells.map((cell) => cell.padStart(12)).join('  '))
+}
+
+function format (value: number): string {
+  return value.toLocaleString('en', { maximumFractionDigits: value < 1000 ? 1 : 0 })
 }

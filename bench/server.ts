@@ -1,5 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import { WebSocket, WebSocketServer } from 'ws'
 import { DatasoleServer } from '../plugins/server.js'
 import { records } from './records.js'
@@ -10,40 +11,62 @@ import { records } from './records.js'
  */
 export type Command =
   | { do: 'cpu' }
+  | { do: 'memory' }
   | { do: 'broadcast', bytes: number }
   | { do: 'state', records: number }
   | { do: 'update' }
   | { do: 'send', bytes: number }
 
+/** `cpu` in µs, `heap` and `rss` in bytes. */
+export interface Answer { cpu: number, heap: number, rss: number }
+
 interface Subject { run (command: Command): unknown, port: number }
 
 const subject = await (process.argv[2] === 'datasole' ? datasole() : bareWs())
 
-process.on('message', (command: Command) => {
-  if (command.do === 'cpu') {
-    const { user, system } = process.cpuUsage()
-    process.send!({ cpu: user + system, rss: process.memoryUsage().rss })
-  } else {
-    void Promise.resolve(subject.run(command)).then((bytes) => { if (command.do === 'state') process.send!({ bytes }) })
-  }
-})
+process.on('message', (command: Command) => { void obey(command) })
 process.on('disconnect', () => { process.exit() })
 process.send!({ port: subject.port })
 
+async function obey (command: Command): Promise<void> {
+  switch (command.do) {
+    case 'memory':
+      // what a first collection sets free, a second one may find
+      for (let i = 0; i < 3; i++) {
+        await setTimeout(200)
+        global.gc!()
+      }
+      return answer()
+    case 'cpu':
+      return answer()
+    case 'state':
+      await subject.run(command)
+      return answer()
+    default:
+      await subject.run(command)
+  }
+}
+
+function answer (): void {
+  const { user, system } = process.cpuUsage()
+  const { heapUsed, external, rss } = process.memoryUsage()
+  process.send!({ cpu: user + system, heap: heapUsed + external, rss } satisfies Answer)
+}
+
 async function datasole (): Promise<Subject> {
   const http = createServer()
-  const ds = new DatasoleServer({ rateLimit: false, maxCallsInFlight: 1000 })
+  const ds = new DatasoleServer({ rateLimit: false })
   ds.rpc.register('echo', (params) => params)
   ds.transport.attach(http)
   const port = await listen(http)
   let updates = 0
-  let padding = ''
+  let data = ''
   return {
     port,
     run (command) {
-      if (command.do === 'broadcast') ds.primitives.fanout.broadcast('tick', (padding ||= 'x'.repeat(command.bytes)))
-      else if (command.do === 'state') return ds.primitives.live.setState('state', { records: records(command.records) })
-      else if (command.do === 'update') return ds.primitives.live.update('state', (draft) => { (draft as { records: Array<{ value: number }> }).records[500]!.value = ++updates })
+      if (command.do === 'broadcast') return ds.primitives.fanout.broadcast('tick', (data ||= 'x'.repeat(command.bytes)))
+      if (command.do === 'state') return ds.primitives.live.setState('state', { records: records(command.records) })
+      if (command.do === 'update') return ds.primitives.live.update('state', (draft) => { (draft as { records: Array<{ value: number }> }).records[500]!.value = ++updates })
     }
   }
 }
@@ -59,18 +82,18 @@ async function bareWs (): Promise<Subject> {
   return {
     port,
     run (command) {
-      if (command.do === 'state') frame = undefined
       if (command.do !== 'broadcast' && command.do !== 'send') return
-      frame ??= prepared(Buffer.alloc(command.bytes, 'x'))
+      frame ??= prepared(command.bytes)
+      // cheaper than `_sender.sendFrame`, which writes header and payload apart
       for (const socket of wss.clients) (socket as unknown as { _socket: { write: (data: Buffer) => void } })._socket.write(frame)
     }
   }
 }
 
 /** A WebSocket frame, built once. */
-function prepared (data: Buffer): Buffer {
+function prepared (bytes: number): Buffer {
   const { Sender } = WebSocket as unknown as { Sender: { frame: (data: Buffer, options: object) => Buffer[] } }
-  return Buffer.concat(Sender.frame(data, { fin: true, opcode: 2, mask: false, readOnly: true, rsv1: false }))
+  return Buffer.concat(Sender.frame(Buffer.alloc(bytes, 'x'), { fin: true, opcode: 2, mask: false, readOnly: true, rsv1: false }))
 }
 
 function listen (http: ReturnType<typeof createServer>): Promise<number> {

@@ -1,0 +1,29 @@
+import { EventEmitter } from 'node:events'
+import { Duplex } from 'node:stream'
+import { pino } from 'pino'
+import type { WebSocketLike } from '../lib/server/connection.js'
+import { type Core } from '../lib/server/core.js'
+import { Datasole, createCore } from '../lib/server/datasole.js'
+
+/** A WebSocket without a network: what is written is dropped. */
+export class FakeSocket extends EventEmitter implements WebSocketLike {
+  readonly raw = new Duplex({ read () {}, write: (_chunk, _encoding, done) => { done() }, writev: (_chunks, done) => { done() } })
+  close (): void { this.emit('close', 1000) }
+  terminate (): void { this.close() }
+}
+
+/** The server without its outside. */
+export function fakeServer (): { core: Core, ds: Datasole } {
+  const core = createCore({ rateLimit: false }, pino({ level: 'silent' }))
+  return { core, ds: new Datasole(core) }
+}
+
+export async function connect (core: Core): Promise<FakeSocket> {
+  const socket = new FakeSocket()
+  core.accept(socket, socket.raw, await core.admit({ auth: { authenticated: true }, remoteAddress: '', protocol: 2 }))
+  return socket
+}
+
+export function nextTurn (): Promise<void> {
+  return new Promise((resolve) => { setImmediate(resolve) })
+}
