@@ -5,7 +5,25 @@ import type { SchemaCompiler } from '../lib/server/hooks.js'
 /** What is sent is what is checked: nothing is coerced, filled in or removed. */
 const STRICT = { customOptions: { coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false } } as const
 
+type Compile = (route: never) => (data: unknown) => unknown
 type Validate = ((data: unknown) => unknown) & { errors?: object[] | null }
+
+/** Validator compilers that applications have set, by scope. */
+const chosen = new WeakMap<object, Compile>()
+
+/**
+ * Notes which validator compilers the application sets on `app` and below it, before or after this.
+ * `app.validatorCompiler` alone does not tell: once a route has a schema, Fastify's own default is
+ * there, which coerces.
+ */
+export function watchCompilers (app: FastifyInstance): void {
+  if (app.validatorCompiler !== undefined) chosen.set(app, app.validatorCompiler as Compile)
+  const { setValidatorCompiler } = app
+  app.setValidatorCompiler = function (this: FastifyInstance, compile) {
+    chosen.set(this, compile as Compile)
+    return setValidatorCompiler.call(this, compile as never)
+  } as typeof setValidatorCompiler
+}
 
 /**
  * Compiles schemas of RPC methods: by the validator compiler that the application has set on the
@@ -13,7 +31,7 @@ type Validate = ((data: unknown) => unknown) & { errors?: object[] | null }
  */
 export function schemaCompiler (app: FastifyInstance): SchemaCompiler {
   return (schema) => {
-    const compile = app.validatorCompiler ?? ajvCompiler()(app.getSchemas() as never, STRICT as never)
+    const compile = chosenFor(app) ?? ajvCompiler()(app.getSchemas() as never, STRICT as never)
     const validate = compile({ schema, method: 'GET', url: '', httpPart: 'body' } as never) as Validate
     return (data) => {
       const result = validate(data)
@@ -23,4 +41,13 @@ export function schemaCompiler (app: FastifyInstance): SchemaCompiler {
       return Array.isArray(error) ? error : [{ message: (error as Error).message }]
     }
   }
+}
+
+/** Scopes inherit from the ones around them. */
+function chosenFor (app: FastifyInstance): Compile | undefined {
+  for (let scope: object | null = app; scope !== null; scope = Object.getPrototypeOf(scope) as object | null) {
+    const compile = chosen.get(scope)
+    if (compile !== undefined) return compile
+  }
+  return undefined
 }

@@ -76,7 +76,7 @@ for (const [entrance, start] of entrances) {
         if (data === 'sync') throw new Error('not that')
         if (data === 'async') return Promise.reject(new Error('nor that'))
         if (data === 'odd') throw Object.create(null)
-        if (data === 'odd and async') return Promise.reject(Object.create(null) as Error)
+        if (data === 'odd and async') return (async () => { throw Object.create(null) })()
       })
       const seen: unknown[] = []
       ds.primitives.events.on('e', ({ data }) => { seen.push(data) })

@@ -1,0 +1,130 @@
+import Fastify, { type FastifyInstance } from 'fastify'
+import t from 'tap'
+import datasole from '../../index.js'
+import { capturedLogger, entrances } from '../helpers/entrances.js'
+import { type Wire, connect as connectTo } from '../helpers/wire.js'
+
+const INTEGER = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] }
+
+async function listening (t: { teardown (fn: () => unknown): void }, app: FastifyInstance): Promise<Wire> {
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  return await connectTo(`ws://127.0.0.1:${app.addresses()[0]!.port}/__ds`)
+}
+
+function quiet (): FastifyInstance {
+  return Fastify({ loggerInstance: capturedLogger([]) as never }) as never
+}
+
+for (const [entrance, start] of entrances) {
+  t.test(entrance, async (t) => {
+    const { ds, connect, logs } = await start(t, {
+      prepare: (ds) => { ds.rpc.register('early', { schema: { params: INTEGER } }, (params) => (params as { n: number }).n) }
+    })
+    ds.rpc.register('late', { schema: { params: INTEGER, result: { type: 'string' } } }, (params) => (params as { n: number, as?: unknown }).as ?? 'text')
+    const wire = await connect()
+
+    t.test('what does not match is -32602, with the errors', async (t) => {
+      t.equal((await wire.call('early', { n: 1 })).result, 1)
+      for (const params of [undefined, null, {}, { n: '1' }, { n: 1.5 }, [1]]) {
+        const { error } = await wire.call('early', params)
+        t.match(error, { code: -32602, message: /early/, data: { code: 'INVALID_PARAMS' } })
+        t.ok(error.data.errors.length > 0)
+        t.type(error.data.errors[0].message, 'string')
+      }
+      await t.rejects(ds.rpc.call('early', { n: 'x' }), { code: -32602, data: { code: 'INVALID_PARAMS' } }, 'in process too')
+    })
+
+    t.test('nothing is coerced, filled in or removed', async (t) => {
+      ds.rpc.register('as it is', {
+        schema: { params: { type: 'object', properties: { a: { type: 'number', default: 5 }, list: { type: 'array' } }, additionalProperties: true } }
+      }, (params) => params)
+      t.strictSame((await wire.call('as it is', { extra: 1 })).result, { extra: 1 })
+      t.match((await wire.call('as it is', { a: '5' })).error, { code: -32602 })
+      t.match((await wire.call('as it is', { list: 1 })).error, { code: -32602 })
+    })
+
+    t.test('a result that does not match is the server\'s fault', async (t) => {
+      t.equal((await wire.call('late', { n: 1 })).result, 'text')
+      t.match((await wire.call('late', { n: 1, as: 5 })).error, { code: -32603, data: { code: 'INTERNAL' } })
+      t.match(logs.join(''), /does not match the schema/)
+    })
+
+    t.test('hooks come first', async (t) => {
+      ds.addHook('preRpc', (_ctx, { method }) => { if (method === 'early') throw new Error('no') })
+      t.match((await wire.call('early', 'nonsense')).error, { code: -32003 })
+    })
+  })
+
+  t.test(`${entrance}: a broken schema fails the start`, async (t) => {
+    await t.rejects(start(t, { prepare: (ds) => { ds.rpc.register('m', { schema: { params: { type: 'nonsense' } } }, () => 1) } }), /schema|type/i)
+  })
+}
+
+t.test('a broken schema that comes late fails its calls, and no others', async (t) => {
+  const [[, start]] = entrances as [[string, typeof entrances[number][1]]]
+  const { ds, connect } = await start(t)
+  ds.rpc.register('broken', { schema: { params: { type: 'nonsense' } } }, () => 1)
+  const wire = await connect()
+  t.ok((await wire.call('broken')).error.code < 0)
+  t.equal((await wire.call('echo', 1)).result, 1)
+})
+
+t.test('shared schemas of the instance', async (t) => {
+  const app = quiet()
+  app.addSchema({ $id: 'point', ...INTEGER })
+  await app.register(datasole)
+  app.ds.rpc.register('m', { schema: { params: { $ref: 'point#' } } }, () => 'ok')
+  await app.register(async (child) => {
+    child.addSchema({ $id: 'inner', type: 'string' })
+    child.ds.rpc.register('inner', { schema: { params: { $ref: 'inner#' } } }, () => 'ok')
+  })
+  const wire = await listening(t, app)
+  t.equal((await wire.call('m', { n: 1 })).result, 'ok')
+  t.match((await wire.call('m', { n: 'x' })).error, { code: -32602 })
+  t.equal((await wire.call('inner', 'text')).result, 'ok')
+  t.match((await wire.call('inner', 1)).error, { code: -32602 })
+})
+
+t.test('routes of the application with schemas do not make ours coerce', async (t) => {
+  const app = quiet()
+  await app.register(datasole)
+  app.post('/route', { schema: { body: INTEGER } }, (request) => request.body)
+  app.ds.rpc.register('m', { schema: { params: INTEGER } }, (params) => params)
+  const wire = await listening(t, app)
+  t.strictSame((await app.inject({ method: 'POST', url: '/route', payload: { n: '5' } })).json(), { n: 5 }, 'the route coerces, as Fastify does')
+  t.match((await wire.call('m', { n: '5' })).error, { code: -32602 })
+  app.ds.rpc.register('later', { schema: { params: INTEGER } }, (params) => params)
+  t.match((await wire.call('later', { n: '5' })).error, { code: -32602 })
+})
+
+t.test('a validator compiler that is set after the registration is used as well', async (t) => {
+  const app = quiet()
+  await app.register(datasole)
+  app.setValidatorCompiler(() => () => true)
+  app.post('/route', { schema: { body: INTEGER } }, (request) => request.body)
+  app.ds.rpc.register('m', { schema: { params: INTEGER } }, (params) => params)
+  const wire = await listening(t, app)
+  t.equal((await wire.call('m', 'x')).result, 'x')
+  t.equal((await app.inject({ method: 'POST', url: '/route', payload: { n: 'x' } })).statusCode, 200)
+})
+
+t.test('a validator compiler of the application\'s own is used', async (t) => {
+  const app = quiet()
+  const compiled: unknown[] = []
+  app.setValidatorCompiler(({ schema }) => {
+    compiled.push(schema)
+    return (data) => data === 'magic word' ? { value: data } : { error: new Error('say the magic word') }
+  })
+  await app.register(datasole)
+  app.ds.rpc.register('m', { schema: { params: INTEGER } }, (params) => params)
+  await app.register(async (child) => {
+    child.setValidatorCompiler(() => () => true)
+    child.ds.rpc.register('lenient', { schema: { params: INTEGER } }, () => 'anything')
+  })
+  const wire = await listening(t, app)
+  t.equal((await wire.call('m', 'magic word')).result, 'magic word')
+  t.match((await wire.call('m', { n: 1 })).error, { code: -32602, data: { errors: [{ message: 'say the magic word' }] } })
+  t.equal((await wire.call('lenient', 'x')).result, 'anything')
+  t.strictSame(compiled, [INTEGER])
+})
