@@ -90,6 +90,8 @@ export class LiveKey implements Source {
     // nothing to tell: its first message will be a snapshot, once there is a value
     if (connection.protocol === 1 && version === 0 && subscription.version <= 0) return true
     const patch = this.#patchPayload(subscription, version)
+    // looked at before it is encoded, or each commit would encode it for nobody
+    if (connection.protocol === 1 && patch === undefined && version > 0 && replica.document.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
     const payload = patch ?? this.#snapshotPayload(version)
     if (connection.protocol === 1 && payload.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
     const ids = asked ?? UNASKED

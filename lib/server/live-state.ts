@@ -112,8 +112,10 @@ export class LiveState implements LiveHost {
     } catch (thrown) {
       return this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown))
     }
-    if (allowed === undefined) this.#joinWhenHere(subscription)
-    else allowed.then(() => { this.#joinWhenHere(subscription) }, (thrown: unknown) => { this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown)) })
+    if (allowed === undefined) return this.#joinWhenHere(subscription)
+    // one that is asked for again: what is published meanwhile must not answer before the hook has
+    this.#end(subscription)
+    allowed.then(() => { this.#joinWhenHere(subscription) }, (thrown: unknown) => { this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown)) })
   }
 
   /** @param isRefreshed whether the backend has been asked: that the client knows more is its mistake, then */
@@ -152,6 +154,7 @@ export class LiveState implements LiveHost {
     const { source, key, connection } = subscription
     connection.forgetStale(subscription)
     if (source === undefined) return
+    subscription.source = undefined
     source.subscriptions.delete(subscription)
     if (source.subscriptions.size > 0) return
     this.#keys.delete(key)

@@ -129,6 +129,28 @@ for (const [entrance, start] of entrances) {
       t.strictSame(wire.received.map(({ opcode }) => opcode), [Opcode.WELCOME])
     })
 
+    t.test('a second SUBSCRIBE is not answered before its hook has decided', async (t) => {
+      const { ds, connect } = await start(t)
+      const { live } = ds.primitives
+      const gate = new Gate()
+      let runs = 0
+      ds.addHook('preSubscribe', async () => {
+        if (++runs === 1) return
+        await gate.pass()
+        throw new Error('no longer')
+      })
+      await live.setState('k', 1)
+      const wire = await connect()
+      t.match(await wire.ask(SUBSCRIBE, { key: 'k' }), { opcode: STATE_SNAPSHOT })
+      wire.send(SUBSCRIBE, 9, { key: 'k' })
+      await gate.arrival()
+      await live.setState('k', 2)
+      await wire.ping()
+      gate.open()
+      t.match(await wire.nextOf(ERROR), { id: 9, payload: { code: 'FORBIDDEN', message: 'no longer', key: 'k' } })
+      t.notOk(wire.received.some(({ id, opcode }) => id === 9 || opcode === STATE_SNAPSHOT || opcode === Opcode.STATE_PATCH), 'nothing of the key went out meanwhile')
+    })
+
     t.test('a wrong name or no function is refused', async (t) => {
       const { ds } = await start(t)
       t.throws(() => ds.addHook('preFlight' as never, () => {}), { message: /preFlight.*onConnect/ })
