@@ -1,0 +1,208 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core'
+import t from 'tap'
+import type { ConnectionState, DatasoleClient, DatasoleClientOptions, DatasoleError } from '../../lib/client/client.js'
+import { CloseCode } from '../../lib/protocol/codes.js'
+import { type Running, type StartOptions, entrances } from '../helpers/entrances.js'
+
+/** What the page's script below has under its global. */
+interface Lab {
+  client: DatasoleClient
+  states: ConnectionState[]
+  /** Why the connection was lost, each time. */
+  causes: string[]
+  errors: DatasoleError[]
+  told: unknown[]
+  heard: unknown[]
+}
+
+// the functions that are given to `evaluate` run in the page
+declare const lab: Lab
+declare const start: (options: DatasoleClientOptions) => Promise<void>
+
+const html = (bundle: string): string => `<!doctype html><title>test</title><link rel="icon" href="data:,"><script src="${bundle}"></script><script>
+  function start (options) {
+    window.lab = { states: [], causes: [], errors: [], told: [], heard: [] }
+    lab.client = new Datasole.DatasoleClient({ reconnectInterval: 10, onError: (error) => { lab.errors.push({ code: error.code, message: error.message }) }, ...options })
+    lab.client.onConnectionState((state, cause) => {
+      lab.states.push(state)
+      if (cause !== undefined) lab.causes.push(cause.message)
+    })
+    lab.client.on('chat', ({ data }) => { lab.heard.push(data) })
+    lab.client.subscribeState('board', (value, { version }) => { lab.told.push([value, version]) })
+    return lab.client.connect()
+  }
+</script>`
+
+interface Test {
+  teardown (fn: () => unknown): void
+  fail (message: string): unknown
+}
+
+const startServer = entrances.find(([name]) => name === 'standalone')![1]
+let browser: Browser
+t.before(async () => {
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM_PATH,
+    chromiumSandbox: false,
+    args: ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+  })
+})
+t.teardown(() => browser.close())
+
+/** A server whose page has been loaded. */
+async function open (t: Test, { headers = {}, ...options }: StartOptions & { headers?: Record<string, string> } = {}): Promise<Running & { page: Page, context: BrowserContext }> {
+  const running = await startServer(t, {
+    ...options,
+    async prepare (ds, server) {
+      server.on('request', (request, response) => {
+        if (request.url === '/') response.writeHead(200, { 'content-type': 'text/html', ...headers }).end(html('/__ds/datasole.iife.min.js'))
+        else response.writeHead(404).end()
+      })
+      await options.prepare?.(ds, server)
+    }
+  })
+  return { ...running, ...await visit(t, running.origin) }
+}
+
+async function visit (t: Test, url: string): Promise<{ page: Page, context: BrowserContext }> {
+  const context = await browser.newContext()
+  t.teardown(() => context.close())
+  const page = await context.newPage()
+  page.on('pageerror', (error) => { t.fail(`an error in the page: ${error.message}`) })
+  await page.goto(url)
+  return { page, context }
+}
+
+for (const useWorker of [true, false, undefined]) {
+  t.test(`useWorker: ${useWorker}`, async (t) => {
+    const left: Array<number | undefined> = []
+    let leave = (): void => {}
+    const { ds, page } = await open(t, {
+      prepare (ds) {
+        ds.addHook('onDisconnect', (_connection, code) => {
+          left.push(code)
+          leave()
+        })
+        ds.rpc.register('fail', () => { throw Object.assign(new Error('no'), { code: 7, data: { why: 'so' } }) })
+        ds.rpc.register('never', () => new Promise(() => {}))
+      }
+    })
+    await ds.primitives.live.setState('board', { n: 1, list: ['a'], text: 'x'.repeat(5000) })
+    await page.evaluate((useWorker) => start({ useWorker }), useWorker)
+    t.equal(page.workers().length, useWorker === false ? 0 : 1, 'where the socket is')
+    t.strictSame(await page.evaluate(() => lab.states), ['connecting', 'connected'])
+
+    const odd = { text: 'x'.repeat(5000), list: [1, null, 'ü𝄞'], own: JSON.parse('{"__proto__":1}') as unknown }
+    t.equal(await page.evaluate(async (json) => JSON.stringify(await lab.client.rpc('echo', JSON.parse(json))), JSON.stringify(odd)), JSON.stringify(odd))
+    t.strictSame(await page.evaluate(() => lab.client.rpc('fail').catch(({ name, code, message, data }) => ({ name, code, message, data }))),
+      { name: 'RpcError', code: 7, message: 'no', data: { why: 'so' } })
+    t.equal(await page.evaluate(() => lab.client.rpc('never', undefined, { timeoutMs: 20 }).catch(({ code }) => code)), -32001)
+
+    const arrived = new Promise((resolve) => { ds.primitives.events.on('chat', ({ data }) => { resolve(data) }) })
+    t.equal(await page.evaluate(() => lab.client.emit('chat', { text: 'up' })), true)
+    t.strictSame(await arrived, { text: 'up' })
+    ds.primitives.fanout.broadcast('chat', { text: 'down' })
+    await page.waitForFunction(() => lab.heard.length === 1)
+    t.strictSame(await page.evaluate(() => lab.heard), [{ text: 'down' }])
+
+    await ds.primitives.live.update('board', (draft) => { (draft as { n: number }).n = 2 })
+    await page.waitForFunction(() => (lab.client.getState('board') as { n: number } | undefined)?.n === 2)
+    t.match(await page.evaluate(() => lab.told), [[{ n: 1 }, 1], [{ n: 2 }, 2]])
+
+    // the server drops it, and something happens meanwhile
+    const cut = page.evaluate(() => lab.client.rpc('never').catch(({ code }) => code))
+    await page.evaluate(() => lab.client.rpc('echo')) // so the call is there
+    await ds.disconnectUser('127.0.0.1', { code: CloseCode.GOING_AWAY })
+    t.equal(await cut, 'OUTCOME_UNKNOWN')
+    await ds.primitives.live.update('board', (draft) => { (draft as { n: number }).n = 3 })
+    await page.waitForFunction(() => (lab.client.getState('board') as { n: number } | undefined)?.n === 3)
+    t.strictSame(await page.evaluate(() => lab.states), ['connecting', 'connected', 'reconnecting', 'connected'])
+    t.match(await page.evaluate(() => lab.told), [[{ n: 1 }, 1], [{ n: 2 }, 2], [{ n: 3 }, 3]])
+
+    const gone = new Promise<void>((resolve) => { leave = resolve })
+    const ended = Promise.all(page.workers().map((worker) => worker.waitForEvent('close')))
+    t.equal(await page.evaluate(() => lab.client.disconnect().then(() => lab.client.getConnectionState())), 'disconnected')
+    await Promise.all([gone, ended])
+    t.strictSame(left, [1001, 1000])
+    t.equal(page.workers().length, 0, 'the worker ends with the connection')
+    // and all of it once more
+    t.equal(await page.evaluate(async () => {
+      await lab.client.connect()
+      return await lab.client.rpc('echo', 'again')
+    }), 'again')
+    t.strictSame(await page.evaluate(() => lab.errors), [])
+  })
+
+  t.test(`a network that has gone silent, useWorker: ${useWorker}`, async (t) => {
+    const { ds, page, context } = await open(t, { heartbeatMs: 300 })
+    await ds.primitives.live.setState('board', 1)
+    await page.evaluate((useWorker) => start({ useWorker }), useWorker)
+    await page.waitForFunction(() => lab.told.length === 1)
+    await context.setOffline(true)
+    await page.waitForFunction(() => lab.states.includes('reconnecting'))
+    t.match((await page.evaluate(() => lab.causes))[0], /silent for two heartbeats/)
+    await ds.primitives.live.setState('board', 2)
+    await context.setOffline(false)
+    await page.waitForFunction(() => lab.client.getState('board') === 2)
+    t.equal(await page.evaluate(() => lab.client.getConnectionState()), 'connected')
+  })
+}
+
+t.test('where the worker cannot be loaded the page does its work, and says so once', async (t) => {
+  const { page } = await open(t)
+  await page.evaluate(() => start({ workerUrl: '/not-there.js' }))
+  t.equal(await page.evaluate(() => lab.client.rpc('echo', 1)), 1)
+  await page.evaluate(async () => {
+    await lab.client.disconnect()
+    await lab.client.connect()
+  })
+  t.match(await page.evaluate(() => lab.errors), [{ code: 'WORKER_UNAVAILABLE', message: /useWorker: false/ }])
+  t.equal((await page.evaluate(() => lab.errors)).length, 1)
+  t.equal(page.workers().length, 0)
+})
+
+t.test('where it has to be a worker and cannot, connect() rejects', async (t) => {
+  const { page } = await open(t)
+  t.match(await page.evaluate(() => start({ useWorker: true, workerUrl: '/not-there.js' }).catch(({ code, message }) => ({ code, message }))),
+    { code: 'WORKER_UNAVAILABLE', message: /workerUrl/ })
+  t.equal(await page.evaluate(() => lab.client.getConnectionState()), 'disconnected')
+})
+
+t.test('a content security policy without workers', async (t) => {
+  const { page } = await open(t, { headers: { 'content-security-policy': "worker-src 'none'" } })
+  await page.evaluate(() => start({}))
+  t.equal(await page.evaluate(() => lab.client.rpc('echo', 1)), 1)
+  t.match(await page.evaluate(() => lab.errors), [{ code: 'WORKER_UNAVAILABLE' }])
+})
+
+t.test('a page of another origin, which may not load the worker', async (t) => {
+  const { origin } = await startServer(t)
+  const other = createServer((_request, response) => { response.writeHead(200, { 'content-type': 'text/html' }).end(html(`${origin}/__ds/datasole.iife.min.js`)) })
+  other.listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  t.teardown(() => {
+    other.close()
+    other.closeAllConnections()
+  })
+  const { page } = await visit(t, `http://127.0.0.1:${(other.address() as AddressInfo).port}`)
+  await page.evaluate((url) => start({ url }), origin)
+  t.equal(await page.evaluate(() => lab.client.rpc('echo', 1)), 1)
+  t.match(await page.evaluate(() => lab.errors), [{ code: 'WORKER_UNAVAILABLE' }])
+})
+
+t.test('calls right after connect() wait for it; disconnect() while the worker loads is obeyed', async (t) => {
+  const { page } = await open(t)
+  t.equal(await page.evaluate(async () => {
+    void start({})
+    return await lab.client.rpc('echo', 'early')
+  }), 'early')
+  t.strictSame(await page.evaluate(async () => {
+    await lab.client.disconnect()
+    const connected = lab.client.connect().catch(({ code }: DatasoleError) => code)
+    await lab.client.disconnect()
+    return [await connected, lab.client.getConnectionState()]
+  }), ['DISCONNECTED', 'disconnected'])
+})
