@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs'
+import type { FastifyInstance } from 'fastify'
 import { type Browser, type Page, chromium } from 'playwright-core'
 import t from 'tap'
-import { app } from '../../examples/app.js'
 
+// not a static import: the examples are a program of their own, with a contract that is not that of the tests
+const { app } = await import(new URL('../../examples/app.js', import.meta.url).href) as { app (): Promise<FastifyInstance> }
 const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 let browser: Browser

@@ -9,7 +9,6 @@ import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import datasole from '../../index.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import type { Datasole } from '../../lib/server/datasole.js'
 import { DatasoleServer } from '../../plugins/server.js'
 import { connect } from '../helpers/wire.js'
 
@@ -216,8 +215,7 @@ t.test('@fastify/websocket, registered by the application before', async (t) => 
   await app.register(datasole, { closeTimeoutMs: 300 })
   let release = (): void => {}
   const gate = new Promise<void>((resolve) => { release = resolve })
-  const ds = app.ds as unknown as Datasole // the example's contract is registered for this program
-  ds.rpc.register('slow', async () => { await gate; return 'done' })
+  app.ds.rpc.register('slow', async () => { await gate; return 'done' })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   const theirs = new WebSocket(`ws://127.0.0.1:${port}/theirs`)
