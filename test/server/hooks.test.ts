@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import Fastify from 'fastify'
+import type { AddressInfo } from 'node:net'
+import Fastify, { type FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
 import datasole from '../../index.js'
@@ -153,53 +154,59 @@ for (const [entrance, start] of entrances) {
 
     t.test('a wrong name or no function is refused', async (t) => {
       const { ds } = await start(t)
-      t.throws(() => ds.addHook('preFlight' as never, () => {}), { message: /preFlight.*onConnect/ })
+      t.throws(() => ds.addHook('preFlight' as never, (() => {}) as never), { message: /preFlight.*onConnect/ })
       t.throws(() => ds.addHook('preRpc', undefined as never), TypeError)
       t.equal(ds.addHook('preRpc', () => {}), ds)
     })
   })
 }
 
+/** Whatever contract the examples have registered. */
+function of (scope: FastifyInstance): Datasole {
+  return scope.ds as unknown as Datasole
+}
+
 t.test('under Fastify, hooks belong to their scope', async (t) => {
-  const app = Fastify({ loggerInstance: capturedLogger([]) as never })
+  const app: FastifyInstance = Fastify({ loggerInstance: capturedLogger([]) as never }) as never
   await app.register(datasole)
+  const ds = of(app)
   const ran: string[] = []
   const hook = (name: string) => (): void => { ran.push(name) }
-  app.ds.addHook('preRpc', hook('root'))
-  app.ds.addHook('preEvent', hook('root'))
-  app.ds.addHook('preSubscribe', hook('root'))
-  app.ds.rpc.register('root', () => 1)
-  app.ds.primitives.events.on('e', () => { ran.push('root handler') })
+  ds.addHook('preRpc', hook('root'))
+  ds.addHook('preEvent', hook('root'))
+  ds.addHook('preSubscribe', hook('root'))
+  ds.rpc.register('root', () => 1)
+  ds.primitives.events.on('e', () => { ran.push('root handler') })
   let inner: Datasole | undefined
   await app.register(async (child) => {
     t.not(child.ds, app.ds)
     child.ds.addHook('preRpc', hook('child'))
     child.ds.addHook('preEvent', hook('child'))
     child.ds.addHook('preSubscribe', hook('child'))
-    child.ds.rpc.register('child', () => 1)
-    child.ds.primitives.events.on('e', () => { ran.push('child handler') })
-    child.ds.primitives.live.register('child key')
+    of(child).rpc.register('child', () => 1)
+    of(child).primitives.events.on('e', () => { ran.push('child handler') })
+    of(child).primitives.live.register('child key')
     child.ds.addHook('onConnect', hook('connect'))
     await child.register(async (grandchild) => {
       inner = grandchild.ds as Datasole
       grandchild.ds.addHook('preRpc', hook('grandchild'))
-      grandchild.ds.rpc.register('grandchild', () => 1)
+      grandof(child).rpc.register('grandchild', () => 1)
     })
     await child.register(fp(async (same) => {
       t.equal(same.ds, child.ds, 'fastify-plugin shares its parent\'s')
       same.ds.addHook('preRpc', hook('shared'))
-      same.ds.rpc.register('shared', () => 1)
+      of(same).rpc.register('shared', () => 1)
     }))
   })
   await app.register(async (sibling) => {
     sibling.ds.addHook('preRpc', hook('sibling'))
-    sibling.ds.rpc.register('sibling', () => 1)
-    t.throws(() => sibling.ds.rpc.register('child', () => 1), { code: 'DUPLICATE_METHOD' }, 'names are one space')
-    t.throws(() => { sibling.ds.primitives.live.register('child key') }, { code: 'DUPLICATE_KEY' })
+    of(sibling).rpc.register('sibling', () => 1)
+    t.throws(() => of(sibling).rpc.register('child', () => 1), { code: 'DUPLICATE_METHOD' }, 'names are one space')
+    t.throws(() => { of(sibling).primitives.live.register('child key') }, { code: 'DUPLICATE_KEY' })
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   t.teardown(() => app.close())
-  const wire = await connectTo(`ws://127.0.0.1:${app.addresses()[0]!.port}/__ds`)
+  const wire = await connectTo(`ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/__ds`)
   t.strictSame(ran.splice(0), ['connect'], 'onConnect is global, whoever adds it')
   const expected: Record<string, string[]> = {
     root: ['root'],
@@ -227,7 +234,7 @@ t.test('under Fastify, hooks belong to their scope', async (t) => {
 })
 
 t.test('a second registration in one scope, or below it, fails the start', async (t) => {
-  const app = Fastify({ loggerInstance: capturedLogger([]) as never })
+  const app: FastifyInstance = Fastify({ loggerInstance: capturedLogger([]) as never }) as never
   await app.register(datasole)
   void app.register(async (child) => { await child.register(datasole) })
   await t.rejects(Promise.resolve(app.ready()), { code: 'DUPLICATE_REGISTRATION' })

@@ -1,3 +1,4 @@
+import type { AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import datasole from '../../index.js'
@@ -9,7 +10,7 @@ const INTEGER = { type: 'object', properties: { n: { type: 'integer' } }, requir
 async function listening (t: { teardown (fn: () => unknown): void }, app: FastifyInstance): Promise<Wire> {
   await app.listen({ port: 0, host: '127.0.0.1' })
   t.teardown(() => app.close())
-  return await connectTo(`ws://127.0.0.1:${app.addresses()[0]!.port}/__ds`)
+  return await connectTo(`ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/__ds`)
 }
 
 function quiet (): FastifyInstance {
