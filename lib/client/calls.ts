@@ -2,11 +2,19 @@ import { RpcCode } from '../protocol/codes.js'
 import { DatasoleError, RpcError, invalidArgument } from '../protocol/errors.js'
 import type { RpcResponse } from '../protocol/messages.js'
 
+/** The part of an AbortSignal that the client uses. */
+export interface AbortSignalLike {
+  readonly reason: unknown
+  throwIfAborted (): void
+  addEventListener (type: 'abort', listener: () => void): void
+  removeEventListener (type: 'abort', listener: () => void): void
+}
+
 export interface CallOptions {
   /** ms; default the client's `rpcTimeoutMs`, 0 or Infinity for no limit. */
   timeoutMs?: number
   /** Cancels the call; it then rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignalLike
 }
 
 interface Call {
@@ -14,7 +22,7 @@ interface Call {
   reject (error: unknown): void
   isSent: boolean
   timer?: ReturnType<typeof setTimeout>
-  signal?: AbortSignal
+  signal?: AbortSignalLike
   onAbort?: () => void
 }
 
@@ -51,7 +59,7 @@ export class Calls {
       }
       if (signal !== undefined) {
         call.onAbort = () => { this.#giveUp(id, signal.reason) }
-        signal.addEventListener('abort', call.onAbort, { once: true })
+        signal.addEventListener('abort', call.onAbort)
       }
     })
   }

@@ -2,7 +2,7 @@ import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcRes
 import { DatasoleError, RpcError } from '../protocol/errors.js'
 import type { ErrorMessage, RpcResponse, ServerEvent, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
-import { type CallOptions, Calls, notConnected } from './calls.js'
+import { type AbortSignalLike, type CallOptions, Calls, notConnected } from './calls.js'
 import type { Message } from './codec.js'
 import type { ConnectionState, Failure, Link, LinkEvents, WebSocketConstructor, WebSocketLike } from './link.js'
 import { type ClientSettings, type DatasoleClientOptions, resolveOptions } from './options.js'
@@ -12,7 +12,7 @@ import { type StateHandler, type SubscriptionOptions, Subscriptions } from './su
 import { WorkerLink } from './worker-link.js'
 
 export { DatasoleError, RpcError }
-export type { CallOptions, ConnectionState, DatasoleClientOptions, DatasoleContract, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
+export type { AbortSignalLike, CallOptions, ConnectionState, DatasoleClientOptions, DatasoleContract, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
 
 /** An event of the server; `timestamp` is Unix time in ms. */
 export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }) => void

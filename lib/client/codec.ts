@@ -14,11 +14,11 @@ const PIECE = 16 * 1024
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-export function encode (opcode: number, correlationId: number, json: string): Uint8Array {
+export function encode (opcode: number, correlationId: number, json: string): Uint8Array<ArrayBuffer> {
   const frame = encodeFrame(opcode, correlationId, encoder.encode(json))
-  if (frame.length < THRESHOLD) return frame
-  const deflated = zlibSync(frame)
-  return deflated.length < frame.length ? deflated : frame
+  const deflated = frame.length < THRESHOLD ? frame : zlibSync(frame)
+  // neither is in shared memory, which a socket would not take
+  return (deflated.length < frame.length ? deflated : frame) as Uint8Array<ArrayBuffer>
 }
 
 /** @throws where the bytes are not a frame of JSON */
