@@ -92,7 +92,7 @@ for (const [entrance, start] of entrances) {
 
   t.test(`${entrance}: users`, async (t) => {
     const { ds, connect } = await start(t, { authHandler: (req) => ({ authenticated: true, userId: req.headers.authorization?.slice('Bearer '.length) }) })
-    const wires = []
+    const wires: Wire[] = []
     for (const name of ['ann', 'ann', 'bob', undefined]) wires.push(await connect(name === undefined ? {} : { headers: { authorization: `Bearer ${name}` } }))
     const reached = async (target: Target): Promise<number[]> => {
       for (const wire of wires) wire.received.length = 0

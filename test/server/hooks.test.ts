@@ -190,7 +190,7 @@ t.test('under Fastify, hooks belong to their scope', async (t) => {
     await child.register(async (grandchild) => {
       inner = grandchild.ds as Datasole
       grandchild.ds.addHook('preRpc', hook('grandchild'))
-      grandof(child).rpc.register('grandchild', () => 1)
+      of(grandchild).rpc.register('grandchild', () => 1)
     })
     await child.register(fp(async (same) => {
       t.equal(same.ds, child.ds, 'fastify-plugin shares its parent\'s')

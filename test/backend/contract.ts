@@ -1,0 +1,295 @@
+import { randomUUID } from 'node:crypto'
+import type { CommitNotice, Journal, KeyRecord, LogEntry, StateBackend } from '../../lib/backend/backend.js'
+import type { Head } from '../../lib/protocol/messages.js'
+import { applyPatch } from '../../lib/protocol/patch.js'
+
+interface Test {
+  test (name: string, body: (t: Test) => Promise<void>): unknown
+  teardown (fn: () => unknown): void
+  equal (a: unknown, b: unknown, message?: string): unknown
+  not (a: unknown, b: unknown, message?: string): unknown
+  strictSame (a: unknown, b: unknown, message?: string): unknown
+  match (a: unknown, b: unknown, message?: string): unknown
+  ok (a: unknown, message?: string): unknown
+  rejects (promise: Promise<unknown>, message?: string): Promise<unknown>
+}
+
+export type FullBackend = StateBackend & Journal
+
+export interface MakeOptions {
+  /** Whether commits are kept for those who lack them; without, everyone who is behind gets a snapshot. */
+  hasLog?: boolean
+}
+
+/** Any JSON value has to come back as it was. */
+const VALUES: unknown[] = [
+  null, true, false, 0, -0.5, 1e21, 5e-324, Number.MAX_SAFE_INTEGER, '', 'text', 'U+0000 \u0000 and \ud83d\ude00 and a lone \ud800',
+  [], {}, [null, [[]]], { b: 1, a: 2, 1: 'key order' }, JSON.parse('{"__proto__":{"x":1},"constructor":1}'), 'x'.repeat(100_000), { 'a/b': { 'm~n': { '': 0 } } }
+]
+
+/** A log entry that replaces the whole value. */
+function entry (value: unknown): LogEntry {
+  return { id: randomUUID(), patches: JSON.stringify([{ op: 'replace', path: '', value }]) }
+}
+
+/** What a reader makes of a record, on top of what it has. */
+export function valueOf ({ snapshot, commits }: KeyRecord, have?: unknown): unknown {
+  let value = snapshot === undefined ? have : JSON.parse(snapshot.value) as unknown
+  for (const { patches } of commits) value = applyPatch(value, JSON.parse(patches))
+  return value
+}
+
+function headOf ({ epoch, version }: Head): Head { return { epoch, version } }
+
+/**
+ * What a StateBackend and its journal promise, whoever implements them. Nothing else is assumed, so
+ * those who write their own backend can run it.
+ *
+ * @param makeBackend gives two clients of one store that nobody else uses: of two nodes, where the
+ *   backend has any
+ */
+export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBackend, FullBackend]>, { hasLog = true }: MakeOptions = {}): void {
+  /** Messages that arrive under a key, and a way to await them. */
+  const listen = async (t: Test, backend: StateBackend, key: string): Promise<{ messages: unknown[], count (n: number): Promise<unknown[]>, end (): void }> => {
+    const messages: unknown[] = []
+    let news = (): void => {}
+    const end = backend.subscribe(key, (channel, value) => {
+      t.equal(channel, key)
+      messages.push(value)
+      news()
+    })
+    await end.ready
+    return {
+      messages,
+      end,
+      async count (n) {
+        while (messages.length < n) await new Promise<void>((resolve) => { news = resolve })
+        return messages
+      }
+    }
+  }
+
+  t.test('values come back as they were, and belong to who gets them', async (t) => {
+    const [a, b] = await makeBackend(t)
+    t.equal(await a.get('k'), undefined)
+    for (const value of VALUES) {
+      await a.set('k', value)
+      const got = await b.get('k')
+      t.equal(JSON.stringify(got), JSON.stringify(value))
+    }
+    const mine = { list: [1] }
+    await a.set('k', mine)
+    mine.list.push(2)
+    const first = await b.get<typeof mine>('k')
+    first!.list.push(3)
+    t.strictSame(await a.get('k'), { list: [1] })
+  })
+
+  t.test('keys are any strings, and do not meet', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const keys = ['k', 'K', 'k ', '', '__proto__', 'constructor', 'a:b', 'ü\u0000', 'x'.repeat(500), 'state:k', '*']
+    for (const key of keys) await a.set(key, key)
+    for (const key of keys) t.equal(await b.get(key), key)
+    t.equal(await b.delete('k'), true)
+    t.equal(await b.delete('k'), false)
+    t.equal(await a.get('k'), undefined)
+    t.equal(await a.get('K'), 'K')
+  })
+
+  t.test('messages arrive on every node, in order, while one is subscribed', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const here = await listen(t, a, 'c')
+    const there = await listen(t, b, 'c')
+    const other = await listen(t, b, 'other')
+    const twice = await listen(t, b, 'c')
+    for (let n = 0; n < 50; n++) await a.publish('c', { n })
+    for (const { count } of [here, there, twice]) t.strictSame(await count(50), Array.from({ length: 50 }, (_, n) => ({ n })))
+    there.end()
+    there.end()
+    await b.publish('c', 'text stays text')
+    t.equal((await here.count(51))[50], 'text stays text')
+    await twice.count(51)
+    t.equal(there.messages.length, 50)
+    t.equal(other.messages.length, 0)
+    here.end()
+    twice.end()
+    other.end()
+  })
+
+  t.test('a message belongs to who gets it, and never comes before subscribe has returned', async (t) => {
+    const [a] = await makeBackend(t)
+    const seen: Array<{ list: number[] }> = []
+    let hasReturned = false
+    const both = [0, 1].map(() => a.subscribe('c', (_, value) => { t.ok(hasReturned); seen.push(value as { list: number[] }); (value as { list: number[] }).list.push(2) }))
+    await Promise.all(both.map(({ ready }) => ready))
+    const message = { list: [1] }
+    const published = a.publish('c', message)
+    message.list.push(666)
+    hasReturned = true
+    await published
+    while (seen.length < 2) await new Promise(setImmediate)
+    t.strictSame(seen, [{ list: [1, 2] }, { list: [1, 2] }])
+    for (const end of both) end()
+  })
+
+  t.test('a key that was never written stands at version 0', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const record = await a.read('k')
+    t.match(record, { version: 0, live: false, commits: [] })
+    t.equal(record.snapshot, undefined)
+    t.equal(typeof record.epoch, 'string')
+    t.strictSame(await a.read('k', headOf(record)), record)
+    t.equal((await a.read('another')).epoch, record.epoch, 'of the backend\'s one history')
+    t.strictSame(await a.liveKeys(), [])
+    void b
+  })
+
+  t.test('a commit advances the head by as many versions as it has entries', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = headOf(await a.read('k'))
+    const first = await a.commit('k', { base, commits: [entry({ n: 1 })] })
+    t.match(first, { accepted: true, epoch: base.epoch, version: 1, logBytes: Number })
+    const second = await a.commit('k', { base: { ...base, version: 1 }, commits: [entry({ n: 2 }), { id: randomUUID(), patches: '[{"op":"add","path":"/m","value":"ü\\u0000"}]' }] })
+    t.match(second, { accepted: true, version: 3 })
+    const record = await b.read('k')
+    t.match(record, { epoch: base.epoch, version: 3, live: false })
+    t.strictSame(valueOf(record), { n: 2, m: 'ü\u0000' })
+    t.equal(record.commits.length + (record.snapshot?.version ?? 0), 3, 'commits follow the snapshot without a gap')
+  })
+
+  t.test('on another head nothing happens, and the writer learns what it misses', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = headOf(await a.read('k'))
+    await a.commit('k', { base, commits: [entry(1), entry(2)] })
+    for (const wrong of [base, { ...base, version: 1 }, { ...base, version: 3 }, { epoch: 'unknown', version: 2 }]) {
+      const result = await b.commit('k', { base: wrong, commits: [entry('never')], live: true })
+      t.equal(result.accepted, false)
+      if (result.accepted) return
+      t.match(result.missed, { epoch: base.epoch, version: 2, live: false })
+      t.equal(valueOf(result.missed, wrong.version === 1 ? 1 : undefined), 2)
+    }
+    t.equal(valueOf(await a.read('k')), 2)
+    t.strictSame(await a.liveKeys(), [])
+  })
+
+  t.test('of writers at once one wins, whatever node they are on', async (t) => {
+    const nodes = await makeBackend(t)
+    let base = headOf(await nodes[0].read('k'))
+    for (let round = 0; round < 20; round++) {
+      const outcomes = await Promise.all(Array.from({ length: 6 }, (_, i) => nodes[i % (hasLog ? 2 : 1)]!.commit('k', { base, commits: [entry({ round, i })] })))
+      const winner = outcomes.findIndex(({ accepted }) => accepted)
+      t.equal(outcomes.filter(({ accepted }) => accepted).length, 1)
+      const record = await nodes[1].read('k')
+      t.strictSame(valueOf(record), { round, i: winner })
+      base = headOf(record)
+      t.equal(base.version, round + 1)
+    }
+  })
+
+  t.test('every accepted commit is announced, in order, to all nodes', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const ears = [await listen(t, a, 'k'), await listen(t, b, 'k')]
+    const start = headOf(await a.read('k'))
+    const entries = [entry(1), entry(2), entry(3)]
+    await a.commit('k', { base: start, commits: [entries[0]!] })
+    await a.commit('k', { base: start, commits: [entry('refused')] })
+    await b.commit('k', { base: { ...start, version: 1 }, commits: [entries[1]!, entries[2]!], live: true })
+    for (const { count, end } of ears) {
+      const [first, second, ...others] = await count(2) as CommitNotice[]
+      t.strictSame(others, [])
+      t.match(first, { base: start, head: { ...start, version: 1 }, live: false })
+      t.match(second, { base: { ...start, version: 1 }, head: { ...start, version: 3 }, live: true })
+      if (first!.commits !== undefined) t.strictSame(first!.commits, [entries[0]])
+      if (second!.commits !== undefined) t.strictSame(second!.commits, entries.slice(1))
+      end()
+    }
+  })
+
+  t.test('a key becomes live, stays so, and is listed', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = headOf(await a.read('k'))
+    await a.commit('k', { base, commits: [entry(1)] })
+    t.strictSame(await b.liveKeys(), [])
+    // without any change of the value, too
+    const live = await a.commit('k', { base: { ...base, version: 1 }, commits: [], live: true, snapshot: { version: 1, value: '1' } })
+    t.match(live, { accepted: true, version: 1 })
+    t.strictSame(await b.liveKeys(), ['k'])
+    await b.commit('k', { base: { ...base, version: 1 }, commits: [entry(2)] })
+    t.match(await a.read('k'), { version: 2, live: true })
+    await a.commit('l', { base: headOf(await a.read('l')), commits: [entry(1)], live: true, snapshot: { version: 1, value: '1' } })
+    t.strictSame((await b.liveKeys()).sort(), ['k', 'l'])
+  })
+
+  t.test('what a key was before it became live is in no record', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = headOf(await a.read('k'))
+    await a.commit('k', { base, commits: [entry('secret 1'), entry('secret 2')] })
+    await a.commit('k', { base: { ...base, version: 2 }, commits: [entry('shown')], live: true, snapshot: { version: 3, value: '"shown"' } })
+    for (const have of [undefined, base, { ...base, version: 1 }, { ...base, version: 2 }]) {
+      const record = await b.read('k', have)
+      t.equal(valueOf(record), 'shown')
+      t.ok(!JSON.stringify(record).includes('secret'))
+    }
+  })
+
+  t.test('a reset takes value and liveness, and starts an epoch', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = headOf(await a.read('k'))
+    await a.commit('k', { base, commits: [entry(1)], live: true, snapshot: { version: 1, value: '1' } })
+    const ear = await listen(t, b, 'k')
+    const epoch = randomUUID()
+    t.match(await b.commit('k', { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }), { accepted: false }, 'not on an older head')
+    t.match(await a.commit('k', { base: { ...base, version: 1 }, commits: [], reset: { epoch, id: randomUUID() } }), { accepted: true, epoch, version: 0 })
+    t.match(await ear.count(1), [{ base: { ...base, version: 1 }, head: { epoch, version: 0 }, live: false }])
+    ear.end()
+    for (const have of [undefined, base, { ...base, version: 1 }, { epoch, version: 0 }]) {
+      const record = await b.read('k', have)
+      t.match(record, { epoch, version: 0, live: false, commits: [] })
+      t.equal(record.snapshot, undefined)
+    }
+    t.strictSame(await b.liveKeys(), [])
+    t.match(await b.commit('k', { base: { epoch, version: 0 }, commits: [entry('again')] }), { accepted: true, epoch, version: 1 })
+    t.equal(valueOf(await a.read('k', { ...base, version: 1 })), 'again', 'whoever knows the former life gets the whole')
+  })
+
+  t.test('snapshots replace the log without a gap, at whatever version they are', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = headOf(await a.read('k'))
+    const pad = 'x'.repeat(5000)
+    for (let n = 1; n <= 60; n++) {
+      const snapshot = n % 10 === 0 ? { version: n - 1, value: JSON.stringify({ n: n - 1, pad }) } : undefined
+      const result = await a.commit('k', { base: { ...base, version: n - 1 }, commits: [entry({ n, pad })], snapshot })
+      t.match(result, { accepted: true, version: n })
+      const record = await b.read('k')
+      t.strictSame(valueOf(record), { n, pad })
+      t.equal((record.snapshot?.version ?? 0) + record.commits.length, n)
+      if (hasLog && n > 5) {
+        const tail = await b.read('k', { ...base, version: n - 5 })
+        t.equal(tail.snapshot, undefined, 'the tail of the log stays')
+        t.equal(tail.commits.length, 5)
+      }
+    }
+    t.match(await a.read('k', { ...base, version: 60 }), { version: 60, commits: [] })
+    t.strictSame(valueOf(await a.read('k', { ...base, version: 1 })), { n: 60, pad })
+    t.strictSame(valueOf(await a.read('k', { ...base, version: 61 })), { n: 60, pad }, 'a reader from the future gets the whole')
+  })
+
+  t.test('values of any kind survive a commit', async (t) => {
+    const [a, b] = await makeBackend(t)
+    let base = headOf(await a.read('k'))
+    for (const value of VALUES) {
+      const result = await a.commit('k', { base, commits: [entry(value)] })
+      if (!result.accepted) { t.ok(false, 'accepted'); return }
+      base = headOf(result)
+      t.equal(JSON.stringify(valueOf(await b.read('k'))), JSON.stringify(value))
+    }
+  })
+
+  t.test('journal and plain values do not meet', async (t) => {
+    const [a] = await makeBackend(t)
+    await a.commit('state:k', { base: headOf(await a.read('state:k')), commits: [entry(1)] })
+    await a.set('k', 2)
+    t.equal(valueOf(await a.read('state:k')), 1)
+    t.equal(await a.get('k'), 2)
+  })
+}

@@ -1,0 +1,38 @@
+import t from 'tap'
+import { MemoryBackend } from '../../lib/backend/memory.js'
+import { contract } from './contract.js'
+
+contract(t as never, async () => {
+  const backend = new MemoryBackend()
+  return [backend, backend]
+})
+
+t.test('it holds at most what it needs', async (t) => {
+  const backend = new MemoryBackend()
+  const { epoch } = await backend.read('k')
+  for (let n = 1; n <= 5000; n++) {
+    const snapshot = n % 1000 === 0 ? { version: n - 1, value: String(n - 1) } : undefined
+    await backend.commit('k', { base: { epoch, version: n - 1 }, commits: [{ id: String(n), patches: `[{"op":"replace","path":"","value":${n}}]` }], snapshot })
+  }
+  const held = async (version: number): Promise<boolean> => (await backend.read('k', { epoch, version })).snapshot === undefined
+  t.equal(await held(4000), true)
+  t.equal(await held(3999), false, 'no more than 1,000 commits')
+  const pad = 'x'.repeat(10_000)
+  const big = (await backend.read('big')).epoch
+  for (let n = 1; n <= 100; n++) {
+    await backend.commit('big', { base: { epoch: big, version: n - 1 }, commits: [{ id: String(n), patches: `[{"op":"replace","path":"","value":"${pad}"}]` }], snapshot: { version: n, value: `"${pad}"` } })
+  }
+  t.equal((await backend.read('big', { epoch: big, version: 94 })).commits.length, 6, '64 KiB are kept')
+  t.ok((await backend.read('big', { epoch: big, version: 90 })).snapshot, 'and hardly more')
+})
+
+t.test('two of them are two histories', async (t) => {
+  t.not((await new MemoryBackend().read('k')).epoch, (await new MemoryBackend().read('k')).epoch)
+})
+
+t.test('what is not JSON is refused', async (t) => {
+  const backend = new MemoryBackend()
+  await t.rejects(backend.set('k', undefined), TypeError)
+  await t.rejects(backend.set('k', 1n), TypeError)
+  t.equal(await backend.get('k'), undefined)
+})
