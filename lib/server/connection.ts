@@ -5,6 +5,7 @@ import { Opcode } from '../protocol/opcodes.js'
 import type { ConnectionContext, MessageContext } from './connection-context.js'
 import { encodeMessage } from './encoding.js'
 import type { Flushable, Flusher } from './flusher.js'
+import { Inflation } from './inflate.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Settings } from './settings.js'
@@ -61,6 +62,7 @@ export class Connection implements Flushable {
   waitingEventBytes = 0
   buckets: Buckets | undefined
   badFrames = 0
+  #inflation: Inflation | undefined
 
   readonly #host: ConnectionHost
   readonly #socket: WebSocketLike
@@ -85,6 +87,7 @@ export class Connection implements Flushable {
   }
 
   get id (): string { return this.context.connectionId }
+  get inflation (): Inflation { return (this.#inflation ??= new Inflation()) }
   get protocol (): 1 | 2 { return this.context.protocol }
   /** False from the first `close` on. */
   get isOpen (): boolean { return this.#open }

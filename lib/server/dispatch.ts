@@ -1,11 +1,11 @@
 import { isUtf8 } from 'node:buffer'
-import { inflateSync } from 'node:zlib'
 import { CloseCode } from '../protocol/codes.js'
 import { HEADER_SIZE, ZLIB_MAGIC, isWellFormed, readUint32 } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
 import type { Connection } from './connection.js'
 import { encodeMessage, receivedSize } from './encoding.js'
 import type { Events } from './events.js'
+import { BrokenStream, inflate } from './inflate.js'
 import { exceedsDepth } from './json-depth.js'
 import type { LiveState } from './live-state.js'
 import type { Logger } from './logger.js'
@@ -49,13 +49,20 @@ export function dispatch (to: Destinations, connection: Connection, data: Buffer
   let correlationId = 0
   let frame: Buffer | undefined
   try {
-    frame = data[0] === ZLIB_MAGIC ? inflate(data, to.settings.maxInflatedSize) : data
-    if (frame === undefined) return connection.refuseFrame(0, `frame inflates to more than ${to.settings.maxInflatedSize} bytes`, undefined, 'PAYLOAD_TOO_LARGE')
+    if (data[0] === ZLIB_MAGIC) {
+      const retryAfter = connection.inflation.wait(to.settings.maxInflatedSize)
+      if (retryAfter > 0) return connection.sendError(0, 'BUSY', 'too much was inflated for this connection within a second', { retryAfter })
+      frame = inflate(data, to.settings.maxInflatedSize)
+      connection.inflation.count(frame?.length ?? to.settings.maxInflatedSize)
+      if (frame === undefined) return connection.refuseFrame(0, `frame inflates to more than ${to.settings.maxInflatedSize} bytes`, undefined, 'PAYLOAD_TOO_LARGE')
+    } else {
+      frame = data
+    }
     if (!isWellFormed(frame)) throw new BadFrame('the frame is truncated, or its declared length is wrong')
     correlationId = readUint32(frame, 1)
     route(to, connection, frame, correlationId)
   } catch (error) {
-    if (error instanceof BadFrame) return connection.refuseFrame(correlationId, error.message)
+    if (error instanceof BadFrame || error instanceof BrokenStream) return connection.refuseFrame(correlationId, error.message)
     to.log.error({ err: error, connectionId: connection.id }, 'a frame could not be handled')
     if (frame?.[0] === Opcode.RPC_REQ) to.rpc.failed(connection, correlationId)
     else connection.sendError(correlationId, 'INTERNAL', 'the frame could not be handled')
@@ -103,18 +110,6 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
 /** What no rate limit counts: it has to be cheap, or 16 KiB on the wire would buy the inflation of 16 MiB, without end. */
 function isFree (opcode: number): boolean {
   return opcode === Opcode.PING || opcode === Opcode.UNSUBSCRIBE || opcode === Opcode.RPC_CANCEL
-}
-
-/** undefined where it would be larger than the bound, which holds while it inflates. */
-function inflate (data: Buffer, bound: number): Buffer | undefined {
-  try {
-    const { buffer, engine } = inflateSync(data, { maxOutputLength: bound, info: true }) as unknown as { buffer: Buffer, engine: { bytesWritten: number } }
-    if (engine.bytesWritten !== data.length) throw new BadFrame('there are bytes after the zlib stream')
-    return buffer
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return undefined
-    throw error instanceof BadFrame ? error : new BadFrame('the zlib stream is broken')
-  }
 }
 
 /** The envelope is a level of its own: `maxDepth` is about what it carries. */

@@ -75,19 +75,19 @@ for (const [entrance, start] of entrances) {
     })
 
     t.test('a stream that inflates to 512 MiB', async (t) => {
-      const running = await start(t)
+      const running = await start(t, { maxBadFrames: 3 })
       const witness = await running.connect()
       const attacker = await running.connect()
       const stream = bomb(512)
       t.ok(stream.length < MIB)
       const before = resident()
       const started = performance.now()
-      for (let i = 0; i < 11; i++) attacker.sendRaw(stream)
+      for (let i = 0; i < 4; i++) attacker.sendRaw(stream)
       t.match((await attacker.nextOf(Opcode.ERROR)).payload, { code: 'PAYLOAD_TOO_LARGE' })
       t.match(await attacker.closed, { code: 1002 })
       t.ok(resident() - before < 200, `memory grew by ${resident() - before} MiB`)
       t.ok(performance.now() - started < 5000)
-      t.equal(running.ds.metrics.snapshot().badFrames, 11)
+      t.equal(running.ds.metrics.snapshot().badFrames, 4)
       await unmoved(t, running, witness)
     })
 
@@ -104,6 +104,19 @@ for (const [entrance, start] of entrances) {
       }
       for (let i = 0; i < 8; i++) client.send(Opcode.PING, 1, ' '.repeat(70_000))
       t.match(await client.closed, { code: 1002 })
+    })
+
+    t.test('inflating has a budget, as no rate limit can be looked up before', async (t) => {
+      const running = await start(t, { maxInflatedSize: MIB })
+      const client = await running.connect()
+      await client.nextOf(Opcode.WELCOME)
+      const event = deflateSync(encode(Opcode.EVENT_C2S, 0, { event: 'e', data: ' '.repeat(MIB - 100) }))
+      for (let i = 0; i < 50; i++) client.sendRaw(event)
+      const { payload } = await client.nextOf(Opcode.ERROR)
+      t.match(payload, { code: 'BUSY' })
+      t.ok(payload.retryAfter > 0 && payload.retryAfter <= 1000)
+      await client.ping()
+      t.ok(running.ds.metrics.snapshot().eventsIn <= 8, 'four in a second, or in each of two')
     })
 
     t.test('a client that never reads while it is broadcast to', async (t) => {
