@@ -23,7 +23,7 @@ t.test('what it encodes Node.js decodes, and the other way round', async () => {
       const ours = decode(bytes(data))
       return ours.opcode === opcode && ours.correlationId === id && JSON.stringify(ours.payload) === JSON.stringify(payload)
     })
-  }), { seed, numRuns: 200 })
+  }), { seed, numRuns: 100 })
 })
 
 t.test('a frame is deflated from 1 KiB', async (t) => {
@@ -36,7 +36,7 @@ t.test('a frame is deflated from 1 KiB', async (t) => {
 })
 
 t.test('a stream that inflates beyond 64 MiB is refused while it does', async (t) => {
-  const bomb = bytes(deflateSync(Buffer.alloc(200 * 1024 * 1024)))
+  const bomb = bytes(deflateSync(Buffer.alloc(100 * 1024 * 1024), { level: 1 }))
   const before = process.memoryUsage().arrayBuffers
   t.throws(() => decode(bomb), { code: 'PAYLOAD_TOO_LARGE' })
   t.ok(process.memoryUsage().arrayBuffers - before < 100 * 1024 * 1024, 'it never held all of it')
