@@ -4,9 +4,9 @@ import type { Duplex } from 'node:stream'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import findMyWay from 'find-my-way'
+import type { WebSocket } from 'ws'
 import { authenticate, isAllowedOrigin, redactUrl } from '../lib/server/auth.js'
 import type { ConnectionContext } from '../lib/server/connection-context.js'
-import type { WebSocketLike } from '../lib/server/connection.js'
 import type { Core } from '../lib/server/core.js'
 import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 import { CloseCode } from '../lib/protocol/codes.js'
@@ -16,8 +16,14 @@ import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
 declare module 'fastify' {
   interface FastifyRequest {
     /** @internal The connection that an upgrade is about to become. */
-    datasoleConnection: ConnectionContext | null
+    datasoleAdmission: Admission | null
   }
+}
+
+interface Admission {
+  context: ConnectionContext
+  /** The upgrade is done: lets go of request and reply, which would else live, headers and all, as long as the socket. */
+  settled: () => void
 }
 
 /** How a request is logged where its URL may have a token in it. */
@@ -43,7 +49,7 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
   // runs after core.drain
   app.addHook('preClose', async () => { slots.destroy() })
 
-  app.decorateRequest('datasoleConnection', null)
+  app.decorateRequest('datasoleAdmission', null)
   app.route({
     method: 'GET',
     url: settings.path,
@@ -78,29 +84,39 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       if (!auth.authenticated) return refuse(reply, 401, 'not authenticated')
       const { socket } = request.raw
       if (socket.destroyed) return reply.hijack()
+      let context: ConnectionContext
       try {
-        request.datasoleConnection = await core.admit({ auth, remoteAddress: request.ip, protocol })
+        context = await core.admit({ auth, remoteAddress: request.ip, protocol })
       } catch (error) {
         core.log.info({ err: error }, 'an onConnect hook refused a connection')
         return refuse(reply, 403, 'connection refused')
       }
       // one that goes before it has become a connection was admitted all the same
-      const gone = (): void => {
-        if (request.datasoleConnection !== null) core.departed(request.datasoleConnection, ABNORMAL)
-      }
+      const gone = (): void => { core.departed(context, ABNORMAL) }
       if (socket.destroyed || core.rpc.isDraining) {
         gone()
         return socket.destroyed ? reply.hijack() : refuse(reply, 503, 'the server is going away')
       }
       socket.once('close', gone)
+      request.datasoleAdmission = {
+        context,
+        settled: () => {
+          socket.off('close', gone)
+          reply.raw.detachSocket(socket)
+        }
+      }
       selectSubprotocol(request.raw, protocol)
     },
-    handler: (socket: unknown, request: unknown) => {
-      const { raw, datasoleConnection } = request as FastifyRequest
-      ;(request as FastifyRequest).datasoleConnection = null
+    handler: (webSocket: unknown, request: unknown) => {
+      const { raw, datasoleAdmission } = request as FastifyRequest
+      const { context, settled } = datasoleAdmission!
+      const socket = webSocket as WebSocket
+      settled()
       // core.drain closes it, and nobody else: an application's own registration would, earlier and without a code
-      app.websocketServer.clients.delete(socket as never)
-      core.accept(socket as WebSocketLike, raw.socket, datasoleConnection!)
+      app.websocketServer.clients.delete(socket)
+      // the websocket plugin's listener holds request and reply too; accept puts its own in its place
+      socket.removeAllListeners('error')
+      core.accept(socket, raw.socket, context)
     }
   } as Parameters<FastifyInstance['route']>[0])
 
