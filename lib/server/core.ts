@@ -67,6 +67,7 @@ export class Core implements Destinations, ConnectionHost {
     this.events = new Events(settings, this.bus, this.limiter, this.metrics, log)
     this.live = new LiveState(settings, this.store, this.limiter, this.root, this.metrics, log)
     this.store.ready = this.bus.ready = () => this.#ready()
+    this.store.doubted = () => { this.#learn().catch((error: unknown) => { this.log.error({ err: error }, 'the live keys could not be read again') }) }
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
   }
 
@@ -91,9 +92,14 @@ export class Core implements Destinations, ConnectionHost {
       live: ({ key }) => { this.live.learn([key]) },
       disconnect: ({ userId, code, reason }) => { this.#disconnect(userId, code, reason) }
     })
-    this.live.learn(await this.store.liveKeys())
+    await this.#learn()
     this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
     this.#heartbeat.unref()
+  }
+
+  /** Which keys are live: what other nodes said of it may have been missed. */
+  async #learn (): Promise<void> {
+    this.live.learn(await this.store.liveKeys())
   }
 
   /**

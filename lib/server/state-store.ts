@@ -14,6 +14,8 @@ export class StateStore implements StateHost {
   /** Wired by whoever fans out; see StateHost. */
   moved: StateHost['moved'] = () => {}
   ready: StateHost['ready'] = () => undefined
+  /** Told when notifications may have been lost, beside what the store does about its own. */
+  doubted: () => void = () => {}
   /** Whether someone on this node needs a key, so that it stays. */
   isNeeded: (key: string) => boolean = () => false
   readonly #keys = new Map<string, StateKey>()
@@ -28,7 +30,10 @@ export class StateStore implements StateHost {
     this.#maxDepth = settings.maxJsonDepth
     this.#metrics = metrics
     this.#log = log
-    this.#stopDoubt = backend.onDoubt?.(() => { this.#refreshAll() })
+    this.#stopDoubt = backend.onDoubt?.(() => {
+      this.#refreshAll()
+      this.doubted()
+    })
   }
 
   /** The replica of a key, at once where this node has it. */
