@@ -1,0 +1,162 @@
+import { existsSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import type { Datasole as Root } from '../../index.js'
+import { type ConnectionContext, DatasoleServer, type Operation, type RpcContext } from '../../plugins/server.js'
+import type { EventData, RpcParams, RpcResult, StateValue } from '../../lib/protocol/contract.js'
+
+/** Compiles only where both are the same type. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+function same<A, B> (_isSame: Same<A, B>): void {}
+
+/** The same for a value. */
+function is<B> (): <A>(_value: A, _isSame: Same<A, B>) => void { return () => {} }
+
+enum Method { Add = 'add', Who = 'who' }
+enum Channel { Chat = 'chat' }
+enum Key { Board = 'board', List = 'list' }
+
+interface Board { visitors: number, note?: string }
+
+/** As users write it: an interface without an index signature, keyed by string enums. */
+interface AppContract {
+  rpc: {
+    [Method.Add]: { params: { a: number, b: number }, result: number }
+    [Method.Who]: { params: undefined, result: { name: string } }
+    plain: { params: string, result: string[] }
+  }
+  events: { [Channel.Chat]: { text: string }, tick: number }
+  state: { [Key.Board]: Board, [Key.List]: string[] }
+}
+
+/** The same as a type, in part: what it leaves out is open. */
+type Partly = { rpc: { add: { params: number, result: number } } }
+
+// What follows is compiled and never run: every line marked as an error must be one.
+
+export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void> {
+  ds.rpc.register(Method.Add, ({ a, b }, ctx) => {
+    same<typeof a, number>(true)
+    same<typeof ctx, RpcContext>(true)
+    same<typeof ctx.connection, ConnectionContext>(true)
+    return a + b
+  })
+  ds.rpc.register('add', async (params) => { same<typeof params, { a: number, b: number }>(true); return 1 })
+  ds.rpc.register('plain', { schema: { params: { type: 'string' } }, timeoutMs: 5 }, (params) => { same<typeof params, string>(true); return [params] })
+  // @ts-expect-error not a method
+  ds.rpc.register('subtract', () => 1)
+  // @ts-expect-error the result is no number
+  ds.rpc.register(Method.Add, () => 'text')
+  // @ts-expect-error nor what it resolves to
+  ds.rpc.register(Method.Add, async () => 'text')
+  // @ts-expect-error the parameter has no c
+  ds.rpc.register(Method.Add, ({ c }) => c)
+  // @ts-expect-error no such option
+  ds.rpc.register('plain', { schemas: {} }, () => [])
+
+  const sum = await ds.rpc.call('add', { a: 1, b: 2 })
+  is<number>()(sum, true)
+  const who = await ds.rpc.call(Method.Who, undefined, { auth: { authenticated: true, userId: 'ann' } })
+  is<{ name: string }>()(who, true)
+  // @ts-expect-error b is missing
+  await ds.rpc.call('add', { a: 1 })
+
+  ds.primitives.events.on(Channel.Chat, ({ event, data, timestamp }, connection) => {
+    same<typeof event, string>(true)
+    same<typeof data, { text: string }>(true)
+    same<typeof timestamp, number>(true)
+    same<typeof connection, ConnectionContext | undefined>(true)
+  })
+  ds.primitives.events.on('tick', async ({ data }) => { same<typeof data, number>(true) })
+  ds.primitives.events.emit('tick', 1)
+  ds.primitives.fanout.broadcast(Channel.Chat, { text: 'hi' }, { to: { user: 'ann', tag: ['a', 'b'] }, except: { connection: 'c' } })
+  // @ts-expect-error not an event
+  ds.primitives.events.on('tock', () => {})
+  // @ts-expect-error a number
+  ds.primitives.events.emit('tick', 'x')
+  // @ts-expect-error text is missing
+  ds.primitives.fanout.broadcast(Channel.Chat, {})
+  // @ts-expect-error no such selector
+  ds.primitives.fanout.broadcast('tick', 1, { to: { role: 'admin' } })
+
+  const patches = await ds.primitives.live.setState(Key.Board, { visitors: 1 })
+  is<Operation[]>()(patches, true)
+  await ds.primitives.live.update('board', (draft) => { same<typeof draft, Board>(true); draft.visitors++ })
+  await ds.primitives.live.update(Key.List, () => ['a new root'])
+  const board = await ds.primitives.live.getState('board')
+  is<Board | undefined>()(board, true)
+  const isGone = await ds.primitives.live.deleteState('board')
+  is<boolean>()(isGone, true)
+  // @ts-expect-error not a key
+  await ds.primitives.live.setState('bored', { visitors: 1 })
+  // @ts-expect-error not its value
+  await ds.primitives.live.setState('board', { visitors: 'many' })
+  // @ts-expect-error not its value either
+  await ds.primitives.live.update('list', () => [1])
+  // @ts-expect-error an asynchronous recipe
+  await ds.primitives.live.update('board', async (draft) => { draft.visitors++ })
+
+  await ds.primitives.state.setState('anything of the server\'s own', new Date())
+  // @ts-expect-error a key of the contract keeps its type
+  await ds.primitives.state.setState('board', 'text')
+
+  ds.addHook('preRpc', async (ctx, { method, params }) => { same<typeof ctx, RpcContext>(true); same<typeof method, string>(true); same<typeof params, unknown>(true) })
+  ds.addHook('onDisconnect', (connection, code) => { same<typeof connection, ConnectionContext>(true); same<typeof code, number>(true) })
+  // @ts-expect-error no such hook
+  ds.addHook('preFlight', () => {})
+
+  same<typeof ds.rpc.server, DatasoleServer<AppContract>>(true)
+  const root: Root<AppContract> = ds
+  root.disconnectUser('ann', { code: 4000 })
+}
+
+export async function ofPart (ds: DatasoleServer<Partly>): Promise<void> {
+  ds.rpc.register('add', (params) => { same<typeof params, number>(true); return params })
+  // @ts-expect-error rpc is closed
+  ds.rpc.register('other', () => 1)
+  ds.primitives.events.on('anything', ({ data }) => { same<typeof data, unknown>(true) })
+  await ds.primitives.live.setState('anything', { of: 'any kind' })
+}
+
+export async function ofNothing (ds: DatasoleServer): Promise<void> {
+  ds.rpc.register('anything', (params) => { same<typeof params, unknown>(true); return params })
+  const result = await ds.rpc.call('anything', 1)
+  is<unknown>()(result, true)
+  ds.primitives.fanout.broadcast('anything', 1)
+  const value = await ds.primitives.live.getState('anything')
+  is<unknown>()(value, true)
+}
+
+export function ofOptions (): void {
+  const ds = new DatasoleServer<AppContract>({
+    authHandler: async (req) => ({ authenticated: req.headers.authorization !== undefined, userId: 'u', roles: ['r'], metadata: { any: 'thing' } }),
+    rateLimit: { keyExtractor: (id, method, connection) => `${id}${method ?? ''}${connection.userId ?? ''}` }
+  })
+  void ds
+  // @ts-expect-error no such option
+  void new DatasoleServer({ pathh: '/x' })
+  // @ts-expect-error userId is a string
+  void new DatasoleServer({ authHandler: () => ({ authenticated: true, userId: 5 }) })
+}
+
+t.test('helper types of the contract', async (t) => {
+  same<RpcParams<AppContract, 'add'>, { a: number, b: number }>(true)
+  same<RpcResult<AppContract, 'plain'>, string[]>(true)
+  same<EventData<AppContract, 'chat'>, { text: string }>(true)
+  same<StateValue<AppContract, 'board'>, Board>(true)
+  t.pass('they compile')
+})
+
+t.test('no declaration that users see says any', async (t) => {
+  const seen = new Set<string>()
+  const visit = (url: URL): void => {
+    const file = new URL(url.href.replace(/\.js$/, '.d.ts'))
+    if (seen.has(file.href) || !existsSync(file)) return
+    seen.add(file.href)
+    const code = readFileSync(file, 'utf8').replace(/\/\*[^]*?\*\/|\/\/.*$/gm, '')
+    const found = /[:<|,([=]\s*any\b/.exec(code)
+    t.notOk(found, `${file.pathname.split('/').slice(-2).join('/')}${found === null ? '' : `: ${code.slice(Math.max(0, found.index - 60), found.index + 20)}`}`)
+    for (const [, specifier] of code.matchAll(/from ['"](\.[^'"]+)['"]/g)) visit(new URL(specifier!, file))
+  }
+  for (const entry of ['../../index.js', '../../plugins/server.js', '../../lib/client/client.js']) visit(new URL(entry, import.meta.url))
+  t.ok(seen.size > 20, `${seen.size} files`)
+})
