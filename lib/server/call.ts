@@ -43,14 +43,16 @@ export class Call implements CallInFlight {
     let outcome
     try {
       outcome = this.method.invoke(params, this.#ctx, this.#isAnswered)
+      if (isThenable(outcome)) return this.#await(outcome)
     } catch (thrown) {
       this.#fail(thrown)
       return this.#ended()
     }
-    if (!isThenable(outcome)) {
-      this.#succeed(outcome)
-      return this.#ended()
-    }
+    this.#succeed(outcome)
+    this.#ended()
+  }
+
+  #await (outcome: PromiseLike<unknown>): void {
     const { timeoutMs } = this.method
     if (timeoutMs > 0) {
       this.#timer = setTimeout(() => this.abort(new RpcError(RpcCode.TIMEOUT, `method "${this.method.name}" took longer than ${timeoutMs} ms`, { code: 'TIMEOUT' })), timeoutMs)
@@ -102,7 +104,8 @@ export class Call implements CallInFlight {
   }
 
   #ended (): void {
-    this.connection.calls?.delete(this)
+    // a thenable may settle more than once
+    if (this.connection.calls?.delete(this) !== true) return
     this.connection.callBytes -= this.size
   }
 }

@@ -90,6 +90,24 @@ for (const [entrance, start] of entrances) {
       t.match(logs.join(''), /a result cannot be written as JSON/)
     })
 
+    t.test('thenables that misbehave are answered, and take no place for ever', async (t) => {
+      const { ds, connect } = await start(t, { maxCallsInFlight: 2, rateLimit: false })
+      const odd: Record<string, object> = {
+        getter: { get then () { throw new Error('no then') } },
+        throwing: { then () { throw new Error('then throws') } },
+        both: { then (resolve: (value: unknown) => void, reject: (reason: unknown) => void) { resolve(1); reject(new Error('too late')); resolve(2) } },
+        late: { then (resolve: (value: unknown) => void) { resolve(1); throw new Error('too late') } }
+      }
+      for (const [name, thenable] of Object.entries(odd)) ds.rpc.register(name, () => thenable)
+      const wire = await connect()
+      for (let i = 0; i < 5; i++) {
+        t.match((await wire.call('getter')).error, { message: 'no then' })
+        t.match((await wire.call('throwing')).error, { message: 'then throws' })
+        t.equal((await wire.call('both')).result, 1)
+        t.equal((await wire.call('late')).result, 1)
+      }
+    })
+
     t.test('unknown methods, those of Object included', async (t) => {
       const { connect } = await start(t)
       const wire = await connect()
