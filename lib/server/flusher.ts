@@ -24,13 +24,17 @@ export class Flusher {
 
   readonly #pass = (): void => {
     const end = Math.min(this.#next + CHUNK, this.#dirty.length)
-    while (this.#next < end) this.#dirty[this.#next++]!.flush()
-    if (this.#next < this.#dirty.length) {
-      setImmediate(this.#pass)
-      return
+    try {
+      while (this.#next < end) this.#dirty[this.#next++]!.flush()
+    } finally {
+      // whatever one of them throws, the others go on
+      if (this.#next < this.#dirty.length) {
+        setImmediate(this.#pass)
+      } else {
+        this.#dirty = []
+        this.#next = 0
+        this.#scheduled = false
+      }
     }
-    this.#dirty = []
-    this.#next = 0
-    this.#scheduled = false
   }
 }

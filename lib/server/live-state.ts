@@ -66,7 +66,7 @@ export class LiveState implements LiveHost {
 
   /** SUBSCRIBE: answered under its correlation id, by patches, a snapshot or an ERROR. */
   subscribe (connection: Connection, correlationId: number, key: string, epoch: string | undefined, version: number | undefined): void {
-    const retryAfter = this.limiter.admit(connection, '$subscribe', true)
+    const retryAfter = this.limiter.admitSubscription(connection)
     if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, key })
     let subscriptions = this.#byConnection.get(connection)
     if (subscriptions === undefined) this.#byConnection.set(connection, subscriptions = new Map())

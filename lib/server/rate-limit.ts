@@ -8,6 +8,9 @@ import { Buckets, SlidingWindow } from './sliding-window.js'
 /** Windows shared through `keyExtractor`, at the most; then those that are full of old requests go, then the oldest. */
 const MAX_SHARED = 100_000
 
+/** The bucket of subscriptions; names of rules have no such character. */
+const SUBSCRIPTIONS = '\0'
+
 /** Decides on every frame that costs something, synchronously, in this process. */
 export class FrameLimiter {
   readonly #limits: RateLimits | false
@@ -33,14 +36,24 @@ export class FrameLimiter {
     const limits = this.#limits
     if (limits === false) return 0
     const named = limits.rules.get(name)
-    const rule = named ?? limits.defaultRule
-    const bucket = named === undefined ? '' : name
+    return named === undefined
+      ? this.#count(limits, connection, limits.defaultRule, '', registered ? name : undefined)
+      : this.#count(limits, connection, named, name, registered ? name : undefined)
+  }
+
+  /** Counts a SUBSCRIBE, in a bucket that no method or event of a client's can be in. */
+  admitSubscription (connection: Connection): number {
+    const limits = this.#limits
+    return limits === false ? 0 : this.#count(limits, connection, limits.subscribeRule, SUBSCRIPTIONS, '$subscribe')
+  }
+
+  #count (limits: RateLimits, connection: Connection, rule: RateLimitRule, bucket: string, method: string | undefined): number {
     const now = Math.floor(this.#now())
     const window = limits.keyExtractor === undefined
       ? this.#own(connection, bucket, rule)
-      : this.#sharedWindow(`${bucket}\n${limits.keyExtractor(connection.id, registered ? name : undefined, connection.context)}`, rule, now)
+      : this.#sharedWindow(`${bucket}\n${limits.keyExtractor(connection.id, method, connection.context)}`, rule, now)
     const wait = window.take(now, 1)
-    if (wait > 0) this.#refused(connection, rule, now)
+    if (wait > 0) this.#refused(connection, rule, bucket, now)
     return wait
   }
 
@@ -70,13 +83,11 @@ export class FrameLimiter {
   }
 
   /** A client that goes on through max(1,000, 10 × maxRequests) refusals within a window is not going to stop. */
-  #refused (connection: Connection, rule: RateLimitRule, now: number): void {
+  #refused (connection: Connection, rule: RateLimitRule, bucket: string, now: number): void {
     this.#metrics.rateLimited++
-    const buckets = (connection.buckets ??= new Buckets())
-    if (now - buckets.refusalsSince >= rule.windowMs) {
-      buckets.refusalsSince = now
-      buckets.refusals = 0
-    }
-    if (++buckets.refusals > Math.max(1000, 10 * rule.maxRequests)) connection.close(CloseCode.RATE_LIMITED, 'rate limit exceeded persistently')
+    const { refusals } = (connection.buckets ??= new Buckets())
+    let refused = refusals.get(bucket)
+    if (refused === undefined || now - refused.since >= rule.windowMs) refusals.set(bucket, refused = { since: now, count: 0 })
+    if (++refused.count > Math.max(1000, 10 * rule.maxRequests)) connection.close(CloseCode.RATE_LIMITED, 'rate limit exceeded persistently')
   }
 }

@@ -18,6 +18,7 @@ export interface LocalCallContext {
   auth?: AuthResult
   /** The connection on whose behalf the call is made, if there is one. */
   connection?: ConnectionContext
+  /** Handed on to the handler as `ctx.signal`; the call itself ends when the handler does. */
   signal?: AbortSignal
 }
 

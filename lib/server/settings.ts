@@ -28,7 +28,9 @@ type Numbers = { -readonly [N in keyof typeof NUMBERS]: number }
 
 export interface RateLimits extends Omit<RateLimitConfig, 'rules'> {
   defaultRule: RateLimitRule
+  /** By name of method or event. */
   rules: Map<string, RateLimitRule>
+  subscribeRule: RateLimitRule
 }
 
 /** Options with every default applied. */
@@ -142,8 +144,9 @@ function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit
   const rules = new Map<string, RateLimitRule>()
   if (!isObject(ownRules)) throw invalid('rateLimit.rules', 'must be an object')
   for (const [name, rule] of Object.entries(ownRules)) rules.set(name, checkRule(`rateLimit.rules.${name}`, rule))
-  if (!rules.has('$subscribe')) rules.set('$subscribe', { windowMs: defaultRule.windowMs, maxRequests: defaultRule.maxRequests * 10 })
-  return { ...config, defaultRule, rules }
+  const subscribeRule = rules.get('$subscribe') ?? { windowMs: defaultRule.windowMs, maxRequests: defaultRule.maxRequests * 10 }
+  rules.delete('$subscribe')
+  return { ...config, defaultRule, rules, subscribeRule }
 }
 
 function checkRule (name: string, rule: Partial<RateLimitRule>): RateLimitRule {

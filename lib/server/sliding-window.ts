@@ -57,6 +57,6 @@ export class SlidingWindow {
 /** A connection's own windows, by rule, and how often it was refused of late. */
 export class Buckets {
   readonly windows = new Map<string, SlidingWindow>()
-  refusals = 0
-  refusalsSince = 0
+  /** By bucket, so that a rule with a short window does not start another's count anew. */
+  readonly refusals = new Map<string, { since: number, count: number }>()
 }

@@ -130,6 +130,29 @@ t.test('buckets, with a clock in hand', async (t) => {
   const limiter = (config: RateLimitConfig): FrameLimiter => new FrameLimiter(resolveOptions({ rateLimit: config }).rateLimit, new Metrics(() => 0), () => now)
   const connection = (id: string): Connection => ({ id, context: { userId: id } }) as unknown as Connection
 
+  t.test('a name of a client\'s cannot use the rule of subscriptions', async (t) => {
+    const limits = limiter({ defaultRule: { windowMs: 1000, maxRequests: 2 } })
+    const a = connection('a')
+    for (let i = 0; i < 2; i++) t.equal(limits.admit(a, '$subscribe', false), 0)
+    t.ok(limits.admit(a, '$subscribe', false) > 0, 'it is a name like any other')
+    for (let i = 0; i < 20; i++) t.equal(limits.admitSubscription(a), 0)
+    t.ok(limits.admitSubscription(a) > 0)
+  })
+
+  t.test('refusals count by rule', async (t) => {
+    const limits = limiter({ defaultRule: { windowMs: 60_000, maxRequests: 0 }, rules: { short: { windowMs: 1, maxRequests: 0 } } })
+    let closedWith = 0
+    const a = { id: 'a', context: {}, close: (code: number) => { closedWith = code } } as unknown as Connection
+    for (let i = 0; i < 1000; i++) {
+      now += 2
+      limits.admit(a, 'm', true)
+      limits.admit(a, 'short', true)
+    }
+    t.equal(closedWith, 0)
+    limits.admit(a, 'm', true)
+    t.equal(closedWith, 4429)
+  })
+
   t.test('retryAfter is exact', async (t) => {
     const limits = limiter({ defaultRule: { windowMs: 1000, maxRequests: 2 } })
     const a = connection('a')
