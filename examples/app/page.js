@@ -10,7 +10,7 @@ client.onConnectionState((state) => {
   $('connection').dataset.state = state
   $('connection').lastElementChild.textContent = state
   // the server has forgotten who we are: say it again
-  if (state === 'connected' && me !== undefined) join().catch(() => {})
+  if (state === 'connected' && me !== undefined) join().catch((error) => notice(error.message))
 })
 
 // ---- live state of the machine
