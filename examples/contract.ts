@@ -1,9 +1,11 @@
-/** What the example's server and its clients have in common. */
+/** What the examples' servers and their clients have in common. */
 export interface AppContract {
   rpc: {
     factorize: { params: { n: number }, result: { factors: number[] } }
     echo: { params: { text: string }, result: { text: string } }
-    join: { params: { name: string, room: string }, result: { room: string } }
+    time: { params: undefined, result: { now: string } }
+    /** Enters a room, and leaves the one before. */
+    join: { params: Person, result: Person }
   }
   events: {
     /** client → server */
@@ -14,23 +16,32 @@ export interface AppContract {
   state: {
     host: Host
     /** by connection id */
-    people: Record<string, { name: string, room: string }>
+    people: Record<string, Person>
   }
 }
 
+export interface Person { name: string, room: string }
+
 export interface Host {
   name: string
+  /** bytes */
+  memory: number
+  /** one per second, the newest last, at most a minute of them */
+  samples: Sample[]
+}
+
+export interface Sample {
   /** share of time that each core was busy, 0 to 1 */
   cores: number[]
-  /** bytes */
-  memory: { used: number, total: number }
+  /** bytes in use */
+  memory: number
   /** runnable processes, averaged over 1, 5 and 15 minutes */
   load: number[]
-  /** ms: how late the event loop was in the last second, at the most */
+  /** ms: how late the event loop was, at the most */
   lag: number
   connections: number
-  /** per second, both directions */
+  /** per second, received and sent */
   messages: number
-  /** sent per second, to all clients together */
-  bytes: number
+  /** bytes per second, to all clients together */
+  sent: number
 }

@@ -1,36 +1,40 @@
-import { type CpuInfo, cpus, freemem, hostname, loadavg, totalmem } from 'node:os'
+import { type CpuInfo, cpus, freemem, loadavg, totalmem } from 'node:os'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { MetricsSnapshot } from 'datasole/server'
-import type { Host } from './contract.js'
+import type { Sample } from './contract.js'
+
+/** ms between two looks at the event loop's clock */
+const RESOLUTION = 10
 
 /** Looks at this machine, each time at what has happened since the last look. */
 export class HostWatch {
-  readonly #delay = monitorEventLoopDelay({ resolution: 10 })
+  readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION })
   #cores = cpus()
-  #metrics: MetricsSnapshot | undefined
+  #metrics: MetricsSnapshot
 
-  constructor () {
+  constructor (metrics: MetricsSnapshot) {
+    this.#metrics = metrics
     this.#delay.enable()
   }
 
-  look (metrics: MetricsSnapshot): Host {
+  look (metrics: MetricsSnapshot): Sample {
     const cores = cpus()
-    const before = this.#metrics ?? metrics
+    const before = this.#metrics
     const seconds = Math.max(metrics.uptime - before.uptime, 0.001)
-    const host: Host = {
-      name: hostname(),
-      cores: cores.map((core, i) => round(busy(core, this.#cores[i] ?? core))),
-      memory: { used: totalmem() - freemem(), total: totalmem() },
-      load: loadavg().map(round),
-      lag: round(this.#delay.max / 1e6),
+    const sample: Sample = {
+      cores: cores.map((core, i) => round(busy(core, this.#cores[i] ?? core), 3)),
+      memory: totalmem() - freemem(),
+      load: loadavg().map((load) => round(load, 2)),
+      // what it measures is from one look to the next, and that they are apart is no delay
+      lag: round(Math.max(this.#delay.max / 1e6 - RESOLUTION, 0), 1),
       connections: metrics.connections,
-      messages: round((metrics.messagesIn + metrics.messagesOut - before.messagesIn - before.messagesOut) / seconds),
-      bytes: Math.round((metrics.bytesOut - before.bytesOut) / seconds)
+      messages: round((metrics.messagesIn + metrics.messagesOut - before.messagesIn - before.messagesOut) / seconds, 1),
+      sent: round((metrics.bytesOut - before.bytesOut) / seconds, 0)
     }
     this.#cores = cores
     this.#metrics = metrics
     this.#delay.reset()
-    return host
+    return sample
   }
 
   stop (): void {
@@ -41,9 +45,9 @@ export class HostWatch {
 function busy (now: CpuInfo, before: CpuInfo): number {
   const sum = (times: CpuInfo['times']): number => Object.values(times).reduce((a, b) => a + b, 0)
   const total = sum(now.times) - sum(before.times)
-  return total === 0 ? 0 : 1 - (now.times.idle - before.times.idle) / total
+  return total <= 0 ? 0 : Math.min(Math.max(1 - (now.times.idle - before.times.idle) / total, 0), 1)
 }
 
-function round (value: number): number {
-  return Math.round(value * 100) / 100
+function round (value: number, digits: number): number {
+  return Number(value.toFixed(digits))
 }

@@ -1,106 +1,124 @@
 /* global Datasole */
-'use strict'
+import { Chart } from './chart.js'
 
-const client = new Datasole.DatasoleClient({ onError: (error) => notice(error.code === 'RATE_LIMITED' ? 'Not so fast: the server takes five messages in ten seconds.' : error.message) })
 const $ = (id) => document.getElementById(id)
-
-// ---- connection
+const client = new Datasole.DatasoleClient({ onError: (error) => notice(error.code === 'RATE_LIMITED' ? 'Not so fast: the server takes five messages in ten seconds.' : error.message) })
 
 client.onConnectionState((state) => {
   $('connection').dataset.state = state
-  $('connection').lastElementChild.textContent = state
-  // the server has forgotten who we are: say it again
-  if (state === 'connected' && me !== undefined) join().catch((error) => notice(error.message))
+  $('connection').children[1].textContent = state
+  document.body.classList.toggle('stale', state !== 'connected')
+  // to the server this is somebody new
+  if (state === 'connected' && me !== undefined) join(me).catch((error) => notice(error.message))
 })
 
 // ---- live state of the machine
 
-const LENGTH = 60
-const series = new Map()
+/** What a figure plots, how high that can get, and how it is written: a number and its unit. */
+const figures = {
+  memory: { of: (sample) => sample.memory, ceiling: (host) => host.memory, show: (value, { host }) => [gib(value), `of ${gib(host.memory)} GiB`] },
+  load: { of: (sample) => sample.load[0], ceiling: (host) => host.samples[0].cores.length, show: (value, { last }) => [value.toFixed(2), `${last.load[1].toFixed(2)}  ${last.load[2].toFixed(2)}`] },
+  lag: { of: (sample) => sample.lag, ceiling: () => 10, show: (value) => [value.toFixed(1), 'ms'] },
+  connections: { of: (sample) => sample.connections, ceiling: () => 4, show: (value) => [value, 'open'] },
+  messages: { of: (sample) => sample.messages, ceiling: () => 10, show: (value) => [value.toFixed(0), 'per second'] },
+  sent: { of: (sample) => sample.sent, ceiling: () => 1000, show: (value) => { const [number, unit] = bytes(value); return [number, `${unit} per second`] } }
+}
+for (const [id, figure] of Object.entries(figures)) figure.chart = new Chart($(id).lastElementChild)
+const cores = []
 
 client.subscribeState('host', (host) => {
-  if (host === undefined) return
-  $('host').textContent = `live state of ${host.name}`
-  host.cores.forEach((busy, i) => core(i, busy))
-  figure('memory', `${(host.memory.used / 2 ** 30).toFixed(1)}`, `of ${(host.memory.total / 2 ** 30).toFixed(0)} GiB`, host.memory.used, host.memory.total)
-  figure('load', host.load[0].toFixed(2), `${host.load[1].toFixed(2)} · ${host.load[2].toFixed(2)}`, host.load[0], Math.max(1, host.cores.length))
-  figure('lag', host.lag.toFixed(1), 'ms', host.lag, 20)
-  figure('connections', host.connections, '', host.connections, 4)
-  figure('messages', Math.round(host.messages), '', host.messages, 10)
-  figure('bytes', host.bytes, 'bytes per second', host.bytes, 500)
+  const last = host?.samples.at(-1)
+  if (last === undefined) return
+  $('host').textContent = `to ${host.name}`
+  $('connection').firstElementChild.animate({ opacity: [0.35, 1] }, 600)
+  last.cores.forEach((busy, i) => {
+    const { text, chart } = cores[i] ??= addCore(i)
+    text.textContent = `${Math.round(busy * 100)} %`
+    chart.draw(host.samples.map((sample) => sample.cores[i] ?? 0), 1)
+  })
+  for (const [id, { of, ceiling, show, chart }] of Object.entries(figures)) {
+    const [number, unit] = show(of(last), { host, last })
+    $(id).children[1].replaceChildren(number, element('small', unit))
+    chart.draw(host.samples.map(of), ceiling(host))
+  }
+  wire(host)
 })
 
-function figure (id, value, unit, sample, scale) {
-  $(id).replaceChildren(String(value), small(unit))
-  draw($(`${id}-chart`), id, sample, scale)
+function addCore (i) {
+  const figure = element('figure')
+  const plot = element('div')
+  const text = element('b')
+  const caption = element('figcaption', `Core ${i + 1}`)
+  caption.append(text)
+  plot.className = 'plot'
+  figure.append(caption, plot)
+  $('cores').append(figure)
+  return { text, chart: new Chart(plot) }
 }
 
-function core (i, busy) {
-  let box = $('cores').children[i]
-  if (box === undefined) {
-    box = document.createElement('div')
-    box.className = 'core'
-    box.append(document.createElementNS('http://www.w3.org/2000/svg', 'svg'), document.createElement('span'), document.createElement('b'))
-    box.firstChild.classList.add('chart')
-    box.children[1].textContent = `core ${i}`
-    $('cores').append(box)
+/** All that the server sent in the last minute, against the one object sent whole each second. */
+function wire (host) {
+  const sum = (of) => host.samples.reduce((total, sample) => total + of(sample), 0)
+  const whole = new TextEncoder().encode(JSON.stringify(host)).length
+  const sent = sum((sample) => sample.sent) / Math.max(1, sum((sample) => sample.connections))
+  for (const [id, value] of [['whole', whole], ['patches', sent]]) {
+    $(id).textContent = `${bytes(value).join(' ')} per second`
+    $(id).nextElementSibling.value = value / Math.max(whole, sent)
   }
-  box.children[2].textContent = `${Math.round(busy * 100)} %`
-  draw(box.firstChild, `core ${i}`, busy, 1)
-}
-
-/** A line with the ground below it; the newest sample is at the right. `scale` is what the height stands for, at least. */
-function draw (svg, name, sample, scale) {
-  const samples = series.get(name) ?? []
-  series.set(name, samples)
-  samples.push(sample)
-  if (samples.length > LENGTH) samples.shift()
-  const top = Math.max(scale, ...samples)
-  const points = samples.map((value, i) => `${LENGTH - samples.length + i},${(1 - 0.92 * value / top).toFixed(4)}`)
-  if (svg.childElementCount === 0) {
-    svg.setAttribute('viewBox', `0 0 ${LENGTH - 1} 1`)
-    svg.setAttribute('preserveAspectRatio', 'none')
-    for (const kind of ['area', 'line']) {
-      const path = document.createElementNS('http://www.w3.org/2000/svg', 'path')
-      path.classList.add(kind)
-      svg.append(path)
-    }
-  }
-  const line = `M${points.join('L')}`
-  svg.children[0].setAttribute('d', `${line}L${LENGTH - 1},1L${LENGTH - samples.length},1Z`)
-  svg.children[1].setAttribute('d', line)
-}
-
-function small (text) {
-  const element = document.createElement('small')
-  element.textContent = text
-  return element
 }
 
 // ---- calls
 
-const example = { factorize: '600851475143', echo: 'hello' }
-$('rpc').method.addEventListener('change', () => { $('rpc').argument.value = example[$('rpc').elements.method.value] })
+const tries = { factorize: ['600851475143', '999999999989', '1', 'abc'], echo: ['hello', '¡olé! 🌞'], time: [] }
+const { method, argument } = $('rpc').elements
+
+method.addEventListener('change', showTries)
+showTries()
+
+function showTries () {
+  argument.disabled = tries[method.value].length === 0
+  argument.value = tries[method.value][0] ?? ''
+  $('samples').replaceChildren(...tries[method.value].map((value) => {
+    const button = element('button', value)
+    button.type = 'button'
+    button.className = 'quiet'
+    button.addEventListener('click', () => {
+      argument.value = value
+      $('rpc').requestSubmit()
+    })
+    return button
+  }))
+}
 
 $('rpc').addEventListener('submit', async (event) => {
   event.preventDefault()
-  const { method, argument } = event.target.elements
-  const number = argument.value.trim() === '' ? NaN : Number(argument.value)
-  const params = method.value === 'echo' ? { text: argument.value } : { n: Number.isNaN(number) ? argument.value : number }
+  const name = method.value
+  const number = Number(argument.value)
+  const params = {
+    factorize: { n: argument.value.trim() === '' || Number.isNaN(number) ? argument.value : number },
+    echo: { text: argument.value }
+  }[name]
   const start = performance.now()
+  const done = (kind, code, text) => {
+    const answer = element('li')
+    answer.dataset.kind = kind
+    answer.append(
+      element('code', `${name}(${params === undefined ? '' : JSON.stringify(params)})`),
+      element('small', `${(performance.now() - start).toFixed(1)} ms`),
+      element('b', code),
+      text
+    )
+    $('answers').prepend(answer)
+    if ($('answers').childElementCount > 4) $('answers').lastChild.remove()
+  }
   try {
-    const result = await client.rpc(method.value, params)
-    answer('result', result.factors?.join(' × ') ?? result.text, start)
+    const result = await client.rpc(name, params)
+    done('result', '', result.factors?.join(' × ') ?? result.text ?? result.now)
   } catch (error) {
     const why = error.data?.errors?.map(({ instancePath, message }) => `${instancePath.slice(1)} ${message}`).join(', ')
-    answer('error', `${error.code}: ${why ?? error.message}`, start)
+    done('error', error.code, why ?? error.message)
   }
 })
-
-function answer (kind, text, start) {
-  $('answer').dataset.kind = kind
-  $('answer').textContent = `${text}\n${(performance.now() - start).toFixed(1)} ms there and back`
-}
 
 // ---- chat
 
@@ -112,32 +130,30 @@ client.subscribeState('people', (value = {}) => {
   showPeople()
 })
 
-client.on('message', ({ data }) => {
-  const item = document.createElement('li')
-  const name = document.createElement('b')
-  name.textContent = data.name
-  item.append(name, data.text)
-  const list = $('messages-list')
-  list.append(item)
-  if (list.childElementCount > 200) list.firstChild.remove()
-  list.scrollTop = list.scrollHeight
+client.on('message', ({ data, timestamp }) => {
+  const time = new Date(timestamp).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
+  const item = element('li')
+  item.append(element('b', data.name), data.text, element('time', time))
+  $('talk').append(item)
+  if ($('talk').childElementCount > 200) $('talk').firstChild.remove()
+  $('talk').scrollTop = $('talk').scrollHeight
 })
 
 $('join').addEventListener('submit', async (event) => {
   event.preventDefault()
   const { name, room } = event.target.elements
   const before = me
-  me = { name: name.value.trim(), room: room.value.trim() }
   try {
-    await join()
-    if (before?.room !== me.room) $('messages-list').replaceChildren()
-    $('say').hidden = false
+    await join({ name: name.value.trim(), room: room.value.trim() })
+    if (before?.room !== me.room) $('talk').replaceChildren()
+    showJoin(false)
     $('say').elements.text.focus()
   } catch (error) {
-    me = before
     notice(error.message)
   }
 })
+
+$('who').lastElementChild.addEventListener('click', () => showJoin(true))
 
 $('say').addEventListener('submit', (event) => {
   event.preventDefault()
@@ -146,16 +162,22 @@ $('say').addEventListener('submit', (event) => {
   else notice('Not connected.')
 })
 
-async function join () {
-  await client.rpc('join', me)
+async function join (person) {
+  me = await client.rpc('join', person)
+  $('who').firstElementChild.textContent = `You are ${me.name} in ${me.room}`
   showPeople()
 }
 
+function showJoin (isShown) {
+  $('join').hidden = !isShown
+  $('chat').hidden = isShown
+}
+
 function showPeople () {
-  const here = Object.entries(people).filter(([, { room }]) => room === me?.room)
-  $('people').replaceChildren(...here.map(([id, { name }]) => {
-    const item = document.createElement('li')
-    item.textContent = name
+  const all = Object.entries(people)
+  $('rooms').replaceChildren(...Array.from(new Set(all.map(([, { room }]) => room)), (room) => element('option', room)))
+  $('people').replaceChildren(...all.filter(([, { room }]) => room === me?.room).map(([id, { name }]) => {
+    const item = element('li', name)
     item.classList.toggle('me', id === client.connectionId)
     return item
   }))
@@ -165,8 +187,24 @@ let noticeTimer
 function notice (text) {
   clearTimeout(noticeTimer)
   $('notice').textContent = text
-  $('notice').hidden = false
-  noticeTimer = setTimeout(() => { $('notice').hidden = true }, 4000)
+  noticeTimer = setTimeout(() => { $('notice').textContent = '' }, 8000)
+}
+
+// ---- words and numbers
+
+/** What others typed gets into the page here and by append(), as text and never as HTML. */
+function element (name, text = '') {
+  const made = document.createElement(name)
+  made.textContent = text
+  return made
+}
+
+function bytes (value) {
+  return value < 1000 ? [value.toFixed(0), 'B'] : [(value / 1000).toFixed(1), 'kB']
+}
+
+function gib (value) {
+  return (value / 2 ** 30).toFixed(1)
 }
 
 client.connect().catch((error) => notice(error.message))

@@ -1,0 +1,31 @@
+import type { Datasole } from 'datasole'
+import type { AppContract, Person } from './contract.js'
+
+const text = (maxLength: number): object => ({ type: 'string', pattern: '\\S', maxLength })
+
+/** A chat with presence: rooms are tags of connections, and who is where is live state. */
+export async function chat (ds: Datasole<AppContract>): Promise<void> {
+  const { events, fanout, live } = ds.primitives
+  await live.setState('people', {})
+
+  ds.rpc.register('join', {
+    schema: { params: { type: 'object', properties: { name: text(24), room: text(24) }, required: ['name', 'room'] } }
+  }, async ({ name, room }, { connection }) => {
+    const person = { name, room }
+    connection.tags.clear()
+    connection.tags.add(`room:${room}`)
+    connection.set('person', person)
+    await live.update('people', (people) => { people[connection.connectionId] = person })
+    return person
+  })
+
+  events.on('say', ({ data }, connection) => {
+    const person = connection?.get<Person>('person')
+    if (person === undefined || typeof data?.text !== 'string' || data.text.trim() === '') return
+    fanout.broadcast('message', { name: person.name, text: data.text.slice(0, 500) }, { to: { tag: `room:${person.room}` } })
+  })
+
+  ds.addHook('onDisconnect', async ({ connectionId }) => {
+    await live.update('people', (people) => { delete people[connectionId] })
+  })
+}

@@ -1,0 +1,16 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { DatasoleServer } from 'datasole/server'
+import { chat } from './chat.js'
+import type { AppContract } from './contract.js'
+
+/** The same chat beside any http server: requests for other paths than ours stay with its own listener. */
+const ds = new DatasoleServer<AppContract>()
+const http = createServer((_req, res) => { res.end(`${ds.transport.getConnectionCount()} connected\n`) })
+ds.transport.attach(http)
+await chat(ds)
+await ds.init()
+
+http.listen(Number(process.env.PORT ?? 3000), () => {
+  console.log(`Listening at http://localhost:${(http.address() as AddressInfo).port}`)
+})

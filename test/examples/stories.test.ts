@@ -1,0 +1,57 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+
+interface Story { child: ChildProcess, line: (pattern: RegExp) => Promise<RegExpExecArray>, output: () => string }
+
+/** Runs an example as its reader would. */
+function run (t: Test, name: string, args: string[], env: Record<string, string>): Story {
+  const script = fileURLToPath(new URL(`../../examples/${name}.js`, import.meta.url))
+  const child = spawn(process.execPath, [script, ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+      child.emit('printed')
+    })
+  }
+  const line = (pattern: RegExp): Promise<RegExpExecArray> => new Promise((resolve, reject) => {
+    const look = (): void => {
+      const found = pattern.exec(output)
+      if (found !== null) resolve(found)
+    }
+    child.on('printed', look)
+    child.on('close', (code) => { reject(new Error(`${name} ended with ${code} before it said ${pattern}: ${output}`)) })
+    look()
+  })
+  return { child, line, output: () => output }
+}
+
+for (const server of ['app', 'fastify', 'plain-http']) {
+  t.test(`the client talks to ${server}`, async (t) => {
+    const [, url] = await run(t, server, [], { PORT: '0' }).line(/(?:Open|Listening at) (http\S+)/)
+    const client = run(t, 'client', ['Ada', 'attic', 'is anybody here?'], { URL: url! })
+    t.same(await once(client.child, 'close'), [0, null], 'it ends by itself')
+    t.match(client.output(), /in attic: Ada\n/)
+    t.match(client.output(), /Ada: is anybody here\?\n/)
+  })
+}
+
+t.test('the routes of fastify read the state and speak in the rooms', async (t) => {
+  const [, url] = await run(t, 'fastify', [], { PORT: '0' }).line(/Listening at (http\S+)/)
+  // a blank message is not passed on, so nothing ends the client
+  const client = run(t, 'client', ['Ada', 'attic', ' '], { URL: url! })
+  await client.line(/in attic: Ada\n/)
+  const people = await (await fetch(`${url}/people`)).json() as object
+  t.same(Object.values(people), [{ name: 'Ada', room: 'attic' }])
+  const { status } = await fetch(`${url}/rooms/attic`, { method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'dinner' })
+  t.equal(status, 204)
+  await client.line(/HTTP: dinner\n/)
+})
+
+t.test('plain http keeps its own routes', async (t) => {
+  const [, url] = await run(t, 'plain-http', [], { PORT: '0' }).line(/Listening at (http\S+)/)
+  t.equal(await (await fetch(`${url}/anything`)).text(), '0 connected\n')
+})
