@@ -47,7 +47,8 @@ t.test('its dependencies are what it imports', async (t) => {
     .filter(({ to }) => !to.endsWith('.ts') && !to.startsWith('node:'))
     .map(({ to }) => to.split('/').slice(0, to.startsWith('@') ? 2 : 1).join('/'))
   // ws is what @fastify/websocket gives us: named so that its version is ours to raise
-  t.strictSame(Object.keys(manifest.dependencies).sort(), [...new Set([...packages, 'ws'])].sort())
+  t.strictSame(Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }).sort(), [...new Set([...packages, 'ws'])].sort())
+  t.strictSame(manifest.peerDependenciesMeta, { ioredis: { optional: true } })
 })
 
 t.test('publint and attw find nothing', async (t) => {

@@ -1,6 +1,6 @@
-import type { CommitNotice, CommitRequest, CommitResult, KeyRecord, LogEntry, Snapshot, StateBackend, Unsubscribe } from './backend.js'
-import { invalidArgument } from '../protocol/errors.js'
-import type { Head } from '../protocol/messages.js'
+import { coded, invalidArgument } from '../protocol/errors.js'
+import { type RateLimitResult, type RateLimitRule, SlidingWindow } from '../protocol/sliding-window.js'
+import type { CommitNotice, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, Snapshot, StateBackend, Unsubscribe } from './backend.js'
 
 interface Log {
   epoch: string
@@ -9,6 +9,8 @@ interface Log {
   snapshot: Snapshot
   /** Consecutive, ending at `version`; what is older than the snapshot is kept for recovery only. */
   entries: LogEntry[]
+  /** The id of the commit before them. */
+  startId: string
   /** Characters of all entries, and of those since the snapshot. */
   size: number
   sizeSinceSnapshot: number
@@ -20,24 +22,47 @@ const MAX_ENTRIES = 1000
 
 /** Everything in this process's memory: for one process, development and tests. Nothing survives a restart. */
 export class MemoryBackend implements StateBackend {
-  readonly #values = new Map<string, string>()
+  readonly #values = new Map<string, { json: string, expiresAt: number }>()
+  readonly #buckets = new Map<string, SlidingWindow>()
+  #sweepAt = 1024
   readonly #logs = new Map<string, Log>()
   readonly #handlers = new Map<string, Set<(key: string, value: unknown) => void>>()
   readonly #history = crypto.randomUUID()
 
   async get<T = unknown> (key: string): Promise<T | undefined> {
-    const json = this.#values.get(key)
-    return json === undefined ? undefined : JSON.parse(json) as T
+    const stored = this.#value(key)
+    return stored === undefined ? undefined : JSON.parse(stored.json) as T
   }
 
   async set<T = unknown> (key: string, value: T): Promise<void> {
     const json = JSON.stringify(value) as string | undefined
     if (json === undefined) throw invalidArgument(`MemoryBackend.set("${key}"): the value is not JSON`)
-    this.#values.set(key, json)
+    this.#values.set(key, { json, expiresAt: Infinity })
   }
 
   async delete (key: string): Promise<boolean> {
-    return this.#values.delete(key)
+    this.#buckets.delete(key)
+    return this.#value(key) !== undefined && this.#values.delete(key)
+  }
+
+  async expire (key: string, ttlMs: number): Promise<boolean> {
+    const stored = this.#value(key)
+    if (stored === undefined) return false
+    stored.expiresAt = performance.now() + ttlMs
+    setTimeout(() => { this.#value(key) }, ttlMs + 1).unref()
+    return true
+  }
+
+  async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
+    if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
+    const now = Math.floor(performance.now())
+    let window = this.#buckets.get(bucket)
+    if (window === undefined) {
+      if (this.#buckets.size >= this.#sweepAt) this.#sweep(now)
+      this.#buckets.set(bucket, window = new SlidingWindow(rule))
+    }
+    window.rule = rule
+    return window.consume(now, cost)
   }
 
   subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe {
@@ -63,10 +88,11 @@ export class MemoryBackend implements StateBackend {
 
   async commit (key: string, { base, commits, live = false, snapshot, reset }: CommitRequest): Promise<CommitResult> {
     const log = this.#logs.get(key) ?? emptyLog(this.#history)
-    if (log.epoch !== base.epoch || log.version !== base.version) return { accepted: false, missed: recordOf(log, base) }
+    if (log.epoch !== base.epoch || log.version !== base.version || headId(log) !== base.id) return { accepted: false, missed: recordOf(log, base) }
     this.#logs.set(key, log)
     if (reset !== undefined) {
-      Object.assign(log, emptyLog(reset.epoch))
+      const { epoch, id, value } = reset
+      Object.assign(log, emptyLog(epoch), value !== undefined && { version: 1, startId: id, live: log.live, snapshot: { version: 1, value } })
     } else {
       for (const { patches } of commits) {
         log.size += patches.length
@@ -77,12 +103,12 @@ export class MemoryBackend implements StateBackend {
       if (snapshot !== undefined) compact(log, snapshot, live && !log.live)
       log.live ||= live
     }
-    const head = { epoch: log.epoch, version: log.version }
-    this.#notify(key, { base, head, live: log.live, commits })
-    return { accepted: true, ...head, logBytes: log.sizeSinceSnapshot }
+    const { epoch, version } = log
+    this.#notify(key, { base, head: { epoch, version, id: headId(log) }, live: log.live, commits: reset === undefined ? commits : undefined })
+    return { accepted: true, epoch, version, logBytes: log.sizeSinceSnapshot }
   }
 
-  async read (key: string, have?: Head): Promise<KeyRecord> {
+  async read (key: string, have?: Position): Promise<KeyRecord> {
     return recordOf(this.#logs.get(key) ?? emptyLog(this.#history), have)
   }
 
@@ -90,6 +116,18 @@ export class MemoryBackend implements StateBackend {
     const keys = []
     for (const [key, log] of this.#logs) if (log.live) keys.push(key)
     return keys
+  }
+
+  #sweep (now: number): void {
+    for (const [bucket, window] of this.#buckets) if (window.isEmpty(now)) this.#buckets.delete(bucket)
+    this.#sweepAt = Math.max(1024, this.#buckets.size * 2)
+  }
+
+  #value (key: string): { json: string, expiresAt: number } | undefined {
+    const stored = this.#values.get(key)
+    if (stored === undefined || stored.expiresAt > performance.now()) return stored
+    this.#values.delete(key)
+    return undefined
   }
 
   /** A notice is shared by its receivers: they read it and keep only its strings. */
@@ -103,7 +141,7 @@ export class MemoryBackend implements StateBackend {
 }
 
 function emptyLog (epoch: string): Log {
-  return { epoch, version: 0, live: false, snapshot: { version: 0, value: '' }, entries: [], size: 0, sizeSinceSnapshot: 0 }
+  return { epoch, version: 0, live: false, snapshot: { version: 0, value: '' }, entries: [], startId: '', size: 0, sizeSinceSnapshot: 0 }
 }
 
 /** @param becomesLive nothing is kept that is not needed */
@@ -118,18 +156,31 @@ function compact (log: Log, snapshot: Snapshot, becomesLive: boolean): void {
     log.size -= length
     drop++
   }
-  log.entries.splice(0, drop)
+  if (drop > 0) log.startId = log.entries.splice(0, drop).at(-1)!.id
   log.sizeSinceSnapshot = 0
   for (const { patches } of log.entries.slice(log.entries.length - since)) log.sizeSinceSnapshot += patches.length
 }
 
-function recordOf (log: Log, have?: Head): KeyRecord {
+function recordOf (log: Log, have?: Position): KeyRecord {
+  const { epoch, version, live, entries } = log
+  if (have?.epoch !== epoch) return whole(log)
+  const known = idAt(log, have.version)
+  if (known === have.id) return { epoch, version, id: headId(log), live, commits: entries.slice(have.version - (version - entries.length)) }
+  return have.version > version || known !== undefined ? { ...whole(log), isLost: true } : whole(log)
+}
+
+function whole (log: Log): KeyRecord {
   const { epoch, version, live, snapshot, entries } = log
-  const head = { epoch, version, live }
-  const start = version - entries.length
-  if (have?.epoch === epoch && have.version >= start && have.version <= version) {
-    return { ...head, commits: entries.slice(have.version - start) }
-  }
-  if (version === 0) return { ...head, commits: [] }
-  return { ...head, snapshot: snapshot.version === 0 ? undefined : snapshot, commits: entries.slice(snapshot.version - start) }
+  const commits = entries.slice(snapshot.version - (version - entries.length))
+  return { epoch, version, id: headId(log), live, ...snapshot.version > 0 && { snapshot }, commits }
+}
+
+function headId (log: Log): string {
+  return log.entries.at(-1)?.id ?? log.startId
+}
+
+/** Of the commit that made a version, where the log goes back that far. */
+function idAt ({ version, entries, startId }: Log, at: number): string | undefined {
+  const i = at - (version - entries.length) - 1
+  return i === -1 ? startId : entries[i]?.id
 }

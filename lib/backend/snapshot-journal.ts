@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { Document } from '../protocol/document.js'
-import type { Head, Operation } from '../protocol/messages.js'
-import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, StateBackend } from './backend.js'
+import type { Operation } from '../protocol/messages.js'
+import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, Position, StateBackend } from './backend.js'
 
-interface Stored extends Head { live: boolean, value?: unknown }
+interface Stored extends Position { live: boolean, value?: unknown }
 
 /** Where the keys are listed that are live. */
 const LIVE_KEYS = 'live-keys'
@@ -29,19 +29,19 @@ export class SnapshotJournal implements Journal {
 
   async #commit (key: string, { base, commits, live = false, reset }: CommitRequest): Promise<CommitResult> {
     const stored = await this.#stored(key)
-    if (stored.epoch !== base.epoch || stored.version !== base.version) return { accepted: false, missed: recordOf(stored) }
+    if (stored.epoch !== base.epoch || stored.version !== base.version || stored.id !== base.id) return { accepted: false, missed: recordOf(stored, base) }
     const next: Stored = reset !== undefined
-      ? { epoch: reset.epoch, version: 0, live: false }
-      : { epoch: base.epoch, version: base.version + commits.length, live: live || stored.live, value: applied(stored.value, commits) }
+      ? afterReset(stored, reset)
+      : { epoch: base.epoch, version: base.version + commits.length, id: commits.at(-1)?.id ?? base.id, live: live || stored.live, value: applied(stored.value, commits) }
     await this.#backend.set(key, next)
     if (next.live !== stored.live) await this.#inTurn(LIVE_KEYS, () => this.#list(key, next.live))
-    const head = { epoch: next.epoch, version: next.version }
-    await this.#backend.publish(key, { base, head, live: next.live } satisfies CommitNotice)
-    return { accepted: true, ...head, logBytes: 0 }
+    const { epoch, version, id } = next
+    await this.#backend.publish(key, { base, head: { epoch, version, id }, live: next.live } satisfies CommitNotice)
+    return { accepted: true, epoch, version, logBytes: 0 }
   }
 
-  async read (key: string): Promise<KeyRecord> {
-    return recordOf(await this.#stored(key))
+  async read (key: string, have?: Position): Promise<KeyRecord> {
+    return recordOf(await this.#stored(key), have)
   }
 
   async liveKeys (): Promise<string[]> {
@@ -49,7 +49,7 @@ export class SnapshotJournal implements Journal {
   }
 
   async #stored (key: string): Promise<Stored> {
-    return await this.#backend.get<Stored>(key) ?? { epoch: this.#history, version: 0, live: false }
+    return await this.#backend.get<Stored>(key) ?? { epoch: this.#history, version: 0, id: '', live: false }
   }
 
   async #list (key: string, isLive: boolean): Promise<void> {
@@ -75,6 +75,11 @@ function applied (value: unknown, commits: CommitRequest['commits']): unknown {
   return document.value
 }
 
-function recordOf ({ epoch, version, live, value }: Stored): KeyRecord {
-  return { epoch, version, live, snapshot: version === 0 ? undefined : { version, value: JSON.stringify(value) }, commits: [] }
+function afterReset ({ live }: Stored, { epoch, id, value }: NonNullable<CommitRequest['reset']>): Stored {
+  return value === undefined ? { epoch, version: 0, id: '', live: false } : { epoch, version: 1, id, live, value: JSON.parse(value) }
+}
+
+function recordOf ({ epoch, version, id, live, value }: Stored, have?: Position): KeyRecord {
+  const isLost = have?.epoch === epoch && (have.version > version || (have.version === version && have.id !== id))
+  return { epoch, version, id, live, ...version > 0 && { snapshot: { version, value: JSON.stringify(value) } }, commits: [], ...isLost && { isLost } }
 }

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import { CloseCode, type ErrorCode } from '../protocol/codes.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import type { Buckets } from './buckets.js'
 import type { ConnectionContext, MessageContext } from './connection-context.js'
 import { encodeMessage } from './encoding.js'
 import type { Flushable, Flusher } from './flusher.js'
@@ -9,7 +10,6 @@ import { Inflation } from './inflate.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Settings } from './settings.js'
-import type { Buckets } from './sliding-window.js'
 
 /** The part of a WebSocket that a connection uses; one of `ws` has it. */
 export interface WebSocketLike {

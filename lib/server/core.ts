@@ -84,7 +84,7 @@ export class Core implements Destinations, ConnectionHost {
 
   async #start (): Promise<void> {
     this.rpc.compile()
-    await this.#backend.connect?.()
+    await this.#backend.connect?.(this.log)
     this.#isConnected = true
     await this.bus.open({
       event: (message) => { this.events.deliver(message) },

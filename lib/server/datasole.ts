@@ -1,5 +1,6 @@
 import type { StateBackend } from '../backend/backend.js'
 import { MemoryBackend } from '../backend/memory.js'
+import { RedisBackend } from '../backend/redis.js'
 import { SnapshotJournal } from '../backend/snapshot-journal.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { DatasoleContract } from '../protocol/contract.js'
@@ -8,18 +9,23 @@ import { EventsFacade, FanoutFacade, LiveFacade, RpcFacade, StateFacade, Transpo
 import { type HookName, type Hooks, type SchemaCompiler, Scope } from './hooks.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
-import type { DatasoleServerOptions } from './options.js'
+import type { BackendConfig, DatasoleServerOptions } from './options.js'
 import { resolveOptions } from './settings.js'
 
 /** @internal A server's object graph, from its options. No I/O happens before it starts. */
 export function createCore (options: DatasoleServerOptions, log: Logger, compileSchema?: SchemaCompiler): Core {
   const settings = resolveOptions(options)
-  const backend: StateBackend = settings.stateBackend ?? new MemoryBackend()
+  const backend = settings.stateBackend ?? openBackend(settings.backendConfig)
   const { commit, read, liveKeys } = backend
   const journal = commit !== undefined && read !== undefined && liveKeys !== undefined
     ? { commit: commit.bind(backend), read: read.bind(backend), liveKeys: liveKeys.bind(backend) }
     : new SnapshotJournal(backend)
   return new Core(settings, log, backend, journal, compileSchema)
+}
+
+function openBackend ({ type, redis }: BackendConfig): StateBackend {
+  if (type === 'redis') return new RedisBackend(redis)
+  return new MemoryBackend()
 }
 
 /** What `ds` is: in a route of Fastify, and beside any HTTP server. `C` is the application's contract. */

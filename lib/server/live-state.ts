@@ -11,6 +11,9 @@ import type { Settings } from './settings.js'
 import type { StateStore } from './state-store.js'
 import { Subscription } from './subscription.js'
 
+/** ms before a key that could not be read is tried again. */
+const RETRY = 1000
+
 /** Who mirrors which key. Version 2 clients say so; version 1 clients mirror every live key. */
 export class LiveState implements LiveHost {
   /** Keys with subscribers on this node. */
@@ -19,6 +22,8 @@ export class LiveState implements LiveHost {
   /** Every live key of the backend, for version 1 clients. */
   readonly #liveKeys = new Set<string>()
   readonly #scopes = new Map<string, Scope>()
+  /** Keys that someone waits for and that could not be read. */
+  readonly #unreadable = new Set<string>()
 
   constructor (
     readonly settings: Settings,
@@ -121,7 +126,10 @@ export class LiveState implements LiveHost {
   /** @param isRefreshed whether the backend has been asked: that the client knows more is its mistake, then */
   #joinWhenHere (subscription: Subscription, isRefreshed = false): void {
     const { key, epoch, version } = subscription
-    if (!this.#isCurrent(subscription)) return this.store.idle(key)
+    if (!this.#isCurrent(subscription)) {
+      this.#unreadable.delete(key)
+      return this.store.idle(key)
+    }
     const replica = this.store.replica(key)
     // asked again each time: it may have been released meanwhile
     if (isThenable(replica)) return this.#joinAfter(replica.then(() => { this.#joinWhenHere(subscription, isRefreshed) }), subscription)
@@ -129,10 +137,13 @@ export class LiveState implements LiveHost {
     this.#joinAfter(this.store.refresh(key).then(() => { this.#joinWhenHere(subscription, true) }), subscription)
   }
 
+  /** Where the backend is away, the subscription waits for it: the client would only ask again. */
   #joinAfter (ready: Promise<void>, subscription: Subscription): void {
-    ready.catch((error: unknown) => {
-      this.log.error({ err: error, key: subscription.key }, 'a key that a client subscribes to cannot be read')
-      this.#refuse(subscription, 'INTERNAL', 'the key cannot be read at the moment')
+    const { key } = subscription
+    ready.then(() => { this.#unreadable.delete(key) }, (error: unknown) => {
+      if (!this.#unreadable.has(key)) this.log.error({ err: error, key }, 'a key that a client subscribes to cannot be read; it is tried again until it can')
+      this.#unreadable.add(key)
+      setTimeout(() => { this.#joinWhenHere(subscription) }, RETRY).unref()
     })
   }
 

@@ -1,22 +1,19 @@
 import type { IncomingMessage } from 'node:http'
 import type { StateBackend } from '../backend/backend.js'
+import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { AuthResult, ConnectionContext } from './connection-context.js'
 import type { Logger } from './logger.js'
 
 /** A throw is answered with 500 and logged; `authenticated: false` with 401. */
 export type AuthHandlerFn = (req: IncomingMessage) => AuthResult | Promise<AuthResult>
 
+/** A backend by name, for configuration files: the options of its class, under its name. */
 export interface BackendConfig {
   type: 'memory' | 'redis' | 'postgres'
-  redis?: { url?: string, keyPrefix?: string, prefix?: string }
-  postgres?: { connectionString?: string, tableName?: string, prefix?: string }
-}
-
-export interface RateLimitRule {
-  /** Length of the sliding window in ms. */
-  windowMs: number
-  /** What any interval of that length admits at the most. */
-  maxRequests: number
+  /** See RedisBackendOptions. */
+  redis?: { url?: string, keyPrefix?: string, prefix?: string, connectTimeoutMs?: number, commandTimeoutMs?: number, maxCommands?: number }
+  /** See PostgresBackendOptions. */
+  postgres?: { connectionString?: string, tableName?: string, prefix?: string, unlogged?: boolean, connectTimeoutMs?: number, commandTimeoutMs?: number, maxCommands?: number }
 }
 
 export interface RateLimitConfig {
@@ -36,16 +33,6 @@ export interface RateLimitConfig {
   onBackendError?: 'local' | 'allow' | 'deny'
   /** ms that a shared decision may take before it counts as failed. Default 1,000. */
   timeoutMs?: number
-}
-
-export interface RateLimitResult {
-  allowed: boolean
-  /** What the window still admits. */
-  remaining: number
-  /** Unix ms at which the bucket is empty again. */
-  resetAt: number
-  /** ms until the same request would be admitted. */
-  retryAfter?: number
 }
 
 /** A limiter of your own. */

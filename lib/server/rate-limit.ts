@@ -1,9 +1,9 @@
 import { CloseCode } from '../protocol/codes.js'
+import { type RateLimitRule, SlidingWindow } from '../protocol/sliding-window.js'
+import { Buckets } from './buckets.js'
 import type { Connection } from './connection.js'
 import type { Metrics } from './metrics.js'
-import type { RateLimitRule } from './options.js'
 import type { RateLimits } from './settings.js'
-import { Buckets, SlidingWindow } from './sliding-window.js'
 
 /** Windows shared through `keyExtractor`, at the most; then those that are full of old requests go, then the oldest. */
 const MAX_SHARED = 100_000

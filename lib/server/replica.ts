@@ -1,4 +1,4 @@
-import type { KeyRecord, LogEntry, Snapshot } from '../backend/backend.js'
+import type { CommitRequest, KeyRecord, LogEntry, Position, Snapshot } from '../backend/backend.js'
 import { Document } from '../protocol/document.js'
 import type { Head, Operation } from '../protocol/messages.js'
 
@@ -10,9 +10,10 @@ const MAX_HISTORY = 1000
  * This node's copy of a key: the committed value, edited in place by accepted commits, and the last
  * commits. The value is never handed out, and never holds an object that someone else has.
  */
-export class Replica implements Head {
+export class Replica implements Position {
   epoch = ''
   version = 0
+  id = ''
   live = false
   document = new Document()
   /** Consecutive, ending at `version`. */
@@ -21,11 +22,18 @@ export class Replica implements Head {
 
   constructor (readonly key: string) {}
 
-  get head (): Head { return { epoch: this.epoch, version: this.version } }
+  get position (): Position { return { epoch: this.epoch, version: this.version, id: this.id } }
 
   /** Whether this already is that head, or a later one. */
-  covers ({ epoch, version }: Head): boolean {
-    return epoch === this.epoch && version <= this.version
+  covers ({ epoch, version, id }: Position): boolean {
+    return epoch === this.epoch && (version < this.version || (version === this.version && id === this.id))
+  }
+
+  /** Whether commits that were made on `base` lead on from here, or include what is here. */
+  continues ({ epoch, version, id }: Position, commits: LogEntry[]): boolean {
+    const held = this.version - version
+    if (epoch !== this.epoch || held < 0 || held > commits.length) return false
+    return this.id === (held === 0 ? id : commits[held - 1]!.id)
   }
 
   /** Takes accepted commits that start at `from`; what is here already is skipped. */
@@ -36,6 +44,7 @@ export class Replica implements Head {
       this.#history.push(commit)
       this.#historySize += commit.patches.length
       this.version++
+      this.id = commit.id
     }
     const kept = Math.max(MIN_HISTORY, this.document.size)
     while (this.#history.length > MAX_HISTORY || (this.#historySize > kept && this.#history.length > 0)) {
@@ -44,22 +53,21 @@ export class Replica implements Head {
   }
 
   /**
-   * Takes what a journal answered.
-   * @param asked this replica's head when the journal was asked
+   * Takes what a journal answered, unless it says that it lost what is here.
    * @returns false where the answer does not connect with what is here: read again
    */
-  adopt (record: KeyRecord, asked: Head): boolean {
-    const { epoch, version, live, snapshot, commits } = record
-    const isBehind = epoch === this.epoch && version < this.version
-    // overtaken by what came meanwhile; where it never knew what was here when it was asked, it lost it
-    if (isBehind && version >= asked.version) return true
+  adopt (record: KeyRecord): boolean {
+    const { epoch, version, id, live, snapshot, commits } = record
+    // overtaken by what came meanwhile
+    if (epoch === this.epoch && version < this.version) return true
     const from = version - commits.length
-    const restarts = isBehind || epoch !== this.epoch || (snapshot !== undefined && from > this.version)
+    const restarts = epoch !== this.epoch || (snapshot !== undefined && from > this.version)
     if (from > (restarts ? snapshot?.version ?? 0 : this.version)) return false
     if (restarts) this.#restart(epoch, snapshot)
     else if (live && !this.live) this.becomeLive()
     this.live = live
     this.advance(from, commits)
+    this.id = id
     return true
   }
 
@@ -70,10 +78,11 @@ export class Replica implements Head {
     this.#historySize = 0
   }
 
-  /** The key was deleted: no value, in a new epoch. */
-  reset (epoch: string): void {
-    this.#restart(epoch, undefined)
-    this.live = false
+  /** Another epoch has begun, without a value, or with what was left of it. */
+  reset ({ epoch, id, value }: NonNullable<CommitRequest['reset']>): void {
+    this.#restart(epoch, value === undefined ? undefined : { version: 1, value })
+    this.id = value === undefined ? '' : id
+    if (value === undefined) this.live = false
   }
 
   /** The operations from a version to this one, as JSON text, or undefined where they are not held. */
@@ -93,4 +102,12 @@ export class Replica implements Head {
     this.#history = []
     this.#historySize = 0
   }
+}
+
+/** What a whole record amounts to, as JSON text; undefined at version 0. */
+export function valueOf ({ snapshot, commits, version }: KeyRecord): string | undefined {
+  if (version === 0) return undefined
+  const document = new Document(snapshot === undefined ? undefined : JSON.parse(snapshot.value))
+  for (const { patches } of commits) document.apply(JSON.parse(patches) as Operation[])
+  return JSON.stringify(document.value)
 }

@@ -1,7 +1,8 @@
 import type { StateBackend } from '../backend/backend.js'
 import { DEFAULT_PATH } from '../protocol/opcodes.js'
 import { DatasoleError } from '../protocol/errors.js'
-import type { AuthHandlerFn, DatasoleServerOptions, RateLimitConfig, RateLimitRule } from './options.js'
+import type { RateLimitRule } from '../protocol/sliding-window.js'
+import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig } from './options.js'
 
 /** Integer options: default, least, most. Timers in Node.js hold at most 2^31-1 ms. */
 const TIMER = 2 ** 31 - 1
@@ -39,6 +40,7 @@ export interface Settings extends Numbers {
   authHandler: AuthHandlerFn | undefined
   allowedOrigins: DatasoleServerOptions['allowedOrigins']
   stateBackend: StateBackend | undefined
+  backendConfig: BackendConfig
   rateLimit: RateLimits | false
   /** Bytes; Infinity where nothing is compressed. */
   compressionThreshold: number
@@ -67,6 +69,7 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     const { [name]: value = preset } = options
     numbers[name] = integer(name, value, least, most)
   }
+  if (options.stateBackend !== undefined && options.backendConfig !== undefined) throw invalid('backendConfig', 'and stateBackend exclude each other: pass only one')
   checkExecutor(options.executor)
   for (const level of LOGGER_METHODS) if (options.logger !== undefined) checkFunction(`logger.${level}`, options.logger?.[level])
   if (options.authHandler !== undefined) checkFunction('authHandler', options.authHandler)
@@ -75,7 +78,8 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     path: checkPath(path),
     authHandler: options.authHandler,
     allowedOrigins: checkOrigins(options.allowedOrigins),
-    stateBackend: checkBackend(options),
+    stateBackend: checkStateBackend(options.stateBackend),
+    backendConfig: checkBackendConfig(options),
     rateLimit: resolveRateLimit(rateLimit),
     compressionThreshold: resolveCompression(compression)
   }
@@ -98,21 +102,25 @@ function checkOrigins (origins: unknown): DatasoleServerOptions['allowedOrigins'
   })
 }
 
-function checkBackend ({ stateBackend, backendConfig }: DatasoleServerOptions): StateBackend | undefined {
-  if (stateBackend !== undefined && backendConfig !== undefined) throw invalid('backendConfig', 'and stateBackend exclude each other: pass only one')
-  if (backendConfig !== undefined) {
-    if (!isObject(backendConfig)) throw invalid('backendConfig', 'must be an object with a type')
-    const { type } = backendConfig
-    if (type === 'redis' || type === 'postgres') throw notAvailable(`backendConfig.type "${type}"`)
-    if (type !== 'memory') throw invalid('backendConfig.type', `must be "memory", "redis" or "postgres", not ${JSON.stringify(type)}`)
-    for (const name of Object.keys(backendConfig)) if (name !== 'type') throw invalid(`backendConfig.${name}`, 'has no meaning for type "memory"')
+function checkBackendConfig ({ backendConfig = { type: 'memory' } }: DatasoleServerOptions): BackendConfig {
+  if (!isObject(backendConfig)) throw invalid('backendConfig', 'must be an object with a type')
+  const { type } = backendConfig
+  if (!['memory', 'redis', 'postgres'].includes(type)) throw invalid('backendConfig.type', `must be "memory", "redis" or "postgres", not ${JSON.stringify(type)}`)
+  if (type === 'postgres') throw notAvailable('backendConfig.type "postgres"')
+  for (const [name, value] of Object.entries(backendConfig)) {
+    if (name === 'type' || value === undefined) continue
+    if (name !== type) throw invalid(`backendConfig.${name}`, `has no meaning for type "${type}"`)
+    if (!isObject(value)) throw invalid(`backendConfig.${name}`, 'must be an object')
   }
-  if (stateBackend !== undefined) {
-    for (const method of BACKEND_METHODS) checkFunction(`stateBackend.${method}`, stateBackend?.[method])
-    const journal = JOURNAL_METHODS.filter((method) => stateBackend[method] !== undefined)
-    if (journal.length !== 0 && journal.length !== JOURNAL_METHODS.length) {
-      throw invalid('stateBackend', `has ${journal.join(' and ')} only: of ${JOURNAL_METHODS.join(', ')} it must have all or none`)
-    }
+  return backendConfig
+}
+
+function checkStateBackend (stateBackend: StateBackend | undefined): StateBackend | undefined {
+  if (stateBackend === undefined) return undefined
+  for (const method of BACKEND_METHODS) checkFunction(`stateBackend.${method}`, stateBackend?.[method])
+  const journal = JOURNAL_METHODS.filter((method) => stateBackend[method] !== undefined)
+  if (journal.length !== 0 && journal.length !== JOURNAL_METHODS.length) {
+    throw invalid('stateBackend', `has ${journal.join(' and ')} only: of ${JOURNAL_METHODS.join(', ')} it must have all or none`)
   }
   return stateBackend
 }

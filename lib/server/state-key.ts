@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, Snapshot, StateBackend, Unsubscribe } from '../backend/backend.js'
-import type { Head } from '../protocol/messages.js'
-import { Replica } from './replica.js'
-import { type Prepared, type Write, prepare } from './write.js'
+import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, StateBackend, Unsubscribe } from '../backend/backend.js'
+import { DatasoleError } from '../protocol/errors.js'
+import { prepareAll, requestOf, takeBatch } from './batch.js'
+import { Replica, valueOf } from './replica.js'
+import type { Write } from './write.js'
 
 /** What the keys of a node share. */
 export interface StateHost {
@@ -16,14 +17,12 @@ export interface StateHost {
   committed (count: number): void
   /** Nothing is under way any more: the key may be forgotten. */
   idle (key: string): void
-  readFailed (key: string, error: unknown): void
+  /** The key could not be read: it is to be refreshed, again and again. */
+  fellBehind (key: string, error: unknown): void
 }
 
-/** Writes that go out together as consecutive versions, at the most. */
-const MAX_BATCH = 64
-
-/** A log this much longer than the value (bytes) is worth a new snapshot, even for tiny values. */
-const MIN_LOG = 64 * 1024
+/** Writes of a key that wait, at the most. */
+const MAX_WAITING = 10_000
 
 /** One key on this node: its replica, its writers in line, and what other nodes commit. */
 export class StateKey {
@@ -34,6 +33,8 @@ export class StateKey {
   readonly #storageKey: string
   #writes: Write[] = []
   #isWriting = false
+  /** The journal came back without what is here. */
+  #isLost = false
   /** While a commit is with the journal the replica stands still: its answer brings what others did. */
   #committing: Promise<CommitResult> | undefined
   /** The newest notice that came meanwhile, or while the key was loading. */
@@ -52,6 +53,9 @@ export class StateKey {
   get isBusy (): boolean { return this.#isWriting || this.loading !== undefined }
 
   write (write: Write): void {
+    if (this.#writes.length >= MAX_WAITING) {
+      return write.reject(new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.replica.key}" wait already; try again later`))
+    }
     this.#writes.push(write)
     if (!this.#isWriting) void this.#writeAll()
   }
@@ -85,23 +89,53 @@ export class StateKey {
   async #read (): Promise<void> {
     const { replica } = this
     for (;;) {
-      const { head } = replica
-      const record = await this.#host.journal.read(this.#storageKey, head.epoch === '' ? undefined : head)
+      const asked = replica.position
+      const record = await this.#host.journal.read(this.#storageKey, asked.epoch === '' ? undefined : asked)
+      // its answer will tell all that this one does
       if (this.#committing !== undefined) return
+      if (record.isLost) {
+        // writers in line find it out by themselves
+        this.#isLost = true
+        if (!this.#isWriting) void this.#writeAll()
+        return
+      }
       // the answer may be older than what came meanwhile: of an epoch that is over, then
-      if (replica.epoch === head.epoch && this.#adopt(record, head)) return
+      if (replica.epoch === asked.epoch && this.#adopt(record)) return
     }
   }
 
-  /** Takes what the journal answered to a head; false where that does not connect with what is here. */
-  #adopt (record: KeyRecord, asked: Head): boolean {
+  /** Takes what the journal answered; false where that does not connect with what is here. */
+  #adopt (record: KeyRecord): boolean {
     const { replica } = this
     const { epoch, version, live } = replica
-    const connects = replica.adopt(record, asked)
+    const connects = replica.adopt(record)
     if (epoch === '') return connects
-    if (replica.epoch !== epoch || replica.live !== live || replica.version < version) this.#host.moved(replica, -1)
+    if (replica.epoch !== epoch || replica.live !== live) this.#host.moved(replica, -1)
     else if (replica.version !== version) this.#host.moved(replica, version)
     return connects
+  }
+
+  /**
+   * The journal has lost commits that clients may have seen. What it has left goes on in another
+   * epoch, in which they all start anew; one node makes it, and the others follow.
+   */
+  async #renew (): Promise<void> {
+    const { replica } = this
+    this.#isLost = false
+    for (;;) {
+      const record = await this.#host.journal.read(this.#storageKey, replica.position)
+      if (!record.isLost) {
+        if (this.#adopt(record)) return
+        continue
+      }
+      const { epoch, version, id, live } = record
+      const reset = { epoch: randomUUID(), id: randomUUID(), value: valueOf(record) }
+      const { accepted } = await this.#send({ base: { epoch, version, id }, commits: [], reset })
+      if (!accepted) continue
+      replica.reset(reset)
+      replica.live = live && reset.value !== undefined
+      return this.#host.moved(replica, -1)
+    }
   }
 
   /** One batch after the other, for as long as someone waits. Never rejects: every write is settled. */
@@ -113,10 +147,10 @@ export class StateKey {
       for (const { reject } of this.#writes) reject(error)
       return
     }
-    while (this.#writes.length > 0) {
+    while (this.#writes.length > 0 || this.#isLost) {
       const batch = takeBatch(this.#writes)
       try {
-        await this.#commit(batch)
+        await (batch.length > 0 ? this.#commit(batch) : this.#renew())
       } catch (error) {
         for (const { reject } of batch) reject(error)
         // it may have been committed all the same
@@ -132,13 +166,13 @@ export class StateKey {
   async #commit (batch: Write[]): Promise<void> {
     const { replica } = this
     for (;;) {
-      const prepared = this.#prepare(batch)
-      const request = this.#request(prepared)
+      const prepared = prepareAll(replica, batch, this.#host.maxStateBytes)
+      const request = requestOf(replica, prepared, this.#logBytes)
       if (request !== undefined) {
         const result = await this.#send(request)
         if (!result.accepted) {
           for (const { write, patches } of prepared) write.lost?.(replica.document, patches)
-          if (!this.#adopt(result.missed, request.base)) await this.#read()
+          await this.#catchUp(result.missed)
           batch = prepared.map(({ write }) => write)
           continue
         }
@@ -150,54 +184,9 @@ export class StateKey {
     }
   }
 
-  /** Computes each write on top of those before it. One that fails is rejected, and is as if it had not been. */
-  #prepare (batch: Write[]): Prepared[] {
-    const { key, document } = this.replica
-    const prepared = []
-    const start = document.mark()
-    for (const write of batch) {
-      const before = document.mark()
-      try {
-        prepared.push(prepare(key, document, write, this.#host.maxStateBytes))
-        document.release()
-      } catch (error) {
-        document.rollback(before)
-        write.reject(error)
-      }
-    }
-    // what a key was before clients could see it is not theirs: the journal gets a value to forget it for
-    const last = prepared.at(-1)
-    if (last !== undefined && this.#becomesLive(prepared)) last.whole ??= JSON.stringify(document.value)
-    document.rollback(start)
-    return prepared
-  }
-
-  #becomesLive (prepared: Prepared[]): boolean {
-    const { live, document } = this.replica
-    return !live && document.value !== undefined && prepared.some(({ write }) => write.live)
-  }
-
-  /** undefined where there is nothing to commit. */
-  #request (prepared: Prepared[]): CommitRequest | undefined {
-    const { replica } = this
-    const base = replica.head
-    if (prepared[0]?.write.resets) return replica.version === 0 ? undefined : { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }
-    const commits = prepared.flatMap(({ entry }) => entry ?? [])
-    const live = prepared.some(({ write }) => write.live)
-    if (commits.length === 0 && (!live || replica.live || replica.version === 0)) return undefined
-    return { base, commits, live, snapshot: this.#snapshot(prepared) }
-  }
-
-  /** A whole value that is written anyway, or a new one of the base where the log has outgrown the value. */
-  #snapshot (prepared: Prepared[]): Snapshot | undefined {
-    const { version, document } = this.replica
-    const last = prepared.findLastIndex(({ whole }) => whole !== undefined)
-    if (last >= 0) {
-      const commits = prepared.slice(0, last + 1).filter(({ entry }) => entry !== undefined)
-      return { version: version + commits.length, value: prepared[last]!.whole! }
-    }
-    if (version === 0 || this.#logBytes <= Math.max(MIN_LOG, document.size)) return undefined
-    return { version, value: JSON.stringify(document.value) }
+  async #catchUp (missed: KeyRecord): Promise<void> {
+    if (missed.isLost) await this.#renew()
+    else if (!this.#adopt(missed)) await this.#read()
   }
 
   async #send (request: CommitRequest): Promise<CommitResult> {
@@ -211,7 +200,7 @@ export class StateKey {
   #accepted ({ base, commits, live = false, reset }: CommitRequest): void {
     const { replica } = this
     if (reset !== undefined) {
-      replica.reset(reset.epoch)
+      replica.reset(reset)
       return this.#host.moved(replica, -1)
     }
     const becameLive = live && !replica.live
@@ -231,7 +220,7 @@ export class StateKey {
     }
     if (replica.covers(head) && replica.live === live) return
     const { epoch, version } = replica
-    if (commits !== undefined && base.epoch === epoch && head.epoch === epoch && base.version <= version && replica.live === live) {
+    if (commits !== undefined && head.epoch === epoch && replica.live === live && replica.continues(base, commits)) {
       replica.advance(base.version, commits)
       return this.#host.moved(replica, version)
     }
@@ -246,15 +235,8 @@ export class StateKey {
   }
 
   #reread (): void {
-    this.#read().catch((error: unknown) => { this.#host.readFailed(this.replica.key, error) })
+    this.#read().catch((error: unknown) => { this.#host.fellBehind(this.replica.key, error) })
   }
-}
-
-/** A deletion goes alone: it starts a new epoch. */
-function takeBatch (writes: Write[]): Write[] {
-  let end = 1
-  if (!writes[0]!.resets) while (end < writes.length && end < MAX_BATCH && !writes[end]!.resets) end++
-  return writes.splice(0, end)
 }
 
 /** Keys of states, apart from whatever else is in the backend. */

@@ -2,6 +2,8 @@ import type { Journal, StateBackend, Unsubscribe } from '../backend/backend.js'
 import { invalidArgument } from '../protocol/errors.js'
 import { clonePlain } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
+import { CatchUp } from './catch-up.js'
+import { IdleKeys } from './idle-keys.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Replica } from './replica.js'
@@ -21,7 +23,8 @@ export class StateStore implements StateHost {
   readonly #keys = new Map<string, StateKey>()
   readonly #maxDepth: number
   readonly #metrics: Metrics
-  readonly #log: Logger
+  readonly #catchUp: CatchUp
+  readonly #idle = new IdleKeys((name) => { this.#release(name) })
   readonly #stopDoubt: Unsubscribe | undefined
   readonly maxStateBytes: number
 
@@ -29,9 +32,9 @@ export class StateStore implements StateHost {
     this.maxStateBytes = settings.maxStateBytes
     this.#maxDepth = settings.maxJsonDepth
     this.#metrics = metrics
-    this.#log = log
+    this.#catchUp = new CatchUp((name) => this.refresh(name), log)
     this.#stopDoubt = backend.onDoubt?.(() => {
-      this.#refreshAll()
+      this.#catchUp.add(this.#keys.keys())
       this.doubted()
     })
   }
@@ -80,24 +83,25 @@ export class StateStore implements StateHost {
     return (await this.journal.liveKeys()).map(keyOf)
   }
 
-  /** Forgets a key without a value that nobody waits for, so that names which clients make up cost nothing. */
+  /** Nobody waits for a key any more. Without a value it is forgotten, so that names which clients make up cost nothing. */
   idle (name: string): void {
-    const key = this.#keys.get(name)
-    if (key === undefined || key.isBusy || key.replica.version > 0 || this.isNeeded(name)) return
-    this.#keys.delete(name)
-    key.close()
+    const replica = this.#keys.get(name)?.replica
+    if (replica === undefined) return
+    if (replica.version === 0) this.#release(name)
+    else this.#idle.add(name, replica.document.size)
   }
 
   committed (count: number): void {
     this.#metrics.commits += count
   }
 
-  readFailed (name: string, error: unknown): void {
-    this.#log.error({ err: error, key: name }, 'a key could not be read again; its clients are behind until it can')
+  fellBehind (name: string, error: unknown): void {
+    this.#catchUp.failed(name, error)
   }
 
   close (): void {
     this.#stopDoubt?.()
+    this.#catchUp.close()
     for (const key of this.#keys.values()) key.close()
     this.#keys.clear()
   }
@@ -117,7 +121,12 @@ export class StateStore implements StateHost {
     return key
   }
 
-  #refreshAll (): void {
-    for (const [name, key] of this.#keys) key.refresh().catch((error: unknown) => { this.readFailed(name, error) })
+  /** Forgets a key, unless it is in use again. */
+  #release (name: string): void {
+    const key = this.#keys.get(name)
+    if (key === undefined || key.isBusy || this.isNeeded(name)) return
+    this.#keys.delete(name)
+    this.#idle.remove(name)
+    key.close()
   }
 }

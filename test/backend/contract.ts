@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { CommitNotice, Journal, KeyRecord, LogEntry, StateBackend } from '../../lib/backend/backend.js'
-import type { Head } from '../../lib/protocol/messages.js'
+import type { CommitNotice, Journal, KeyRecord, LogEntry, Position, StateBackend } from '../../lib/backend/backend.js'
 import { applyPatch } from '../../lib/protocol/patch.js'
 
 interface Test {
@@ -11,6 +10,7 @@ interface Test {
   strictSame (a: unknown, b: unknown, message?: string): unknown
   match (a: unknown, b: unknown, message?: string): unknown
   ok (a: unknown, message?: string): unknown
+  notOk (a: unknown, message?: string): unknown
   rejects (promise: Promise<unknown>, message?: string): Promise<unknown>
 }
 
@@ -39,7 +39,12 @@ export function valueOf ({ snapshot, commits }: KeyRecord, have?: unknown): unkn
   return value
 }
 
-function headOf ({ epoch, version }: Head): Head { return { epoch, version } }
+function positionOf ({ epoch, version, id }: Position): Position { return { epoch, version, id } }
+
+/** Where a key stands once these are committed. */
+function after (base: Position, ...entries: LogEntry[]): Position {
+  return { epoch: base.epoch, version: base.version + entries.length, id: entries.at(-1)?.id ?? base.id }
+}
 
 /**
  * What a StateBackend and its journal promise, whoever implements them. Nothing else is assumed, so
@@ -138,7 +143,7 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
     t.match(record, { version: 0, live: false, commits: [] })
     t.equal(record.snapshot, undefined)
     t.equal(typeof record.epoch, 'string')
-    t.strictSame(await a.read('k', headOf(record)), record)
+    t.strictSame(await a.read('k', positionOf(record)), record)
     t.equal((await a.read('another')).epoch, record.epoch, 'of the backend\'s one history')
     t.strictSame(await a.liveKeys(), [])
     void b
@@ -146,27 +151,30 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
 
   t.test('a commit advances the head by as many versions as it has entries', async (t) => {
     const [a, b] = await makeBackend(t)
-    const base = headOf(await a.read('k'))
-    const first = await a.commit('k', { base, commits: [entry({ n: 1 })] })
+    const base = positionOf(await a.read('k'))
+    const entries = [entry({ n: 1 }), entry({ n: 2 }), { id: randomUUID(), patches: '[{"op":"add","path":"/m","value":"ü\\u0000"}]' }]
+    const first = await a.commit('k', { base, commits: entries.slice(0, 1) })
     t.match(first, { accepted: true, epoch: base.epoch, version: 1, logBytes: Number })
-    const second = await a.commit('k', { base: { ...base, version: 1 }, commits: [entry({ n: 2 }), { id: randomUUID(), patches: '[{"op":"add","path":"/m","value":"ü\\u0000"}]' }] })
+    const second = await a.commit('k', { base: after(base, entries[0]!), commits: entries.slice(1) })
     t.match(second, { accepted: true, version: 3 })
     const record = await b.read('k')
-    t.match(record, { epoch: base.epoch, version: 3, live: false })
+    t.match(record, { epoch: base.epoch, version: 3, id: entries[2]!.id, live: false })
     t.strictSame(valueOf(record), { n: 2, m: 'ü\u0000' })
     t.equal(record.commits.length + (record.snapshot?.version ?? 0), 3, 'commits follow the snapshot without a gap')
   })
 
   t.test('on another head nothing happens, and the writer learns what it misses', async (t) => {
     const [a, b] = await makeBackend(t)
-    const base = headOf(await a.read('k'))
-    await a.commit('k', { base, commits: [entry(1), entry(2)] })
-    for (const wrong of [base, { ...base, version: 1 }, { ...base, version: 3 }, { epoch: 'unknown', version: 2 }]) {
+    const base = positionOf(await a.read('k'))
+    const entries = [entry(1), entry(2)]
+    await a.commit('k', { base, commits: entries })
+    for (const wrong of [base, after(base, entries[0]!), { ...base, version: 3, id: 'three' }, { epoch: 'unknown', version: 2, id: entries[1]!.id }]) {
       const result = await b.commit('k', { base: wrong, commits: [entry('never')], live: true })
       t.equal(result.accepted, false)
       if (result.accepted) return
       t.match(result.missed, { epoch: base.epoch, version: 2, live: false })
       t.equal(valueOf(result.missed, wrong.version === 1 ? 1 : undefined), 2)
+      t.equal(result.missed.isLost ?? false, wrong.version === 3)
     }
     t.equal(valueOf(await a.read('k')), 2)
     t.strictSame(await a.liveKeys(), [])
@@ -174,14 +182,14 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
 
   t.test('of writers at once one wins, whatever node they are on', async (t) => {
     const nodes = await makeBackend(t)
-    let base = headOf(await nodes[0].read('k'))
+    let base = positionOf(await nodes[0].read('k'))
     for (let round = 0; round < 20; round++) {
       const outcomes = await Promise.all(Array.from({ length: 6 }, (_, i) => nodes[i % (hasLog ? 2 : 1)]!.commit('k', { base, commits: [entry({ round, i })] })))
       const winner = outcomes.findIndex(({ accepted }) => accepted)
       t.equal(outcomes.filter(({ accepted }) => accepted).length, 1)
       const record = await nodes[1].read('k')
       t.strictSame(valueOf(record), { round, i: winner })
-      base = headOf(record)
+      base = positionOf(record)
       t.equal(base.version, round + 1)
     }
   })
@@ -189,16 +197,16 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
   t.test('every accepted commit is announced, in order, to all nodes', async (t) => {
     const [a, b] = await makeBackend(t)
     const ears = [await listen(t, a, 'k'), await listen(t, b, 'k')]
-    const start = headOf(await a.read('k'))
+    const start = positionOf(await a.read('k'))
     const entries = [entry(1), entry(2), entry(3)]
     await a.commit('k', { base: start, commits: [entries[0]!] })
     await a.commit('k', { base: start, commits: [entry('refused')] })
-    await b.commit('k', { base: { ...start, version: 1 }, commits: [entries[1]!, entries[2]!], live: true })
+    await b.commit('k', { base: after(start, entries[0]!), commits: [entries[1]!, entries[2]!], live: true, snapshot: { version: 3, value: '3' } })
     for (const { count, end } of ears) {
       const [first, second, ...others] = await count(2) as CommitNotice[]
       t.strictSame(others, [])
-      t.match(first, { base: start, head: { ...start, version: 1 }, live: false })
-      t.match(second, { base: { ...start, version: 1 }, head: { ...start, version: 3 }, live: true })
+      t.match(first, { base: start, head: after(start, entries[0]!), live: false })
+      t.match(second, { base: after(start, entries[0]!), head: after(start, ...entries), live: true })
       if (first!.commits !== undefined) t.strictSame(first!.commits, [entries[0]])
       if (second!.commits !== undefined) t.strictSame(second!.commits, entries.slice(1))
       end()
@@ -207,25 +215,27 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
 
   t.test('a key becomes live, stays so, and is listed', async (t) => {
     const [a, b] = await makeBackend(t)
-    const base = headOf(await a.read('k'))
-    await a.commit('k', { base, commits: [entry(1)] })
+    const base = positionOf(await a.read('k'))
+    const first = entry(1)
+    await a.commit('k', { base, commits: [first] })
     t.strictSame(await b.liveKeys(), [])
     // without any change of the value, too
-    const live = await a.commit('k', { base: { ...base, version: 1 }, commits: [], live: true, snapshot: { version: 1, value: '1' } })
+    const live = await a.commit('k', { base: after(base, first), commits: [], live: true, snapshot: { version: 1, value: '1' } })
     t.match(live, { accepted: true, version: 1 })
     t.strictSame(await b.liveKeys(), ['k'])
-    await b.commit('k', { base: { ...base, version: 1 }, commits: [entry(2)] })
+    await b.commit('k', { base: after(base, first), commits: [entry(2)] })
     t.match(await a.read('k'), { version: 2, live: true })
-    await a.commit('l', { base: headOf(await a.read('l')), commits: [entry(1)], live: true, snapshot: { version: 1, value: '1' } })
+    await a.commit('l', { base: positionOf(await a.read('l')), commits: [entry(1)], live: true, snapshot: { version: 1, value: '1' } })
     t.strictSame((await b.liveKeys()).sort(), ['k', 'l'])
   })
 
   t.test('what a key was before it became live is in no record', async (t) => {
     const [a, b] = await makeBackend(t)
-    const base = headOf(await a.read('k'))
-    await a.commit('k', { base, commits: [entry('secret 1'), entry('secret 2')] })
-    await a.commit('k', { base: { ...base, version: 2 }, commits: [entry('shown')], live: true, snapshot: { version: 3, value: '"shown"' } })
-    for (const have of [undefined, base, { ...base, version: 1 }, { ...base, version: 2 }]) {
+    const base = positionOf(await a.read('k'))
+    const secrets = [entry('secret 1'), entry('secret 2')]
+    await a.commit('k', { base, commits: secrets })
+    await a.commit('k', { base: after(base, ...secrets), commits: [entry('shown')], live: true, snapshot: { version: 3, value: '"shown"' } })
+    for (const have of [undefined, base, after(base, secrets[0]!), after(base, ...secrets)]) {
       const record = await b.read('k', have)
       t.equal(valueOf(record), 'shown')
       t.ok(!JSON.stringify(record).includes('secret'))
@@ -234,62 +244,162 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
 
   t.test('a reset takes value and liveness, and starts an epoch', async (t) => {
     const [a, b] = await makeBackend(t)
-    const base = headOf(await a.read('k'))
-    await a.commit('k', { base, commits: [entry(1)], live: true, snapshot: { version: 1, value: '1' } })
+    const base = positionOf(await a.read('k'))
+    const first = entry(1)
+    await a.commit('k', { base, commits: [first], live: true, snapshot: { version: 1, value: '1' } })
     const ear = await listen(t, b, 'k')
     const epoch = randomUUID()
     t.match(await b.commit('k', { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }), { accepted: false }, 'not on an older head')
-    t.match(await a.commit('k', { base: { ...base, version: 1 }, commits: [], reset: { epoch, id: randomUUID() } }), { accepted: true, epoch, version: 0 })
-    t.match(await ear.count(1), [{ base: { ...base, version: 1 }, head: { epoch, version: 0 }, live: false }])
+    t.match(await a.commit('k', { base: after(base, first), commits: [], reset: { epoch, id: randomUUID() } }), { accepted: true, epoch, version: 0 })
+    const start = { epoch, version: 0, id: '' }
+    t.match(await ear.count(1), [{ base: after(base, first), head: start, live: false }])
     ear.end()
-    for (const have of [undefined, base, { ...base, version: 1 }, { epoch, version: 0 }]) {
+    for (const have of [undefined, base, after(base, first), start]) {
       const record = await b.read('k', have)
-      t.match(record, { epoch, version: 0, live: false, commits: [] })
+      t.match(record, { ...start, live: false, commits: [] })
       t.equal(record.snapshot, undefined)
     }
     t.strictSame(await b.liveKeys(), [])
-    t.match(await b.commit('k', { base: { epoch, version: 0 }, commits: [entry('again')] }), { accepted: true, epoch, version: 1 })
-    t.equal(valueOf(await a.read('k', { ...base, version: 1 })), 'again', 'whoever knows the former life gets the whole')
+    t.match(await b.commit('k', { base: start, commits: [entry('again')] }), { accepted: true, epoch, version: 1 })
+    t.equal(valueOf(await a.read('k', after(base, first))), 'again', 'whoever knows the former life gets the whole')
+  })
+
+  t.test('a reset with a value keeps liveness, and is version 1 of its epoch', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = positionOf(await a.read('k'))
+    const first = entry({ n: 1 })
+    await a.commit('k', { base, commits: [first], live: true, snapshot: { version: 1, value: '{"n":1}' } })
+    const reset = { epoch: randomUUID(), id: randomUUID(), value: '{"n":2}' }
+    t.match(await b.commit('k', { base: after(base, first), commits: [], reset }), { accepted: true, epoch: reset.epoch, version: 1 })
+    const start = { epoch: reset.epoch, version: 1, id: reset.id }
+    for (const have of [undefined, after(base, first)]) {
+      const record = await a.read('k', have)
+      t.match(record, { ...start, live: true })
+      t.strictSame(valueOf(record), { n: 2 })
+    }
+    t.match(await a.read('k', start), { ...start, commits: [] })
+    t.strictSame(await a.liveKeys(), ['k'])
+    const next = entry({ n: 3 })
+    t.match(await a.commit('k', { base: start, commits: [next] }), { accepted: true, version: 2 })
+    t.strictSame((await b.read('k', start)).commits, hasLog ? [next] : [])
+  })
+
+  t.test('who knows another history of the epoch is told, and gets the whole', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = positionOf(await a.read('k'))
+    const entries = [entry(1), entry(2), entry(3)]
+    await a.commit('k', { base, commits: entries })
+    const head = after(base, ...entries)
+    for (const have of [{ ...head, id: 'another' }, { ...head, version: 4, id: 'four' }]) {
+      const record = await b.read('k', have)
+      t.equal(record.isLost, true)
+      t.equal(valueOf(record), 3)
+      const result = await b.commit('k', { base: have, commits: [entry('never')] })
+      t.match(result, { accepted: false, missed: { isLost: true, version: 3 } })
+    }
+    for (const have of [base, head, undefined, { epoch: 'another', version: 9, id: 'nine' }]) t.notOk((await a.read('k', have)).isLost)
+    if (hasLog) t.equal((await a.read('k', { ...base, version: 2, id: 'another' })).isLost, true, 'however old it is, while the log goes back that far')
   })
 
   t.test('snapshots replace the log without a gap, at whatever version they are', async (t) => {
     const [a, b] = await makeBackend(t)
-    const base = headOf(await a.read('k'))
+    const base = positionOf(await a.read('k'))
     const pad = 'x'.repeat(5000)
+    const entries = Array.from({ length: 60 }, (_, i) => entry({ n: i + 1, pad }))
+    const at = (n: number): Position => after(base, ...entries.slice(0, n))
     for (let n = 1; n <= 60; n++) {
       const snapshot = n % 10 === 0 ? { version: n - 1, value: JSON.stringify({ n: n - 1, pad }) } : undefined
-      const result = await a.commit('k', { base: { ...base, version: n - 1 }, commits: [entry({ n, pad })], snapshot })
+      const result = await a.commit('k', { base: at(n - 1), commits: [entries[n - 1]!], snapshot })
       t.match(result, { accepted: true, version: n })
       const record = await b.read('k')
       t.strictSame(valueOf(record), { n, pad })
       t.equal((record.snapshot?.version ?? 0) + record.commits.length, n)
       if (hasLog && n > 5) {
-        const tail = await b.read('k', { ...base, version: n - 5 })
+        const tail = await b.read('k', at(n - 5))
         t.equal(tail.snapshot, undefined, 'the tail of the log stays')
         t.equal(tail.commits.length, 5)
       }
     }
-    t.match(await a.read('k', { ...base, version: 60 }), { version: 60, commits: [] })
-    t.strictSame(valueOf(await a.read('k', { ...base, version: 1 })), { n: 60, pad })
-    t.strictSame(valueOf(await a.read('k', { ...base, version: 61 })), { n: 60, pad }, 'a reader from the future gets the whole')
+    t.match(await a.read('k', at(60)), { version: 60, commits: [] })
+    t.strictSame(valueOf(await a.read('k', at(1))), { n: 60, pad })
+    t.strictSame(valueOf(await a.read('k', { ...base, version: 61, id: 'later' })), { n: 60, pad }, 'a reader from the future gets the whole')
   })
 
   t.test('values of any kind survive a commit', async (t) => {
     const [a, b] = await makeBackend(t)
-    let base = headOf(await a.read('k'))
+    let base = positionOf(await a.read('k'))
     for (const value of VALUES) {
-      const result = await a.commit('k', { base, commits: [entry(value)] })
-      if (!result.accepted) { t.ok(false, 'accepted'); return }
-      base = headOf(result)
+      const next = entry(value)
+      t.match(await a.commit('k', { base, commits: [next] }), { accepted: true })
+      base = after(base, next)
       t.equal(JSON.stringify(valueOf(await b.read('k'))), JSON.stringify(value))
     }
   })
 
   t.test('journal and plain values do not meet', async (t) => {
     const [a] = await makeBackend(t)
-    await a.commit('state:k', { base: headOf(await a.read('state:k')), commits: [entry(1)] })
+    await a.commit('state:k', { base: positionOf(await a.read('state:k')), commits: [entry(1)] })
     await a.set('k', 2)
     t.equal(valueOf(await a.read('state:k')), 1)
     t.equal(await a.get('k'), 2)
   })
+
+  t.test('expire lets a value go, and set takes that back', async (t) => {
+    const [a, b] = await makeBackend(t)
+    if (a.expire === undefined || b.expire === undefined) return
+    t.equal(await a.expire('k', 1000), false)
+    await a.set('k', 1)
+    t.equal(await a.expire('k', 60_000), true)
+    t.equal(await b.get('k'), 1)
+    t.equal(await b.expire('k', 1), true)
+    await until(async () => await a.get('k') === undefined)
+    t.equal(await b.delete('k'), false)
+    await a.set('k', 2)
+    await a.expire('k', 1)
+    await a.set('k', 3)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    t.equal(await b.get('k'), 3)
+  })
+
+  t.test('consume admits what fits into the window, on all nodes together', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const nodes = [a, b]
+    if (a.consume === undefined || b.consume === undefined) return
+    const rule = { windowMs: 60_000, maxRequests: 10 }
+    const results = await Promise.all(Array.from({ length: 50 }, (_, i) => nodes[i % 2]!.consume!('bucket', rule, 1)))
+    t.equal(results.filter(({ allowed }) => allowed).length, 10)
+    t.strictSame(results.filter(({ allowed }) => allowed).map(({ remaining }) => remaining).sort((x, y) => y - x), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    for (const { retryAfter } of results.filter(({ allowed }) => !allowed)) t.ok(retryAfter! > 50_000 && retryAfter! <= 60_000)
+    t.match(await b.consume('bucket', rule, 0), { allowed: false, remaining: 0 })
+    t.match(await b.consume('another', rule, 7), { allowed: true, remaining: 3 })
+    t.match(await a.consume('another', rule, 4), { allowed: false, remaining: 3 }, 'a refused cost is not counted')
+    t.match(await a.consume('another', rule, 0), { allowed: true, remaining: 3 }, 'nor is a question')
+    const last = await b.consume('another', rule, 3)
+    t.match(last, { allowed: true, remaining: 0 })
+    t.ok(Math.abs(last.resetAt - Date.now() - 60_000) < 5000)
+    await t.rejects(a.consume('another', rule, 11))
+    await a.delete('bucket')
+    t.match(await b.consume('bucket', rule, 1), { allowed: true, remaining: 9 })
+  })
+
+  t.test('what was consumed leaves the window when its time is over, and not before', async (t) => {
+    const [a] = await makeBackend(t)
+    if (a.consume === undefined) return
+    const rule = { windowMs: 150, maxRequests: 3 }
+    const admitted: number[] = []
+    for (const end = performance.now() + 1000; performance.now() < end;) {
+      const before = performance.now()
+      const { allowed, retryAfter } = await a.consume('bucket', rule, 1)
+      if (allowed) admitted.push(before)
+      else await new Promise((resolve) => setTimeout(resolve, Math.min(retryAfter!, 20)))
+    }
+    t.ok(admitted.length >= 12, `${admitted.length} were admitted in a second`)
+    // before it is asked and when it is answered are further apart than the decisions: some slack
+    for (let i = 3; i < admitted.length; i++) t.ok(admitted[i]! - admitted[i - 3]! > rule.windowMs - 25)
+    t.match(await a.consume('empty', { windowMs: 10, maxRequests: 0 }, 0), { allowed: false, remaining: 0, retryAfter: 10 })
+  })
+}
+
+async function until (isTrue: () => Promise<boolean>): Promise<void> {
+  while (!await isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
 }

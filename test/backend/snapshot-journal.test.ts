@@ -28,7 +28,7 @@ t.test('another process finds what was committed', async (t) => {
   const store = new FiveMethods()
   const first = combined(store)
   const { epoch } = await first.read('k')
-  await first.commit('k', { base: { epoch, version: 0 }, commits: [{ id: '1', patches: '[{"op":"replace","path":"","value":{"a":1}}]' }], live: true })
+  await first.commit('k', { base: { epoch, version: 0, id: '' }, commits: [{ id: '1', patches: '[{"op":"replace","path":"","value":{"a":1}}]' }], live: true })
   const second = combined(store)
   t.match(await second.read('k'), { epoch, version: 1, live: true, snapshot: { version: 1, value: '{"a":1}' } })
   t.strictSame(await second.liveKeys(), ['k'])
@@ -38,7 +38,7 @@ t.test('keys that become live at once are all listed', async (t) => {
   const backend = combined(new FiveMethods())
   const { epoch } = await backend.read('any')
   const keys = Array.from({ length: 20 }, (_, i) => `key ${i}`)
-  await Promise.all(keys.map((key) => backend.commit(key, { base: { epoch, version: 0 }, commits: [{ id: key, patches: '[{"op":"replace","path":"","value":1}]' }], live: true })))
+  await Promise.all(keys.map((key) => backend.commit(key, { base: { epoch, version: 0, id: '' }, commits: [{ id: key, patches: '[{"op":"replace","path":"","value":1}]' }], live: true })))
   t.strictSame((await backend.liveKeys()).sort(), keys.sort())
 })
 
@@ -46,7 +46,7 @@ t.test('a set that fails commits nothing, and the next one goes through', async 
   const store = new FiveMethods()
   const backend = combined(store)
   const { epoch } = await backend.read('k')
-  const request = { base: { epoch, version: 0 }, commits: [{ id: '1', patches: '[{"op":"replace","path":"","value":1}]' }] }
+  const request = { base: { epoch, version: 0, id: '' }, commits: [{ id: '1', patches: '[{"op":"replace","path":"","value":1}]' }] }
   const { set } = store
   store.set = async () => { throw new Error('disk full') }
   await t.rejects(backend.commit('k', request), { message: 'disk full' })

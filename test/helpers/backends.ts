@@ -1,6 +1,5 @@
 import { MemoryBackend } from '../../lib/backend/memory.js'
-import type { CommitRequest, CommitResult, KeyRecord, StateBackend, Unsubscribe } from '../../lib/backend/backend.js'
-import type { Head } from '../../lib/protocol/messages.js'
+import type { CommitRequest, CommitResult, KeyRecord, Position, StateBackend, Unsubscribe } from '../../lib/backend/backend.js'
 
 type Handler = (key: string, value: unknown) => void
 
@@ -71,7 +70,7 @@ export class ShakyBackend implements StateBackend {
     return result
   }
 
-  async read (key: string, have?: Head): Promise<KeyRecord> {
+  async read (key: string, have?: Position): Promise<KeyRecord> {
     this.reads++
     await this.before('read', key)
     const record = await this.memory.read(key, have)

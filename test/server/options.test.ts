@@ -31,7 +31,12 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   ...[null, 5, {}, { ...five, publish: undefined }, { ...five, get: 'get' }].map((stateBackend): [unknown, string] => [{ stateBackend }, 'stateBackend']),
   [{ stateBackend: { ...five, commit: async () => {} } }, /stateBackend.*commit.*read.*liveKeys/],
   [{ stateBackend: backend, backendConfig: { type: 'memory' } }, /backendConfig.*stateBackend/],
-  ...[null, 'memory', {}, { type: 'sqlite' }, { type: 5 }, { type: 'memory', redis: {} }].map((backendConfig): [unknown, string] => [{ backendConfig }, 'backendConfig']),
+  ...[null, 'memory', {}, { type: 'sqlite' }, { type: 5 }, { type: 'memory', redis: {} }, { type: 'redis', postgres: {} }, { type: 'redis', redis: 'redis://localhost' }].map((backendConfig): [unknown, string] => [{ backendConfig }, 'backendConfig']),
+  [{ backendConfig: { type: 'redis', redis: { url: 'http://localhost' } } }, 'url'],
+  [{ backendConfig: { type: 'redis', redis: { uri: 'redis://localhost' } } }, 'uri'],
+  [{ backendConfig: { type: 'redis', redis: { prefix: 'a', keyPrefix: 'b' } } }, 'prefix'],
+  [{ backendConfig: { type: 'redis', redis: { keyPrefix: '{a}' } } }, 'keyPrefix'],
+  [{ backendConfig: { type: 'redis', redis: { maxCommands: 0 } } }, 'maxCommands'],
   ...[null, 5, 'async', [], { model: 'fork' }, { model: 'async', poolsize: 3 }].map((executor): [unknown, string] => [{ executor }, 'executor']),
   ...[null, true, 5, 'none', [], { windowMs: 1 }, { defaultRule: null }, { defaultRule: { windowMs: 0, maxRequests: 1 } }, { defaultRule: { windowMs: 1 } }, { defaultRule: { windowMs: 1, maxRequests: -1 } }, { rules: [] }, { rules: { a: { windowMs: 1.5, maxRequests: 1 } } }, { rules: { a: null } }, { keyExtractor: 'user' }, { onBackendError: 'panic' }, { timeoutMs: 0 }].map((rateLimit): [unknown, string] => [{ rateLimit }, 'rateLimit']),
   ...[null, true, 5, { threshold: -1 }, { threshold: '1' }, { level: 9 }].map((compression): [unknown, string] => [{ compression }, 'compression']),
@@ -42,7 +47,6 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
 ]
 
 const NOT_AVAILABLE: Array<[options: unknown, named: string]> = [
-  [{ backendConfig: { type: 'redis' } }, 'backendConfig'],
   [{ backendConfig: { type: 'postgres', postgres: {} } }, 'backendConfig'],
   [{ rateLimiter: { check () {}, consume () {}, reset () {} } }, 'rateLimiter'],
   [{ session: {} }, 'session'],

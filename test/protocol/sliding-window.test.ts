@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
-import { SlidingWindow } from '../../lib/server/sliding-window.js'
+import { SlidingWindow } from '../../lib/protocol/sliding-window.js'
 
 const seed = Number(process.env.SEED ?? Math.trunc(Math.random() * 2 ** 31))
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)

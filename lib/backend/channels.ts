@@ -1,0 +1,72 @@
+import type { Unsubscribe } from './backend.js'
+import { decodeMessage } from './notice.js'
+
+type Handler = (key: string, value: unknown) => void
+
+interface Channel {
+  key: string
+  handlers: Set<Handler>
+  ready: Promise<void>
+}
+
+/** How a store is told. Both are for a channel that has, or had, listeners on this node. */
+export interface ChannelSource {
+  /** Resolves once messages will arrive. */
+  open (name: string): Promise<void>
+  shut (name: string): void
+}
+
+/**
+ * Who listens to what, by the name of the store's channel: one subscription for all listeners of a
+ * key on this node.
+ */
+export class Channels {
+  readonly #channels = new Map<string, Channel>()
+  /** Those that could not be opened; when the store is back, they are subscribed with the others. */
+  readonly #failed = new Set<string>()
+  readonly #source: ChannelSource
+
+  constructor (source: ChannelSource) {
+    this.#source = source
+  }
+
+  get names (): string[] { return [...this.#channels.keys()] }
+
+  add (name: string, key: string, handler: Handler): Unsubscribe {
+    let channel = this.#channels.get(name)
+    if (channel === undefined) this.#channels.set(name, channel = { key, handlers: new Set(), ready: this.#open(name) })
+    else if (this.#failed.delete(name)) channel.ready = this.#open(name)
+    // an identity of its own, so that one function can subscribe twice
+    const own: Handler = (channelKey, value) => { handler(channelKey, value) }
+    const { handlers, ready } = channel
+    handlers.add(own)
+    const end = (): void => {
+      if (!handlers.delete(own) || handlers.size > 0 || this.#channels.get(name) !== channel) return
+      this.#channels.delete(name)
+      this.#failed.delete(name)
+      this.#source.shut(name)
+    }
+    return Object.assign(end, { ready })
+  }
+
+  /** @param text as `notice.ts` has it */
+  deliver (name: string, text: string): void {
+    const channel = this.#channels.get(name)
+    if (channel === undefined) return
+    const message = decodeMessage(text)
+    for (const handler of channel.handlers) {
+      // notices are shared, and only read; values belong to who gets them
+      handler(channel.key, 'notice' in message ? message.notice : 'text' in message ? message.text : JSON.parse(message.json))
+    }
+  }
+
+  #open (name: string): Promise<void> {
+    const ready = this.#source.open(name).then(() => {
+      // ended meanwhile
+      if (!this.#channels.has(name)) this.#source.shut(name)
+    })
+    // whoever awaits `ready` is told
+    ready.catch(() => { if (this.#channels.has(name)) this.#failed.add(name) })
+    return ready
+  }
+}

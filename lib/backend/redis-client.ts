@@ -1,0 +1,130 @@
+import { DatasoleError } from '../protocol/errors.js'
+
+/** What we need of an ioredis client, a Cluster included. */
+export interface RedisClient {
+  readonly isCluster?: boolean
+  connect (): Promise<void>
+  disconnect (): void
+  quit (): Promise<unknown>
+  duplicate (...args: unknown[]): unknown
+  on (event: string, listener: (...args: never[]) => void): unknown
+  call (command: string, ...args: Array<string | number>): Promise<unknown>
+}
+
+/**
+ * A Redis, Cluster or Sentinel client of ioredis that serves as a template: connections of our own are
+ * made like it, and it is left alone.
+ */
+export interface RedisInstance {
+  duplicate (...args: never[]): unknown
+  readonly options: object
+}
+
+/** Options of ioredis, such as these. */
+export interface RedisConnectionOptions {
+  host?: string
+  port?: number
+  username?: string
+  password?: string
+  db?: number
+  tls?: object
+  sentinels?: Array<{ host?: string, port?: number }>
+  /** Of the Sentinel group. */
+  name?: string
+  [option: string]: unknown
+}
+
+export interface RedisBackendOptions {
+  /** `redis://` or `rediss://` (TLS), with user, password and database. Default `redis://127.0.0.1:6379`. */
+  url?: string
+  /** What every key and channel begins with. Default `ds:`; without braces. */
+  keyPrefix?: string
+  /** Another name of `keyPrefix`. */
+  prefix?: string
+  /** Instead of `url`: options of ioredis, or an instance to make connections like (Sentinel, Cluster, TLS). */
+  redis?: RedisInstance | RedisConnectionOptions
+  /** ms that `connect` may take. Default 5,000. */
+  connectTimeoutMs?: number
+  /** ms that a call may wait while Redis is away. Default 10,000. */
+  commandTimeoutMs?: number
+  /** Calls under way or waiting; more are refused with `BUSY`. Default 10,000. */
+  maxCommands?: number
+}
+
+/** ms without an answer after which a connection is taken to be half-open, and opened again. */
+const SOCKET_TIMEOUT = 2500
+
+/** ms */
+const LONGEST_RECONNECT = 2000
+
+interface Ioredis {
+  Redis: new (...args: unknown[]) => unknown
+}
+
+/**
+ * A connection of our own. It neither queues nor sends again by itself: that is decided call by call.
+ * @param connectTimeout ms of one attempt
+ */
+export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOptions, connectTimeout: number): RedisClient {
+  const wait = (attempt: number): number => Math.random() * Math.min(LONGEST_RECONNECT, 50 * 2 ** attempt)
+  const options = {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    autoResubscribe: false,
+    maxRetriesPerRequest: null,
+    connectTimeout,
+    commandTimeout: undefined,
+    socketTimeout: SOCKET_TIMEOUT,
+    retryStrategy: wait,
+    // after a failover, the master that we knew refuses writes
+    reconnectOnError: ({ message }: Error) => message.startsWith('READONLY')
+  }
+  if (redis === undefined) return new Redis(url ?? 'redis://127.0.0.1:6379', options) as RedisClient
+  if (!isInstance(redis)) return new Redis({ ...redis, ...options }) as RedisClient
+  const template = redis as unknown as RedisClient
+  if (template.isCluster !== true) return template.duplicate(options) as RedisClient
+  const { retryStrategy, enableOfflineQueue, ...redisOptions } = options
+  const given = (redis.options as { redisOptions?: object }).redisOptions
+  return template.duplicate([], {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    clusterRetryStrategy: wait,
+    shardedSubscribers: true,
+    redisOptions: { ...given, ...redisOptions, enableOfflineQueue: true }
+  }) as RedisClient
+}
+
+function isInstance (redis: RedisInstance | RedisConnectionOptions): redis is RedisInstance {
+  return typeof redis.duplicate === 'function'
+}
+
+/** @throws DatasoleError `INVALID_OPTION`, naming the option */
+export function checkRedisOptions (options: RedisBackendOptions): { prefix: string, connectTimeoutMs: number, timeoutMs: number, maxPending: number } {
+  const known = ['url', 'keyPrefix', 'prefix', 'redis', 'connectTimeoutMs', 'commandTimeoutMs', 'maxCommands']
+  for (const name of Object.keys(options)) if (!known.includes(name)) throw invalid(name, 'is not an option')
+  const { url, keyPrefix, prefix, redis, connectTimeoutMs = 5000, commandTimeoutMs = 10_000, maxCommands = 10_000 } = options
+  if (url !== undefined && !/^rediss?:\/\/./.test(String(url))) throw invalid('url', 'must be a URL such as "redis://127.0.0.1:6379", or "rediss://…" for TLS')
+  if (url !== undefined && redis !== undefined) throw invalid('redis', 'and url exclude each other: pass only one')
+  if (redis !== undefined && (typeof redis !== 'object' || redis === null)) throw invalid('redis', 'must be an instance or options of ioredis')
+  const given = redis === undefined ? {} : (isInstance(redis) ? redis.options : redis) as { keyPrefix?: string }
+  if (given.keyPrefix) throw invalid('redis.keyPrefix', 'does not reach channels: use the keyPrefix of RedisBackend instead')
+  if (keyPrefix !== undefined && prefix !== undefined && keyPrefix !== prefix) throw invalid('prefix', 'is another name of keyPrefix: pass only one')
+  const chosen = keyPrefix ?? prefix ?? 'ds:'
+  if (typeof chosen !== 'string' || /[{}]/.test(chosen)) throw invalid('keyPrefix', 'must be a string without braces, which Redis Cluster gives a meaning')
+  return {
+    prefix: chosen,
+    connectTimeoutMs: positive('connectTimeoutMs', connectTimeoutMs),
+    timeoutMs: positive('commandTimeoutMs', commandTimeoutMs),
+    maxPending: positive('maxCommands', maxCommands)
+  }
+}
+
+function positive (name: string, value: number): number {
+  if (!Number.isInteger(value) || value < 1 || value > 2 ** 31 - 1) throw invalid(name, 'must be a whole number from 1 up')
+  return value
+}
+
+function invalid (name: string, why: string): DatasoleError {
+  return new DatasoleError('INVALID_OPTION', `RedisBackend: option ${name} ${why}`)
+}

@@ -1,0 +1,180 @@
+import { createHash } from 'node:crypto'
+
+export interface Script { lua: string, sha: string, keys: number }
+
+function script (keys: number, lua: string): Script {
+  return { lua, sha: createHash('sha1').update(lua).digest('hex'), keys }
+}
+
+/**
+ * A key of the journal is a hash (e: epoch, v: version, live, s: snapshot and sv: its version, size: bytes
+ * of the log, since: those after the snapshot), the log (a list of "id, line break, patches", ending at v)
+ * and the ids of the last 1,000 commits, which tell a writer whose reply was lost what became of it.
+ * KEYS: hash, log, ids. A script is atomic; it runs on the slot of its keys.
+ */
+const RECORD = `
+local function id_at (v, version)
+  if version == 0 then return '' end
+  return redis.call('LINDEX', KEYS[3], version - v - 1)
+end
+-- what a reader at this position lacks: { 0, e, v, live, id of v, lost, sv, s, entry... }
+local function record (history, epoch, version, id)
+  local h = redis.call('HMGET', KEYS[1], 'e', 'v', 'live', 'sv')
+  local e, v, live, sv = h[1] or history, tonumber(h[2] or '0'), h[3] or '0', tonumber(h[4] or '0')
+  local start = v - redis.call('LLEN', KEYS[2])
+  local reply = { 0, e, v, live, id_at(v, v) or '', '0', '', '' }
+  local from = version
+  local known = epoch == e and version <= v and id_at(v, version)
+  if epoch == e and (version > v or (known and known ~= id)) then reply[6] = '1' end
+  if known ~= id or version < start then
+    from = sv
+    if sv > 0 then
+      reply[7] = sv
+      reply[8] = redis.call('HGET', KEYS[1], 's')
+    end
+  end
+  if from < v then
+    for _, entry in ipairs(redis.call('LRANGE', KEYS[2], from - start, -1)) do reply[#reply + 1] = entry end
+  end
+  return reply
+end
+`
+
+/** ARGV: history id, and the reader's epoch, version, id. */
+export const READ = script(3, RECORD + 'return record(ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4])')
+
+/**
+ * ARGV: history id; base epoch, version, id; live; channel; command to publish; epoch, id and value of a
+ * reset; version and value of a snapshot; whether it was sent before; entries.
+ * Replies { 1, epoch, version, bytes of log since the snapshot }, { 2 } where it cannot be told whether it
+ * took effect when it was sent before, or a record of what the writer misses.
+ */
+export const COMMIT = script(3, RECORD + `
+local ENTRIES = 14
+local history, epoch, base, id = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local live, channel, publish = ARGV[5], ARGV[6], ARGV[7]
+local reset, value = ARGV[8], ARGV[10]
+local h = redis.call('HMGET', KEYS[1], 'e', 'v', 'live', 'size', 'since')
+local e, v, was_live = h[1] or history, tonumber(h[2] or '0'), h[3] or '0'
+local size, since = tonumber(h[4] or '0'), tonumber(h[5] or '0')
+local count = #ARGV - ENTRIES + 1
+local function id_of (entry) return string.match(entry, '^[^\\n]*') end
+
+if e ~= epoch or v ~= base or id_at(v, v) ~= id then
+  if ARGV[13] == '1' then
+    if reset ~= '' and e == reset then return { 1, e, value == '' and 0 or 1, 0 } end
+    if e == epoch and count > 0 and v >= base + count then
+      local known = id_at(v, base + 1)
+      if not known then return { 2 } end
+      if known == id_of(ARGV[ENTRIES]) then return { 1, e, base + count, since } end
+    end
+  end
+  return record(history, epoch, base, id)
+end
+
+local head
+if reset ~= '' then
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+  e, v, live, size, since, head = reset, 0, '0', 0, 0, ''
+  if value ~= '' then
+    v, live, head = 1, was_live, ARGV[9]
+    redis.call('HSET', KEYS[1], 'sv', 1, 's', value)
+    redis.call('RPUSH', KEYS[3], head)
+  end
+else
+  if was_live == '1' then live = '1' end
+  head = id
+  for i = ENTRIES, #ARGV do
+    head = id_of(ARGV[i])
+    redis.call('RPUSH', KEYS[2], ARGV[i])
+    redis.call('RPUSH', KEYS[3], head)
+    size, since = size + #ARGV[i], since + #ARGV[i]
+  end
+  v = v + count
+  redis.call('LTRIM', KEYS[3], -1000, -1)
+  local sv = tonumber(ARGV[11])
+  if sv then
+    redis.call('HSET', KEYS[1], 'sv', sv, 's', ARGV[12])
+    -- what is older than the snapshot is kept for recovery, within bounds; of what nobody could see, nothing
+    local kept, length = math.max(65536, #ARGV[12]), redis.call('LLEN', KEYS[2])
+    if live ~= was_live then kept = 0 end
+    while length > v - sv do
+      local first = #redis.call('LINDEX', KEYS[2], 0)
+      if size - first < kept and length <= 1000 then break end
+      redis.call('LPOP', KEYS[2])
+      size, length = size - first, length - 1
+    end
+    since = 0
+    if v > sv then
+      for _, entry in ipairs(redis.call('LRANGE', KEYS[2], sv - v, -1)) do since = since + #entry end
+    end
+  end
+end
+redis.call('HSET', KEYS[1], 'e', e, 'v', v, 'live', live, 'size', size, 'since', since)
+local notice = { 'n' .. live, epoch, base, id, e, v, head }
+if reset == '' then
+  for i = ENTRIES, #ARGV do notice[#notice + 1] = ARGV[i] end
+end
+redis.call(publish, channel, table.concat(notice, '\\n'))
+return { 1, e, v, since }
+`)
+
+/**
+ * KEYS: a list of runs "tick before after", where the latter two count all that the bucket ever admitted.
+ * ARGV: window (ms), maximum, cost. Replies { allowed, remaining, ms until it is empty, ms until the cost fits }.
+ * The clock is the server's. Where that went back for more than a second, all that was admitted counts as of
+ * now: never more than the maximum gets through, and nobody waits for longer than a window.
+ */
+export const CONSUME = script(1, `
+local window, max, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function parse (run)
+  local tick, before, after = string.match(run, '(%d+) (%d+) (%d+)')
+  return tonumber(tick), tonumber(before), tonumber(after)
+end
+local function run (tick, before, after) return string.format('%.0f %.0f %.0f', tick, before, after) end
+
+local tick, before, after
+while true do
+  local first = redis.call('LINDEX', KEYS[1], 0)
+  if not first then tick = nil; break end
+  tick, before, after = parse(first)
+  if tick > now - window then break end
+  redis.call('LPOP', KEYS[1])
+end
+local last, used, total = now, 0, 0
+if tick then
+  local start
+  start, last, before, total = before, parse(redis.call('LINDEX', KEYS[1], -1))
+  used = total - start
+  if last > now + 1000 then
+    redis.call('DEL', KEYS[1])
+    redis.call('RPUSH', KEYS[1], run(now, start, total))
+    last, before, tick = now, start, now
+  end
+  now = math.max(now, last)
+end
+
+local wanted = math.max(cost, 1)
+if used + wanted <= max then
+  if cost > 0 then
+    if tick and last == now then
+      redis.call('LSET', KEYS[1], -1, run(now, before, total + cost))
+    else
+      redis.call('RPUSH', KEYS[1], run(now, total, total + cost))
+    end
+    redis.call('PEXPIRE', KEYS[1], window + 1000)
+    used, last = used + cost, now
+  end
+  return { 1, max - used, used > 0 and last + window - now or 0, 0 }
+end
+-- it fits once enough of the oldest runs have left the window
+local excess, wait = used + wanted - max, window
+for _, old in ipairs(redis.call('LRANGE', KEYS[1], 0, excess - 1)) do
+  tick, before, after = parse(old)
+  excess = excess - (after - before)
+  if excess <= 0 then wait = tick + window - now; break end
+end
+return { 0, max - used, used > 0 and last + window - now or 0, wait }
+`)

@@ -1,0 +1,31 @@
+/** What is kept, beyond what is needed at the moment. */
+const MAX_KEYS = 10_000
+const MAX_BYTES = 64 * 1024 * 1024
+
+/** Keys that nobody on this node needs just now: kept for the next one who asks, the least recently used go first. */
+export class IdleKeys {
+  readonly #sizes = new Map<string, number>()
+  readonly #evict: (key: string) => void
+  #bytes = 0
+
+  constructor (evict: (key: string) => void) {
+    this.#evict = evict
+  }
+
+  /** @param size bytes of the value's JSON */
+  add (key: string, size: number): void {
+    this.remove(key)
+    this.#sizes.set(key, size)
+    this.#bytes += size
+    for (const oldest of this.#sizes.keys()) {
+      if (this.#sizes.size <= MAX_KEYS && this.#bytes <= MAX_BYTES) return
+      this.remove(oldest)
+      this.#evict(oldest)
+    }
+  }
+
+  remove (key: string): void {
+    this.#bytes -= this.#sizes.get(key) ?? 0
+    this.#sizes.delete(key)
+  }
+}
