@@ -24,6 +24,8 @@ export class Bus {
   readonly #backend: StateBackend
   readonly #log: Logger
   #unsubscribe: Unsubscribe | undefined
+  /** Messages that were lost since one got through. */
+  #lost = 0
   /** What has to be waited for before the backend can be used. */
   ready: () => Promise<void> | undefined = () => undefined
 
@@ -48,13 +50,20 @@ export class Bus {
     const envelope = this.#node + JSON.stringify({ kind, message })
     const ready = this.ready()
     const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : ready.then(() => this.#backend.publish(CHANNEL, envelope))
-    published.catch((error: unknown) => {
-      this.#log.error({ err: error, kind }, 'a message did not reach the other nodes')
-    })
+    published.then(this.#succeeded, this.#failed)
   }
 
   close (): void {
     this.#unsubscribe?.()
     this.#unsubscribe = undefined
+  }
+
+  readonly #succeeded = (): void => {
+    if (this.#lost > 0) this.#log.warn(`messages reach the other nodes again; ${this.#lost} did not, or may not have`)
+    this.#lost = 0
+  }
+
+  readonly #failed = (error: unknown): void => {
+    if (this.#lost++ === 0) this.#log.error({ err: error }, 'a message did not reach the other nodes, or may not have; further ones are counted')
   }
 }
