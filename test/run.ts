@@ -7,12 +7,14 @@ import { fileURLToPath } from 'node:url'
 import { chromium } from './run/chromium.js'
 import { type Counts, describe, isGreen, readCounts } from './run/counts.js'
 import { type Started, satisfy } from './run/need.js'
+import { postgres } from './run/postgres.js'
+import { redis } from './run/redis.js'
 
 /**
  * The end of `npm test [-- test/server/auth.test.ts …]`, when everything is compiled: starts what the tests
  * need, runs them, ends it. The last line is `N passed, N failed`.
  */
-const needs = [chromium]
+const needs = [chromium, redis, postgres]
 const limitMs = 900_000 // it takes two or three minutes on two cores: this ends what hangs
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
