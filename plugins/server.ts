@@ -1,5 +1,7 @@
 export { DatasoleServer, attach, type AttachTarget } from './standalone.js'
 export { MemoryBackend } from '../lib/backend/memory.js'
+export { PostgresBackend } from '../lib/backend/postgres.js'
+export type { PostgresBackendOptions, PostgresPool } from '../lib/backend/postgres-options.js'
 export { RedisBackend } from '../lib/backend/redis.js'
 export type { RedisBackendOptions, RedisConnectionOptions, RedisInstance } from '../lib/backend/redis-client.js'
 export type { BackendLog, CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, LogEntry, Position, Snapshot, StateBackend, Unsubscribe } from '../lib/backend/backend.js'

@@ -1,4 +1,5 @@
-import { DatasoleError } from '../protocol/errors.js'
+import type { DatasoleError } from '../protocol/errors.js'
+import { invalidOption, positiveOption } from './options.js'
 
 /** What we need of an ioredis client, a Cluster included. */
 export interface RedisClient {
@@ -101,6 +102,7 @@ function isInstance (redis: RedisInstance | RedisConnectionOptions): redis is Re
 
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function checkRedisOptions (options: RedisBackendOptions): { prefix: string, connectTimeoutMs: number, timeoutMs: number, maxPending: number } {
+  const invalid = (name: string, why: string): DatasoleError => invalidOption('RedisBackend', name, why)
   const known = ['url', 'keyPrefix', 'prefix', 'redis', 'connectTimeoutMs', 'commandTimeoutMs', 'maxCommands']
   for (const name of Object.keys(options)) if (!known.includes(name)) throw invalid(name, 'is not an option')
   const { url, keyPrefix, prefix, redis, connectTimeoutMs = 5000, commandTimeoutMs = 10_000, maxCommands = 10_000 } = options
@@ -114,17 +116,8 @@ export function checkRedisOptions (options: RedisBackendOptions): { prefix: stri
   if (typeof chosen !== 'string' || /[{}]/.test(chosen)) throw invalid('keyPrefix', 'must be a string without braces, which Redis Cluster gives a meaning')
   return {
     prefix: chosen,
-    connectTimeoutMs: positive('connectTimeoutMs', connectTimeoutMs),
-    timeoutMs: positive('commandTimeoutMs', commandTimeoutMs),
-    maxPending: positive('maxCommands', maxCommands)
+    connectTimeoutMs: positiveOption('RedisBackend', 'connectTimeoutMs', connectTimeoutMs),
+    timeoutMs: positiveOption('RedisBackend', 'commandTimeoutMs', commandTimeoutMs),
+    maxPending: positiveOption('RedisBackend', 'maxCommands', maxCommands)
   }
-}
-
-function positive (name: string, value: number): number {
-  if (!Number.isInteger(value) || value < 1 || value > 2 ** 31 - 1) throw invalid(name, 'must be a whole number from 1 up')
-  return value
-}
-
-function invalid (name: string, why: string): DatasoleError {
-  return new DatasoleError('INVALID_OPTION', `RedisBackend: option ${name} ${why}`)
 }

@@ -5,6 +5,7 @@ import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Posi
 import { Calls } from './calls.js'
 import { Channels } from './channels.js'
 import { encodeMessage } from './notice.js'
+import { hidePassword } from './options.js'
 import { type RedisBackendOptions, type RedisClient, checkRedisOptions, openClient } from './redis-client.js'
 import { COMMIT, CONSUME, READ, type Script } from './redis-scripts.js'
 import { RedisSubscriber } from './redis-subscriber.js'
@@ -283,8 +284,4 @@ function escapeKey (key: string): string {
 
 function unescapeKey (name: string): string {
   return name.replace(/%([0-9a-f]{4})/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
-}
-
-function hidePassword (url: string): string {
-  return url.replace(/(:\/\/[^:@/]*):[^@/]*@/, '$1:***@')
 }

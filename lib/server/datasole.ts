@@ -1,5 +1,6 @@
 import type { StateBackend } from '../backend/backend.js'
 import { MemoryBackend } from '../backend/memory.js'
+import { PostgresBackend } from '../backend/postgres.js'
 import { RedisBackend } from '../backend/redis.js'
 import { SnapshotJournal } from '../backend/snapshot-journal.js'
 import { CloseCode } from '../protocol/codes.js'
@@ -23,8 +24,9 @@ export function createCore (options: DatasoleServerOptions, log: Logger, compile
   return new Core(settings, log, backend, journal, compileSchema)
 }
 
-function openBackend ({ type, redis }: BackendConfig): StateBackend {
+function openBackend ({ type, redis, postgres }: BackendConfig): StateBackend {
   if (type === 'redis') return new RedisBackend(redis)
+  if (type === 'postgres') return new PostgresBackend(postgres)
   return new MemoryBackend()
 }
 

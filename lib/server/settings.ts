@@ -106,7 +106,6 @@ function checkBackendConfig ({ backendConfig = { type: 'memory' } }: DatasoleSer
   if (!isObject(backendConfig)) throw invalid('backendConfig', 'must be an object with a type')
   const { type } = backendConfig
   if (!['memory', 'redis', 'postgres'].includes(type)) throw invalid('backendConfig.type', `must be "memory", "redis" or "postgres", not ${JSON.stringify(type)}`)
-  if (type === 'postgres') throw notAvailable('backendConfig.type "postgres"')
   for (const [name, value] of Object.entries(backendConfig)) {
     if (name === 'type' || value === undefined) continue
     if (name !== type) throw invalid(`backendConfig.${name}`, `has no meaning for type "${type}"`)

@@ -37,6 +37,10 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   [{ backendConfig: { type: 'redis', redis: { prefix: 'a', keyPrefix: 'b' } } }, 'prefix'],
   [{ backendConfig: { type: 'redis', redis: { keyPrefix: '{a}' } } }, 'keyPrefix'],
   [{ backendConfig: { type: 'redis', redis: { maxCommands: 0 } } }, 'maxCommands'],
+  [{ backendConfig: { type: 'postgres', postgres: { connectionString: 'localhost' } } }, 'connectionString'],
+  [{ backendConfig: { type: 'postgres', postgres: { tableName: 'a"; DROP TABLE users' } } }, 'tableName'],
+  [{ backendConfig: { type: 'postgres', postgres: { table: 'a' } } }, 'table'],
+  [{ backendConfig: { type: 'postgres', postgres: { unlogged: 'yes' } } }, 'unlogged'],
   ...[null, 5, 'async', [], { model: 'fork' }, { model: 'async', poolsize: 3 }].map((executor): [unknown, string] => [{ executor }, 'executor']),
   ...[null, true, 5, 'none', [], { windowMs: 1 }, { defaultRule: null }, { defaultRule: { windowMs: 0, maxRequests: 1 } }, { defaultRule: { windowMs: 1 } }, { defaultRule: { windowMs: 1, maxRequests: -1 } }, { rules: [] }, { rules: { a: { windowMs: 1.5, maxRequests: 1 } } }, { rules: { a: null } }, { keyExtractor: 'user' }, { onBackendError: 'panic' }, { timeoutMs: 0 }].map((rateLimit): [unknown, string] => [{ rateLimit }, 'rateLimit']),
   ...[null, true, 5, { threshold: -1 }, { threshold: '1' }, { level: 9 }].map((compression): [unknown, string] => [{ compression }, 'compression']),
@@ -47,7 +51,6 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
 ]
 
 const NOT_AVAILABLE: Array<[options: unknown, named: string]> = [
-  [{ backendConfig: { type: 'postgres', postgres: {} } }, 'backendConfig'],
   [{ rateLimiter: { check () {}, consume () {}, reset () {} } }, 'rateLimiter'],
   [{ session: {} }, 'session'],
   [{ maxCrdtKeys: 10 }, 'maxCrdtKeys'],

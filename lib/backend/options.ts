@@ -1,0 +1,16 @@
+import { DatasoleError } from '../protocol/errors.js'
+
+export function positiveOption (owner: string, name: string, value: unknown): number {
+  if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 2 ** 31 - 1) throw invalidOption(owner, name, 'must be a whole number from 1 up')
+  return value as number
+}
+
+/** @param owner the class whose option it is */
+export function invalidOption (owner: string, name: string, why: string): DatasoleError {
+  return new DatasoleError('INVALID_OPTION', `${owner}: option ${name} ${why}`)
+}
+
+/** A connection URL as it may be shown. */
+export function hidePassword (url: string): string {
+  return url.replace(/(:\/\/[^:@/]*):[^@/]*@/, '$1:***@')
+}
