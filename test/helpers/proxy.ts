@@ -7,9 +7,11 @@ export type Direction = 'up' | 'down'
 export class Proxy {
   port = 0
   readonly #targetPort: number
-  readonly #sockets = new Set<Socket>()
+  /** Which way the bytes go that arrive on a socket. */
+  readonly #sockets = new Map<Socket, Direction>()
   readonly #server = createServer({ allowHalfOpen: false }, (socket) => { this.#accept(socket) })
-  #swallowed = new Set<Direction>()
+  /** Those whose bytes are lost. */
+  readonly #mute = new WeakSet<Socket>()
   #isRefusing = false
 
   constructor (targetPort: number) {
@@ -23,14 +25,14 @@ export class Proxy {
     return this
   }
 
-  /** Connections stay open, but what goes this way is lost: half-open. */
-  swallow (...directions: Direction[]): void {
-    this.#swallowed = new Set(directions)
+  /** The connections that there are stay open, but what goes this way is lost from now on: half-open. New ones work. */
+  swallow (direction: Direction): void {
+    for (const [socket, way] of this.#sockets) if (way === direction) this.#mute.add(socket)
   }
 
   /** Ends all connections, at once and without a word. */
   cut (): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy()
+    for (const socket of this.#sockets.keys()) socket.resetAndDestroy()
   }
 
   /** A partition, until `heal`. */
@@ -39,12 +41,8 @@ export class Proxy {
     this.cut()
   }
 
-  /** New connections work; those that lost something do not, and are ended. */
   heal (): void {
-    const wasFaulty = this.#swallowed.size > 0
     this.#isRefusing = false
-    this.#swallowed = new Set()
-    if (wasFaulty) this.cut()
   }
 
   async close (): Promise<void> {
@@ -64,9 +62,9 @@ export class Proxy {
   }
 
   #pipe (from: Socket, to: Socket, direction: Direction): void {
-    this.#sockets.add(from)
+    this.#sockets.set(from, direction)
     from.setNoDelay(true)
-    from.on('data', (data) => { if (!this.#swallowed.has(direction)) to.write(data) })
+    from.on('data', (data) => { if (!this.#mute.has(from)) to.write(data) })
     from.on('error', () => { to.destroy() })
     from.on('close', () => {
       this.#sockets.delete(from)

@@ -4,20 +4,10 @@ import { MemoryBackend } from '../../lib/backend/memory.js'
 import { ShakyBackend } from '../helpers/backends.js'
 import { Mirror } from '../helpers/mirror.js'
 import { type Node, cluster, storeNode } from '../helpers/nodes.js'
+import { randomOf, seed } from '../helpers/random.js'
 import type { V1Client, Wire } from '../helpers/wire.js'
 
-const seed = Number(process.env.SEED ?? Math.trunc(Math.random() * 2 ** 31))
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
-
-/** mulberry32: small, seeded, good enough to shuffle with. */
-function randomOf (state: number): (below: number) => number {
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0
-    let x = Math.imul(state ^ (state >>> 15), 1 | state)
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x
-    return ((x ^ (x >>> 14)) >>> 0) % below
-  }
-}
 
 const NAMES = ['a', 'b', 'c', '__proto__', 'constructor', 'prototype', 'x/y', 'm~n', '', '0']
 const KEYS = ['one', 'two', 'sl/ash', '__proto__', 'late']
