@@ -73,7 +73,8 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
-    maxRetriesPerRequest: null,
+    // at 0, what is in flight fails when the connection is lost; otherwise it would never be settled
+    maxRetriesPerRequest: 0,
     connectTimeout,
     commandTimeout: undefined,
     socketTimeout: SOCKET_TIMEOUT,

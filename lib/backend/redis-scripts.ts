@@ -61,13 +61,12 @@ local count = #ARGV - ENTRIES + 1
 local function id_of (entry) return string.match(entry, '^[^\\n]*') end
 
 if e ~= epoch or v ~= base or id_at(v, v) ~= id then
-  if ARGV[13] == '1' then
-    if reset ~= '' and e == reset then return { 1, e, value == '' and 0 or 1, 0 } end
-    if e == epoch and count > 0 and v >= base + count then
-      local known = id_at(v, base + 1)
-      if not known then return { 2 } end
-      if known == id_of(ARGV[ENTRIES]) then return { 1, e, base + count, since } end
-    end
+  -- a Cluster client may send it again without a word: what took effect is found by its id
+  if reset ~= '' and e == reset then return { 1, e, value == '' and 0 or 1, 0 } end
+  if e == epoch and count > 0 and v >= base + count then
+    local known = id_at(v, base + 1)
+    if known == id_of(ARGV[ENTRIES]) then return { 1, e, base + count, since } end
+    if not known and ARGV[13] == '1' then return { 2 } end
   end
   return record(history, epoch, base, id)
 end

@@ -15,6 +15,9 @@ type Reply = Array<string | number>
 /** ms that a graceful end may take. */
 const QUIT_TIMEOUT = 1000
 
+/** The answer to SELECT. */
+const WRONG_DATABASE = /^ERR (DB index|invalid DB)/
+
 /** Answers by which Redis says that it cannot just now. */
 const NOT_NOW = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|UNKILLABLE) /
 
@@ -201,6 +204,8 @@ export class RedisBackend implements StateBackend {
       this.#client = client
       this.#subscriber = subscriber
       await Promise.race([late, Promise.all([client.connect(), subscriber.connect()])])
+      // the client goes on in database 0 where there is none of that number
+      if (WRONG_DATABASE.test(messageOf(cause))) throw cause
       await Promise.race([late, this.#historyId()])
       const isAway = (): void => {
         this.#history = ''
@@ -246,7 +251,7 @@ export class RedisBackend implements StateBackend {
     const reason = messageOf(cause ?? thrown)
     const { url, redis } = this.#options
     const option = redis === undefined ? `url (${hidePassword(url ?? 'redis://127.0.0.1:6379')})` : 'redis'
-    const isRefused = /^(WRONGPASS|NOAUTH|NOPERM|ERR invalid password|ERR DB index)/.test(reason)
+    const isRefused = /^(WRONGPASS|NOAUTH|NOPERM|ERR invalid password)/.test(reason) || WRONG_DATABASE.test(reason)
     return new DatasoleError(isRefused ? 'BACKEND_REFUSED' : 'BACKEND_UNAVAILABLE', `RedisBackend: option ${option}: ${reason}`, { cause: cause ?? thrown })
   }
 }

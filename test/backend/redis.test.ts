@@ -1,16 +1,143 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { Cluster, Redis } from 'ioredis'
 import t from 'tap'
+import type { RedisBackendOptions } from '../../lib/backend/redis-client.js'
 import { RedisBackend } from '../../lib/backend/redis.js'
+import { storeNode } from '../helpers/nodes.js'
+import { freePort } from '../helpers/server-process.js'
+import { redisServer } from '../helpers/redis-server.js'
 import { contract } from './contract.js'
 
 const url = process.env.REDIS_URL!
 
-contract(t as never, async (t) => {
+type Test = Parameters<typeof storeNode>[0]
+
+async function two (t: Test, options: RedisBackendOptions): Promise<[RedisBackend, RedisBackend]> {
   const keyPrefix = `${randomUUID()}:`
-  const backends = [new RedisBackend({ url, keyPrefix }), new RedisBackend({ url, keyPrefix })] as [RedisBackend, RedisBackend]
+  const backends: [RedisBackend, RedisBackend] = [new RedisBackend({ ...options, keyPrefix }), new RedisBackend({ ...options, keyPrefix })]
   for (const backend of backends) {
     await backend.connect()
     t.teardown(() => backend.close())
   }
   return backends
+}
+
+t.test('a Redis', async (t) => { contract(t as never, (t) => two(t, { url })) })
+
+t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
+  const server = await redisServer(t, { args: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] })
+  const admin = new Redis(server.port)
+  await admin.cluster('ADDSLOTSRANGE', 0, 16383)
+  while (!(await admin.cluster('INFO')).includes('cluster_state:ok')) await new Promise((resolve) => setTimeout(resolve, 20))
+  const redis = new Cluster([{ host: '127.0.0.1', port: server.port }])
+  t.teardown(() => { redis.disconnect(); admin.disconnect() })
+  contract(t as never, (t) => two(t, { redis }))
+
+  t.test('subscriptions come back', async (t) => {
+    const [a, b] = await two(t, { redis })
+    const heard: unknown[] = []
+    const end = b.subscribe('k', (_, value) => { heard.push(value) })
+    await end.ready
+    const doubted = new Promise<void>((resolve) => { b.onDoubt(resolve) })
+    await admin.call('client', 'kill', 'type', 'pubsub')
+    await doubted
+    await a.publish('k', 'after')
+    while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    t.strictSame(heard, ['after'])
+  })
+})
+
+t.test('an instance and options of ioredis', async (t) => {
+  const { hostname: host, port } = new URL(url)
+  const instance = new Redis(Number(port), host, { lazyConnect: true, db: 1 })
+  const [a, b] = await two(t, { redis: instance })
+  await a.set('k', 1)
+  t.equal(await b.get('k'), 1)
+  const [c] = await two(t, { redis: { host, port: Number(port), db: 1 } })
+  await c.set('k', 2)
+  t.equal(instance.status, 'wait', 'the instance itself is left alone')
+  t.throws(() => new RedisBackend({ redis: new Redis({ lazyConnect: true, keyPrefix: 'mine:' }) }), { code: 'INVALID_OPTION', message: /keyPrefix/ })
+  t.throws(() => new RedisBackend({ redis: instance, url }), { code: 'INVALID_OPTION', message: /redis/ })
+})
+
+t.test('what cannot be used is refused in time, by name', async (t) => {
+  const silent = createServer((socket) => { socket.resume() }).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const secured = await redisServer(t, { args: ['--requirepass', 'secret'] })
+  const cases: Array<[options: RedisBackendOptions, code: string, message: RegExp]> = [
+    [{ url: `redis://127.0.0.1:${await freePort()}` }, 'BACKEND_UNAVAILABLE', /option url \(redis:.*ECONNREFUSED/],
+    [{ url: 'redis://no-such-host.invalid' }, 'BACKEND_UNAVAILABLE', /option url .*no-such-host/],
+    [{ url: `redis://127.0.0.1:${(silent.address() as { port: number }).port}`, connectTimeoutMs: 300 }, 'BACKEND_UNAVAILABLE', /connectTimeoutMs/],
+    [{ url: secured.url }, 'BACKEND_REFUSED', /option url .*NOAUTH/],
+    [{ url: secured.url.replace('//', '//:wrong@') }, 'BACKEND_REFUSED', /option url .*WRONGPASS/],
+    [{ url: `${url}/99` }, 'BACKEND_REFUSED', /DB index/],
+    [{ redis: { host: '127.0.0.1', port: await freePort() } }, 'BACKEND_UNAVAILABLE', /option redis: .*ECONNREFUSED/]
+  ]
+  for (const [options, code, message] of cases) {
+    const started = performance.now()
+    const error = await new RedisBackend(options).connect().then(() => undefined, (thrown: Error) => thrown)
+    t.match(error, { code, message })
+    t.notMatch(error?.message, /wrong@/, 'passwords are not shown')
+    t.ok(performance.now() - started < 6000)
+  }
+  const backend = new RedisBackend({ url: secured.url.replace('//', '//:secret@') })
+  await backend.connect()
+  await backend.close()
+})
+
+t.test('it is used by several servers, and closed with the last', async (t) => {
+  const backend = new RedisBackend({ url, keyPrefix: `${randomUUID()}:` })
+  await t.rejects(backend.get('k'), { code: 'NOT_STARTED' })
+  const heard: unknown[] = []
+  const early = backend.subscribe('k', (_, value) => { heard.push(value) })
+  const [a, b] = [await storeNode(t, { stateBackend: backend }), await storeNode(t, { stateBackend: backend })]
+  await early.ready
+  await backend.publish('k', { early: true })
+  while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.strictSame(heard, [{ early: true }], 'what was subscribed before it was connected is heard')
+  await a.close()
+  await b.primitives.live.setState('k', 1)
+  t.equal(await b.primitives.live.getState('k'), 1)
+  await b.close()
+  await t.rejects(backend.get('k'), { code: 'CLOSED' })
+})
+
+t.test('more calls than it may hold are refused', async (t) => {
+  const server = await redisServer(t)
+  const backend = new RedisBackend({ url: server.url, maxCommands: 10, commandTimeoutMs: 300 })
+  await backend.connect()
+  t.teardown(() => backend.close())
+  await server.process.kill()
+  const outcomes = await Promise.allSettled(Array.from({ length: 15 }, (_, i) => backend.set('k', i)))
+  const codes = outcomes.map((outcome) => outcome.status === 'rejected' ? outcome.reason.code : 'fulfilled')
+  t.strictSame(codes, [...Array(10).fill('BACKEND_UNAVAILABLE'), ...Array(5).fill('BUSY')])
+  await t.rejects(backend.publish('k', 1), { code: 'BACKEND_UNAVAILABLE' }, 'a message is not kept for later')
+})
+
+t.test('a commit whose reply is lost takes effect once', async (t) => {
+  const [a, b] = await two(t, { url })
+  const base = await a.read('k')
+  const entries = [{ id: randomUUID(), patches: '[{"op":"replace","path":"","value":1}]' }]
+  const request = { base: { epoch: base.epoch, version: 0, id: '' }, commits: entries }
+  await a.commit('k', request)
+  t.match(await a.commit('k', request), { accepted: true, version: 1 }, 'as if it were sent again')
+  const next = { base: { epoch: base.epoch, version: 1, id: entries[0]!.id }, commits: [{ id: randomUUID(), patches: '[{"op":"replace","path":"","value":2}]' }] }
+  await b.commit('k', next)
+  t.match(await a.commit('k', request), { accepted: true, version: 1 }, 'also when others have gone on')
+  t.match(await a.read('k'), { version: 2 })
+  const reset = { base: { ...next.base, version: 2, id: next.commits[0]!.id }, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }
+  await a.commit('k', reset)
+  t.match(await a.commit('k', reset), { accepted: true, version: 0 })
+})
+
+t.test('what no one shares is not in Redis', async (t) => {
+  const keyPrefix = `${randomUUID()}:`
+  const ds = await storeNode(t, { stateBackend: new RedisBackend({ url, keyPrefix }) })
+  t.equal(await ds.primitives.live.getState('never written'), undefined)
+  const admin = new Redis(url)
+  t.teardown(() => admin.disconnect())
+  t.strictSame(await admin.keys(`${keyPrefix}*`), [`${keyPrefix}history`])
 })
