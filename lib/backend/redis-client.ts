@@ -58,7 +58,8 @@ const SOCKET_TIMEOUT = 2500
 /** ms */
 const LONGEST_RECONNECT = 2000
 
-interface Ioredis {
+/** The package ioredis. */
+export interface Ioredis {
   Redis: new (...args: unknown[]) => unknown
 }
 
@@ -101,8 +102,10 @@ function isInstance (redis: RedisInstance | RedisConnectionOptions): redis is Re
   return typeof redis.duplicate === 'function'
 }
 
+export interface RedisSettings { prefix: string, connectTimeoutMs: number, timeoutMs: number, maxPending: number }
+
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
-export function checkRedisOptions (options: RedisBackendOptions): { prefix: string, connectTimeoutMs: number, timeoutMs: number, maxPending: number } {
+export function checkRedisOptions (options: RedisBackendOptions): RedisSettings {
   const invalid = (name: string, why: string): DatasoleError => invalidOption('RedisBackend', name, why)
   const known = ['url', 'keyPrefix', 'prefix', 'redis', 'connectTimeoutMs', 'commandTimeoutMs', 'maxCommands']
   for (const name of Object.keys(options)) if (!known.includes(name)) throw invalid(name, 'is not an option')

@@ -51,8 +51,8 @@ export function requestOf (replica: Replica, prepared: Prepared[], logBytes: num
   const { position: base } = replica
   if (prepared[0]?.write.resets) return replica.version === 0 ? undefined : { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }
   const commits = prepared.flatMap(({ entry }) => entry ?? [])
-  const live = prepared.some(({ write }) => write.live)
-  if (commits.length === 0 && (!live || replica.live || replica.version === 0)) return undefined
+  const live = !replica.live && prepared.some(({ write }) => write.live)
+  if (commits.length === 0 && (!live || replica.version === 0)) return undefined
   return { base, commits, live, snapshot: snapshotOf(replica, prepared, logBytes) }
 }
 
