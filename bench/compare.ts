@@ -12,10 +12,10 @@ export interface Figure {
 }
 
 /** Pairs of rounds: short, so that a machine that slows down slows both. */
-const ROUNDS = 11
+export const ROUNDS = 11
 
 /** ms */
-const WARM_UP = 1500
+export const WARM_UP = 1500
 
 export interface Comparison {
   connections: number
@@ -51,6 +51,6 @@ export async function compare ({ connections, measure, prepare }: Comparison): P
   }
 }
 
-function quantile (values: number[], q: number): number {
+export function quantile (values: number[], q: number): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length * q)]!
 }

@@ -1,11 +1,12 @@
 import type { Figure } from './compare.js'
 import { micro } from './micro.js'
+import { commits, nodes } from './nodes.js'
 import { echo, fanout, idle, live } from './scenarios.js'
 import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
-const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle }
-const parts = ['micro', 'sustained', ...Object.keys(scenarios)]
+const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
+const parts = ['micro', 'sustained', 'commits', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -27,6 +28,11 @@ if (isAsked('sustained')) {
   for (const { records, updates, cpu, longest } of await sustained()) {
     row([`${format(updates)} updates of ${format(records)} records`, `${cpu.toFixed(1)} µs`, `${longest.toFixed(1)} ms`])
   }
+}
+
+if (isAsked('commits')) {
+  row(['\nCommits of one field, one after the other, written to disk', 'elapsed', 'CPU here'])
+  for (const { store, bytes, elapsed, cpu } of await commits()) row([`${store}, a value of ${format(bytes)} bytes`, `${elapsed.toFixed(0)} µs`, `${cpu.toFixed(0)} µs`])
 }
 
 const names = Object.keys(scenarios).filter(isAsked)

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import { WebSocket, WebSocketServer } from 'ws'
 import { DatasoleServer } from '../plugins/server.js'
 import { records } from './records.js'
@@ -21,6 +22,9 @@ export type Command =
 export interface Answer { cpu: number, heap: number, rss: number }
 
 interface Subject { run (command: Command): unknown, port: number }
+
+/** Where it is a node of many. */
+const url = process.env.REDIS_URL
 
 const subject = await (process.argv[2] === 'datasole' ? datasole() : bareWs())
 
@@ -55,9 +59,10 @@ function answer (): void {
 
 async function datasole (): Promise<Subject> {
   const http = createServer()
-  const ds = new DatasoleServer({ rateLimit: false })
+  const ds = new DatasoleServer({ rateLimit: false, ...url !== undefined && { backendConfig: { type: 'redis', redis: { url } } } })
   ds.rpc.register('echo', (params) => params)
   ds.transport.attach(http)
+  await ds.init()
   const port = await listen(http)
   let updates = 0
   let data = ''
@@ -78,22 +83,35 @@ async function bareWs (): Promise<Subject> {
     socket.on('message', (data: Buffer) => { socket.send(JSON.stringify(JSON.parse(data.toString()))) })
   })
   const port = await listen(http)
+  const send = (frame: Buffer): void => {
+    // cheaper than `_sender.sendFrame`, which writes header and payload apart
+    for (const socket of wss.clients) (socket as unknown as { _socket: { write: (data: Buffer) => void } })._socket.write(frame)
+  }
   let frame: Buffer | undefined
+  const relay = url === undefined ? undefined : await openRelay(url, send)
   return {
     port,
     run (command) {
       if (command.do !== 'broadcast' && command.do !== 'send') return
-      frame ??= prepared(command.bytes)
-      // cheaper than `_sender.sendFrame`, which writes header and payload apart
-      for (const socket of wss.clients) (socket as unknown as { _socket: { write: (data: Buffer) => void } })._socket.write(frame)
+      if (relay !== undefined) return relay(command.bytes)
+      send(frame ??= prepared(Buffer.alloc(command.bytes, 'x')))
     }
   }
 }
 
-/** A WebSocket frame, built once. */
-function prepared (bytes: number): Buffer {
+/** What one writes by hand: events as JSON on a channel, sent on by every node, one frame for all sockets. */
+async function openRelay (url: string, send: (frame: Buffer) => void): Promise<(bytes: number) => unknown> {
+  const [publisher, subscriber] = [new Redis(url), new Redis(url)]
+  await subscriber.subscribe('tick')
+  subscriber.on('message', (_channel, text) => { send(prepared(Buffer.from(text))) })
+  let data = ''
+  return (bytes) => publisher.publish('tick', JSON.stringify({ event: 'tick', data: (data ||= 'x'.repeat(bytes)), timestamp: Date.now() }))
+}
+
+/** A WebSocket frame, built once for all. */
+function prepared (payload: Buffer): Buffer {
   const { Sender } = WebSocket as unknown as { Sender: { frame: (data: Buffer, options: object) => Buffer[] } }
-  return Buffer.concat(Sender.frame(Buffer.alloc(bytes, 'x'), { fin: true, opcode: 2, mask: false, readOnly: true, rsv1: false }))
+  return Buffer.concat(Sender.frame(payload, { fin: true, opcode: 2, mask: false, readOnly: true, rsv1: false }))
 }
 
 function listen (http: ReturnType<typeof createServer>): Promise<number> {

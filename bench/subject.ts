@@ -18,9 +18,10 @@ export class Subject {
   /** Called for every message that arrives. */
   #onMessage: (socket: WebSocket, data: Buffer) => void = () => {}
 
-  constructor (kind: Kind) {
+  /** @param env more of it, such as the `REDIS_URL` that makes the server a node of many */
+  constructor (kind: Kind, env: Record<string, string> = {}) {
     this.kind = kind
-    this.#process = fork(fileURLToPath(new URL('server.js', import.meta.url)), [kind], { execArgv: [...process.execArgv, '--expose-gc'] })
+    this.#process = fork(fileURLToPath(new URL('server.js', import.meta.url)), [kind], { execArgv: [...process.execArgv, '--expose-gc'], env: { ...process.env, ...env } })
     this.#process.on('exit', (code) => { if (!this.#isStopping) throw new Error(`the ${kind} server ended with ${code}`) })
   }
 
@@ -44,13 +45,13 @@ export class Subject {
     }
   }
 
-  #tell (command: Command): void {
+  tell (command: Command): void {
     this.#process.send(command)
   }
 
   /** For commands that are answered: cpu, memory, state. */
   async ask (command: Command): Promise<Answer> {
-    this.#tell(command)
+    this.tell(command)
     const [answer] = await once(this.#process, 'message')
     return answer
   }
@@ -65,7 +66,7 @@ export class Subject {
 
   /** `count` times: tell the server something, and wait until every connection has had a message of it. */
   async rounds (count: number, command: Command): Promise<void> {
-    for (let i = 0; i < count; i++) await this.#everyone(() => { this.#tell(command) })
+    for (let i = 0; i < count; i++) await this.#everyone(() => { this.tell(command) })
   }
 
   /** `count` calls in all, with `depth` under way on each connection. */
@@ -86,6 +87,16 @@ export class Subject {
     })
   }
 
+  /** `count` times: start something, and wait for all connections; ms from the start to each of their messages. */
+  async latencies (count: number, start: () => void): Promise<number[]> {
+    const latencies: number[] = []
+    for (let i = 0; i < count; i++) {
+      const began = performance.now()
+      await this.#everyone(start, () => { latencies.push(performance.now() - began) })
+    }
+    return latencies
+  }
+
   /** Resolves once everyone mirrors the key. */
   async subscribe (key: string): Promise<void> {
     const frame = encodeFrame(Opcode.SUBSCRIBE, 1, Buffer.from(JSON.stringify({ key })))
@@ -94,14 +105,17 @@ export class Subject {
 
   /** Bytes of the message that a command leads to. */
   async nextLength (command: Command): Promise<number> {
-    return await this.#everyone(() => { this.#tell(command) })
+    return await this.#everyone(() => { this.tell(command) })
   }
 
   /** Waits until every connection has had a message; gives the length of the last one. */
-  #everyone (start: () => void): Promise<number> {
+  #everyone (start: () => void, onEach?: () => void): Promise<number> {
     let missing = this.#sockets.length
     return new Promise((resolve) => {
-      this.#onMessage = (_socket, { length }) => { if (--missing === 0) resolve(length) }
+      this.#onMessage = (_socket, { length }) => {
+        onEach?.()
+        if (--missing === 0) resolve(length)
+      }
       start()
     })
   }
