@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises'
+import { setTimeout as setTimeoutAsync } from 'node:timers/promises'
 import { messageOf } from '../protocol/errors.js'
 import type { Calls } from './calls.js'
 import { type Channels } from './channels.js'
@@ -17,10 +17,10 @@ const CHUNK = 500
 
 export interface ListenerHost {
   open (): PostgresClient
-  /** A message that did not fit into its notification. */
-  fetch (id: string): Promise<string>
-  /** Every channel is listened to again: messages may have been lost. */
-  restored (): void
+  /** A message that did not fit into its notification; undefined once it was removed. */
+  fetch (id: string): Promise<string | undefined>
+  /** Messages may have been lost; every channel is listened to again. */
+  doubt (): void
 }
 
 /** The connection that listens: its own, as one of a pool would not keep what it listens to. */
@@ -28,8 +28,11 @@ export class PostgresListener {
   readonly channels: Channels
   readonly #host: ListenerHost
   readonly #calls: Calls
+  /** Every channel is listened to on it. */
   #client: PostgresClient | undefined
-  #isClosed = false
+  /** On its way there. */
+  #opening: PostgresClient | undefined
+  readonly #ended = new AbortController()
   #probing: NodeJS.Timeout | undefined
   /** What a channel delivers once a message before it has been fetched. */
   readonly #tails = new Map<string, Promise<void>>()
@@ -57,30 +60,43 @@ export class PostgresListener {
     })
   }
 
-  async close (): Promise<void> {
-    this.#isClosed = true
+  /** @param ms that a graceful end may take */
+  async close (ms: number): Promise<void> {
+    this.#ended.abort()
     clearInterval(this.#probing)
+    this.#opening?.connection.stream.destroy()
     const client = this.#client
     this.#client = undefined
     if (client === undefined) return
-    const late = setTimeout(PROBE_TIMEOUT, undefined, { ref: false }).then(() => { client.connection.stream.destroy() })
-    await Promise.race([client.end(), late])
+    const late = setTimeout(() => { client.connection.stream.destroy() }, ms)
+    await client.end()
+    clearTimeout(late)
   }
 
   async #connect (): Promise<void> {
-    const client = this.#host.open()
+    const client = this.#opening = this.#host.open()
     client.on('error', (error: Error) => { this.#lost(client, error) })
     client.on('end', () => { this.#lost(client, new Error('the connection that listens was closed')) })
     client.on('notification', ({ channel, payload = '' }: { channel: string, payload?: string }) => { this.#take(channel, payload) })
-    await client.connect()
-    if (this.#isClosed) return await client.end()
-    const { names } = this.channels
-    for (let i = 0; i < names.length; i += CHUNK) {
-      await client.query({ text: names.slice(i, i + CHUNK).map((name) => `LISTEN ${name}`).join('; '), query_timeout: PROBE_TIMEOUT })
+    try {
+      await client.connect()
+      const listening = new Set<string>()
+      // some may be added while others are told
+      for (let names = this.channels.names; names.length > 0; names = this.channels.names.filter((name) => !listening.has(name))) {
+        for (let i = 0; i < names.length; i += CHUNK) {
+          const chunk = names.slice(i, i + CHUNK)
+          await client.query({ text: chunk.map((name) => `LISTEN ${name}`).join('; '), query_timeout: PROBE_TIMEOUT })
+          for (const name of chunk) listening.add(name)
+        }
+      }
+      this.#ended.signal.throwIfAborted()
+      this.#client = client
+    } catch (error) {
+      client.connection.stream.destroy()
+      throw error
+    } finally {
+      this.#opening = undefined
     }
-    this.#client = client
-    // those that were added meanwhile
-    for (const name of this.channels.names) if (!names.includes(name)) await this.#query(`LISTEN ${name}`)
   }
 
   async #query (text: string): Promise<void> {
@@ -95,21 +111,22 @@ export class PostgresListener {
   }
 
   #lost (client: PostgresClient, error: unknown): void {
-    if (client !== this.#client || this.#isClosed) return
+    if (client !== this.#client) return
     this.#client = undefined
     client.connection.stream.destroy()
     this.#calls.down('listener', error)
-    void this.#reconnect()
+    this.#reconnect().catch(() => {
+      // closed meanwhile
+    })
   }
 
   async #reconnect (): Promise<void> {
-    for (let wait = FIRST_WAIT; !this.#isClosed; wait = Math.min(wait * 2, LONGEST_WAIT)) {
-      await setTimeout(wait * (0.5 + Math.random() / 2), undefined, { ref: false })
-      if (this.#isClosed) return
+    for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
+      await setTimeoutAsync(wait * (0.5 + Math.random() / 2), undefined, this.#ended)
       try {
         await this.#connect()
         this.#calls.up('listener')
-        return this.#host.restored()
+        return this.#host.doubt()
       } catch {
         // said once, when it was lost; tried until it works
       }
@@ -121,13 +138,23 @@ export class PostgresListener {
     const tail = this.#tails.get(name)
     if (tail === undefined && !text.startsWith('m')) return this.channels.deliver(name, text)
     const next = (tail ?? Promise.resolve()).then(async () => {
-      try {
-        this.channels.deliver(name, text.startsWith('m') ? await this.#host.fetch(text.slice(1)) : text)
-      } catch (error) {
-        this.#calls.log?.error({ err: error }, `a message could not be fetched: ${messageOf(error)}`)
-      }
+      const whole = text.startsWith('m') ? await this.#fetch(text.slice(1)) : text
+      if (whole !== undefined) this.channels.deliver(name, whole)
       if (this.#tails.get(name) === next) this.#tails.delete(name)
     })
     this.#tails.set(name, next)
+  }
+
+  async #fetch (id: string): Promise<string | undefined> {
+    try {
+      const text = await this.#host.fetch(id)
+      if (text === undefined) throw new Error('it has been removed')
+      return text
+    } catch (error) {
+      if (this.#ended.signal.aborted) return undefined
+      this.#calls.log?.error({ err: error }, `a message could not be fetched: ${messageOf(error)}`)
+      this.#host.doubt()
+      return undefined
+    }
   }
 }

@@ -3,12 +3,20 @@ import { invalidOption, positiveOption } from './options.js'
 
 export interface QueryResult { rows: Array<Record<string, unknown>> }
 
-interface Query { text: string, values?: unknown[], name?: string, query_timeout?: number }
+export interface Query { text: string, values?: unknown[], name?: string, query_timeout?: number }
+
+/** What we need of a connection of a pool. */
+export interface PostgresPoolClient {
+  query (query: Query): Promise<QueryResult>
+  on (event: 'error', listener: (error: Error) => void): unknown
+  removeListener (event: 'error', listener: (error: Error) => void): unknown
+  release (error?: Error): void
+}
 
 /** What we need of a `pg.Pool`. */
 export interface PostgresPool {
   readonly options: object
-  query (query: Query): Promise<QueryResult>
+  connect (): Promise<PostgresPoolClient>
   on (event: 'error', listener: (error: Error) => void): unknown
   removeListener (event: 'error', listener: (error: Error) => void): unknown
   end (): Promise<void>
@@ -64,9 +72,10 @@ export function checkPostgresOptions (options: PostgresBackendOptions): Postgres
   const invalid = (name: string, why: string): DatasoleError => invalidOption('PostgresBackend', name, why)
   for (const name of Object.keys(options)) if (!KNOWN.includes(name)) throw invalid(name, 'is not an option')
   const { connectionString, pool, tableName = 'datasole', prefix = '', unlogged = false, poolSize = 4, connectTimeoutMs = 5000, commandTimeoutMs = 10_000, maxCommands = 10_000 } = options
-  if (connectionString !== undefined && !/^postgres(ql)?:\/\/./.test(String(connectionString))) throw invalid('connectionString', 'must be a URL such as "postgres://user:password@127.0.0.1:5432/database"')
+  // one that cannot be read is refused here, where it is not shown: what is in it may be a password
+  if (connectionString !== undefined && !isUrl(String(connectionString))) throw invalid('connectionString', 'must be a URL such as "postgres://user:password@127.0.0.1:5432/database"')
   if (pool !== undefined && connectionString !== undefined) throw invalid('pool', 'and connectionString exclude each other: pass only one')
-  if (pool !== undefined && (typeof pool?.query !== 'function' || typeof pool.options !== 'object')) throw invalid('pool', 'must be a pg.Pool')
+  if (pool !== undefined && (typeof pool?.connect !== 'function' || typeof pool.options !== 'object')) throw invalid('pool', 'must be a pg.Pool')
   if (typeof tableName !== 'string' || !TABLE_NAME.test(tableName)) throw invalid('tableName', 'must be a lower-case identifier of up to 50 characters, such as "datasole" or "app.datasole"')
   if (typeof prefix !== 'string') throw invalid('prefix', 'must be a string')
   if (typeof unlogged !== 'boolean') throw invalid('unlogged', 'must be true or false')
@@ -79,4 +88,9 @@ export function checkPostgresOptions (options: PostgresBackendOptions): Postgres
     timeoutMs: positiveOption('PostgresBackend', 'commandTimeoutMs', commandTimeoutMs),
     maxPending: positiveOption('PostgresBackend', 'maxCommands', maxCommands)
   }
+}
+
+/** As pg has it: the host may be missing. */
+function isUrl (text: string): boolean {
+  return /^postgres(ql)?:\/\/./.test(text) && URL.canParse(text.replace('@/', '@localhost/'))
 }

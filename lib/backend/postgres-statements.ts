@@ -29,14 +29,27 @@ ${create} ${t.heads} (
 ${create} ${t.snapshots} (hash bytea PRIMARY KEY, value text NOT NULL);
 ${create} ${t.log} (hash bytea NOT NULL, version bigint NOT NULL, id text NOT NULL, patches text, PRIMARY KEY (hash, version));
 ${create} ${t.values} (hash bytea PRIMARY KEY, value text NOT NULL, expires_at timestamptz);
+CREATE INDEX IF NOT EXISTS ${t.valuesAt} ON ${t.values} (expires_at) WHERE expires_at IS NOT NULL;
 ${create} ${t.messages} (id bigserial PRIMARY KEY, body text NOT NULL, sent_at timestamptz NOT NULL DEFAULT now());
-${create} ${t.buckets} (hash bytea PRIMARY KEY, ticks bigint[] NOT NULL, costs bigint[] NOT NULL, outcome bigint[] NOT NULL, expires_at timestamptz NOT NULL);
+${create} ${t.buckets} (hash bytea PRIMARY KEY, ticks bigint[] NOT NULL, costs bigint[] NOT NULL, outcome bigint[] NOT NULL, expires_at timestamptz NOT NULL) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS ${t.bucketsAt} ON ${t.buckets} (expires_at);
 `.trim()
 }
 
-function tablesOf (tableName: string): Record<'heads' | 'snapshots' | 'log' | 'values' | 'messages' | 'buckets', string> {
+function tablesOf (tableName: string) {
   const named = (suffix: string): string => `${tableName}${suffix}`.split('.').map((part) => `"${part}"`).join('.')
-  return { heads: named(''), snapshots: named('_snapshots'), log: named('_log'), values: named('_values'), messages: named('_messages'), buckets: named('_buckets') }
+  // an index is in the schema of its table
+  const index = (suffix: string): string => `"${tableName.split('.').at(-1)!}${suffix}"`
+  return {
+    heads: named(''),
+    snapshots: named('_snapshots'),
+    log: named('_log'),
+    values: named('_values'),
+    valuesAt: index('_values_at'),
+    messages: named('_messages'),
+    buckets: named('_buckets'),
+    bucketsAt: index('_buckets_at')
+  }
 }
 
 export function statementsOf (tableName: string) {
@@ -154,13 +167,13 @@ export function statementsOf (tableName: string) {
       DELETE FROM ${t.log} AS log USING started
       WHERE log.hash = $1 AND log.version <= log_start AND log.version <= started.version - $4::bigint`),
 
-    /** $1 channel, $2 text. */
-    notify: statement('SELECT pg_notify($1, $2)'),
+    /** $1 channels, $2 texts. */
+    notify: statement('SELECT count(pg_notify(channel, message)) FROM unnest($1::text[], $2::text[]) AS messages (channel, message)'),
 
-    /** The same for a text that does not fit into a notification, which then has the number of the message. */
+    /** $1 channel, $2 text that does not fit into a notification, which then has the number of the message. */
     post: statement(`
       WITH posted AS (INSERT INTO ${t.messages} (body) VALUES ($2) RETURNING id),
-      swept AS (DELETE FROM ${t.messages} WHERE sent_at < now() - interval '1 minute')
+      swept AS (DELETE FROM ${t.messages} WHERE sent_at < now() - interval '1 minute' AND id IN (SELECT id FROM ${t.messages} ORDER BY id LIMIT 10 FOR UPDATE SKIP LOCKED))
       SELECT pg_notify($1, 'm' || id) FROM posted`),
     fetch: statement(`SELECT body FROM ${t.messages} WHERE id = $1::bigint`),
 
@@ -171,15 +184,16 @@ export function statementsOf (tableName: string) {
       DELETE FROM ${t.values} WHERE hash = $1 RETURNING (expires_at > now()) IS NOT FALSE AS existed`),
     /** $1 hash, $2 ms. Some of what has expired goes on the way. */
     expire: statement(`
-      WITH swept AS (DELETE FROM ${t.values} WHERE hash IN (SELECT hash FROM ${t.values} WHERE expires_at < now() AND hash <> $1 LIMIT 100 FOR UPDATE SKIP LOCKED))
+      WITH swept AS (DELETE FROM ${t.values} WHERE hash IN (SELECT hash FROM ${t.values} WHERE expires_at < now() AND hash <> $1 ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED))
       UPDATE ${t.values} SET expires_at = now() + $2::float8 * interval '1 ms' WHERE hash = $1 AND (expires_at > now()) IS NOT FALSE RETURNING true`),
 
     makeBucket: statement(`
-      WITH swept AS (DELETE FROM ${t.buckets} WHERE hash IN (SELECT hash FROM ${t.buckets} WHERE expires_at < now() AND hash <> $1 LIMIT 100 FOR UPDATE SKIP LOCKED))
+      WITH swept AS (DELETE FROM ${t.buckets} WHERE hash IN (SELECT hash FROM ${t.buckets} WHERE expires_at < now() AND hash <> $1 ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED))
       INSERT INTO ${t.buckets} (hash, ticks, costs, outcome, expires_at) VALUES ($1, '{}', '{}', '{}', now() + interval '1 minute') ON CONFLICT DO NOTHING`),
     /**
      * $1 hash, $2 window (ms), $3 maximum, $4 cost. The outcome: allowed, remaining, ms until it is empty, ms until the
-     * cost fits. Where the clock went back for more than a second, all that was admitted counts as of now.
+     * cost fits. Where the clock went back for more than a second, all that was admitted counts as of now. The row
+     * may expire later than it is empty: a column with an index that changes each time would cost an entry each time.
      */
     consume: statement(`
       WITH bucket AS (
@@ -203,7 +217,9 @@ export function statementsOf (tableName: string) {
       ), leaving AS (
         SELECT tick, sum(cost) OVER (ORDER BY tick) AS gone FROM merged
       )
-      UPDATE ${t.buckets} AS stored SET ticks = counted.ticks, costs = counted.costs, expires_at = now() + $2::float8 * interval '1 ms', outcome = ARRAY[
+      UPDATE ${t.buckets} AS stored SET ticks = counted.ticks, costs = counted.costs,
+        expires_at = CASE WHEN expires_at > now() + $2::float8 * interval '1 ms' THEN expires_at ELSE now() + interval '1 minute' + 2 * $2::float8 * interval '1 ms' END,
+        outcome = ARRAY[
         (excess <= 0)::int, $3::bigint - used, coalesce(last + $2::bigint - moment.now, 0),
         coalesce((SELECT min(tick) FROM leaving WHERE gone >= excess) - moment.now, 0) + $2::bigint
       ]

@@ -3,12 +3,11 @@ import { DatasoleError, coded, invalidArgument } from '../protocol/errors.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend, Unsubscribe } from './backend.js'
 import { encodeMessage, encodeNotice } from './notice.js'
-import { PostgresConnection, type Row } from './postgres-connection.js'
+import { PostgresConnection } from './postgres-connection.js'
 import { type PostgresBackendOptions, type PostgresSettings, checkPostgresOptions } from './postgres-options.js'
+import { MAX_NOTIFICATION } from './postgres-publisher.js'
+import type { Row } from './postgres-queries.js'
 import { HISTORY, type Statement, type Statements, createTables, sha256, statementsOf } from './postgres-statements.js'
-
-/** Bytes of a notification, less one for its kind; Postgres refuses 8,000. */
-const MAX_NOTIFICATION = 7900
 
 /** What the log keeps for recovery beside what the snapshot lacks, as every journal does. */
 const MIN_LOG = 64 * 1024
@@ -71,9 +70,7 @@ export class PostgresBackend implements StateBackend {
   }
 
   async publish (key: string, value: unknown): Promise<void> {
-    const text = encodeMessage(value)
-    const statement = Buffer.byteLength(text) > MAX_NOTIFICATION ? this.#sql.post : this.#sql.notify
-    await this.#connection.once(statement, this.#channel(key), text)
+    await this.#connection.publish(this.#channel(key), encodeMessage(value))
   }
 
   onDoubt (fn: () => void): Unsubscribe {
@@ -83,22 +80,27 @@ export class PostgresBackend implements StateBackend {
   async commit (key: string, request: CommitRequest): Promise<CommitResult> {
     const { base, commits, reset, snapshot } = request
     const [statement, ...values] = reset === undefined ? this.#commitQuery(key, request) : this.#resetQuery(key, base, reset)
-    let attempts = 0
+    if (reset !== undefined && base.version === 0) await this.#repeat(this.#sql.bury, this.#hash(key), this.#text(key), HISTORY, base.epoch)
+    let sent = 0
     try {
-      if (reset !== undefined && base.version === 0) await this.#repeat(this.#sql.bury, this.#hash(key), this.#text(key), HISTORY, base.epoch)
-      const [accepted] = await this.#connection.repeat(statement, values, () => { attempts++ })
+      const [accepted] = await this.#connection.repeat(statement, values, () => { sent++ })
       if (accepted !== undefined) {
         if (snapshot !== undefined) this.#compact(key, base.epoch, snapshot.value.length)
         return { accepted: true, epoch: accepted.epoch as string, version: Number(accepted.version), logBytes: Number(accepted.log_bytes) }
       }
+    } catch (error) {
+      // what Postgres answers to the only attempt is an answer; anything else leaves it open
+      throw sent > 1 || (sent === 1 && error instanceof DatasoleError) ? outcomeUnknown(key, error) : error
+    }
+    try {
       const missed = await this.read(key, base)
       // one that was sent again may have been refused because it had taken effect before
-      if (attempts > 1 && await this.#tookEffect(key, request, missed)) {
+      if (sent > 1 && await this.#tookEffect(key, request, missed)) {
         return { accepted: true, ...reset === undefined ? { epoch: base.epoch, version: base.version + commits.length } : { epoch: reset.epoch, version: reset.value === undefined ? 0 : 1 }, logBytes: 0 }
       }
       return { accepted: false, missed }
     } catch (error) {
-      throw attempts > 0 && error instanceof DatasoleError && error.code !== 'OUTCOME_UNKNOWN' ? outcomeUnknown(key, error) : error
+      throw sent > 1 ? outcomeUnknown(key, error) : error
     }
   }
 
@@ -123,12 +125,13 @@ export class PostgresBackend implements StateBackend {
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
     if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
     const values = [this.#hash(bucket), rule.windowMs, rule.maxRequests, cost]
-    let rows = await this.#connection.once(this.#sql.consume, ...values)
-    if (rows.length === 0) {
+    let row: Row | undefined
+    for (;;) {
+      [row] = await this.#connection.once(this.#sql.consume, ...values)
+      if (row !== undefined) break
       await this.#repeat(this.#sql.makeBucket, values[0])
-      rows = await this.#connection.once(this.#sql.consume, ...values)
     }
-    const [allowed, remaining, emptyIn, retryAfter] = (rows[0]!.outcome as string[]).map(Number)
+    const [allowed, remaining, emptyIn, retryAfter] = (row.outcome as string[]).map(Number)
     const result: RateLimitResult = { allowed: allowed === 1, remaining: remaining!, resetAt: Date.now() + emptyIn! }
     return result.allowed ? result : { ...result, retryAfter: retryAfter! }
   }
@@ -154,7 +157,7 @@ export class PostgresBackend implements StateBackend {
     if (reset !== undefined) return epoch === reset.epoch
     if (epoch !== base.epoch || commits.length === 0 || version < base.version + commits.length) return false
     const [row] = await this.#repeat(this.#sql.idAt, this.#hash(key), base.version + 1)
-    if (row === undefined) throw outcomeUnknown(key)
+    if (row === undefined) throw new Error('the log does not go back that far')
     return row.id === commits[0]!.id
   }
 

@@ -1,0 +1,97 @@
+import { Socket } from 'node:net'
+import type { PostgresPool, PostgresPoolClient, Query } from './postgres-options.js'
+
+export type Row = Record<string, unknown>
+
+/** The package pg. */
+export interface PostgresDriver {
+  Pool: new (options: object) => unknown
+  Client: new (options: object) => unknown
+}
+
+/** ms after which a query is given up and its connection closed: it may be half-open. */
+const QUERY_TIMEOUT = 4000
+
+/** ms that a pool may take to find a connection; one of a user's may know no limit. */
+const ACQUIRE_TIMEOUT = 4000
+
+/** The connections that ask: a pool of our own, or a user's, which is left open. */
+export class PostgresQueries {
+  readonly #pool: PostgresPool
+  readonly #isOwn: boolean
+  /** Those of our own pool, and when something was heard of them. One that does not answer would keep the process alive. */
+  readonly #sockets = new Map<Socket, number>()
+
+  /** @param options of a pool of our own, where there is no other */
+  constructor ({ Pool }: PostgresDriver, pool: PostgresPool | undefined, options: object) {
+    this.#isOwn = pool === undefined
+    this.#pool = pool ?? new Pool({ ...options, stream: () => this.#socket() }) as PostgresPool
+    this.#pool.on('error', ignore)
+  }
+
+  /** @param onSent called when there is a connection: from then on it may have taken effect */
+  async query (query: Query, onSent?: () => void): Promise<Row[]> {
+    const client = await this.#acquire()
+    // a pool does not listen to those that it has given away
+    client.on('error', ignore)
+    const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
+    const sentAt = performance.now()
+    let failure: Error | undefined
+    try {
+      onSent?.()
+      const { rows } = await client.query({ ...query, query_timeout: QUERY_TIMEOUT })
+      if (this.#sockets.has(stream)) this.#sockets.set(stream, performance.now())
+      return rows
+    } catch (error) {
+      failure = error as Error
+      if (performance.now() - sentAt >= QUERY_TIMEOUT) this.#cut(sentAt)
+      throw error
+    } finally {
+      client.removeListener('error', ignore)
+      // with a failure the pool closes it, at once where an answer is still awaited
+      client.release(failure)
+    }
+  }
+
+  /** @param ms that what is under way may take, before it is cut off */
+  async close (ms: number): Promise<void> {
+    if (!this.#isOwn) {
+      this.#pool.removeListener('error', ignore)
+      return
+    }
+    const late = setTimeout(() => { this.#cut(Infinity) }, ms)
+    await this.#pool.end()
+    clearTimeout(late)
+  }
+
+  async #acquire (): Promise<PostgresPoolClient> {
+    const acquired = this.#pool.connect()
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        reject(new Error(`the pool had no connection within ${ACQUIRE_TIMEOUT} ms`))
+        acquired.then((client) => { client.release() }, ignore)
+      }, ACQUIRE_TIMEOUT)
+    })
+    try {
+      return await Promise.race([acquired, late])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Where one connection is half-open others may be, and each would take as long to be noticed. */
+  #cut (silentSince: number): void {
+    for (const [socket, heardAt] of this.#sockets) if (heardAt < silentSince) socket.destroy()
+  }
+
+  #socket (): Socket {
+    const socket = new Socket()
+    this.#sockets.set(socket, performance.now())
+    socket.once('close', () => { this.#sockets.delete(socket) })
+    return socket
+  }
+}
+
+/** What a connection says when it ends; the next query gets another. */
+function ignore (): void {}
