@@ -6,7 +6,8 @@ const text = (maxLength: number): object => ({ type: 'string', pattern: '\\S', m
 /** A chat with presence: rooms are tags of connections, and who is where is live state. */
 export async function chat (ds: Datasole<AppContract>): Promise<void> {
   const { events, fanout, live } = ds.primitives
-  await live.setState('people', {})
+  // where several processes share a backend, people are there already
+  await live.update('people', (people) => people ?? {})
 
   ds.rpc.register('join', {
     schema: { params: { type: 'object', properties: { name: text(24), room: text(24) }, required: ['name', 'room'] } }

@@ -1,0 +1,28 @@
+import cluster from 'node:cluster'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { DatasoleServer, RedisBackend } from 'datasole/server'
+import { chat } from './chat.js'
+import type { AppContract } from './contract.js'
+
+/**
+ * The same chat in two processes that share a port and a Redis: whoever is connected to one of them
+ * talks to those of the other. Started by pm2 in cluster mode, the second half is all there is. (A
+ * process that is killed leaves its people in the list: they are cleared by those who leave.)
+ */
+if (cluster.isPrimary) {
+  for (let i = 0; i < 2; i++) cluster.fork()
+  // one that crashes is replaced; the others go on, and its clients come back to them
+  cluster.on('exit', (_worker, code) => { if (code !== 0) cluster.fork() })
+} else {
+  const ds = new DatasoleServer<AppContract>({
+    stateBackend: new RedisBackend({ url: process.env.REDIS_URL, keyPrefix: process.env.PREFIX ?? 'chat:' })
+  })
+  const http = createServer((_req, res) => { res.end(`process ${process.pid}: ${ds.transport.getConnectionCount()} connected\n`) })
+  ds.transport.attach(http)
+  await ds.init()
+  await chat(ds)
+  http.listen(Number(process.env.PORT ?? 3000), () => {
+    console.log(`Process ${process.pid}, listening at http://localhost:${(http.address() as AddressInfo).port}`)
+  })
+}
