@@ -27,7 +27,7 @@ await writeFile(join(consumer, 'package.json'), '{"name": "consumer", "type": "m
 await run('tar', ['-xzf', tarball, '-C', installed, '--strip-components=1'])
 
 t.test('the package holds what a user needs, and nothing else', async (t) => {
-  const compiled = sources.map((path) => path.replace(/\.ts$/, '')).flatMap((path) => [`dist/${path}.js`, `dist/${path}.js.map`, `dist/${path}.d.ts`])
+  const compiled = [...sources, 'test/backend/contract.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => [`dist/${path}.js`, `dist/${path}.js.map`, `dist/${path}.d.ts`])
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
   const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'lib/protocol/PROTOCOL.md', 'package.json']
   t.ok(sources.length >= 69)
@@ -63,9 +63,9 @@ t.test('import and require find it', async (t) => {
   const node = async (type: string, code: string): Promise<string> =>
     (await run(process.execPath, [`--input-type=${type}`, '--eval', code], { cwd: consumer })).stdout.trim()
   t.equal(await node('module', `
-    const [root, server, client] = await Promise.all(['datasole', 'datasole/server', 'datasole/client'].map((name) => import(name)))
-    console.log(typeof root.default, typeof server.DatasoleServer, typeof client.DatasoleClient, import.meta.resolve('datasole/client/worker').split('/').at(-1))
-  `), 'function function function worker.js')
+    const [root, server, client, { contract }] = await Promise.all(['datasole', 'datasole/server', 'datasole/client', 'datasole/backend-contract'].map((name) => import(name)))
+    console.log(typeof root.default, typeof server.DatasoleServer, typeof client.DatasoleClient, typeof contract, import.meta.resolve('datasole/client/worker').split('/').at(-1))
+  `), 'function function function function worker.js')
   t.equal(await node('commonjs', `
     console.log(typeof require('datasole').default, typeof require('datasole/server').attach, typeof require('datasole/client').DatasoleClient)
   `), 'function function function')
