@@ -143,11 +143,11 @@ function entryOf (text: string): LogEntry {
   return { id: text.slice(0, end), patches: text.slice(end + 1) }
 }
 
-/** Braces would end the tag of a Cluster; lone surrogates do not survive UTF-8. */
+/** Braces would end the tag of a Cluster, an empty one is none; lone surrogates do not survive UTF-8. */
 function escapeKey (key: string): string {
-  return key.replace(/[%{}]|\p{Cs}/gu, (char) => `%${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return key === '' ? '%' : key.replace(/[%{}]|\p{Cs}/gu, (char) => `%${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 function unescapeKey (name: string): string {
-  return name.replace(/%([0-9a-f]{4})/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
+  return name === '%' ? '' : name.replace(/%([0-9a-f]{4})/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
 }

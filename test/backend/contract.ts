@@ -24,8 +24,11 @@ export interface MakeOptions {
 /** Any JSON value has to come back as it was. */
 const VALUES: unknown[] = [
   null, true, false, 0, -0.5, 1e21, 5e-324, Number.MAX_SAFE_INTEGER, '', 'text', 'U+0000 \u0000 and \ud83d\ude00 and a lone \ud800',
-  [], {}, [null, [[]]], { b: 1, a: 2, 1: 'key order' }, JSON.parse('{"__proto__":{"x":1},"constructor":1}'), 'x'.repeat(100_000), { 'a/b': { 'm~n': { '': 0 } } }
+  [], {}, [null, [[]]], { b: 1, a: 2, 1: 'key order' }, JSON.parse('{"__proto__":{"x":1},"constructor":1}'), 'x'.repeat(900_000), Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`member ${999 - i}`, `\u0000${i}`])), { 'a/b': { 'm~n': { '': 0 } } }
 ]
+
+/** They may have any characters and any length. */
+const KEYS = ['k', 'K', 'k ', '', '__proto__', 'constructor', 'a:b', '}', '{}', 'a}{b', '%', '%007b', '"', '\\', '\n', 'ü\u0000', '\ud800', '\ud801', 'x'.repeat(500), 'x'.repeat(8000), 'state:k', '*']
 
 /** A log entry that replaces the whole value. */
 function entry (value: unknown): LogEntry {
@@ -92,9 +95,8 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
 
   t.test('keys are any strings, and do not meet', async (t) => {
     const [a, b] = await makeBackend(t)
-    const keys = ['k', 'K', 'k ', '', '__proto__', 'constructor', 'a:b', 'ü\u0000', 'x'.repeat(500), 'state:k', '*']
-    for (const key of keys) await a.set(key, key)
-    for (const key of keys) t.equal(await b.get(key), key)
+    for (const key of KEYS) await a.set(key, key)
+    for (const key of KEYS) t.equal(await b.get(key), key)
     t.equal(await b.delete('k'), true)
     t.equal(await b.delete('k'), false)
     t.equal(await a.get('k'), undefined)
@@ -211,6 +213,22 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
       if (second!.commits !== undefined) t.strictSame(second!.commits, entries.slice(1))
       end()
     }
+  })
+
+  t.test('keys of the journal are any strings, too', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const heard: string[] = []
+    const ends = KEYS.map((key) => b.subscribe(key, (channel, notice) => { if ((notice as CommitNotice).live) heard.push(channel) }))
+    await Promise.all(ends.map(({ ready }) => ready))
+    for (const key of KEYS) {
+      const base = positionOf(await a.read(key))
+      t.match(await a.commit(key, { base, commits: [entry(key)], live: true, snapshot: { version: 1, value: JSON.stringify(key) } }), { accepted: true, version: 1 })
+    }
+    for (const key of KEYS) t.equal(valueOf(await b.read(key)), key)
+    t.strictSame((await b.liveKeys()).sort(), [...KEYS].sort())
+    await until(async () => heard.length === KEYS.length)
+    t.strictSame(heard.sort(), [...KEYS].sort())
+    for (const end of ends) end()
   })
 
   t.test('a key becomes live, stays so, and is listed', async (t) => {
