@@ -161,10 +161,11 @@ export class PostgresConnection {
   async #disconnect (ms: number): Promise<void> {
     const [queries, listener] = [this.#queries, this.#listener]
     let timer: NodeJS.Timeout | undefined
-    await Promise.race([this.#publisher.drain(), new Promise((resolve) => { timer = setTimeout(resolve, ms) })])
-    clearTimeout(timer)
+    const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, ms) })
+    await Promise.race([this.#publisher.drain(), late])
     this.#queries = this.#listener = undefined
-    await Promise.all([queries?.close(ms), listener?.close(ms)])
+    await Promise.all([queries?.close(late), listener?.close(late)])
+    clearTimeout(timer)
   }
 
   #startError (thrown: unknown): DatasoleError {

@@ -1,4 +1,4 @@
-import { setTimeout as setTimeoutAsync } from 'node:timers/promises'
+import { setTimeout } from 'node:timers/promises'
 import { messageOf } from '../protocol/errors.js'
 import type { Calls } from './calls.js'
 import { type Channels } from './channels.js'
@@ -60,17 +60,16 @@ export class PostgresListener {
     })
   }
 
-  /** @param ms that a graceful end may take */
-  async close (ms: number): Promise<void> {
+  /** @param late when a graceful end has taken too long */
+  async close (late: Promise<void>): Promise<void> {
     this.#ended.abort()
     clearInterval(this.#probing)
     this.#opening?.connection.stream.destroy()
     const client = this.#client
     this.#client = undefined
     if (client === undefined) return
-    const late = setTimeout(() => { client.connection.stream.destroy() }, ms)
+    void late.then(() => { client.connection.stream.destroy() })
     await client.end()
-    clearTimeout(late)
   }
 
   async #connect (): Promise<void> {
@@ -122,7 +121,7 @@ export class PostgresListener {
 
   async #reconnect (): Promise<void> {
     for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
-      await setTimeoutAsync(wait * (0.5 + Math.random() / 2), undefined, this.#ended)
+      await setTimeout(wait * (0.5 + Math.random() / 2), undefined, this.#ended)
       try {
         await this.#connect()
         this.#calls.up('listener')

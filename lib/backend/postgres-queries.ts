@@ -21,6 +21,9 @@ export class PostgresQueries {
   readonly #isOwn: boolean
   /** Those of our own pool, and when something was heard of them. One that does not answer would keep the process alive. */
   readonly #sockets = new Map<Socket, number>()
+  readonly #underWay = new Set<Promise<Row[]>>()
+  /** What a pool that ends forgets: those that wait for a connection. */
+  readonly #waiting = new Set<(error: Error) => void>()
 
   /** @param options of a pool of our own, where there is no other */
   constructor ({ Pool }: PostgresDriver, pool: PostgresPool | undefined, options: object) {
@@ -31,6 +34,28 @@ export class PostgresQueries {
 
   /** @param onSent called when there is a connection: from then on it may have taken effect */
   async query (query: Query, onSent?: () => void): Promise<Row[]> {
+    const asked = this.#ask(query, onSent)
+    this.#underWay.add(asked)
+    try {
+      return await asked
+    } finally {
+      this.#underWay.delete(asked)
+    }
+  }
+
+  /** @param late when what is under way is cut off */
+  async close (late: Promise<void>): Promise<void> {
+    if (!this.#isOwn) {
+      this.#pool.removeListener('error', ignore)
+      return
+    }
+    await Promise.race([Promise.allSettled(this.#underWay), late])
+    void late.then(() => { this.#cut(Infinity) })
+    await this.#pool.end()
+    for (const reject of this.#waiting) reject(new Error('the pool has ended'))
+  }
+
+  async #ask (query: Query, onSent?: () => void): Promise<Row[]> {
     const client = await this.#acquire()
     // a pool does not listen to those that it has given away
     client.on('error', ignore)
@@ -53,30 +78,23 @@ export class PostgresQueries {
     }
   }
 
-  /** @param ms that what is under way may take, before it is cut off */
-  async close (ms: number): Promise<void> {
-    if (!this.#isOwn) {
-      this.#pool.removeListener('error', ignore)
-      return
-    }
-    const late = setTimeout(() => { this.#cut(Infinity) }, ms)
-    await this.#pool.end()
-    clearTimeout(late)
-  }
-
   async #acquire (): Promise<PostgresPoolClient> {
     const acquired = this.#pool.connect()
     let timer: NodeJS.Timeout | undefined
+    let giveUp = (_: Error): void => {}
     const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
-        reject(new Error(`the pool had no connection within ${ACQUIRE_TIMEOUT} ms`))
+      giveUp = (error) => {
+        reject(error)
         acquired.then((client) => { client.release() }, ignore)
-      }, ACQUIRE_TIMEOUT)
+      }
+      timer = setTimeout(giveUp, ACQUIRE_TIMEOUT, new Error(`the pool had no connection within ${ACQUIRE_TIMEOUT} ms`))
     })
+    this.#waiting.add(giveUp)
     try {
       return await Promise.race([acquired, late])
     } finally {
       clearTimeout(timer)
+      this.#waiting.delete(giveUp)
     }
   }
 
