@@ -29,9 +29,8 @@ export class PostgresServer {
     this.#password = password
     const fast = isDurable ? [] : ['-c', 'fsync=off', '-c', 'full_page_writes=off']
     const args = ['-D', join(folder, 'data'), '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast]
-    this.process = new ServerProcess('Postgres', () => ({ program: join(programs, 'postgres'), args, user }), async () => {
-      return await run(join(programs, 'pg_isready'), ['-h', '127.0.0.1', '-p', String(port)]).then(() => true, () => false)
-    })
+    const isReady = async (output: string): Promise<boolean> => output.includes('ready to accept connections')
+    this.process = new ServerProcess('Postgres', () => ({ program: join(programs, 'postgres'), args, user }), isReady)
   }
 
   static async start (options: PostgresServerOptions = {}): Promise<PostgresServer> {

@@ -18,12 +18,12 @@ export interface Command {
 export class ServerProcess {
   readonly #name: string
   readonly #command: () => Command
-  readonly #isReady: () => Promise<boolean>
+  readonly #isReady: (output: string) => Promise<boolean>
   #process: ChildProcess | undefined
   #output = ''
 
-  /** @param isReady asked until it is true */
-  constructor (name: string, command: () => Command, isReady: () => Promise<boolean>) {
+  /** @param isReady asked until it is true, with what the server has said */
+  constructor (name: string, command: () => Command, isReady: (output: string) => Promise<boolean>) {
     this.#name = name
     this.#command = command
     this.#isReady = isReady
@@ -40,7 +40,7 @@ export class ServerProcess {
     child.on('error', (error) => { this.#output += error.message })
     for (const deadline = Date.now() + START_TIMEOUT; ; await setTimeout(10)) {
       if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) throw new Error(`${this.#name} did not start:\n${this.#output}`)
-      if (await this.#isReady()) return
+      if (await this.#isReady(this.#output)) return
     }
   }
 
