@@ -141,6 +141,7 @@ export class PostgresConnection {
     const listener = this.#listener = new PostgresListener(this.channels, this.#calls, {
       open: () => new driver.Client(listening) as PostgresClient,
       fetch: async (id) => (await this.repeat(this.#sql.fetch, [id]))[0]?.body as string | undefined,
+      lost: () => { queries.cutSilent() },
       doubt: () => { for (const fn of this.#doubters) fn() }
     })
     await listener.connect()

@@ -19,6 +19,8 @@ export interface ListenerHost {
   open (): PostgresClient
   /** A message that did not fit into its notification; undefined once it was removed. */
   fetch (id: string): Promise<string | undefined>
+  /** It is gone, and may not be the only one. */
+  lost (): void
   /** Messages may have been lost; every channel is listened to again. */
   doubt (): void
 }
@@ -114,6 +116,7 @@ export class PostgresListener {
     this.#client = undefined
     client.connection.stream.destroy()
     this.#calls.down('listener', error)
+    this.#host.lost()
     this.#reconnect().catch(() => {
       // closed meanwhile
     })

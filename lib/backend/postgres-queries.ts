@@ -12,6 +12,9 @@ export interface PostgresDriver {
 /** ms after which a query is given up and its connection closed: it may be half-open. */
 const QUERY_TIMEOUT = 4000
 
+/** ms without an answer after which a connection is suspected, where another is found to be half-open. */
+const MAX_SILENCE = 2000
+
 /** ms that a pool may take to find a connection; one of a user's may know no limit. */
 const ACQUIRE_TIMEOUT = 4000
 
@@ -43,6 +46,11 @@ export class PostgresQueries {
     }
   }
 
+  /** Where one connection is half-open others may be, and each would take as long to be noticed. */
+  cutSilent (silentSince = performance.now() - MAX_SILENCE): void {
+    for (const [socket, heardAt] of this.#sockets) if (heardAt < silentSince) socket.destroy()
+  }
+
   /** @param late when what is under way is cut off */
   async close (late: Promise<void>): Promise<void> {
     if (!this.#isOwn) {
@@ -50,7 +58,7 @@ export class PostgresQueries {
       return
     }
     await Promise.race([Promise.allSettled(this.#underWay), late])
-    void late.then(() => { this.#cut(Infinity) })
+    void late.then(() => { this.cutSilent(Infinity) })
     await this.#pool.end()
     for (const reject of this.#waiting) reject(new Error('the pool has ended'))
   }
@@ -69,7 +77,7 @@ export class PostgresQueries {
       return rows
     } catch (error) {
       failure = error as Error
-      if (performance.now() - sentAt >= QUERY_TIMEOUT) this.#cut(sentAt)
+      if (performance.now() - sentAt >= QUERY_TIMEOUT) this.cutSilent()
       throw error
     } finally {
       client.removeListener('error', ignore)
@@ -96,11 +104,6 @@ export class PostgresQueries {
       clearTimeout(timer)
       this.#waiting.delete(giveUp)
     }
-  }
-
-  /** Where one connection is half-open others may be, and each would take as long to be noticed. */
-  #cut (silentSince: number): void {
-    for (const [socket, heardAt] of this.#sockets) if (heardAt < silentSince) socket.destroy()
   }
 
   #socket (): Socket {
