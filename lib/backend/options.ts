@@ -10,7 +10,7 @@ export function invalidOption (owner: string, name: string, why: string): Dataso
   return new DatasoleError('INVALID_OPTION', `${owner}: option ${name} ${why}`)
 }
 
-/** A connection URL as it may be shown. */
+/** A connection URL as it may be shown: passwords may hold any characters, and stand among the parameters as well. */
 export function hidePassword (url: string): string {
-  return url.replace(/(:\/\/[^:@/]*):[^@/]*@/, '$1:***@')
+  return url.replace(/(:\/\/[^:@/?]*):.*@/, '$1:***@').replace(/([?&]password=)[^&]*/gi, '$1***')
 }
