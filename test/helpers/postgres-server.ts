@@ -3,7 +3,7 @@ import { chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { type Command, ServerProcess, freePort } from './server-process.js'
+import { type Command, ServerProcess } from './server-process.js'
 
 export interface PostgresServerOptions {
   /** Where `initdb` and `postgres` are. Default: what the test command found. */
@@ -18,34 +18,34 @@ const run = promisify(execFile)
 
 /** A Postgres on a port of its own, which it keeps when it is started again. */
 export class PostgresServer {
-  readonly port: number
   readonly process: ServerProcess
   readonly #folder: string
   readonly #password: string | undefined
 
-  private constructor (port: number, folder: string, user: Command['user'], { folder: programs = process.env.POSTGRES_BIN ?? '', isDurable = false, password }: PostgresServerOptions) {
-    this.port = port
+  private constructor (folder: string, user: Command['user'], { folder: programs = process.env.POSTGRES_BIN ?? '', isDurable = false, password }: PostgresServerOptions) {
     this.#folder = folder
     this.#password = password
     const fast = isDurable ? [] : ['-c', 'fsync=off', '-c', 'full_page_writes=off']
-    const args = ['-D', join(folder, 'data'), '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast]
-    const isReady = async (output: string): Promise<boolean> => output.includes('ready to accept connections')
-    this.process = new ServerProcess('Postgres', () => ({ program: join(programs, 'postgres'), args, user }), isReady)
+    const args = ['-D', join(folder, 'data'), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast]
+    this.process = new ServerProcess('Postgres', (port) => ({ program: join(programs, 'postgres'), args: [...args, '-p', String(port)], user }), /ready to accept connections/)
   }
 
   static async start (options: PostgresServerOptions = {}): Promise<PostgresServer> {
     const { folder: programs = process.env.POSTGRES_BIN ?? '', password } = options
     const user = await serverUser()
-    const folder = await mkdtemp(join(tmpdir(), 'datasole-postgres-'))
+    // that user may have no way into our TMPDIR
+    const folder = await mkdtemp(join(user === undefined ? tmpdir() : '/tmp', 'datasole-postgres-'))
     if (user !== undefined) await chown(folder, user.uid, user.gid)
     const passwordFile = join(folder, 'password')
     await writeFile(passwordFile, password ?? 'unused', { mode: 0o644 })
     const auth = password === undefined ? '--auth=trust' : '--auth=scram-sha-256'
     await run(join(programs, 'initdb'), ['-D', join(folder, 'data'), '-U', 'postgres', auth, `--pwfile=${passwordFile}`, '--no-sync', '--encoding=UTF8', '--locale=C'], { ...user, cwd: folder })
-    const server = new PostgresServer(await freePort(), folder, user, options)
+    const server = new PostgresServer(folder, user, options)
     await server.process.start()
     return server
   }
+
+  get port (): number { return this.process.port }
 
   get url (): string {
     const password = this.#password === undefined ? '' : `:${this.#password}`

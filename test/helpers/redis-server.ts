@@ -1,9 +1,7 @@
-import { once } from 'node:events'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { ServerProcess, freePort } from './server-process.js'
+import { ServerProcess } from './server-process.js'
 
 export interface RedisServerOptions {
   /** Default: the one that the test command found. */
@@ -16,23 +14,23 @@ export interface RedisServerOptions {
 
 /** A Redis on a port of its own, which it keeps when it is started again. */
 export class RedisServer {
-  readonly port: number
   readonly process: ServerProcess
   readonly #folder: string
 
-  private constructor (port: number, folder: string, { program = process.env.REDIS_SERVER ?? 'redis-server', isDurable = false, args = [] }: RedisServerOptions) {
-    this.port = port
+  private constructor (folder: string, { program = process.env.REDIS_SERVER ?? 'redis-server', isDurable = false, args = [] }: RedisServerOptions) {
     this.#folder = folder
     const durable = isDurable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : []
-    const all = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', ...durable, ...args]
-    this.process = new ServerProcess('Redis', () => ({ program, args: all }), () => answersPing(port))
+    const all = ['--bind', '127.0.0.1', '--dir', folder, '--save', '', ...durable, ...args]
+    this.process = new ServerProcess('Redis', (port) => ({ program, args: ['--port', String(port), ...all] }), /ready to accept connections/i)
   }
 
   static async start (options: RedisServerOptions = {}): Promise<RedisServer> {
-    const server = new RedisServer(await freePort(), await mkdtemp(join(tmpdir(), 'datasole-redis-')), options)
+    const server = new RedisServer(await mkdtemp(join(tmpdir(), 'datasole-redis-')), options)
     await server.process.start()
     return server
   }
+
+  get port (): number { return this.process.port }
 
   get url (): string { return `redis://127.0.0.1:${this.port}` }
 
@@ -56,19 +54,4 @@ export async function redisServer (t: { teardown (fn: () => unknown): void }, op
   const server = await RedisServer.start(options)
   t.teardown(() => server.close())
   return server
-}
-
-/** Anything but that it is still loading is an answer, also that a password is needed. */
-async function answersPing (port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1')
-  try {
-    await once(socket, 'connect')
-    socket.write('PING\r\n')
-    const [answer] = await once(socket, 'data') as [Buffer]
-    return /^(\+PONG|-NOAUTH)/.test(String(answer))
-  } catch {
-    return false // not yet
-  } finally {
-    socket.destroy()
-  }
 }
