@@ -1,10 +1,14 @@
 import { readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import pg from 'pg'
 import { PostgresServer } from '../helpers/postgres-server.js'
 import { type Need, onPath } from './need.js'
 
 /** Where Debian keeps one folder for each version. */
 const VERSIONS = '/usr/lib/postgresql'
+
+/** Not the user's default one: a connection string that is not heeded leads elsewhere. */
+const DATABASE = 'datasole_test'
 
 /** One that all tests share, on a port of its own; tests that break theirs start their own with `POSTGRES_BIN`. */
 export const postgres: Need = {
@@ -12,7 +16,7 @@ export const postgres: Need = {
   variable: 'POSTGRES_SERVER',
   candidates: async () => {
     const versions = await readdir(VERSIONS).catch(() => []) // there is none
-    return [...await onPath('postgres'), ...versions.sort().reverse().map((version) => join(VERSIONS, version, 'bin', 'postgres'))]
+    return [...await onPath('postgres'), ...versions.sort((a, b) => Number(b) - Number(a)).map((version) => join(VERSIONS, version, 'bin', 'postgres'))]
   },
   versionArgs: ['--version'],
   debianPackage: 'postgresql',
@@ -20,6 +24,11 @@ export const postgres: Need = {
   start: async (program) => {
     const folder = dirname(program)
     const server = await PostgresServer.start({ folder })
-    return { env: { POSTGRES_BIN: folder, POSTGRES_URL: server.url }, stop: () => server.close() }
+    const url = new URL(DATABASE, server.url).href
+    const client = new pg.Client(server.url)
+    await client.connect()
+    await client.query(`CREATE DATABASE ${DATABASE}`)
+    await client.end()
+    return { env: { POSTGRES_BIN: folder, POSTGRES_URL: url }, stop: () => server.close() }
   }
 }
