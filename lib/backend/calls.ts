@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import { DatasoleError, messageOf } from '../protocol/errors.js'
 import type { BackendLog } from './backend.js'
@@ -34,6 +35,8 @@ export class Calls {
     this.#store = store
     this.#limits = limits
     this.#isFault = isFault
+    // one for each call that waits, which are bounded
+    setMaxListeners(0, this.#ended.signal)
   }
 
   /** For what may take effect twice, such as a message: one attempt, while the store is there. */

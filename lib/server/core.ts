@@ -26,6 +26,9 @@ import { StateStore } from './state-store.js'
 /** ms that clients have for their close frame, even where calls have used up the time. */
 const GRACE = 500
 
+/** ms before what the backend did not tell is asked again. */
+const RETRY = 1000
+
 /** Bytes that fit into a close frame beside the code (RFC 6455 section 5.5). */
 const MAX_REASON = 123
 
@@ -67,7 +70,7 @@ export class Core implements Destinations, ConnectionHost {
     this.events = new Events(settings, this.bus, this.limiter, this.metrics, log)
     this.live = new LiveState(settings, this.store, this.limiter, this.root, this.metrics, log)
     this.store.ready = this.bus.ready = () => this.#ready()
-    this.store.doubted = () => { this.#learn().catch((error: unknown) => { this.log.error({ err: error }, 'the live keys could not be read again') }) }
+    this.store.doubted = () => { this.#relearn() }
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
   }
 
@@ -97,9 +100,17 @@ export class Core implements Destinations, ConnectionHost {
     this.#heartbeat.unref()
   }
 
-  /** Which keys are live: what other nodes said of it may have been missed. */
   async #learn (): Promise<void> {
     this.live.learn(await this.store.liveKeys())
+  }
+
+  /** Which keys are live: what other nodes said of it may have been missed. Asked until it is told. */
+  #relearn (isRetry = false): void {
+    if (!this.#isConnected) return
+    this.#learn().catch((error: unknown) => {
+      if (!isRetry) this.log.error({ err: error }, 'the live keys could not be read again; it is tried until they can')
+      void setTimeout(RETRY, undefined, { ref: false }).then(() => { this.#relearn(true) })
+    })
   }
 
   /**

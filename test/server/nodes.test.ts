@@ -146,11 +146,18 @@ for (const [store, open] of Object.entries(stores)) {
 t.test('a key that became live while nobody told the other node', async (t) => {
   const memory = new MemoryBackend()
   const backends = [new ShakyBackend(memory), new ShakyBackend(memory)]
+  let failures = 0
+  backends[1]!.liveKeys = async () => {
+    if (failures-- > 0) throw new Error('not now')
+    return await memory.liveKeys()
+  }
   const [a, b] = await cluster(t, 2, {}, backends)
   const client = await b!.connectV1()
   backends[1]!.hears = () => false
   await a!.ds.primitives.live.setState('k', 1)
   backends[1]!.hears = () => true
+  failures = 2
   backends[1]!.doubt()
   await client.until(({ state }) => state.get('k') === 1)
+  t.equal(b!.logs.filter((line) => line.includes('not now')).length, 1, 'it is tried until it works, and said once')
 })
