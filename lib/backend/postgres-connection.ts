@@ -1,17 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { DatasoleError, messageOf } from '../protocol/errors.js'
-import type { BackendLog, Unsubscribe } from './backend.js'
 import { Calls } from './calls.js'
-import { Channels } from './channels.js'
 import { hidePassword } from './options.js'
 import { PostgresListener } from './postgres-listener.js'
 import type { PostgresBackendOptions, PostgresClient, PostgresSettings } from './postgres-options.js'
 import { PostgresPublisher } from './postgres-publisher.js'
 import { type PostgresDriver, PostgresQueries, type Row } from './postgres-queries.js'
 import { HISTORY, type Statement, type Statements, createTables } from './postgres-statements.js'
-
-/** ms that a graceful end may take. */
-const END_TIMEOUT = 1000
+import { StoreConnection } from './store-connection.js'
 
 /**
  * SQLSTATEs by which Postgres says that it cannot just now: connection exceptions, too many connections,
@@ -24,107 +20,50 @@ const REFUSED = /^(28...|3D000|42501|3F000)$/
 const NO_SCHEMA = '3F000'
 
 /** The pool that asks and the connection that listens, from the first `connect` to the last `close`. */
-export class PostgresConnection {
-  readonly channels: Channels
+export class PostgresConnection extends StoreConnection {
   readonly #options: PostgresBackendOptions
   readonly #settings: PostgresSettings
   readonly #sql: Statements
   readonly #load: () => Promise<PostgresDriver>
-  readonly #calls: Calls
   readonly #publisher: PostgresPublisher
-  readonly #doubters = new Set<() => void>()
-  /** What those who subscribe before there is a connection wait for. */
-  readonly #connected: Promise<void>
-  #onConnected = (): void => {}
   #queries: PostgresQueries | undefined
   #listener: PostgresListener | undefined
-  #connecting: Promise<void> | undefined
-  #users = 0
 
   constructor (options: PostgresBackendOptions, settings: PostgresSettings, sql: Statements, load: () => Promise<PostgresDriver>) {
+    super(new Calls('Postgres', settings, isFault), settings.connectTimeoutMs)
     this.#options = options
     this.#settings = settings
     this.#sql = sql
     this.#load = load
-    this.#calls = new Calls('Postgres', settings, isFault)
     this.#publisher = new PostgresPublisher(sql, (statement, values) => this.#query(statement, values))
-    this.#connected = new Promise((resolve) => { this.#onConnected = resolve })
-    this.channels = new Channels({
-      open: async (name) => { await (this.#listener === undefined ? this.#connected : this.#listener.open(name)) },
-      shut: (name) => { this.#listener?.shut(name) }
-    })
-  }
-
-  async connect (log: BackendLog | undefined): Promise<void> {
-    this.#calls.log ??= log
-    this.#users++
-    try {
-      await (this.#connecting ??= this.#connect())
-    } catch (error) {
-      this.#users--
-      this.#connecting = undefined
-      throw error
-    }
-  }
-
-  async close (): Promise<void> {
-    if (--this.#users > 0) return
-    this.#calls.end()
-    await this.#disconnect(END_TIMEOUT)
-  }
-
-  onDoubt (fn: () => void): Unsubscribe {
-    const own = (): void => { fn() }
-    this.#doubters.add(own)
-    return () => { this.#doubters.delete(own) }
   }
 
   /** For what may be sent again; `onSent` is called each time that it may take effect. */
   async repeat (statement: Statement, values: unknown[], onSent?: () => void): Promise<Row[]> {
-    return await this.#calls.repeat(() => this.#query(statement, values, onSent))
+    return await this.calls.repeat(() => this.#query(statement, values, onSent))
   }
 
   async once (statement: Statement, ...values: unknown[]): Promise<Row[]> {
-    return await this.#calls.once(() => this.#query(statement, values))
+    return await this.calls.once(() => this.#query(statement, values))
   }
 
   async publish (channel: string, text: string): Promise<void> {
-    await this.#calls.once(() => this.#publisher.publish(channel, text))
+    await this.calls.once(() => this.#publisher.publish(channel, text))
   }
 
   async #query (statement: Statement, values: unknown[], onSent?: () => void): Promise<Row[]> {
     if (this.#queries === undefined) throw new DatasoleError('NOT_STARTED', 'PostgresBackend is not connected yet: await connect() (or ds.init()) first')
     try {
       const rows = await this.#queries.query({ ...statement, values }, onSent)
-      this.#calls.up('queries')
+      this.calls.up('queries')
       return rows
     } catch (error) {
-      if (isFault(error)) this.#calls.down('queries', error)
+      if (isFault(error)) this.calls.down('queries', error)
       throw error
     }
   }
 
-  async #connect (): Promise<void> {
-    const { connectTimeoutMs } = this.#settings
-    const attempt = new AbortController()
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => { reject(new Error(`no answer within connectTimeoutMs (${connectTimeoutMs} ms)`)) }, connectTimeoutMs)
-    })
-    try {
-      await Promise.race([late, this.#open(attempt.signal)])
-      this.#onConnected()
-    } catch (error) {
-      // what is still under way opens nothing more
-      attempt.abort()
-      await this.#disconnect(0)
-      throw this.#startError(error)
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  async #open (attempt: AbortSignal): Promise<void> {
+  protected async open (attempt: AbortSignal): Promise<PostgresListener> {
     const driver = await this.#load().catch((cause: unknown) => {
       throw new DatasoleError('DRIVER_MISSING', 'PostgresBackend needs the package pg: npm install pg', { cause })
     })
@@ -138,13 +77,14 @@ export class PostgresConnection {
     // a pool hides its password from those who copy its options
     const { password } = (pool?.options ?? {}) as { password?: unknown }
     const listening = pool === undefined ? own : { ...pool.options, password, connectionTimeoutMillis: connectTimeoutMs, keepAlive: true }
-    const listener = this.#listener = new PostgresListener(this.channels, this.#calls, {
+    const listener = this.#listener = new PostgresListener(this.channels, this.calls, {
       open: () => new driver.Client(listening) as PostgresClient,
       fetch: async (id) => (await this.repeat(this.#sql.fetch, [id]))[0]?.body as string | undefined,
       lost: () => { queries.cutSilent() },
-      doubt: () => { for (const fn of this.#doubters) fn() }
+      doubt: () => { this.doubt() }
     })
     await listener.connect()
+    return listener
   }
 
   /** Whoever may not make tables can use those that are there. */
@@ -158,8 +98,7 @@ export class PostgresConnection {
     await queries.query({ ...this.#sql.makeHistory, values: [HISTORY, randomUUID()] })
   }
 
-  /** @param ms that it may take to answer what is under way, and then to part */
-  async #disconnect (ms: number): Promise<void> {
+  protected async disconnect (ms: number): Promise<void> {
     const [queries, listener] = [this.#queries, this.#listener]
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, ms) })
@@ -169,7 +108,7 @@ export class PostgresConnection {
     clearTimeout(timer)
   }
 
-  #startError (thrown: unknown): DatasoleError {
+  protected explain (thrown: unknown): DatasoleError {
     if (thrown instanceof DatasoleError) return thrown
     const { connectionString, pool } = this.#options
     const code = String((thrown as { code?: unknown }).code)

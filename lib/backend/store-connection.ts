@@ -1,0 +1,98 @@
+import type { DatasoleError } from '../protocol/errors.js'
+import type { BackendLog, Unsubscribe } from './backend.js'
+import type { Calls } from './calls.js'
+import { type ChannelSource, Channels } from './channels.js'
+
+/** ms that a graceful end may take. */
+const END_TIMEOUT = 1000
+
+/**
+ * The connections to a store, from the first `connect` to the last `close`: several servers may use them,
+ * and listeners may come before they are there.
+ */
+export abstract class StoreConnection {
+  readonly calls: Calls
+  readonly channels: Channels
+  readonly #connectTimeoutMs: number
+  readonly #doubters = new Set<() => void>()
+  /** What those who subscribe before there is a listener wait for. */
+  readonly #connected: Promise<void>
+  #onConnected = (): void => {}
+  #listener: ChannelSource | undefined
+  #connecting: Promise<void> | undefined
+  #users = 0
+
+  constructor (calls: Calls, connectTimeoutMs: number) {
+    this.calls = calls
+    this.#connectTimeoutMs = connectTimeoutMs
+    this.#connected = new Promise((resolve) => { this.#onConnected = resolve })
+    this.channels = new Channels({
+      open: async (name) => { await (this.#listener === undefined ? this.#connected : this.#listener.open(name)) },
+      shut: (name) => { this.#listener?.shut(name) }
+    })
+  }
+
+  /** @throws DatasoleError, within the time limit */
+  async connect (log: BackendLog | undefined): Promise<void> {
+    this.calls.log ??= log
+    this.#users++
+    try {
+      await (this.#connecting ??= this.#connect())
+    } catch (error) {
+      this.#users--
+      this.#connecting = undefined
+      throw error
+    }
+  }
+
+  async close (): Promise<void> {
+    if (--this.#users > 0) return
+    this.calls.end()
+    this.#listener = undefined
+    await this.disconnect(END_TIMEOUT)
+  }
+
+  onDoubt (fn: () => void): Unsubscribe {
+    const own = (): void => { fn() }
+    this.#doubters.add(own)
+    return () => { this.#doubters.delete(own) }
+  }
+
+  /**
+   * Opens everything, and listens to every channel there is.
+   * @param attempt aborted when it takes too long: nothing more is to be opened
+   */
+  protected abstract open (attempt: AbortSignal): Promise<ChannelSource>
+
+  /**
+   * Gives back what `open` took, however far that came.
+   * @param ms that it may take to answer what is under way
+   */
+  protected abstract disconnect (ms: number): Promise<void>
+
+  /** What `open` threw, with the option at fault and the cause. */
+  protected abstract explain (thrown: unknown): DatasoleError
+
+  /** Messages may have been lost. */
+  protected doubt (): void {
+    for (const fn of this.#doubters) fn()
+  }
+
+  async #connect (): Promise<void> {
+    const attempt = new AbortController()
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => { reject(new Error(`no answer within connectTimeoutMs (${this.#connectTimeoutMs} ms)`)) }, this.#connectTimeoutMs)
+    })
+    try {
+      this.#listener = await Promise.race([late, this.open(attempt.signal)])
+      this.#onConnected()
+    } catch (error) {
+      attempt.abort()
+      await this.disconnect(0)
+      throw this.explain(error)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
