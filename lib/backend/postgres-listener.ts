@@ -34,6 +34,7 @@ export class PostgresListener {
   #client: PostgresClient | undefined
   /** On its way there. */
   #opening: PostgresClient | undefined
+  #turn: Promise<void> = Promise.resolve()
   readonly #ended = new AbortController()
   #probing: NodeJS.Timeout | undefined
   /** What a channel delivers once a message before it has been fetched. */
@@ -100,9 +101,14 @@ export class PostgresListener {
     }
   }
 
-  async #query (text: string): Promise<void> {
-    if (this.#client === undefined) throw new Error('the connection that listens is closed')
-    await this.#client.query({ text, query_timeout: PROBE_TIMEOUT })
+  /** One question after the other: pg deprecates that its client is asked while it answers. */
+  #query (text: string): Promise<void> {
+    const turn = this.#turn.then(async () => {
+      if (this.#client === undefined) throw new Error('the connection that listens is closed')
+      await this.#client.query({ text, query_timeout: PROBE_TIMEOUT })
+    })
+    this.#turn = turn.catch(() => {}) // whoever asked is told
+    return turn
   }
 
   #probe (): void {
