@@ -6,6 +6,9 @@ import type { Head, Operation } from '../protocol/messages.js'
 const MIN_HISTORY = 64 * 1024
 const MAX_HISTORY = 1000
 
+/** Epochs that are over, as far as they are remembered. */
+const MAX_FORMER = 16
+
 /**
  * This node's copy of a key: the committed value, edited in place by accepted commits, and the last
  * commits. The value is never handed out, and never holds an object that someone else has.
@@ -19,6 +22,7 @@ export class Replica implements Position {
   /** Consecutive, ending at `version`. */
   #history: LogEntry[] = []
   #historySize = 0
+  readonly #former = new Set<string>()
 
   constructor (readonly key: string) {}
 
@@ -27,6 +31,11 @@ export class Replica implements Position {
   /** Whether this already is that head, or a later one. */
   covers ({ epoch, version, id }: Position): boolean {
     return epoch === this.epoch && (version < this.version || (version === this.version && id === this.id))
+  }
+
+  /** Whether a journal has lost what is here, or has come back from an epoch that was over. */
+  isAheadOf ({ epoch, isLost = false }: KeyRecord): boolean {
+    return isLost || this.#former.has(epoch)
   }
 
   /** Whether commits that were made on `base` lead on from here, or include what is here. */
@@ -53,7 +62,7 @@ export class Replica implements Position {
   }
 
   /**
-   * Takes what a journal answered, unless it says that it lost what is here.
+   * Takes what a journal answered that this is not ahead of.
    * @returns false where the answer does not connect with what is here: read again
    */
   adopt (record: KeyRecord): boolean {
@@ -96,6 +105,10 @@ export class Replica implements Position {
   }
 
   #restart (epoch: string, snapshot: Snapshot | undefined): void {
+    if (this.epoch !== epoch && this.epoch !== '') {
+      this.#former.add(this.epoch)
+      for (const oldest of this.#former) if (this.#former.size > MAX_FORMER) this.#former.delete(oldest)
+    }
     this.epoch = epoch
     this.version = snapshot?.version ?? 0
     this.document = new Document(snapshot === undefined ? undefined : JSON.parse(snapshot.value))

@@ -93,14 +93,15 @@ export class StateKey {
       const record = await this.#host.journal.read(this.#storageKey, asked.epoch === '' ? undefined : asked)
       // its answer will tell all that this one does
       if (this.#committing !== undefined) return
-      if (record.isLost) {
+      // the answer may be older than what came meanwhile: of an epoch that is over, then
+      if (replica.epoch !== asked.epoch) continue
+      if (replica.isAheadOf(record)) {
         // writers in line find it out by themselves
         this.#isLost = true
         if (!this.#isWriting) void this.#writeAll()
         return
       }
-      // the answer may be older than what came meanwhile: of an epoch that is over, then
-      if (replica.epoch === asked.epoch && this.#adopt(record)) return
+      if (this.#adopt(record)) return
     }
   }
 
@@ -124,7 +125,7 @@ export class StateKey {
     this.#isLost = false
     for (;;) {
       const record = await this.#host.journal.read(this.#storageKey, replica.position)
-      if (!record.isLost) {
+      if (!replica.isAheadOf(record)) {
         if (this.#adopt(record)) return
         continue
       }
@@ -185,7 +186,7 @@ export class StateKey {
   }
 
   async #catchUp (missed: KeyRecord): Promise<void> {
-    if (missed.isLost) await this.#renew()
+    if (this.replica.isAheadOf(missed)) await this.#renew()
     else if (!this.#adopt(missed)) await this.#read()
   }
 
