@@ -7,6 +7,7 @@ export type { RedisBackendOptions, RedisConnectionOptions, RedisInstance } from 
 export type { BackendLog, CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, LogEntry, Position, Snapshot, StateBackend, Unsubscribe } from '../lib/backend/backend.js'
 export { getToken } from '../lib/server/auth.js'
 export { Datasole } from '../lib/server/datasole.js'
+export { DefaultRateLimiter } from '../lib/server/default-rate-limiter.js'
 export { DatasoleError, RpcError } from '../lib/protocol/errors.js'
 export type * from '../lib/server/options.js'
 export type { AuthResult, ConnectionContext, MessageContext } from '../lib/server/connection-context.js'

@@ -136,10 +136,10 @@ export interface StateBackend extends Partial<Journal> {
   /**
    * Atomic: admits `cost` to a sliding window, if it fits, and counts it (see SlidingWindow). Cost 0
    * counts nothing and says whether a cost of 1 would fit. A bucket is a key of its own kind; it
-   * vanishes when it is empty.
+   * vanishes when it is empty. One that knows at once returns the result itself: frames then wait for no promise.
    * @throws RangeError where `cost` is over `rule.maxRequests`
    */
-  consume? (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult>
+  consume? (bucket: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<RateLimitResult>
   /** What `set` stored is gone after `ttlMs`, unless it is set again. Resolves to whether there was a value. */
   expire? (key: string, ttlMs: number): Promise<boolean>
 }

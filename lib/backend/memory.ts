@@ -1,5 +1,6 @@
 import { coded, invalidArgument } from '../protocol/errors.js'
-import { type RateLimitResult, type RateLimitRule, SlidingWindow } from '../protocol/sliding-window.js'
+import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
+import { SlidingWindows } from '../protocol/sliding-windows.js'
 import type { CommitNotice, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, Snapshot, StateBackend, Unsubscribe } from './backend.js'
 
 interface Log {
@@ -23,8 +24,7 @@ const MAX_ENTRIES = 1000
 /** Everything in this process's memory: for one process, development and tests. Nothing survives a restart. */
 export class MemoryBackend implements StateBackend {
   readonly #values = new Map<string, { json: string, expiresAt: number }>()
-  readonly #buckets = new Map<string, SlidingWindow>()
-  #sweepAt = 1024
+  readonly #buckets = new SlidingWindows()
   readonly #logs = new Map<string, Log>()
   readonly #handlers = new Map<string, Set<(key: string, value: unknown) => void>>()
   readonly #history = crypto.randomUUID()
@@ -53,16 +53,11 @@ export class MemoryBackend implements StateBackend {
     return true
   }
 
-  async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
-    if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
+  /** At once, so that limits which this process keeps cost frames no promise. At most 100,000 buckets; then the oldest go. */
+  consume (bucket: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<never> {
+    if (cost > rule.maxRequests) return Promise.reject(coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT'))
     const now = Math.floor(performance.now())
-    let window = this.#buckets.get(bucket)
-    if (window === undefined) {
-      if (this.#buckets.size >= this.#sweepAt) this.#sweep(now)
-      this.#buckets.set(bucket, window = new SlidingWindow(rule))
-    }
-    window.rule = rule
-    return window.consume(now, cost)
+    return this.#buckets.get(bucket, rule, now).consume(now, cost)
   }
 
   subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe {
@@ -116,11 +111,6 @@ export class MemoryBackend implements StateBackend {
     const keys = []
     for (const [key, log] of this.#logs) if (log.live) keys.push(key)
     return keys
-  }
-
-  #sweep (now: number): void {
-    for (const [bucket, window] of this.#buckets) if (window.isEmpty(now)) this.#buckets.delete(bucket)
-    this.#sweepAt = Math.max(1024, this.#buckets.size * 2)
   }
 
   #value (key: string): { json: string, expiresAt: number } | undefined {

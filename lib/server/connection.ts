@@ -7,6 +7,7 @@ import type { ConnectionContext, MessageContext } from './connection-context.js'
 import { encodeMessage } from './encoding.js'
 import type { Flushable, Flusher } from './flusher.js'
 import { Inflation } from './inflate.js'
+import type { Intake } from './intake.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Settings } from './settings.js'
@@ -61,6 +62,8 @@ export class Connection implements Flushable {
   waitingEvents = 0
   waitingEventBytes = 0
   buckets: Buckets | undefined
+  /** What has arrived and waits; there only while something does. */
+  intake: Intake | undefined
   badFrames = 0
   #inflation: Inflation | undefined
 

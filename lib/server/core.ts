@@ -8,7 +8,8 @@ import { Opcode } from '../protocol/opcodes.js'
 import { Bus } from './bus.js'
 import { type AuthResult, ConnectionContext } from './connection-context.js'
 import { Connection, type ConnectionHost, type WebSocketLike } from './connection.js'
-import { type Destinations, dispatch } from './dispatch.js'
+import { DefaultRateLimiter } from './default-rate-limiter.js'
+import { type Destinations, afterFrames, dispatch } from './dispatch.js'
 import { encodeMessage } from './encoding.js'
 import { DatasoleError } from '../protocol/errors.js'
 import { Events } from './events.js'
@@ -18,6 +19,7 @@ import { Hub, type Target } from './hub.js'
 import { LiveState } from './live-state.js'
 import type { Logger } from './logger.js'
 import { Metrics } from './metrics.js'
+import type { RateLimiter } from './options.js'
 import { FrameLimiter } from './rate-limit.js'
 import { RpcRegistry } from './rpc.js'
 import type { Settings } from './settings.js'
@@ -50,6 +52,7 @@ export class Core implements Destinations, ConnectionHost {
   readonly root: Scope
   readonly bus: Bus
   readonly store: StateStore
+  readonly rateLimiter: RateLimiter
   readonly limiter: FrameLimiter
   readonly rpc: RpcRegistry
   readonly events: Events
@@ -59,17 +62,19 @@ export class Core implements Destinations, ConnectionHost {
   #starting: Promise<void> | undefined
   #announced: Promise<void> | undefined
   #isConnected = false
+  #isLimiterConnected = false
 
   constructor (readonly settings: Settings, readonly log: Logger, backend: StateBackend, journal: Journal, compileSchema?: SchemaCompiler) {
     this.#backend = backend
     this.root = new Scope(undefined, compileSchema)
     this.bus = new Bus(backend, log)
     this.store = new StateStore(backend, journal, settings, this.metrics, log)
-    this.limiter = new FrameLimiter(settings.rateLimit, this.metrics)
-    this.rpc = new RpcRegistry(settings, this.metrics, this.limiter, log)
-    this.events = new Events(settings, this.bus, this.limiter, this.metrics, log)
-    this.live = new LiveState(settings, this.store, this.limiter, this.root, this.metrics, log)
-    this.store.ready = this.bus.ready = () => this.#ready()
+    this.rateLimiter = settings.rateLimiter ?? new DefaultRateLimiter(backend)
+    this.limiter = new FrameLimiter(settings.rateLimit, this.rateLimiter, settings.rateLimiter === undefined, this.metrics, log)
+    this.rpc = new RpcRegistry(settings, this.metrics, log)
+    this.events = new Events(settings, this.bus, this.metrics, log)
+    this.live = new LiveState(settings, this.store, this.root, this.metrics, log)
+    this.store.ready = this.bus.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
   }
@@ -89,6 +94,7 @@ export class Core implements Destinations, ConnectionHost {
     this.rpc.compile()
     await this.#backend.connect?.(this.log)
     this.#isConnected = true
+    await this.#connectLimiter()
     await this.bus.open({
       event: (message) => { this.events.deliver(message) },
       fanout: ({ payload, to, except }) => { this.#deliver(payload, { to, except }) },
@@ -98,6 +104,14 @@ export class Core implements Destinations, ConnectionHost {
     await this.#learn()
     this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
     this.#heartbeat.unref()
+  }
+
+  /** The user's; ours asks the backend, which is connected. */
+  async #connectLimiter (): Promise<void> {
+    const { rateLimiter } = this.settings
+    if (rateLimiter?.connect === undefined) return
+    await rateLimiter.connect()
+    this.#isLimiterConnected = true
   }
 
   async #learn (): Promise<void> {
@@ -121,7 +135,7 @@ export class Core implements Destinations, ConnectionHost {
     const connection = new Connection(this, socket, raw, context)
     socket.on('message', (data, isBinary) => { dispatch(this, connection, data, isBinary) })
     socket.on('ping', () => { connection.pinged() })
-    socket.on('close', (code) => { this.#ended(connection, code) })
+    socket.on('close', (code) => { afterFrames(connection, () => { this.#ended(connection, code) }) })
     socket.on('error', (error) => {
       // ws answers a broken WebSocket frame with the close code that is due
       this.metrics.badFrames++
@@ -173,15 +187,30 @@ export class Core implements Destinations, ConnectionHost {
     clearInterval(this.#heartbeat)
     this.bus.close()
     this.store.close()
+    this.limiter.close()
+    if (this.#isLimiterConnected) {
+      this.#isLimiterConnected = false
+      await this.settings.rateLimiter!.close?.()
+    }
     if (!this.#isConnected) return
     this.#isConnected = false
     await this.#backend.close?.()
   }
 
   /** A backend that has to connect cannot be used before; others can be at once. */
-  #ready (): Promise<void> | undefined {
-    if (this.#isConnected || this.#backend.connect === undefined) return undefined
-    return this.#starting ?? this.#announced ?? Promise.reject(new DatasoleError('NOT_STARTED', 'the backend is not connected yet: await ds.init() (or fastify.ready()) first'))
+  ready (): Promise<void> | undefined {
+    return this.#isConnected || this.#backend.connect === undefined ? undefined : this.#started('backend')
+  }
+
+  /** The same of the limiter, where it is the user's; ours needs the backend only. */
+  limiterReady (): Promise<void> | undefined {
+    const { rateLimiter } = this.settings
+    if (rateLimiter === undefined) return this.ready()
+    return this.#isLimiterConnected || rateLimiter.connect === undefined ? undefined : this.#started('rateLimiter')
+  }
+
+  #started (what: string): Promise<void> {
+    return this.#starting ?? this.#announced ?? Promise.reject(new DatasoleError('NOT_STARTED', `the ${what} is not connected yet: await ds.init() (or fastify.ready()) first`))
   }
 
   #deliver (payload: string, target: Target): void {

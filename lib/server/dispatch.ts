@@ -6,13 +6,15 @@ import type { Connection } from './connection.js'
 import { encodeMessage, receivedSize } from './encoding.js'
 import type { Events } from './events.js'
 import { BrokenStream, inflate } from './inflate.js'
+import { Intake } from './intake.js'
 import { exceedsDepth } from './json-depth.js'
 import type { LiveState } from './live-state.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
-import type { FrameLimiter } from './rate-limit.js'
+import type { FrameLimiter, Limit } from './rate-limit.js'
 import type { RpcRegistry } from './rpc.js'
 import type { Settings } from './settings.js'
+import type { Wait } from './shared-limit.js'
 
 /** Where frames go; the server's object graph has all of it. */
 export interface Destinations {
@@ -35,6 +37,9 @@ const MAX_NAME = 8 * 1024
 
 /** Bytes of a frame that costs nothing: a key with every character escaped fits. */
 const MAX_FREE = 64 * 1024
+
+/** ms that a client is told to wait where too many of its frames wait already. */
+const OVERRUN = 100
 
 /**
  * A message from a client: inflated, decoded and parsed once, then handed to who it is for.
@@ -60,47 +65,110 @@ export function dispatch (to: Destinations, connection: Connection, data: Buffer
     }
     if (!isWellFormed(frame)) throw new BadFrame('the frame is truncated, or its declared length is wrong')
     correlationId = readUint32(frame, 1)
+    if (connection.intake?.hasRoomFor(frame.length, to.settings.maxInflatedSize) === false) return overrun(to, connection, frame, correlationId)
     route(to, connection, frame, correlationId)
   } catch (error) {
-    if (error instanceof BadFrame || error instanceof BrokenStream) return connection.refuseFrame(correlationId, error.message)
-    to.log.error({ err: error, connectionId: connection.id }, 'a frame could not be handled')
-    if (frame?.[0] === Opcode.RPC_REQ) to.rpc.failed(connection, correlationId)
-    else connection.sendError(correlationId, 'INTERNAL', 'the frame could not be handled')
+    failed(to, connection, frame, correlationId, error)
   }
+}
+
+function failed (to: Destinations, connection: Connection, frame: Buffer | undefined, correlationId: number, error: unknown): void {
+  if (error instanceof BadFrame || error instanceof BrokenStream) return connection.refuseFrame(correlationId, error.message)
+  to.log.error({ err: error, connectionId: connection.id }, 'a frame could not be handled')
+  if (frame?.[0] === Opcode.RPC_REQ) to.rpc.failed(connection, correlationId)
+  else connection.sendError(correlationId, 'INTERNAL', 'the frame could not be handled')
+}
+
+/** Counts as a refusal, so that who goes on regardless is closed in the end. */
+function overrun (to: Destinations, connection: Connection, frame: Buffer, correlationId: number): void {
+  const message = 'too many frames wait for the rate limit'
+  to.limiter.refused(connection)
+  if (frame[0] !== Opcode.RPC_REQ) return connection.sendError(correlationId, 'BUSY', message, { retryAfter: OVERRUN })
+  to.metrics.rpcCalls++
+  to.rpc.overrun(connection, correlationId, message, OVERRUN)
+}
+
+/**
+ * Hands a frame on once it is admitted and those before it have been handed on: at once, unless a store
+ * has to be asked.
+ * @param limit undefined where the frame is free
+ */
+function inTurn (to: Destinations, connection: Connection, frame: Buffer, correlationId: number, limit: Limit | undefined, method: string | undefined, handOn: (wait: Wait) => void): void {
+  const decision = limit === undefined ? 0 : to.limiter.admit(connection, limit, method)
+  if (typeof decision === 'number' && connection.intake === undefined) {
+    if (decision > 0) to.limiter.refused(connection, limit)
+    return handOn(decision)
+  }
+  (connection.intake ??= new Intake(() => { connection.intake = undefined })).add(frame.length, decision, (wait) => {
+    if (!connection.isOpen) return
+    try {
+      if (wait > 0) to.limiter.refused(connection, limit)
+      handOn(wait)
+    } catch (error) {
+      failed(to, connection, frame, correlationId, error)
+    }
+  })
+}
+
+/** After every frame that came before. */
+export function afterFrames (connection: Connection, fn: () => void): void {
+  if (connection.intake === undefined) fn()
+  else connection.intake.add(0, 0, fn)
 }
 
 function route (to: Destinations, connection: Connection, frame: Buffer, correlationId: number): void {
   const opcode = frame[0]!
   if (opcode > Opcode.CRDT_STATE && connection.protocol === 1) throw new BadFrame('the opcode needs protocol version 2')
   if (isFree(opcode) && frame.length > MAX_FREE) throw new BadFrame(`a frame of this kind has at most ${MAX_FREE} bytes`)
+  const { limiter, metrics, settings: { maxJsonDepth, maxEventNameLength } } = to
   switch (opcode) {
     case Opcode.RPC_REQ: {
-      const { method, params, correlationId: id } = members(frame, to.settings.maxJsonDepth)
+      const { method, params, correlationId: id } = members(frame, maxJsonDepth)
       if (id !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
-      return to.rpc.receive(connection, correlationId, string(method, 'method'), params, frame.length)
+      const called = string(method, 'method')
+      metrics.rpcCalls++
+      return inTurn(to, connection, frame, correlationId, limiter.limitOf(called), to.rpc.has(called) ? called : undefined, (retryAfter) => {
+        to.rpc.receive(connection, correlationId, called, params, frame.length, retryAfter)
+      })
     }
     case Opcode.EVENT_C2S: {
-      const { event, data } = members(frame, to.settings.maxJsonDepth)
-      return to.events.receive(connection, correlationId, { event: string(event, 'event'), data }, frame.length)
+      const { event: sent, data } = members(frame, maxJsonDepth)
+      const event = string(sent, 'event')
+      metrics.eventsIn++
+      if (event.length > maxEventNameLength) {
+        metrics.eventsDropped++
+        return
+      }
+      return inTurn(to, connection, frame, correlationId, limiter.limitOf(event), to.events.has(event) ? event : undefined, (retryAfter) => {
+        to.events.receive(connection, correlationId, { event, data }, frame.length, retryAfter)
+      })
     }
     case Opcode.PING:
-      return connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity))
+      return inTurn(to, connection, frame, correlationId, undefined, undefined, () => {
+        connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity))
+      })
     case Opcode.SUBSCRIBE: {
-      const { key, epoch, version } = members(frame, to.settings.maxJsonDepth)
+      const { key: asked, epoch, version } = members(frame, maxJsonDepth)
+      const key = name(asked, 'key')
       if (epoch !== undefined) name(epoch, 'epoch')
       if (version !== undefined && !Number.isSafeInteger(version)) throw new BadFrame('the member "version" is not a whole number')
-      return to.live.subscribe(connection, correlationId, name(key, 'key'), epoch as string | undefined, version as number | undefined)
+      return inTurn(to, connection, frame, correlationId, limiter.subscriptions, '$subscribe', (retryAfter) => {
+        to.live.subscribe(connection, correlationId, key, epoch as string | undefined, version as number | undefined, retryAfter)
+      })
     }
-    case Opcode.UNSUBSCRIBE:
-      return to.live.unsubscribe(connection, name(members(frame, to.settings.maxJsonDepth).key, 'key'))
+    case Opcode.UNSUBSCRIBE: {
+      const key = name(members(frame, maxJsonDepth).key, 'key')
+      return inTurn(to, connection, frame, correlationId, undefined, undefined, () => { to.live.unsubscribe(connection, key) })
+    }
     case Opcode.RPC_CANCEL:
-      return to.rpc.cancel(connection, correlationId)
+      return inTurn(to, connection, frame, correlationId, undefined, undefined, () => { to.rpc.cancel(connection, correlationId) })
     case Opcode.CRDT_OP:
     case Opcode.STATE_PUSH: {
-      const key = name(members(frame, to.settings.maxJsonDepth).key, 'key')
-      const retryAfter = to.limiter.admit(connection, key, false)
-      if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter })
-      return connection.sendError(correlationId, 'UNKNOWN_KEY', 'nothing takes changes of this key', { key })
+      const key = name(members(frame, maxJsonDepth).key, 'key')
+      return inTurn(to, connection, frame, correlationId, limiter.limitOf(key), undefined, (retryAfter) => {
+        if (retryAfter > 0) connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter })
+        else connection.sendError(correlationId, 'UNKNOWN_KEY', 'nothing takes changes of this key', { key })
+      })
     }
     default:
       throw new BadFrame(`opcode 0x${opcode.toString(16).padStart(2, '0')} is unknown, or not for clients to send`)

@@ -6,7 +6,6 @@ import { invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
-import type { FrameLimiter } from './rate-limit.js'
 import type { Settings } from './settings.js'
 
 /** `connection` is the client's that sent it; undefined for an event of server code. */
@@ -21,7 +20,6 @@ export class Events {
   constructor (
     readonly settings: Settings,
     readonly bus: Bus,
-    readonly limiter: FrameLimiter,
     readonly metrics: Metrics,
     readonly log: Logger
   ) {}
@@ -51,14 +49,14 @@ export class Events {
     for (const { handler } of this.#handlers.get(message.event) ?? []) this.#run(handler, message)
   }
 
-  receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number): void {
-    this.metrics.eventsIn++
-    if (event.length > this.settings.maxEventNameLength) {
-      this.metrics.eventsDropped++
-      return
-    }
+  /** Whether anything is registered under the name. */
+  has (event: string): boolean {
+    return this.#handlers.has(event)
+  }
+
+  /** @param retryAfter ms, where the rate limit refuses it */
+  receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number, retryAfter: number): void {
     const handlers = this.#handlers.get(event)
-    const retryAfter = this.limiter.admit(connection, event, handlers !== undefined)
     if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter })
     if (handlers === undefined) return
     const message = { event, data, timestamp: Date.now() }

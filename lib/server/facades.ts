@@ -1,6 +1,8 @@
 import type { EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { Operation } from '../protocol/messages.js'
+import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { Core } from './core.js'
+import { checkKey, checkRequest } from './default-rate-limiter.js'
 import type { EventHandler } from './events.js'
 import type { Scope } from './hooks.js'
 import type { Target } from './hub.js'
@@ -144,6 +146,36 @@ export class FanoutFacade<C, S> extends Facade<S> {
    */
   broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target?: Target): void {
     this.core.broadcast(event, data, target)
+  }
+}
+
+/**
+ * `ds.primitives.rateLimiter`: sliding windows of server code, shared by every node, beside those of
+ * frames and never one of them. Rejects where the backend fails: `onBackendError` is about frames.
+ */
+export class RateLimiterFacade<S> extends Facade<S> {
+  /** Whether a cost of 1 would be admitted; counts nothing. */
+  async check (key: string, rule: RateLimitRule): Promise<RateLimitResult> {
+    checkRequest(key, rule)
+    await this.core.limiterReady()
+    return await this.core.rateLimiter.check(`app:${key}`, rule)
+  }
+
+  /**
+   * Counts `cost` if it is admitted.
+   * @throws RangeError where `cost` is over `rule.maxRequests`
+   */
+  async consume (key: string, rule: RateLimitRule, cost = 1): Promise<RateLimitResult> {
+    checkRequest(key, rule, cost)
+    await this.core.limiterReady()
+    return await this.core.rateLimiter.consume(`app:${key}`, rule, cost)
+  }
+
+  /** Empties a bucket. */
+  async reset (key: string): Promise<void> {
+    checkKey(key)
+    await this.core.limiterReady()
+    await this.core.rateLimiter.reset(`app:${key}`)
   }
 }
 

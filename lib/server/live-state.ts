@@ -5,7 +5,6 @@ import { type Scope, runHooks } from './hooks.js'
 import { type LiveHost, LiveKey } from './live-key.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
-import type { FrameLimiter } from './rate-limit.js'
 import type { Replica } from './replica.js'
 import type { Settings } from './settings.js'
 import type { StateStore } from './state-store.js'
@@ -28,7 +27,6 @@ export class LiveState implements LiveHost {
   constructor (
     readonly settings: Settings,
     readonly store: StateStore,
-    readonly limiter: FrameLimiter,
     readonly root: Scope,
     readonly metrics: Metrics,
     readonly log: Logger
@@ -69,9 +67,11 @@ export class LiveState implements LiveHost {
     for (const subscription of subscriptions?.values() ?? []) this.#end(subscription)
   }
 
-  /** SUBSCRIBE: answered under its correlation id, by patches, a snapshot or an ERROR. */
-  subscribe (connection: Connection, correlationId: number, key: string, epoch: string | undefined, version: number | undefined): void {
-    const retryAfter = this.limiter.admitSubscription(connection)
+  /**
+   * SUBSCRIBE: answered under its correlation id, by patches, a snapshot or an ERROR.
+   * @param retryAfter ms, where the rate limit refuses it
+   */
+  subscribe (connection: Connection, correlationId: number, key: string, epoch: string | undefined, version: number | undefined, retryAfter: number): void {
     if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, key })
     let subscriptions = this.#byConnection.get(connection)
     if (subscriptions === undefined) this.#byConnection.set(connection, subscriptions = new Map())

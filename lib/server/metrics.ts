@@ -27,8 +27,10 @@ export interface MetricsSnapshot {
   eventsDropped: number
   /** frames that did not decode, or had no business on their connection */
   badFrames: number
-  /** frames refused by the rate limit */
+  /** frames refused by the rate limit, or because too many waited for it */
   rateLimited: number
+  /** frames on which `rateLimit.onBackendError` decided, because the backend did not */
+  rateLimitFallbacks: number
   /** upgrades refused: limits, origin, authentication, hooks */
   upgradesRefused: number
   /** connections closed with 4413 */
@@ -54,6 +56,7 @@ export class Metrics {
   eventsDropped = 0
   badFrames = 0
   rateLimited = 0
+  rateLimitFallbacks = 0
   upgradesRefused = 0
   slowConsumers = 0
 

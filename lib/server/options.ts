@@ -27,19 +27,27 @@ export interface RateLimitConfig {
    */
   keyExtractor?: (connectionId: string, method: string | undefined, connection: ConnectionContext) => string
   /**
-   * What happens while a backend that shares the limit fails: each node counts for itself (default),
-   * everything passes, or nothing does. Limits kept in this process, as with memory, cannot fail.
+   * What happens while a backend (or a `rateLimiter`) that shares the limit fails: each node counts for
+   * itself (default), everything passes, or nothing does. Limits kept in this process, as with memory, cannot fail.
    */
   onBackendError?: 'local' | 'allow' | 'deny'
   /** ms that a shared decision may take before it counts as failed. Default 1,000. */
   timeoutMs?: number
 }
 
-/** A limiter of your own. */
+/**
+ * A limiter of your own, for every frame that counts; keys are to be taken as they are. A result that is
+ * there at once is returned as it is, or as a promise. What rejects, or takes longer than
+ * `rateLimit.timeoutMs`, is `rateLimit.onBackendError`'s to decide.
+ */
 export interface RateLimiter {
-  check (key: string, rule: RateLimitRule): Promise<RateLimitResult>
-  consume (key: string, rule: RateLimitRule, cost?: number): Promise<RateLimitResult>
-  reset (key: string): Promise<void>
+  /** Whether a cost of 1 would be admitted; counts nothing. */
+  check (key: string, rule: RateLimitRule): RateLimitResult | Promise<RateLimitResult>
+  /** Counts `cost` (default 1) if it is admitted. */
+  consume (key: string, rule: RateLimitRule, cost?: number): RateLimitResult | Promise<RateLimitResult>
+  /** Empties a bucket. */
+  reset (key: string): void | Promise<void>
+  /** Awaited by `init()`; then, and only then, `close` is called when the server closes. */
   connect? (): Promise<void>
   close? (): Promise<void>
 }
@@ -68,7 +76,7 @@ export interface DatasoleServerOptions {
   /** Default `new MemoryBackend()`. Not together with `backendConfig`. */
   stateBackend?: StateBackend
   backendConfig?: BackendConfig
-  /** Not available yet. */
+  /** Decides on frames instead of `new DefaultRateLimiter(stateBackend)`. */
   rateLimiter?: RateLimiter
   /** Default `{ model: 'async' }`; the thread models are not available yet. */
   executor?: Partial<ExecutorOptions>

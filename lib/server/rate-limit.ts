@@ -2,59 +2,79 @@ import { CloseCode } from '../protocol/codes.js'
 import { type RateLimitRule, SlidingWindow } from '../protocol/sliding-window.js'
 import { Buckets } from './buckets.js'
 import type { Connection } from './connection.js'
+import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
+import type { RateLimiter } from './options.js'
 import type { RateLimits } from './settings.js'
+import { SharedLimit, type Wait } from './shared-limit.js'
 
-/** Windows shared through `keyExtractor`, at the most; then those that are full of old requests go, then the oldest. */
-const MAX_SHARED = 100_000
+/** The rule that applies to a frame, and its name: '' is the default one's. */
+export interface Limit { name: string, rule: RateLimitRule }
 
-/** The bucket of subscriptions; names of rules have no such character. */
-const SUBSCRIPTIONS = '\0'
+const UNLIMITED: RateLimitRule = { windowMs: 1, maxRequests: 0 }
 
-/** Decides on every frame that costs something, synchronously, in this process. */
+/**
+ * Decides on every frame that costs something: at once in this process where the bucket is the
+ * connection's own, in the limiter where a `keyExtractor` names it, or where the limiter is the user's.
+ */
 export class FrameLimiter {
+  /** Of SUBSCRIBE: a bucket that no method or event of a client's can be in. */
+  readonly subscriptions: Limit
   readonly #limits: RateLimits | false
+  readonly #default: Limit
+  readonly #named = new Map<string, Limit>()
+  readonly #shared: SharedLimit | undefined
+  readonly #isOwn: boolean
   readonly #metrics: Metrics
   readonly #now: () => number
-  readonly #shared = new Map<string, SlidingWindow>()
-  #sweepAt = 1024
 
-  /** @param now monotonic ms, so that a jump of the wall clock neither opens nor shuts the gate */
-  constructor (limits: RateLimits | false, metrics: Metrics, now: () => number = () => performance.now()) {
+  /**
+   * @param isOwn whether connections' own buckets are kept here
+   * @param now monotonic ms, so that a jump of the wall clock neither opens nor shuts the gate
+   */
+  constructor (limits: RateLimits | false, limiter: RateLimiter, isOwn: boolean, metrics: Metrics, log: Logger, now: () => number = () => performance.now()) {
     this.#limits = limits
+    this.#isOwn = isOwn
     this.#metrics = metrics
     this.#now = now
+    const { defaultRule = UNLIMITED, subscribeRule = UNLIMITED, rules = [] } = limits === false ? {} : limits
+    this.#default = { name: '', rule: defaultRule }
+    // no rule by name is of this name: it was taken from them
+    this.subscriptions = { name: '$subscribe', rule: subscribeRule }
+    for (const [name, rule] of rules) this.#named.set(name, { name, rule })
+    if (limits !== false) this.#shared = new SharedLimit(limiter, limits, metrics, log, now)
+  }
+
+  /** Of a method, an event or a key. */
+  limitOf (name: string): Limit {
+    return this.#named.get(name) ?? this.#default
   }
 
   /**
    * Counts a frame.
-   * @param name the rule that applies, if there is one of this name
-   * @param registered whether server code knows the name
-   * @returns 0 where it is admitted, else the ms until it would be
+   * @param method what the keyExtractor is told: names that server code knows
+   * @returns 0 where it is admitted, else the ms until it would be; a promise, which never rejects, where a store decides
    */
-  admit (connection: Connection, name: string, registered: boolean): number {
-    const limits = this.#limits
-    if (limits === false) return 0
-    const named = limits.rules.get(name)
-    return named === undefined
-      ? this.#count(limits, connection, limits.defaultRule, '', registered ? name : undefined)
-      : this.#count(limits, connection, named, name, registered ? name : undefined)
+  admit (connection: Connection, { name, rule }: Limit, method: string | undefined): Wait | Promise<Wait> {
+    if (this.#limits === false) return 0
+    const { keyExtractor } = this.#limits
+    if (keyExtractor === undefined && this.#isOwn) return this.#own(connection, name, rule).take(Math.floor(this.#now()), 1)
+    const key = keyExtractor === undefined ? connection.id : keyExtractor(connection.id, method, connection.context)
+    return this.#shared!.take(`frames:${name}\n${key}`, rule)
   }
 
-  /** Counts a SUBSCRIBE, in a bucket that no method or event of a client's can be in. */
-  admitSubscription (connection: Connection): number {
-    const limits = this.#limits
-    return limits === false ? 0 : this.#count(limits, connection, limits.subscribeRule, SUBSCRIPTIONS, '$subscribe')
-  }
-
-  #count (limits: RateLimits, connection: Connection, rule: RateLimitRule, bucket: string, method: string | undefined): number {
+  /** A client that goes on through max(1,000, 10 × maxRequests) refusals within a window is not going to stop. */
+  refused (connection: Connection, { name, rule }: Limit = this.#default): void {
+    this.#metrics.rateLimited++
     const now = Math.floor(this.#now())
-    const window = limits.keyExtractor === undefined
-      ? this.#own(connection, bucket, rule)
-      : this.#sharedWindow(`${bucket}\n${limits.keyExtractor(connection.id, method, connection.context)}`, rule, now)
-    const wait = window.take(now, 1)
-    if (wait > 0) this.#refused(connection, rule, bucket, now)
-    return wait
+    const { refusals } = (connection.buckets ??= new Buckets())
+    let refused = refusals.get(name)
+    if (refused === undefined || now - refused.since >= rule.windowMs) refusals.set(name, refused = { since: now, count: 0 })
+    if (++refused.count > Math.max(1000, 10 * rule.maxRequests)) connection.close(CloseCode.RATE_LIMITED, 'rate limit exceeded persistently')
+  }
+
+  close (): void {
+    this.#shared?.close()
   }
 
   #own (connection: Connection, bucket: string, rule: RateLimitRule): SlidingWindow {
@@ -62,32 +82,5 @@ export class FrameLimiter {
     let window = windows.get(bucket)
     if (window === undefined) windows.set(bucket, window = new SlidingWindow(rule))
     return window
-  }
-
-  #sharedWindow (key: string, rule: RateLimitRule, now: number): SlidingWindow {
-    let window = this.#shared.get(key)
-    if (window === undefined) {
-      if (this.#shared.size >= this.#sweepAt) this.#sweep(now)
-      this.#shared.set(key, window = new SlidingWindow(rule))
-    }
-    return window
-  }
-
-  #sweep (now: number): void {
-    for (const [key, window] of this.#shared) if (window.isEmpty(now)) this.#shared.delete(key)
-    for (const key of this.#shared.keys()) {
-      if (this.#shared.size < MAX_SHARED) break
-      this.#shared.delete(key)
-    }
-    this.#sweepAt = Math.min(MAX_SHARED, Math.max(1024, this.#shared.size * 2))
-  }
-
-  /** A client that goes on through max(1,000, 10 × maxRequests) refusals within a window is not going to stop. */
-  #refused (connection: Connection, rule: RateLimitRule, bucket: string, now: number): void {
-    this.#metrics.rateLimited++
-    const { refusals } = (connection.buckets ??= new Buckets())
-    let refused = refusals.get(bucket)
-    if (refused === undefined || now - refused.since >= rule.windowMs) refusals.set(bucket, refused = { since: now, count: 0 })
-    if (++refused.count > Math.max(1000, 10 * rule.maxRequests)) connection.close(CloseCode.RATE_LIMITED, 'rate limit exceeded persistently')
   }
 }

@@ -9,7 +9,6 @@ import type { Scope } from './hooks.js'
 import type { Logger } from './logger.js'
 import { Method, type RpcHandler, type RpcOptions, toRpcError } from './method.js'
 import type { Metrics } from './metrics.js'
-import type { FrameLimiter } from './rate-limit.js'
 import { RpcContext, abortContext } from './rpc-context.js'
 import type { Settings } from './settings.js'
 
@@ -28,11 +27,9 @@ export class RpcRegistry implements CallHost {
   isDraining = false
   readonly #methods = new Map<string, Method>()
   readonly #settings: Settings
-  readonly #limiter: FrameLimiter
 
-  constructor (settings: Settings, readonly metrics: Metrics, limiter: FrameLimiter, readonly log: Logger) {
+  constructor (settings: Settings, readonly metrics: Metrics, readonly log: Logger) {
     this.#settings = settings
-    this.#limiter = limiter
   }
 
   get compressionThreshold (): number { return this.#settings.compressionThreshold }
@@ -51,11 +48,16 @@ export class RpcRegistry implements CallHost {
     for (const method of this.#methods.values()) method.compile()
   }
 
-  /** A call from a client: limits first, then hooks, validation and handler. Every call is answered. */
-  receive (connection: Connection, correlationId: number, name: string, params: unknown, size: number): void {
-    this.metrics.rpcCalls++
+  has (name: string): boolean {
+    return this.#methods.has(name)
+  }
+
+  /**
+   * A call from a client: limits first, then hooks, validation and handler. Every call is answered.
+   * @param retryAfter ms, where the rate limit refuses it
+   */
+  receive (connection: Connection, correlationId: number, name: string, params: unknown, size: number, retryAfter: number): void {
     const method = this.#methods.get(name)
-    const retryAfter = this.#limiter.admit(connection, name, method !== undefined)
     if (retryAfter > 0) return this.#refuse(connection, correlationId, RpcCode.RATE_LIMITED, 'rate limit exceeded', { code: 'RATE_LIMITED', retryAfter })
     if (method === undefined) return this.#refuse(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
     const inFlight = connection.calls?.size ?? 0
@@ -69,6 +71,11 @@ export class RpcRegistry implements CallHost {
   /** A call that could not even be looked at: a fault of the server's, which has been logged. */
   failed (connection: Connection, correlationId: number): void {
     this.#refuse(connection, correlationId, RpcCode.INTERNAL, 'the call could not be handled', { code: 'INTERNAL' })
+  }
+
+  /** A call that is not even looked at, because too much waits before it. */
+  overrun (connection: Connection, correlationId: number, message: string, retryAfter: number): void {
+    this.#refuse(connection, correlationId, RpcCode.BUSY, message, { code: 'BUSY', retryAfter })
   }
 
   cancel (connection: Connection, correlationId: number): void {

@@ -2,7 +2,7 @@ import type { StateBackend } from '../backend/backend.js'
 import { DEFAULT_PATH } from '../protocol/opcodes.js'
 import { DatasoleError } from '../protocol/errors.js'
 import type { RateLimitRule } from '../protocol/sliding-window.js'
-import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig } from './options.js'
+import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter } from './options.js'
 
 /** Integer options: default, least, most. Timers in Node.js hold at most 2^31-1 ms. */
 const TIMER = 2 ** 31 - 1
@@ -32,6 +32,8 @@ export interface RateLimits extends Omit<RateLimitConfig, 'rules'> {
   /** By name of method or event. */
   rules: Map<string, RateLimitRule>
   subscribeRule: RateLimitRule
+  onBackendError: 'local' | 'allow' | 'deny'
+  timeoutMs: number
 }
 
 /** Options with every default applied. */
@@ -42,14 +44,16 @@ export interface Settings extends Numbers {
   stateBackend: StateBackend | undefined
   backendConfig: BackendConfig
   rateLimit: RateLimits | false
+  rateLimiter: RateLimiter | undefined
   /** Bytes; Infinity where nothing is compressed. */
   compressionThreshold: number
 }
 
-const LATER = ['rateLimiter', 'session', 'maxCrdtKeys'] as const
-const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'allowedOrigins', 'compression', 'logger']
+const LATER = ['session', 'maxCrdtKeys'] as const
+const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'allowedOrigins', 'compression', 'logger']
 const LOGGER_METHODS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'child'] as const
 const BACKEND_METHODS = ['get', 'set', 'delete', 'subscribe', 'publish'] as const
+const LIMITER_METHODS = ['check', 'consume', 'reset'] as const
 const JOURNAL_METHODS = ['commit', 'read', 'liveKeys'] as const
 
 /**
@@ -81,6 +85,7 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     stateBackend: checkStateBackend(options.stateBackend),
     backendConfig: checkBackendConfig(options),
     rateLimit: resolveRateLimit(rateLimit),
+    rateLimiter: checkRateLimiter(options.rateLimiter),
     compressionThreshold: resolveCompression(compression)
   }
 }
@@ -153,7 +158,14 @@ function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit
   for (const [name, rule] of Object.entries(ownRules)) rules.set(name, checkRule(`rateLimit.rules.${name}`, rule))
   const subscribeRule = rules.get('$subscribe') ?? { windowMs: defaultRule.windowMs, maxRequests: defaultRule.maxRequests * 10 }
   rules.delete('$subscribe')
-  return { ...config, defaultRule, rules, subscribeRule }
+  return { ...config, defaultRule, rules, subscribeRule, onBackendError, timeoutMs }
+}
+
+function checkRateLimiter (rateLimiter: RateLimiter | undefined): RateLimiter | undefined {
+  if (rateLimiter === undefined) return undefined
+  for (const method of LIMITER_METHODS) checkFunction(`rateLimiter.${method}`, rateLimiter?.[method])
+  for (const method of ['connect', 'close'] as const) if (rateLimiter[method] !== undefined) checkFunction(`rateLimiter.${method}`, rateLimiter[method])
+  return rateLimiter
 }
 
 function checkRule (name: string, rule: Partial<RateLimitRule>): RateLimitRule {

@@ -3,6 +3,7 @@ import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
 import { SlidingWindow } from '../../lib/protocol/sliding-window.js'
+import { SlidingWindows } from '../../lib/protocol/sliding-windows.js'
 
 const seed = Number(process.env.SEED ?? Math.trunc(Math.random() * 2 ** 31))
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
@@ -64,4 +65,25 @@ t.test('it remembers no more than the rule needs', async (t) => {
     t.ok(admitted > 0)
     t.ok(heap() - before < 2 * 2 ** 20, 'all that it ever admitted would be more')
   }
+})
+
+t.test('windows by key: those that are empty are forgotten, those in use are not', async (t) => {
+  const windows = new SlidingWindows()
+  const rule = { windowMs: 1000, maxRequests: 1 }
+  for (let round = 0; round < 5; round++) {
+    const now = round * 2000
+    for (let i = 0; i < 5000; i++) if (windows.get(`${round} ${i}`, rule, now).take(now, 1) > 0) t.fail(`${round} ${i}`)
+    for (const i of [0, 2500, 4999]) t.equal(windows.get(`${round} ${i}`, rule, now).take(now + 1, 1), 999, 'in use')
+  }
+})
+
+t.test('however many keys are in use, they are bounded, and the newest are kept', async (t) => {
+  const windows = new SlidingWindows()
+  const rule = { windowMs: 1_000_000, maxRequests: 1 }
+  const count = 500_000
+  const before = heap()
+  for (let i = 0; i < count; i++) windows.get(String(i), rule, 0).take(0, 1)
+  t.ok(heap() - before < 64 * 2 ** 20, 'half a million would be more')
+  for (const i of [count - 1, count - 1000, count - 80_000]) t.ok(windows.get(String(i), rule, 0).take(0, 1) > 0, `${i} is in use`)
+  t.equal(windows.get('0', rule, 0).take(0, 1), 0, 'the oldest went')
 })

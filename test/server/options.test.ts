@@ -47,11 +47,11 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   ...[null, 5, {}, { info: () => {} }].map((logger): [unknown, string] => [{ logger }, 'logger']),
   ...['maxConnection', 'origins', 'perMessageDeflate', 'prefix', 'constructor'].map((name): [unknown, string] => [{ [name]: 1 }, name]),
   [JSON.parse('{"__proto__":1}'), '__proto__'],
+  ...[5, {}, { check () {}, consume () {} }, { check () {}, consume () {}, reset () {}, close: 1 }].map((rateLimiter): [unknown, string] => [{ rateLimiter }, 'rateLimiter']),
   [null, 'options'], ['/ws', 'options'], [[], 'options']
 ]
 
 const NOT_AVAILABLE: Array<[options: unknown, named: string]> = [
-  [{ rateLimiter: { check () {}, consume () {}, reset () {} } }, 'rateLimiter'],
   [{ session: {} }, 'session'],
   [{ maxCrdtKeys: 10 }, 'maxCrdtKeys'],
   [{ executor: { model: 'thread' } }, 'executor'],
@@ -93,7 +93,8 @@ t.test('what is left out, or undefined, has its default', async (t) => {
     maxBadFrames: 10,
     compressionThreshold: 1024,
     closeTimeoutMs: 5000,
-    rateLimit: { defaultRule: { windowMs: 60_000, maxRequests: 100 } }
+    rateLimit: { defaultRule: { windowMs: 60_000, maxRequests: 100 }, onBackendError: 'local', timeoutMs: 1000 },
+    rateLimiter: undefined
   }
   t.match(resolveOptions({}), defaults)
   const undefineds = Object.fromEntries([...NUMBERS, 'path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'allowedOrigins', 'compression', 'logger', 'session', 'rateLimiter', 'maxCrdtKeys'].map((name) => [name, undefined]))
@@ -104,7 +105,7 @@ t.test('what is left out, or undefined, has its default', async (t) => {
 t.test('what is documented is taken', async (t) => {
   for (const options of [
     { backendConfig: { type: 'memory' } }, { stateBackend: five }, { stateBackend: backend }, { executor: { model: 'async' } }, { executor: {} },
-    { rateLimit: false }, { rateLimit: {} }, { rateLimit: { rules: { a: { windowMs: 1, maxRequests: 0 } } } }, { compression: false }, { compression: {} }, { compression: { threshold: 0 } },
+    { rateLimiter: { check () {}, consume () {}, reset () {} } }, { rateLimit: false }, { rateLimit: {} }, { rateLimit: { rules: { a: { windowMs: 1, maxRequests: 0 } } } }, { compression: false }, { compression: {} }, { compression: { threshold: 0 } },
     { maxConnections: Infinity }, { rpcTimeoutMs: 0 }, { closeTimeoutMs: 0 }, { maxBadFrames: 0 }, { path: '/' }, { path: '/a/b.c-d~e' }, { allowedOrigins: [] }
   ] as DatasoleServerOptions[]) {
     t.ok(resolveOptions(options), JSON.stringify(Object.keys(options)))

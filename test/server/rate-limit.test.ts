@@ -1,11 +1,13 @@
 import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
+import { MemoryBackend } from '../../lib/backend/memory.js'
+import { DefaultRateLimiter } from '../../lib/server/default-rate-limiter.js'
 import { Metrics } from '../../lib/server/metrics.js'
 import type { Connection } from '../../lib/server/connection.js'
 import { FrameLimiter } from '../../lib/server/rate-limit.js'
 import { resolveOptions } from '../../lib/server/settings.js'
 import type { RateLimitConfig } from '../../plugins/server.js'
-import { entrances } from '../helpers/entrances.js'
+import { capturedLogger, entrances } from '../helpers/entrances.js'
 import type { Wire } from '../helpers/wire.js'
 
 const { EVENT_C2S, ERROR, PING, PONG, RPC_CANCEL, RPC_REQ, RPC_RES, STATE_SNAPSHOT, SUBSCRIBE, UNSUBSCRIBE } = Opcode
@@ -127,16 +129,26 @@ for (const [entrance, start] of entrances) {
 
 t.test('buckets, with a clock in hand', async (t) => {
   let now = 0
-  const limiter = (config: RateLimitConfig): FrameLimiter => new FrameLimiter(resolveOptions({ rateLimit: config }).rateLimit, new Metrics(() => 0), () => now)
+  const limiter = (config: RateLimitConfig): { subscribe (a: Connection): number, take (a: Connection, name: string): number } => {
+    const limits = new FrameLimiter(resolveOptions({ rateLimit: config }).rateLimit, new DefaultRateLimiter(new MemoryBackend()), true, new Metrics(() => 0), capturedLogger([]), () => now)
+    return {
+      subscribe: (a: Connection) => limits.admit(a, limits.subscriptions, '$subscribe') as number,
+      take: (a: Connection, name: string) => {
+        const wait = limits.admit(a, limits.limitOf(name), name) as number
+        if (wait > 0) limits.refused(a, limits.limitOf(name))
+        return wait
+      }
+    }
+  }
   const connection = (id: string): Connection => ({ id, context: { userId: id } }) as unknown as Connection
 
   t.test('a name of a client\'s cannot use the rule of subscriptions', async (t) => {
     const limits = limiter({ defaultRule: { windowMs: 1000, maxRequests: 2 } })
     const a = connection('a')
-    for (let i = 0; i < 2; i++) t.equal(limits.admit(a, '$subscribe', false), 0)
-    t.ok(limits.admit(a, '$subscribe', false) > 0, 'it is a name like any other')
-    for (let i = 0; i < 20; i++) t.equal(limits.admitSubscription(a), 0)
-    t.ok(limits.admitSubscription(a) > 0)
+    for (let i = 0; i < 2; i++) t.equal(limits.take(a, '$subscribe'), 0)
+    t.ok(limits.take(a, '$subscribe') > 0, 'it is a name like any other')
+    for (let i = 0; i < 20; i++) t.equal(limits.subscribe(a), 0)
+    t.ok(limits.subscribe(a) > 0)
   })
 
   t.test('refusals count by rule', async (t) => {
@@ -145,11 +157,11 @@ t.test('buckets, with a clock in hand', async (t) => {
     const a = { id: 'a', context: {}, close: (code: number) => { closedWith = code } } as unknown as Connection
     for (let i = 0; i < 1000; i++) {
       now += 2
-      limits.admit(a, 'm', true)
-      limits.admit(a, 'short', true)
+      limits.take(a, 'm')
+      limits.take(a, 'short')
     }
     t.equal(closedWith, 0)
-    limits.admit(a, 'm', true)
+    limits.take(a, 'm')
     t.equal(closedWith, 4429)
   })
 
@@ -157,24 +169,14 @@ t.test('buckets, with a clock in hand', async (t) => {
     const limits = limiter({ defaultRule: { windowMs: 1000, maxRequests: 2 } })
     const a = connection('a')
     now = 5000.9
-    t.equal(limits.admit(a, 'm', true), 0)
+    t.equal(limits.take(a, 'm'), 0)
     now = 5400.2
-    t.equal(limits.admit(a, 'm', true), 0)
-    t.equal(limits.admit(a, 'm', true), 600)
+    t.equal(limits.take(a, 'm'), 0)
+    t.equal(limits.take(a, 'm'), 600)
     now = 5999.99
-    t.equal(limits.admit(a, 'm', true), 1)
+    t.equal(limits.take(a, 'm'), 1)
     now = 6000
-    t.equal(limits.admit(a, 'm', true), 0)
-    t.equal(limits.admit(a, 'm', true), 400)
-  })
-
-  t.test('shared buckets that are empty are forgotten; those in use are not', async (t) => {
-    now = 0
-    const limits = limiter({ defaultRule: { windowMs: 1000, maxRequests: 1 }, keyExtractor: (id) => id })
-    for (let round = 0; round < 5; round++) {
-      now += 2000
-      for (let i = 0; i < 5000; i++) if (limits.admit(connection(`${round} ${i}`), 'm', true) > 0) t.fail(`${round} ${i}`)
-      for (const i of [0, 2500, 4999]) t.ok(limits.admit(connection(`${round} ${i}`), 'm', true) > 0, 'in use')
-    }
+    t.equal(limits.take(a, 'm'), 0)
+    t.equal(limits.take(a, 'm'), 400)
   })
 })
