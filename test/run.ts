@@ -6,6 +6,7 @@ import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { chromium } from './run/chromium.js'
 import { type Counts, describe, isGreen, readCounts } from './run/counts.js'
+import { faketime } from './run/faketime.js'
 import { type Started, satisfy } from './run/need.js'
 import { postgres } from './run/postgres.js'
 import { redis } from './run/redis.js'
@@ -14,7 +15,7 @@ import { redis } from './run/redis.js'
  * The end of `npm test [-- test/server/auth.test.ts …]`, when everything is compiled: starts what the tests
  * need, runs them, ends it. The last line is `N passed, N failed`.
  */
-const needs = [chromium, redis, postgres]
+const needs = [chromium, redis, postgres, faketime]
 const limitMs = 900_000 // it takes two or three minutes on two cores: this ends what hangs
 const root = fileURLToPath(new URL('../..', import.meta.url))
 

@@ -12,6 +12,8 @@ export interface PostgresServerOptions {
   isDurable?: boolean
   /** Of the superuser `postgres`; default none, everyone is trusted. */
   password?: string
+  /** What starts it, such as a FakeClock. */
+  under?: string[]
 }
 
 const run = promisify(execFile)
@@ -22,12 +24,12 @@ export class PostgresServer {
   readonly #folder: string
   readonly #password: string | undefined
 
-  private constructor (folder: string, user: Command['user'], { folder: programs = process.env.POSTGRES_BIN ?? '', isDurable = false, password }: PostgresServerOptions) {
+  private constructor (folder: string, user: Command['user'], { folder: programs = process.env.POSTGRES_BIN ?? '', isDurable = false, password, under }: PostgresServerOptions) {
     this.#folder = folder
     this.#password = password
     const fast = isDurable ? [] : ['-c', 'fsync=off', '-c', 'full_page_writes=off']
     const args = ['-D', join(folder, 'data'), '-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', '-c', 'max_connections=200', ...fast]
-    this.process = new ServerProcess('Postgres', (port) => ({ program: join(programs, 'postgres'), args: [...args, '-p', String(port)], user }), /ready to accept connections/)
+    this.process = new ServerProcess('Postgres', (port) => ({ program: join(programs, 'postgres'), args: [...args, '-p', String(port)], user, under }), /ready to accept connections/)
   }
 
   static async start (options: PostgresServerOptions = {}): Promise<PostgresServer> {

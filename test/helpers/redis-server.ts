@@ -10,6 +10,8 @@ export interface RedisServerOptions {
   isDurable?: boolean
   /** More arguments, such as `--cluster-enabled yes`. */
   args?: string[]
+  /** What starts it, such as a FakeClock. */
+  under?: string[]
 }
 
 /** A Redis on a port of its own, which it keeps when it is started again. */
@@ -17,11 +19,11 @@ export class RedisServer {
   readonly process: ServerProcess
   readonly #folder: string
 
-  private constructor (folder: string, { program = process.env.REDIS_SERVER ?? 'redis-server', isDurable = false, args = [] }: RedisServerOptions) {
+  private constructor (folder: string, { program = process.env.REDIS_SERVER ?? 'redis-server', isDurable = false, args = [], under }: RedisServerOptions) {
     this.#folder = folder
     const durable = isDurable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : []
     const all = ['--bind', '127.0.0.1', '--dir', folder, '--save', '', ...durable, ...args]
-    this.process = new ServerProcess('Redis', (port) => ({ program, args: ['--port', String(port), ...all] }), /ready to accept connections/i)
+    this.process = new ServerProcess('Redis', (port) => ({ program, args: ['--port', String(port), ...all], under }), /ready to accept connections/i)
   }
 
   static async start (options: RedisServerOptions = {}): Promise<RedisServer> {

@@ -18,6 +18,8 @@ export interface Command {
   args: string[]
   /** As whom it runs, where that is not us. */
   user?: { uid: number, gid: number }
+  /** What starts it, such as `env NAME=value`. */
+  under?: string[]
 }
 
 /** A server of a test's own: it can be killed, stopped in its tracks and started again, and dies with the test. */
@@ -78,10 +80,11 @@ export class ServerProcess {
   }
 
   async #launch (port: number): Promise<void> {
-    const { program, args, user } = this.#command(port)
+    const { program, args, user, under = [] } = this.#command(port)
+    const [first, ...rest] = [...under, program, ...args]
     // setpriv has to do both: who becomes another user is no longer told of a parent's death
     const identity = user === undefined ? [] : [`--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups']
-    const [file, all, as] = hasSetpriv ? ['setpriv', [...identity, '--pdeathsig', 'KILL', '--', program, ...args]] : [program, args, user]
+    const [file, all, as] = hasSetpriv ? ['setpriv', [...identity, '--pdeathsig', 'KILL', '--', first!, ...rest]] : [first!, rest, user]
     const child = spawn(file, all, { stdio: ['ignore', 'pipe', 'pipe'], ...as })
     this.#process = child
     this.#closed = new Promise((resolve) => child.on('close', resolve))
