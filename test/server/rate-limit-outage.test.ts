@@ -1,0 +1,66 @@
+import { setTimeout } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { StateBackend } from '../../lib/backend/backend.js'
+import { PostgresBackend } from '../../lib/backend/postgres.js'
+import { RedisBackend } from '../../lib/backend/redis.js'
+import { type Node, cluster } from '../helpers/nodes.js'
+import { postgresServer } from '../helpers/postgres-server.js'
+import { redisServer } from '../helpers/redis-server.js'
+import type { ServerProcess } from '../helpers/server-process.js'
+
+interface Store { process: ServerProcess, restart (): Promise<void>, backend (): StateBackend }
+
+const stores: Record<string, (t: Test) => Promise<Store>> = {
+  redis: async (t) => {
+    const server = await redisServer(t)
+    return { process: server.process, restart: () => server.restart({ keepsData: false }), backend: () => new RedisBackend({ url: server.url }) }
+  },
+  postgres: async (t) => {
+    const server = await postgresServer(t)
+    return { process: server.process, restart: () => server.restart(), backend: () => new PostgresBackend({ connectionString: server.url }) }
+  }
+}
+
+/** What two nodes admit together while the store is away. */
+const policies = [['local', 20], ['allow', 50], ['deny', 0]] as const
+const WINDOW = 1500
+
+/** How many of 50 calls at once, half of them on each node, are admitted. */
+async function admitted (nodes: Node[]): Promise<number> {
+  const wires = await Promise.all(nodes.map(({ connect }) => connect()))
+  const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => wires[i % wires.length]!.call('echo')))
+  return answers.filter(({ result }) => result === 1).length
+}
+
+const said = (nodes: Node[], words: string): number[] => nodes.map(({ logs }) => logs.filter((line) => line.includes(words)).length)
+
+for (const [name, open] of Object.entries(stores)) {
+  t.test(name, { timeout: 90_000 }, async (t) => {
+    const store = await open(t)
+    const faults = [
+      { fault: 'is killed', strike: () => store.process.kill(), heal: () => store.restart() },
+      { fault: 'stands still', strike: () => store.process.pause(), heal: () => store.process.resume() }
+    ]
+    for (const [i, [onBackendError, passes]] of policies.entries()) {
+      const { fault, strike, heal } = faults[i % 2]!
+      for (const each of onBackendError === 'local' ? faults : [{ fault, strike, heal }]) {
+        await t.test(`it ${each.fault}: ${onBackendError}`, async (t) => {
+          const nodes = await cluster(t, 2, {
+            rateLimit: { defaultRule: { windowMs: WINDOW, maxRequests: 10 }, keyExtractor: () => onBackendError + each.fault, onBackendError, timeoutMs: 300 },
+            prepare: (ds) => { ds.rpc.register('echo', () => 1) }
+          }, [store.backend(), store.backend()])
+          t.equal(await admitted(nodes), 10)
+          await each.strike()
+          t.equal(await admitted(nodes), passes, 'while it is away')
+          t.strictSame(said(nodes, 'cannot be decided'), [1, 1])
+          for (const { ds } of nodes) t.ok(ds.metrics.snapshot().rateLimitFallbacks >= 25)
+          await each.heal()
+          while (said(nodes, 'decided again').includes(0)) await setTimeout(10)
+          await setTimeout(WINDOW)
+          t.equal(await admitted(nodes), 10, 'exact again')
+          t.strictSame(said(nodes, 'cannot be decided'), [1, 1], 'and said once')
+        })
+      }
+    }
+  })
+}
