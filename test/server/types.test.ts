@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Datasole as Root } from '../../index.js'
-import { type ConnectionContext, DatasoleServer, type Operation, type RpcContext } from '../../plugins/server.js'
+import { type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type Operation, type RateLimitResult, type RateLimiter, type RpcContext } from '../../plugins/server.js'
 import type { EventData, RpcParams, RpcResult, StateValue } from '../../lib/protocol/contract.js'
 
 /** Compiles only where both are the same type. */
@@ -104,6 +104,18 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
   // @ts-expect-error no such hook
   ds.addHook('preFlight', () => {})
 
+  const rule = { windowMs: 1000, maxRequests: 5 }
+  const verdict = await ds.primitives.rateLimiter.consume('key', rule, 2)
+  is<RateLimitResult>()(verdict, true)
+  const check = await ds.primitives.rateLimiter.check('key', rule)
+  is<RateLimitResult>()(check, true)
+  await ds.primitives.rateLimiter.reset('key')
+  same<typeof ds.primitives.rateLimiter.server, Root<AppContract>>(true)
+  // @ts-expect-error a rule has both
+  await ds.primitives.rateLimiter.consume('key', { windowMs: 1000 })
+  // @ts-expect-error checking costs nothing
+  await ds.primitives.rateLimiter.check('key', rule, 1)
+
   same<typeof ds.rpc.server, DatasoleServer<AppContract>>(true)
   const root: Root<AppContract> = ds
   root.disconnectUser('ann', { code: 4000 })
@@ -132,6 +144,11 @@ export function ofOptions (): void {
     rateLimit: { keyExtractor: (id, method, connection) => `${id}${method ?? ''}${connection.userId ?? ''}` }
   })
   void ds
+  const synchronous: RateLimiter = { check: () => ({ allowed: true, remaining: 1, resetAt: 0 }), consume: () => ({ allowed: true, remaining: 1, resetAt: 0 }), reset: () => {} }
+  void new DatasoleServer({ rateLimiter: synchronous })
+  void new DatasoleServer({ rateLimiter: new DefaultRateLimiter(new MemoryBackend()) })
+  // @ts-expect-error no reset
+  void new DatasoleServer({ rateLimiter: { check: synchronous.check, consume: synchronous.consume } })
   // @ts-expect-error no such option
   void new DatasoleServer({ pathh: '/x' })
   // @ts-expect-error userId is a string
