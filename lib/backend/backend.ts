@@ -56,6 +56,11 @@ export interface CommitRequest {
    * version 1, by the commit `id`.
    */
   reset?: { epoch: string, id: string, value?: string }
+  /**
+   * ms after which the key is as if it had never been written, unless something is committed to it until
+   * then, be it nothing but this. Absent: it stays, whatever was said before.
+   */
+  ttlMs?: number
 }
 
 export type CommitResult =

@@ -15,17 +15,24 @@ interface Log {
   /** Characters of all entries, and of those since the snapshot. */
   size: number
   sizeSinceSnapshot: number
+  expiresAt: number
 }
 
 /** What the log keeps for recovery beside what the snapshot lacks: at least this much, or as much as the snapshot weighs. */
 const MIN_LOG = 64 * 1024
 const MAX_ENTRIES = 1000
 
+/** ms between looks at what has expired, at the most. */
+const SWEEP = 60_000
+
 /** Everything in this process's memory: for one process, development and tests. Nothing survives a restart. */
 export class MemoryBackend implements StateBackend {
   readonly #values = new Map<string, { json: string, expiresAt: number }>()
   readonly #buckets = new SlidingWindows()
   readonly #logs = new Map<string, Log>()
+  /** Keys of the journal that expire, those first that were written first. */
+  readonly #expiring = new Set<string>()
+  #expiry: NodeJS.Timeout | undefined
   readonly #handlers = new Map<string, Set<(key: string, value: unknown) => void>>()
   readonly #history = crypto.randomUUID()
 
@@ -81,8 +88,8 @@ export class MemoryBackend implements StateBackend {
     })
   }
 
-  async commit (key: string, { base, commits, live = false, snapshot, reset }: CommitRequest): Promise<CommitResult> {
-    const log = this.#logs.get(key) ?? emptyLog(this.#history)
+  async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
+    const log = this.#log(key) ?? emptyLog(this.#history)
     if (log.epoch !== base.epoch || log.version !== base.version || headId(log) !== base.id) return { accepted: false, missed: recordOf(log, base) }
     this.#logs.set(key, log)
     if (reset !== undefined) {
@@ -98,18 +105,19 @@ export class MemoryBackend implements StateBackend {
       if (snapshot !== undefined) compact(log, snapshot, live && !log.live)
       log.live ||= live
     }
+    this.#expire(key, log, ttlMs)
     const { epoch, version } = log
     this.#notify(key, { base, head: { epoch, version, id: headId(log) }, live: log.live, commits: reset === undefined ? commits : undefined })
     return { accepted: true, epoch, version, logBytes: log.sizeSinceSnapshot }
   }
 
   async read (key: string, have?: Position): Promise<KeyRecord> {
-    return recordOf(this.#logs.get(key) ?? emptyLog(this.#history), have)
+    return recordOf(this.#log(key) ?? emptyLog(this.#history), have)
   }
 
   async liveKeys (): Promise<string[]> {
     const keys = []
-    for (const [key, log] of this.#logs) if (log.live) keys.push(key)
+    for (const key of this.#logs.keys()) if (this.#log(key)?.live) keys.push(key)
     return keys
   }
 
@@ -118,6 +126,33 @@ export class MemoryBackend implements StateBackend {
     if (stored === undefined || stored.expiresAt > performance.now()) return stored
     this.#values.delete(key)
     return undefined
+  }
+
+  #log (key: string): Log | undefined {
+    const log = this.#logs.get(key)
+    if (log === undefined || log.expiresAt > performance.now()) return log
+    this.#logs.delete(key)
+    this.#expiring.delete(key)
+    return undefined
+  }
+
+  #expire (key: string, log: Log, ttlMs = Infinity): void {
+    log.expiresAt = performance.now() + ttlMs
+    this.#expiring.delete(key)
+    if (ttlMs === Infinity) return
+    this.#expiring.add(key)
+    this.#expiry ??= setTimeout(this.#sweepLogs, Math.min(ttlMs + 1, SWEEP)).unref()
+  }
+
+  /** Up to the first that is still good: with one ttl for all, the others are younger. */
+  readonly #sweepLogs = (): void => {
+    this.#expiry = undefined
+    for (const key of this.#expiring) {
+      const log = this.#log(key)
+      if (log === undefined) continue
+      this.#expiry = setTimeout(this.#sweepLogs, Math.min(log.expiresAt - performance.now() + 1, SWEEP)).unref()
+      return
+    }
   }
 
   /** A notice is shared by its receivers: they read it and keep only its strings. */
@@ -131,7 +166,7 @@ export class MemoryBackend implements StateBackend {
 }
 
 function emptyLog (epoch: string): Log {
-  return { epoch, version: 0, live: false, snapshot: { version: 0, value: '' }, entries: [], startId: '', size: 0, sizeSinceSnapshot: 0 }
+  return { epoch, version: 0, live: false, snapshot: { version: 0, value: '' }, entries: [], startId: '', size: 0, sizeSinceSnapshot: 0, expiresAt: Infinity }
 }
 
 /** @param becomesLive nothing is kept that is not needed */

@@ -3,6 +3,9 @@ import { createHash } from 'node:crypto'
 /** A statement with a name, under which a connection keeps its plan. */
 export interface Statement { name: string, text: string }
 
+/** Keys that a sweep takes at once. */
+export const SWEEP = 100
+
 export type Statements = ReturnType<typeof statementsOf>
 
 export function sha256 (text: string): Buffer {
@@ -24,8 +27,10 @@ export function createTables (tableName: string, unlogged: boolean): string {
   return `
 ${create} ${t.heads} (
   hash bytea PRIMARY KEY, key text NOT NULL, epoch text NOT NULL, version bigint NOT NULL, id text NOT NULL, live boolean NOT NULL,
-  snapshot_version bigint NOT NULL, log_start bigint NOT NULL, start_id text NOT NULL, log_bytes bigint NOT NULL
+  snapshot_version bigint NOT NULL, log_start bigint NOT NULL, start_id text NOT NULL, log_bytes bigint NOT NULL,
+  expires_at timestamptz
 ) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS ${t.headsAt} ON ${t.heads} (expires_at) WHERE expires_at IS NOT NULL;
 ${create} ${t.snapshots} (hash bytea PRIMARY KEY, value text NOT NULL);
 ${create} ${t.log} (hash bytea NOT NULL, version bigint NOT NULL, id text NOT NULL, patches text, PRIMARY KEY (hash, version));
 ${create} ${t.values} (hash bytea PRIMARY KEY, value text NOT NULL, expires_at timestamptz);
@@ -42,6 +47,7 @@ function tablesOf (tableName: string) {
   const index = (suffix: string): string => `"${tableName.split('.').at(-1)!}${suffix}"`
   return {
     heads: named(''),
+    headsAt: index('_at'),
     snapshots: named('_snapshots'),
     log: named('_log'),
     values: named('_values'),
@@ -54,7 +60,12 @@ function tablesOf (tableName: string) {
 
 export function statementsOf (tableName: string) {
   const t = tablesOf(tableName)
+  const isThere = '(expires_at > now()) IS NOT FALSE'
   const history = `(SELECT value FROM ${t.values} WHERE hash = $3)`
+  const forget = (which: string): string => `
+      WITH gone AS (DELETE FROM ${t.heads} WHERE ${which} RETURNING hash),
+      logs AS (DELETE FROM ${t.log} AS log USING gone WHERE log.hash = gone.hash),
+      snapshots AS (DELETE FROM ${t.snapshots} AS snapshot USING gone WHERE snapshot.hash = gone.hash)`
   return {
     /** $1 hash of the history's row, $2 a new id. */
     makeHistory: statement(`INSERT INTO ${t.values} (hash, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`),
@@ -62,7 +73,7 @@ export function statementsOf (tableName: string) {
     /**
      * $1 hash, $2 key, $3 hash of the history's row, $4 base epoch, $5 base version, $6 base id, $7 live, $8 ids,
      * $9 patches, $10 bytes of log that follow the snapshot, $11 channel, $12 notice after its live flag,
-     * $13 snapshot's version or null, $14 snapshot. One row where it was accepted.
+     * $13 snapshot's version or null, $14 snapshot, $15 ms that the key stays or null. One row where it was accepted.
      */
     commit: statement(`
       WITH changed AS (
@@ -71,14 +82,15 @@ export function statementsOf (tableName: string) {
           snapshot_version = coalesce($13::bigint, snapshot_version),
           log_bytes = CASE WHEN $13::bigint IS NULL THEN log_bytes ELSE 0 END + $10::bigint,
           log_start = CASE WHEN $7::boolean AND NOT live AND $13::bigint IS NOT NULL THEN $13::bigint ELSE log_start END,
-          start_id = CASE WHEN $7::boolean AND NOT live AND $13::bigint IS NOT NULL THEN coalesce(($8::text[])[$13::bigint - $5::bigint], $6) ELSE start_id END
-        WHERE hash = $1 AND epoch = $4 AND version = $5::bigint AND id = $6
+          start_id = CASE WHEN $7::boolean AND NOT live AND $13::bigint IS NOT NULL THEN coalesce(($8::text[])[$13::bigint - $5::bigint], $6) ELSE start_id END,
+          expires_at = now() + $15::float8 * interval '1 ms'
+        WHERE hash = $1 AND ${isThere} AND epoch = $4 AND version = $5::bigint AND id = $6
         RETURNING epoch, version, live, log_bytes
       ), created AS (
-        INSERT INTO ${t.heads} (hash, key, epoch, version, id, live, snapshot_version, log_start, start_id, log_bytes)
+        INSERT INTO ${t.heads} (hash, key, epoch, version, id, live, snapshot_version, log_start, start_id, log_bytes, expires_at)
         SELECT $1, $2, $4, cardinality($8::text[]), coalesce(($8::text[])[cardinality($8::text[])], ''), $7::boolean, coalesce($13::bigint, 0),
           CASE WHEN $7::boolean THEN coalesce($13::bigint, 0) ELSE 0 END,
-          CASE WHEN $7::boolean THEN coalesce(($8::text[])[$13::bigint], '') ELSE '' END, $10::bigint
+          CASE WHEN $7::boolean THEN coalesce(($8::text[])[$13::bigint], '') ELSE '' END, $10::bigint, now() + $15::float8 * interval '1 ms'
         WHERE $5::bigint = 0 AND $4 = ${history} AND NOT EXISTS (SELECT FROM changed)
         ON CONFLICT DO NOTHING
         RETURNING epoch, version, live, log_bytes
@@ -93,14 +105,14 @@ export function statementsOf (tableName: string) {
       )
       SELECT epoch, version, log_bytes, pg_notify($11, 'n' || live::int || E'\\n' || $12) FROM accepted`),
 
-    /** $1 hash, $2 base epoch, $3 base version, $4 base id, $5 new epoch, $6 value or null, $7 id, $8 channel, $9 notice. */
+    /** $1 hash, $2 base epoch, $3 base version, $4 base id, $5 new epoch, $6 value or null, $7 id, $8 channel, $9 notice, $10 ms that the key stays or null. */
     reset: statement(`
       WITH accepted AS (
         UPDATE ${t.heads} SET
           epoch = $5, version = ($6::text IS NOT NULL)::int, id = CASE WHEN $6::text IS NULL THEN '' ELSE $7 END, live = live AND $6::text IS NOT NULL,
           snapshot_version = ($6::text IS NOT NULL)::int, log_start = ($6::text IS NOT NULL)::int,
-          start_id = CASE WHEN $6::text IS NULL THEN '' ELSE $7 END, log_bytes = 0
-        WHERE hash = $1 AND epoch = $2 AND version = $3::bigint AND id = $4
+          start_id = CASE WHEN $6::text IS NULL THEN '' ELSE $7 END, log_bytes = 0, expires_at = now() + $10::float8 * interval '1 ms'
+        WHERE hash = $1 AND ${isThere} AND epoch = $2 AND version = $3::bigint AND id = $4
         RETURNING epoch, version, live, log_bytes
       ), emptied AS (
         DELETE FROM ${t.log} USING accepted WHERE hash = $1
@@ -122,7 +134,7 @@ export function statementsOf (tableName: string) {
       WITH head AS (
         SELECT *, CASE $4::bigint WHEN version THEN id WHEN log_start THEN start_id ELSE (
           SELECT log.id FROM ${t.log} AS log WHERE log.hash = $1 AND log.version = $4::bigint
-        ) END AS known FROM ${t.heads} WHERE hash = $1
+        ) END AS known FROM ${t.heads} WHERE hash = $1 AND ${isThere}
       ), reader AS (
         SELECT *, epoch = $3 AND ($4::bigint > version OR known <> $5) AS lost,
           coalesce(epoch = $3 AND $4::bigint BETWEEN log_start AND version AND known = $5, false) AS connects FROM head
@@ -136,10 +148,15 @@ export function statementsOf (tableName: string) {
         FROM ${t.log} AS log WHERE log.hash = $1 AND log.version > CASE WHEN connects THEN $4::bigint ELSE snapshot_version END
       ) AS entries ON true`),
 
+    /** $1 hash: a key that has expired makes room for the one to come. */
+    forget: statement(`${forget('hash = $1 AND expires_at <= now()')} SELECT true FROM gone`),
+    /** Some of what has expired. One row for each key that is gone. */
+    sweep: statement(`${forget(`hash IN (SELECT hash FROM ${t.heads} WHERE expires_at < now() ORDER BY expires_at LIMIT ${SWEEP} FOR UPDATE SKIP LOCKED)`)} SELECT true FROM gone`),
+
     /** $1 hash, $2 version: whose commit that was. */
     idAt: statement(`SELECT id FROM ${t.log} WHERE hash = $1 AND version = $2::bigint`),
 
-    liveKeys: statement(`SELECT key FROM ${t.heads} WHERE live`),
+    liveKeys: statement(`SELECT key FROM ${t.heads} WHERE live AND ${isThere}`),
 
     /**
      * $1 hash, $2 epoch, $3 bytes to keep at least, $4 commits to keep at the most. Takes what is older than the

@@ -7,11 +7,14 @@ import { PostgresConnection } from './postgres-connection.js'
 import { type PostgresBackendOptions, type PostgresSettings, checkPostgresOptions } from './postgres-options.js'
 import { MAX_NOTIFICATION } from './postgres-publisher.js'
 import type { Row } from './postgres-queries.js'
-import { HISTORY, type Statement, type Statements, createTables, sha256, statementsOf } from './postgres-statements.js'
+import { HISTORY, SWEEP, type Statement, type Statements, createTables, sha256, statementsOf } from './postgres-statements.js'
 
 /** What the log keeps for recovery beside what the snapshot lacks, as every journal does. */
 const MIN_LOG = 64 * 1024
 const MAX_ENTRIES = 1000
+
+/** ms between sweeps of what has expired, by each process that writes what expires. */
+const SWEEP_INTERVAL = 60_000
 
 /**
  * State and pub/sub in Postgres 13 or newer, shared by every process that names the same database, tables and
@@ -23,6 +26,7 @@ export class PostgresBackend implements StateBackend {
   readonly #settings: PostgresSettings
   readonly #sql: Statements
   readonly #connection: PostgresConnection
+  #sweepAt = 0
 
   constructor (options: PostgresBackendOptions = {}) {
     this.#settings = checkPostgresOptions(options)
@@ -78,14 +82,15 @@ export class PostgresBackend implements StateBackend {
   }
 
   async commit (key: string, request: CommitRequest): Promise<CommitResult> {
-    const { base, commits, reset, snapshot } = request
-    const [statement, ...values] = reset === undefined ? this.#commitQuery(key, request) : this.#resetQuery(key, base, reset)
+    const { base, commits, reset, snapshot, ttlMs } = request
+    const [statement, ...values] = reset === undefined ? this.#commitQuery(key, request) : this.#resetQuery(key, base, reset, ttlMs)
     if (reset !== undefined && base.version === 0) await this.#repeat(this.#sql.bury, this.#hash(key), this.#text(key), HISTORY, base.epoch)
     let sent = 0
     try {
       const [accepted] = await this.#connection.repeat(statement, values, () => { sent++ })
       if (accepted !== undefined) {
         if (snapshot !== undefined) this.#compact(key, base.epoch, snapshot.value.length)
+        if (ttlMs !== undefined) void this.#sweep()
         return { accepted: true, epoch: accepted.epoch as string, version: Number(accepted.version), logBytes: Number(accepted.log_bytes) }
       }
     } catch (error) {
@@ -93,6 +98,8 @@ export class PostgresBackend implements StateBackend {
       throw sent > 1 || (sent === 1 && error instanceof DatasoleError) ? outcomeUnknown(key, error) : error
     }
     try {
+      // what has expired is not seen, but stands in the way of a first commit
+      if (base.version === 0) await this.#repeat(this.#sql.forget, this.#hash(key))
       const missed = await this.read(key, base)
       // one that was sent again may have been refused because it had taken effect before
       if (sent > 1 && await this.#tookEffect(key, request, missed)) {
@@ -136,7 +143,7 @@ export class PostgresBackend implements StateBackend {
     return result.allowed ? result : { ...result, retryAfter: retryAfter! }
   }
 
-  #commitQuery (key: string, { base, commits, live = false, snapshot }: CommitRequest): [Statement, ...unknown[]] {
+  #commitQuery (key: string, { base, commits, live = false, snapshot, ttlMs }: CommitRequest): [Statement, ...unknown[]] {
     const head = { epoch: base.epoch, version: base.version + commits.length, id: commits.at(-1)?.id ?? base.id }
     const whole = encodeNotice({ base, head, commits })
     const notice = Buffer.byteLength(whole) > MAX_NOTIFICATION ? encodeNotice({ base, head }) : whole
@@ -144,13 +151,13 @@ export class PostgresBackend implements StateBackend {
     const bytes = sinceSnapshot.reduce((sum, { patches }) => sum + patches.length, 0)
     return [
       this.#sql.commit, this.#hash(key), this.#text(key), HISTORY, base.epoch, base.version, base.id, live,
-      commits.map(({ id }) => id), commits.map(({ patches }) => patches), bytes, this.#channel(key), notice, snapshot?.version, snapshot?.value
+      commits.map(({ id }) => id), commits.map(({ patches }) => patches), bytes, this.#channel(key), notice, snapshot?.version, snapshot?.value, ttlMs
     ]
   }
 
-  #resetQuery (key: string, base: Position, { epoch, id, value }: NonNullable<CommitRequest['reset']>): [Statement, ...unknown[]] {
+  #resetQuery (key: string, base: Position, { epoch, id, value }: NonNullable<CommitRequest['reset']>, ttlMs: number | undefined): [Statement, ...unknown[]] {
     const head = value === undefined ? { epoch, version: 0, id: '' } : { epoch, version: 1, id }
-    return [this.#sql.reset, this.#hash(key), base.epoch, base.version, base.id, epoch, value, id, this.#channel(key), encodeNotice({ base, head })]
+    return [this.#sql.reset, this.#hash(key), base.epoch, base.version, base.id, epoch, value, id, this.#channel(key), encodeNotice({ base, head }), ttlMs]
   }
 
   async #tookEffect (key: string, { base, commits, reset }: CommitRequest, { epoch, version }: KeyRecord): Promise<boolean> {
@@ -165,6 +172,17 @@ export class PostgresBackend implements StateBackend {
     this.#repeat(this.#sql.compact, this.#hash(key), epoch, Math.max(MIN_LOG, bytes), MAX_ENTRIES).catch(() => {
       // what stays too long goes after the next snapshot
     })
+  }
+
+  async #sweep (): Promise<void> {
+    const now = performance.now()
+    if (now < this.#sweepAt) return
+    this.#sweepAt = now + SWEEP_INTERVAL
+    try {
+      while ((await this.#repeat(this.#sql.sweep)).length === SWEEP);
+    } catch {
+      // what stays too long goes with the next sweep; nobody sees it
+    }
   }
 
   async #repeat (statement: Statement, ...values: unknown[]): Promise<Row[]> {

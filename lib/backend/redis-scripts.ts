@@ -45,12 +45,12 @@ export const READ = script(3, RECORD + 'return record(ARGV[1], ARGV[2], tonumber
 
 /**
  * ARGV: history id; base epoch, version, id; live; channel; command to publish; epoch, id and value of a
- * reset; version and value of a snapshot; whether it was sent before; entries.
+ * reset; version and value of a snapshot; whether it was sent before; ms that the key stays, or ''; entries.
  * Replies { 1, epoch, version, bytes of log since the snapshot }, { 2 } where it cannot be told whether it
  * took effect when it was sent before, or a record of what the writer misses.
  */
 export const COMMIT = script(3, RECORD + `
-local ENTRIES = 14
+local ENTRIES = 15
 local history, epoch, base, id = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local live, channel, publish = ARGV[5], ARGV[6], ARGV[7]
 local reset, value = ARGV[8], ARGV[10]
@@ -110,6 +110,12 @@ else
   end
 end
 redis.call('HSET', KEYS[1], 'e', e, 'v', v, 'live', live, 'size', size, 'since', since)
+-- all three at the same moment: a script's clock stands still
+if ARGV[14] ~= '' then
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[14]) end
+elseif redis.call('PTTL', KEYS[1]) >= 0 then
+  for _, key in ipairs(KEYS) do redis.call('PERSIST', key) end
+end
 local notice = { 'n' .. live, epoch, base, id, e, v, head }
 if reset == '' then
   for i = ENTRIES, #ARGV do notice[#notice + 1] = ARGV[i] end

@@ -69,14 +69,14 @@ export class RedisBackend implements StateBackend {
     return this.#connection.onDoubt(fn)
   }
 
-  async commit (key: string, { base, commits, live = false, snapshot, reset }: CommitRequest): Promise<CommitResult> {
+  async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     if (live) await this.#connection.repeat('sadd', this.#liveKeys, escapeKey(key))
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
     let isRepeated = false
     const reply = await this.#connection.calls.repeat(async () => {
       const args = [
         await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#name('channel', key), this.#connection.publishCommand,
-        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', isRepeated ? '1' : '0'
+        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', isRepeated ? '1' : '0', ttlMs === undefined ? '' : Math.ceil(ttlMs)
       ]
       isRepeated = true
       return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries])

@@ -3,7 +3,12 @@ import { Document } from '../protocol/document.js'
 import type { Operation } from '../protocol/messages.js'
 import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, Position, StateBackend } from './backend.js'
 
-interface Stored extends Position { live: boolean, value?: unknown }
+interface Stored extends Position {
+  live: boolean
+  value?: unknown
+  /** As Date.now() has it; absent where it stays. */
+  expiresAt?: number
+}
 
 /** Where the keys are listed that are live. */
 const LIVE_KEYS = 'live-keys'
@@ -27,13 +32,15 @@ export class SnapshotJournal implements Journal {
     return this.#inTurn(key, () => this.#commit(key, request))
   }
 
-  async #commit (key: string, { base, commits, live = false, reset }: CommitRequest): Promise<CommitResult> {
+  async #commit (key: string, { base, commits, live = false, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     const stored = await this.#stored(key)
     if (stored.epoch !== base.epoch || stored.version !== base.version || stored.id !== base.id) return { accepted: false, missed: recordOf(stored, base) }
     const next: Stored = reset !== undefined
       ? afterReset(stored, reset)
       : { epoch: base.epoch, version: base.version + commits.length, id: commits.at(-1)?.id ?? base.id, live: live || stored.live, value: applied(stored.value, commits) }
+    if (ttlMs !== undefined) next.expiresAt = Date.now() + ttlMs
     await this.#backend.set(key, next)
+    if (ttlMs !== undefined) await this.#backend.expire?.(key, ttlMs)
     if (next.live !== stored.live) await this.#inTurn(LIVE_KEYS, () => this.#list(key, next.live))
     const { epoch, version, id } = next
     await this.#backend.publish(key, { base, head: { epoch, version, id }, live: next.live } satisfies CommitNotice)
@@ -49,7 +56,10 @@ export class SnapshotJournal implements Journal {
   }
 
   async #stored (key: string): Promise<Stored> {
-    return await this.#backend.get<Stored>(key) ?? { epoch: this.#history, version: 0, id: '', live: false }
+    const stored = await this.#backend.get<Stored>(key)
+    // where the backend has no expiry, what is there is at least not seen any more
+    if (stored !== undefined && Date.now() < (stored.expiresAt ?? Infinity)) return stored
+    return { epoch: this.#history, version: 0, id: '', live: false }
   }
 
   async #list (key: string, isLive: boolean): Promise<void> {

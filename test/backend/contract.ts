@@ -379,6 +379,36 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
     t.equal(await b.get('k'), 3)
   })
 
+  t.test('a commit with ttlMs lets the key go, and the next commit decides anew', async (t) => {
+    const [a, b] = await makeBackend(t)
+    const base = positionOf(await a.read('k'))
+    const [first, second] = [entry(1), entry(2)]
+    t.match(await a.commit('k', { base, commits: [first], ttlMs: 60_000, live: hasLog, snapshot: { version: 1, value: '1' } }), { accepted: true, version: 1 })
+    t.equal(valueOf(await b.read('k')), 1)
+    t.match(await b.commit('k', { base: after(base, first), commits: [], ttlMs: 1 }), { accepted: true, version: 1 }, 'no more than a new term')
+    await until(async () => (await a.read('k')).version === 0)
+    const gone = await a.read('k', after(base, first))
+    t.match(gone, { ...base, live: false, commits: [], isLost: true })
+    t.equal(gone.snapshot, undefined)
+    t.strictSame(await b.liveKeys(), [])
+    t.match(await b.commit('k', { base: after(base, first), commits: [second] }), { accepted: false, missed: { version: 0, isLost: true } })
+
+    // a new life, which stays
+    let at = base
+    for (let isThere = false; !isThere;) {
+      // a first refusal may only clear away what was there
+      isThere = (await a.commit('k', { base: at, commits: [second], ttlMs: 50 })).accepted
+      at = isThere ? after(base, second) : positionOf(await a.read('k'))
+    }
+    t.match(await b.read('k'), { ...at, live: false })
+    t.match(await b.commit('k', { base: at, commits: [first] }), { accepted: true, version: 2 })
+    await new Promise((resolve) => setTimeout(resolve, 80))
+    t.equal(valueOf(await a.read('k')), 1)
+    t.match(await a.commit('k', { base: after(at, first), commits: [], reset: { epoch: randomUUID(), id: randomUUID(), value: '3' }, ttlMs: 1 }), { accepted: true, version: 1 })
+    await until(async () => (await b.read('k')).version === 0)
+    t.strictSame(positionOf(await a.read('k')), positionOf(await a.read('never written')))
+  })
+
   t.test('consume admits what fits into the window, on all nodes together', async (t) => {
     const [a, b] = await makeBackend(t)
     const nodes = [a, b]
