@@ -52,7 +52,8 @@ export function requestOf (replica: Replica, prepared: Prepared[], logBytes: num
   if (prepared[0]?.write.resets) return replica.version === 0 ? undefined : { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }
   const commits = prepared.flatMap(({ entry }) => entry ?? [])
   const live = !replica.live && prepared.some(({ write }) => write.live)
-  if (commits.length === 0 && (!live || replica.version === 0)) return undefined
+  const isDue = live || prepared.some(({ write }) => write.touches)
+  if (commits.length === 0 && (!isDue || replica.version === 0)) return undefined
   return { base, commits, live, snapshot: snapshotOf(replica, prepared, logBytes) }
 }
 

@@ -22,6 +22,7 @@ import { Metrics } from './metrics.js'
 import type { RateLimiter } from './options.js'
 import { FrameLimiter } from './rate-limit.js'
 import { RpcRegistry } from './rpc.js'
+import { Sessions } from './sessions.js'
 import type { Settings } from './settings.js'
 import { StateStore } from './state-store.js'
 
@@ -33,6 +34,12 @@ const RETRY = 1000
 
 /** Bytes that fit into a close frame beside the code (RFC 6455 section 5.5). */
 const MAX_REASON = 123
+
+/** What a session is stored in around a value: the fields, and each with its timestamp. */
+const FIELD_DEPTH = 2
+
+/** Bytes of a session that several nodes have filled at once, each within its bound. */
+const MAX_MERGED = 4 * 1024 * 1024
 
 /** Who connects, as the upgrade has established it. */
 export interface Identity {
@@ -57,6 +64,8 @@ export class Core implements Destinations, ConnectionHost {
   readonly rpc: RpcRegistry
   readonly events: Events
   readonly live: LiveState
+  readonly sessions: Sessions
+  readonly #sessionStore: StateStore
   readonly #backend: StateBackend
   #heartbeat: NodeJS.Timeout | undefined
   #starting: Promise<void> | undefined
@@ -74,7 +83,9 @@ export class Core implements Destinations, ConnectionHost {
     this.rpc = new RpcRegistry(settings, this.metrics, log)
     this.events = new Events(settings, this.bus, this.metrics, log)
     this.live = new LiveState(settings, this.store, this.root, this.metrics, log)
-    this.store.ready = this.bus.ready = () => this.ready()
+    this.#sessionStore = new StateStore(backend, journal, { ...settings, maxJsonDepth: settings.maxJsonDepth + FIELD_DEPTH, maxStateBytes: MAX_MERGED }, this.metrics, log, { prefix: 'session:', ttlMs: settings.session.ttlMs, maxIdle: 0 })
+    this.sessions = new Sessions(this.#sessionStore, this.hub, settings, log)
+    this.store.ready = this.#sessionStore.ready = this.bus.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
   }
@@ -171,7 +182,7 @@ export class Core implements Destinations, ConnectionHost {
     this.#disconnect(userId, code, reason)
   }
 
-  /** Takes no more calls, lets those in flight finish, then closes every connection with 1001; within `closeTimeoutMs`. */
+  /** Takes no more calls, lets those in flight finish, closes every connection with 1001, then stores sessions; within `closeTimeoutMs`. */
   async drain (): Promise<void> {
     const deadline = performance.now() + this.settings.closeTimeoutMs
     clearInterval(this.#heartbeat)
@@ -180,6 +191,7 @@ export class Core implements Destinations, ConnectionHost {
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
     await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
+    if (this.#isConnected) await this.sessions.drain(Math.max(deadline, performance.now() + GRACE))
   }
 
   /** Gives back what `start` took, however far that came. */
@@ -187,6 +199,8 @@ export class Core implements Destinations, ConnectionHost {
     clearInterval(this.#heartbeat)
     this.bus.close()
     this.store.close()
+    this.sessions.close()
+    this.#sessionStore.close()
     this.limiter.close()
     if (this.#isLimiterConnected) {
       this.#isLimiterConnected = false
@@ -230,6 +244,7 @@ export class Core implements Destinations, ConnectionHost {
     this.live.disconnected(connection)
     this.rpc.disconnected(connection)
     this.departed(connection.context, code)
+    this.sessions.departed(connection.context.userId)
   }
 
   /** Runs the `onDisconnect` hooks, once for every context that was admitted. */

@@ -6,7 +6,7 @@ import { SnapshotJournal } from '../backend/snapshot-journal.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { DatasoleContract } from '../protocol/contract.js'
 import { Core } from './core.js'
-import { EventsFacade, FanoutFacade, LiveFacade, RateLimiterFacade, RpcFacade, StateFacade, TransportFacade } from './facades.js'
+import { EventsFacade, FanoutFacade, LiveFacade, RateLimiterFacade, RpcFacade, SessionsFacade, StateFacade, TransportFacade } from './facades.js'
 import { type HookName, type Hooks, type SchemaCompiler, Scope } from './hooks.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
@@ -39,6 +39,7 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
     readonly events: EventsFacade<C, Datasole<C>>
     readonly fanout: FanoutFacade<C, Datasole<C>>
     readonly rateLimiter: RateLimiterFacade<Datasole<C>>
+    readonly sessions: SessionsFacade<Datasole<C>>
   }
 
   readonly metrics: Pick<Metrics, 'snapshot'>
@@ -57,7 +58,8 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
       state: new StateFacade(core, this),
       events: new EventsFacade(core, this, scope),
       fanout: new FanoutFacade(core, this),
-      rateLimiter: new RateLimiterFacade(core, this)
+      rateLimiter: new RateLimiterFacade(core, this),
+      sessions: new SessionsFacade(core, this)
     }
   }
 

@@ -8,6 +8,7 @@ import type { Scope } from './hooks.js'
 import type { Target } from './hub.js'
 import type { RpcHandler, RpcOptions } from './method.js'
 import type { LocalCallContext } from './rpc.js'
+import type { SessionListener } from './sessions.js'
 
 /** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. */
 export type Recipe<T> = (draft: T) => T | void
@@ -176,6 +177,62 @@ export class RateLimiterFacade<S> extends Facade<S> {
     checkKey(key)
     await this.core.limiterReady()
     await this.core.rateLimiter.reset(`app:${key}`)
+  }
+}
+
+/**
+ * `ds.primitives.sessions`: what is kept for a user beyond connections. It is read and written at once in
+ * the copy that this node has loaded; the backend follows (`flushThreshold`, `flushIntervalMs`), where of
+ * two writes of a field the later one wins. Values are JSON, copied in and out; a session may have 256 KiB.
+ * A copy goes two seconds after its last use, if its user has no connection here and nothing waits.
+ *
+ * Every method throws (or rejects with) DatasoleError `NO_USER_ID` for a user without an id.
+ */
+export class SessionsFacade<S> extends Facade<S> {
+  /**
+   * Loads the session of a connection's user, as the backend has it now; with `ttlMs` its term begins anew.
+   * @returns a copy of all fields
+   */
+  async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
+    return await this.core.sessions.restore(connection.userId) as Partial<T>
+  }
+
+  /** A copy of a field's value; undefined where there is none, or the session has not been restored on this node. */
+  get<T = unknown> (userId: string, key: string): T | undefined {
+    return this.core.sessions.get(userId, key) as T | undefined
+  }
+
+  /**
+   * Also for users whose session is not loaded: then it is merged with what there is.
+   * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, with its path; RangeError for what is
+   *   too deep (`TOO_DEEP`) or too large (`LIMIT_EXCEEDED`); DatasoleError `BUSY` where the changes of 10,000
+   *   users without a connection here wait already, `CLOSED`
+   */
+  set (userId: string, key: string, value: unknown): void {
+    this.core.sessions.set(userId, key, value)
+  }
+
+  /** Whether it was there, as far as this node has loaded it; where it has not, the field is deleted all the same. */
+  delete (userId: string, key: string): boolean {
+    return this.core.sessions.delete(userId, key)
+  }
+
+  /**
+   * Resolves once the backend has all that was written before. Rejects as the backend does; what was written
+   * is not lost by that, but tried again.
+   */
+  flush (userId: string): Promise<void> {
+    return this.core.sessions.flush(userId)
+  }
+
+  /**
+   * `fn(userId, key, value, version)` hears of every change: those of this node at once, those of others
+   * while the session is loaded here. A deletion is `undefined`; `version` grows with each write of a field.
+   * @returns ends it
+   * @throws DatasoleError `NOT_ENABLED` without the option `session: { enableChangeStream: true }`
+   */
+  onChange (fn: SessionListener): () => void {
+    return this.core.sessions.onChange(fn)
   }
 }
 

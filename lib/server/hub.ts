@@ -17,6 +17,7 @@ export class Hub {
   readonly #tags = new Map<string, Set<Connection>>()
 
   get size (): number { return this.#connections.size }
+  get users (): number { return this.#users.size }
 
   [Symbol.iterator] (): Iterator<Connection> { return this.#connections.values() }
 
@@ -40,6 +41,10 @@ export class Hub {
 
   ofUser (userId: string): Iterable<Connection> {
     return this.#users.get(userId) ?? []
+  }
+
+  hasUser (userId: string): boolean {
+    return this.#users.has(userId)
   }
 
   select ({ to, except }: Target): Iterable<Connection> {

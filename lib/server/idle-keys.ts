@@ -6,10 +6,12 @@ const MAX_BYTES = 64 * 1024 * 1024
 export class IdleKeys {
   readonly #sizes = new Map<string, number>()
   readonly #evict: (key: string) => void
+  readonly #maxKeys: number
   #bytes = 0
 
-  constructor (evict: (key: string) => void) {
+  constructor (evict: (key: string) => void, maxKeys = MAX_KEYS) {
     this.#evict = evict
+    this.#maxKeys = maxKeys
   }
 
   /** @param size bytes of the value's JSON */
@@ -18,7 +20,7 @@ export class IdleKeys {
     this.#sizes.set(key, size)
     this.#bytes += size
     for (const oldest of this.#sizes.keys()) {
-      if (this.#sizes.size <= MAX_KEYS && this.#bytes <= MAX_BYTES) return
+      if (this.#sizes.size <= this.#maxKeys && this.#bytes <= MAX_BYTES) return
       this.remove(oldest)
       this.#evict(oldest)
     }

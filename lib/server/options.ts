@@ -61,9 +61,13 @@ export interface ExecutorOptions {
 }
 
 export interface SessionOptions {
+  /** Changes of a session after which it is written to the backend. Default 10. */
   flushThreshold?: number
+  /** ms after its first change that is not there yet. Default 5,000. */
   flushIntervalMs?: number
+  /** ms that a session stays after the last write or restore. Default: for ever. */
   ttlMs?: number
+  /** Whether there is `sessions.onChange`. Default false. */
   enableChangeStream?: boolean
 }
 
@@ -82,7 +86,7 @@ export interface DatasoleServerOptions {
   executor?: Partial<ExecutorOptions>
   /** `false` for none. Default 100 requests per minute and connection. */
   rateLimit?: RateLimitConfig | false
-  /** Not available yet. */
+  /** When what is set in sessions reaches the backend, and how long it stays. */
   session?: SessionOptions
   /** Default 10,000; then HTTP 503, before authentication. */
   maxConnections?: number

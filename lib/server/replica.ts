@@ -19,7 +19,7 @@ export class Replica implements Position {
   id = ''
   live = false
   document = new Document()
-  /** Consecutive, ending at `version`. */
+  /** Consecutive, ending at `version`; empty while no client may see it. */
   #history: LogEntry[] = []
   #historySize = 0
   readonly #former = new Set<string>()
@@ -50,10 +50,11 @@ export class Replica implements Position {
     for (let i = this.version - from; i < commits.length; i++) {
       const commit = commits[i]!
       this.document.apply(JSON.parse(commit.patches) as Operation[])
-      this.#history.push(commit)
-      this.#historySize += commit.patches.length
       this.version++
       this.id = commit.id
+      if (!this.live) continue
+      this.#history.push(commit)
+      this.#historySize += commit.patches.length
     }
     const kept = Math.max(MIN_HISTORY, this.document.size)
     while (this.#history.length > MAX_HISTORY || (this.#historySize > kept && this.#history.length > 0)) {

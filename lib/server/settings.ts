@@ -2,10 +2,14 @@ import type { StateBackend } from '../backend/backend.js'
 import { DEFAULT_PATH } from '../protocol/opcodes.js'
 import { DatasoleError } from '../protocol/errors.js'
 import type { RateLimitRule } from '../protocol/sliding-window.js'
-import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter } from './options.js'
+import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter, SessionOptions } from './options.js'
 
 /** Integer options: default, least, most. Timers in Node.js hold at most 2^31-1 ms. */
 const TIMER = 2 ** 31 - 1
+
+/** ms: a hundred years, which every store can add to the time. */
+const CENTURY = 100 * 365 * 86_400_000
+
 const NUMBERS = {
   maxConnections: [10_000, 1, Infinity],
   maxConnectionsPerAddress: [Infinity, 1, Infinity],
@@ -45,12 +49,13 @@ export interface Settings extends Numbers {
   backendConfig: BackendConfig
   rateLimit: RateLimits | false
   rateLimiter: RateLimiter | undefined
+  session: Required<Omit<SessionOptions, 'ttlMs'>> & Pick<SessionOptions, 'ttlMs'>
   /** Bytes; Infinity where nothing is compressed. */
   compressionThreshold: number
 }
 
-const LATER = ['session', 'maxCrdtKeys'] as const
-const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'allowedOrigins', 'compression', 'logger']
+const LATER = ['maxCrdtKeys'] as const
+const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'session', 'allowedOrigins', 'compression', 'logger']
 const LOGGER_METHODS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'child'] as const
 const BACKEND_METHODS = ['get', 'set', 'delete', 'subscribe', 'publish'] as const
 const LIMITER_METHODS = ['check', 'consume', 'reset'] as const
@@ -66,7 +71,7 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     if (!Object.hasOwn(NUMBERS, name) && !OTHERS.includes(name) && !(LATER as readonly string[]).includes(name)) throw invalid(name, 'is not an option of datasole')
   }
   for (const name of LATER) if (options[name] !== undefined) throw notAvailable(name)
-  const { path = DEFAULT_PATH, rateLimit = {}, compression = {} } = options
+  const { path = DEFAULT_PATH, rateLimit = {}, session = {}, compression = {} } = options
   const numbers: Partial<Numbers> = {}
   for (const name of Object.keys(NUMBERS) as Array<keyof Numbers>) {
     const [preset, least, most] = NUMBERS[name]
@@ -86,6 +91,7 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     backendConfig: checkBackendConfig(options),
     rateLimit: resolveRateLimit(rateLimit),
     rateLimiter: checkRateLimiter(options.rateLimiter),
+    session: resolveSession(session),
     compressionThreshold: resolveCompression(compression)
   }
 }
@@ -173,6 +179,21 @@ function checkRule (name: string, rule: Partial<RateLimitRule>): RateLimitRule {
   return {
     windowMs: integer(`${name}.windowMs`, rule.windowMs, 1, TIMER),
     maxRequests: integer(`${name}.maxRequests`, rule.maxRequests, 0, 1_000_000)
+  }
+}
+
+function resolveSession (session: SessionOptions): Settings['session'] {
+  if (!isObject(session)) throw invalid('session', 'must be an object')
+  for (const name of Object.keys(session)) {
+    if (!['flushThreshold', 'flushIntervalMs', 'ttlMs', 'enableChangeStream'].includes(name)) throw invalid(`session.${name}`, 'is not an option of datasole')
+  }
+  const { flushThreshold = 10, flushIntervalMs = 5000, ttlMs, enableChangeStream = false } = session
+  if (typeof enableChangeStream !== 'boolean') throw invalid('session.enableChangeStream', `must be true or false, not ${String(enableChangeStream)}`)
+  return {
+    flushThreshold: integer('session.flushThreshold', flushThreshold, 1, Infinity),
+    flushIntervalMs: integer('session.flushIntervalMs', flushIntervalMs, 1, TIMER),
+    ttlMs: ttlMs === undefined ? undefined : integer('session.ttlMs', ttlMs, 1, CENTURY),
+    enableChangeStream
   }
 }
 

@@ -10,6 +10,10 @@ export interface StateHost {
   readonly backend: StateBackend
   readonly journal: Journal
   readonly maxStateBytes: number
+  /** Put before a key's name in the backend, apart from whatever else is there. */
+  readonly prefix: string
+  /** ms that a key stays in the backend after a commit; undefined for ever. */
+  readonly ttlMs: number | undefined
   /** What has to be waited for before the backend can be used. */
   ready (): Promise<void> | undefined
   /** The replica has moved: `from` is the version before, or -1 where there is no way from it by patches. */
@@ -44,7 +48,7 @@ export class StateKey {
 
   constructor (key: string, host: StateHost) {
     this.#host = host
-    this.#storageKey = storageKey(key)
+    this.#storageKey = host.prefix + key
     this.replica = new Replica(key)
     this.loading = this.#load()
   }
@@ -192,7 +196,7 @@ export class StateKey {
 
   async #send (request: CommitRequest): Promise<CommitResult> {
     try {
-      return await (this.#committing = this.#host.journal.commit(this.#storageKey, request))
+      return await (this.#committing = this.#host.journal.commit(this.#storageKey, { ...request, ttlMs: this.#host.ttlMs }))
     } finally {
       this.#committing = undefined
     }
@@ -238,13 +242,4 @@ export class StateKey {
   #reread (): void {
     this.#read().catch((error: unknown) => { this.#host.fellBehind(this.replica.key, error) })
   }
-}
-
-/** Keys of states, apart from whatever else is in the backend. */
-export function storageKey (key: string): string {
-  return `state:${key}`
-}
-
-export function keyOf (storageKey: string): string {
-  return storageKey.slice('state:'.length)
 }

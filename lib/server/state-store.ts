@@ -8,8 +8,18 @@ import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Replica } from './replica.js'
 import type { Settings } from './settings.js'
-import { type StateHost, StateKey, keyOf } from './state-key.js'
-import { deleteWrite, setWrite, updateWrite } from './write.js'
+import { type StateHost, StateKey } from './state-key.js'
+import { deleteWrite, setWrite, touchWrite, updateWrite } from './write.js'
+
+/** What tells stores of one backend apart. */
+export interface StoreOptions {
+  /** Put before the names of keys in the backend. Default `state:`. */
+  prefix?: string
+  /** ms that a key stays in the backend after a commit. Default: for ever. */
+  ttlMs?: number
+  /** Keys that are kept although nobody needs them. Default 10,000. */
+  maxIdle?: number
+}
 
 /** The keys that this node holds, and the way to read and write them. */
 export class StateStore implements StateHost {
@@ -24,11 +34,16 @@ export class StateStore implements StateHost {
   readonly #maxDepth: number
   readonly #metrics: Metrics
   readonly #catchUp: CatchUp
-  readonly #idle = new IdleKeys((name) => { this.#release(name) })
+  readonly #idle: IdleKeys
   readonly #stopDoubt: Unsubscribe | undefined
   readonly maxStateBytes: number
+  readonly prefix: string
+  readonly ttlMs: number | undefined
 
-  constructor (readonly backend: StateBackend, readonly journal: Journal, settings: Settings, metrics: Metrics, log: Logger) {
+  constructor (readonly backend: StateBackend, readonly journal: Journal, settings: Settings, metrics: Metrics, log: Logger, { prefix = 'state:', ttlMs, maxIdle }: StoreOptions = {}) {
+    this.prefix = prefix
+    this.ttlMs = ttlMs
+    this.#idle = new IdleKeys((name) => { this.#release(name) }, maxIdle)
     this.maxStateBytes = settings.maxStateBytes
     this.#maxDepth = settings.maxJsonDepth
     this.#metrics = metrics
@@ -73,6 +88,16 @@ export class StateStore implements StateHost {
     return new Promise((resolve, reject) => { this.#key(name).write(deleteWrite({ resolve, reject })) })
   }
 
+  /** Starts the term of a key anew that stays for `ttlMs`. */
+  touch (name: string): Promise<unknown> {
+    return new Promise((resolve, reject) => { this.#key(name).write(touchWrite({ resolve, reject })) })
+  }
+
+  /** Keys of this node may be behind: they are read, again and again until that works. */
+  recheck (names: Iterable<string>): void {
+    this.#catchUp.add(names)
+  }
+
   /** Brings a replica to where the backend is now. */
   async refresh (name: string): Promise<void> {
     await this.#keys.get(name)?.refresh()
@@ -80,7 +105,7 @@ export class StateStore implements StateHost {
 
   /** Every key of the backend that clients may see. */
   async liveKeys (): Promise<string[]> {
-    return (await this.journal.liveKeys()).map(keyOf)
+    return (await this.journal.liveKeys()).map((key) => key.slice(this.prefix.length))
   }
 
   /** Nobody waits for a key any more. Without a value it is forgotten, so that names which clients make up cost nothing. */

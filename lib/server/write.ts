@@ -13,6 +13,8 @@ export interface Write {
   readonly live: boolean
   /** Deletes the key instead of changing its value. */
   readonly resets?: boolean
+  /** Is committed although it changes nothing. */
+  readonly touches?: boolean
   /** The operations that make the change; the document is left as it was. */
   make (document: Document): Operation[]
   /** Another node was first: `document` still is what `patches` were made on. */
@@ -38,6 +40,10 @@ export function setWrite (value: unknown, live: boolean, maxDepth: number, settl
 
 export function updateWrite (recipe: (draft: unknown) => unknown, live: boolean, maxDepth: number, settle: Settle): Write {
   return { ...settle, live, make: (document) => record(document, recipe, maxDepth) }
+}
+
+export function touchWrite (settle: Settle): Write {
+  return { ...settle, live: false, touches: true, make: () => [] }
 }
 
 /** @param resolve told whether there was a value */

@@ -43,6 +43,7 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   [{ backendConfig: { type: 'postgres', postgres: { unlogged: 'yes' } } }, 'unlogged'],
   ...[null, 5, 'async', [], { model: 'fork' }, { model: 'async', poolsize: 3 }].map((executor): [unknown, string] => [{ executor }, 'executor']),
   ...[null, true, 5, 'none', [], { windowMs: 1 }, { defaultRule: null }, { defaultRule: { windowMs: 0, maxRequests: 1 } }, { defaultRule: { windowMs: 1 } }, { defaultRule: { windowMs: 1, maxRequests: -1 } }, { rules: [] }, { rules: { a: { windowMs: 1.5, maxRequests: 1 } } }, { rules: { a: null } }, { keyExtractor: 'user' }, { onBackendError: 'panic' }, { timeoutMs: 0 }].map((rateLimit): [unknown, string] => [{ rateLimit }, 'rateLimit']),
+  ...[null, true, 5, [], { ttl: 1 }, { flushThreshold: 0 }, { flushThreshold: '1' }, { flushIntervalMs: 0 }, { flushIntervalMs: 2 ** 31 }, { flushIntervalMs: null }, { ttlMs: 0 }, { ttlMs: Infinity }, { ttlMs: null }, { enableChangeStream: 1 }].map((session): [unknown, string] => [{ session }, 'session']),
   ...[null, true, 5, { threshold: -1 }, { threshold: '1' }, { level: 9 }].map((compression): [unknown, string] => [{ compression }, 'compression']),
   ...[null, 5, {}, { info: () => {} }].map((logger): [unknown, string] => [{ logger }, 'logger']),
   ...['maxConnection', 'origins', 'perMessageDeflate', 'prefix', 'constructor'].map((name): [unknown, string] => [{ [name]: 1 }, name]),
@@ -52,7 +53,6 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
 ]
 
 const NOT_AVAILABLE: Array<[options: unknown, named: string]> = [
-  [{ session: {} }, 'session'],
   [{ maxCrdtKeys: 10 }, 'maxCrdtKeys'],
   [{ executor: { model: 'thread' } }, 'executor'],
   [{ executor: { model: 'thread-pool', poolSize: 2 } }, 'executor'],

@@ -99,6 +99,27 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
   // @ts-expect-error a key of the contract keeps its type
   await ds.primitives.state.setState('board', 'text')
 
+  const page = ds.primitives.sessions.get<string>('ann', 'lastPage')
+  is<string | undefined>()(page, true)
+  const anything = ds.primitives.sessions.get('ann', 'lastPage')
+  is<unknown>()(anything, true)
+  const session = await ds.primitives.sessions.restore<{ cart: string[] }>({ userId: 'ann' })
+  is<string[] | undefined>()(session.cart, true)
+  const isDeleted = ds.primitives.sessions.delete('ann', 'lastPage')
+  is<boolean>()(isDeleted, true)
+  const end = ds.primitives.sessions.onChange((userId, key, value, version) => {
+    is<string>()(userId, true)
+    is<string>()(key, true)
+    is<unknown>()(value, true)
+    is<number>()(version, true)
+  })
+  is<() => void>()(end, true)
+  ds.rpc.register('plain', async (_params, ctx) => Object.keys(await ds.primitives.sessions.restore(ctx.connection)))
+  // @ts-expect-error sessions belong to users
+  ds.primitives.sessions.set(undefined, 'lastPage', '/')
+  // @ts-expect-error no connection
+  await ds.primitives.sessions.restore('ann')
+
   ds.addHook('preRpc', async (ctx, { method, params }) => { same<typeof ctx, RpcContext>(true); same<typeof method, string>(true); same<typeof params, unknown>(true) })
   ds.addHook('onDisconnect', (connection, code) => { same<typeof connection, ConnectionContext>(true); same<typeof code, number>(true) })
   // @ts-expect-error no such hook
