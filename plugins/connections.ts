@@ -5,9 +5,11 @@ import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import findMyWay from 'find-my-way'
 import type { WebSocket } from 'ws'
+import type { Arrival } from '../lib/server/arrivals.js'
 import { authenticate, isAllowedOrigin, redactUrl } from '../lib/server/auth.js'
 import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { Core } from '../lib/server/core.js'
+import { Lease } from '../lib/server/leases.js'
 import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 import { CloseCode } from '../lib/protocol/codes.js'
 import { HEADER_SIZE } from '../lib/protocol/frame.js'
@@ -22,6 +24,8 @@ declare module 'fastify' {
 
 interface Admission {
   context: ConnectionContext
+  lease: Lease | undefined
+  arrival: Arrival
   /** The upgrade is done: lets go of request and reply, which would else live, headers and all, as long as the socket. */
   settled: () => void
 }
@@ -74,6 +78,11 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
     preValidation: async (request, reply) => {
       if (!request.ws) return
       const protocol = offers(request.raw, SUBPROTOCOL) ? 2 : 1
+      const { socket } = request.raw
+      const arrival = core.arrivals.begin()
+      // refusals close the socket too; and there may be nothing left to come
+      if (socket.destroyed) arrival.end()
+      else socket.once('close', arrival.end)
       let auth
       try {
         auth = await authenticate(settings, request.raw, request.ip)
@@ -82,8 +91,8 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
         return refuse(reply, 500, 'authentication failed')
       }
       if (!auth.authenticated) return refuse(reply, 401, 'not authenticated')
-      const { socket } = request.raw
       if (socket.destroyed) return reply.hijack()
+      const lease = Lease.of(auth, request.raw)
       let context: ConnectionContext
       try {
         context = await core.admit({ auth, remoteAddress: request.ip, protocol })
@@ -100,8 +109,12 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       socket.once('close', gone)
       request.datasoleAdmission = {
         context,
+        lease,
+        arrival,
         settled: () => {
           socket.off('close', gone)
+          socket.off('close', arrival.end)
+          arrival.end()
           reply.raw.detachSocket(socket)
         }
       }
@@ -109,14 +122,16 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
     },
     handler: (webSocket: unknown, request: unknown) => {
       const { raw, datasoleAdmission } = request as FastifyRequest
-      const { context, settled } = datasoleAdmission!
+      const { context, lease, arrival, settled } = datasoleAdmission!
       const socket = webSocket as WebSocket
       settled()
       // core.drain closes it, and nobody else: an application's own registration would, earlier and without a code
       app.websocketServer.clients.delete(socket)
       // the websocket plugin's listener holds request and reply too; accept puts its own in its place
       socket.removeAllListeners('error')
-      core.accept(socket, raw.socket, context)
+      const connection = core.accept(socket, raw.socket, context, lease)
+      const ending = arrival.endingOf(context.userId)
+      if (ending !== undefined) connection.close(ending.code, ending.reason)
     }
   } as Parameters<FastifyInstance['route']>[0])
 

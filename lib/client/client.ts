@@ -1,12 +1,13 @@
 import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
-import { DatasoleError, RpcError } from '../protocol/errors.js'
-import type { ErrorMessage, RpcResponse, ServerEvent, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
+import { DatasoleError, RpcError, messageOf } from '../protocol/errors.js'
+import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type AbortSignalLike, type CallOptions, Calls, notConnected } from './calls.js'
 import type { Message } from './codec.js'
 import type { ConnectionState, Failure, Link, LinkEvents, WebSocketConstructor, WebSocketLike } from './link.js'
-import { type ClientSettings, type DatasoleClientOptions, resolveOptions } from './options.js'
+import { type ClientSettings, type DatasoleClientOptions, protocolsOf, resolveOptions } from './options.js'
 import { Outbox } from './outbox.js'
+import { Renewal } from './renewal.js'
 import { SocketLink } from './socket-link.js'
 import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
 import { WorkerLink } from './worker-link.js'
@@ -33,12 +34,14 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #calls: Calls
   readonly #outbox = new Outbox()
   readonly #subscriptions: Subscriptions
+  readonly #renewal: Renewal
   readonly #handlers = new Map<string, Set<EventHandler>>()
   readonly #events: LinkEvents = {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
     // guarded, as a server of another kind must not be able to end a process
     onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
     onUnsent: (id, failure) => { if (!this.#calls.fail(id, errorOf(failure))) this.#settings.onError(errorOf(failure)) },
+    onOffer: () => { this.#offer() },
     onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
   }
 
@@ -58,12 +61,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       else this.#outbox.delete(id)
     })
     const client = this
-    this.#subscriptions = new Subscriptions({
-      get isConnected () { return client.#state === 'connected' },
-      nextId: () => this.#calls.nextId(),
-      send: (opcode, id, message) => { this.#link?.send(opcode, id, JSON.stringify(message)) },
-      onError: this.#settings.onError
-    })
+    const nextId = (): number => this.#calls.nextId()
+    const send = (opcode: number, id: number, message: object): void => { this.#link?.send(opcode, id, JSON.stringify(message)) }
+    const { onError, getToken } = this.#settings
+    this.#subscriptions = new Subscriptions({ get isConnected () { return client.#state === 'connected' }, nextId, send, onError })
+    this.#renewal = new Renewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
   /** The server's name for the connection, while there is one. */
@@ -72,7 +74,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   /**
    * Resolves when the server has said welcome. By default it goes on trying, and rejects only where it
    * gives up: `maxReconnectAttempts` used up, `reconnect: false`, `disconnect()` called, or a close
-   * code that forbids coming back (4401, 1008).
+   * code that forbids coming back (1008; 4401, after one try with a fresh token where there is `getToken`).
    */
   connect (): Promise<void> {
     if (this.#state === 'connected') return Promise.resolve()
@@ -175,6 +177,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     if (before === 'connected') {
       this.#calls.dropped()
       this.#subscriptions.disconnected()
+      this.#renewal.end()
     }
     if (state === 'connected') {
       this.#subscriptions.connected()
@@ -207,9 +210,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       case Opcode.STATE_PATCH:
       case Opcode.STATE_SNAPSHOT:
         return this.#subscriptions.receive(opcode, correlationId, payload as StatePatch | StateSnapshot)
+      case Opcode.AUTH_REFRESH:
+        return this.#renewal.receive(correlationId, payload as AuthRefresh)
       case Opcode.ERROR: {
         const error = payload as ErrorMessage
-        if (!this.#subscriptions.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
+        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
       }
     }
   }
@@ -230,6 +235,15 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   #sendCall (id: number, json: string): void {
     this.#link!.send(Opcode.RPC_REQ, id, json)
     this.#calls.sent(id)
+  }
+
+  /** The token of the connection that the link is about to make. */
+  #offer (): void {
+    const link = this.#link
+    this.#settings.getToken!().then(
+      (token) => { link?.offer(protocolsOf(token)) },
+      (error: unknown) => { link?.offer({ code: 'TOKEN_FAILED', message: `getToken failed: ${messageOf(error)}` }) }
+    )
   }
 
   #makeLink (): Link {

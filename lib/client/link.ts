@@ -16,6 +16,8 @@ export interface LinkEvents {
   onMessage (message: Message): void
   /** A message was not sent, and will not be: BUSY or PAYLOAD_TOO_LARGE. */
   onUnsent (correlationId: number, failure: Failure): void
+  /** A connection is about to be made, and waits for `Link.offer`; only where the options have no `protocols`. */
+  onOffer (): void
   /** Something went wrong that ends nothing. */
   onProblem (failure: Failure): void
 }
@@ -23,7 +25,8 @@ export interface LinkEvents {
 export interface LinkOptions {
   /** ws: or wss: */
   url: string
-  protocols: string[]
+  /** The subprotocols of every connection; undefined where each has its own, because of the token in them. */
+  protocols: string[] | undefined
   reconnect: boolean
   /** ms: the base of the backoff */
   reconnectInterval: number
@@ -35,6 +38,8 @@ export interface Link {
   open (): void
   /** Does nothing where the link is not connected: `onState` tells that. */
   send (opcode: number, correlationId: number, json: string): void
+  /** The subprotocols for the connection that waits for them, if one still does, or why there are none. */
+  offer (protocols: string[] | Failure): void
   /** Ends it for good: tells 'disconnected' before it returns, then nothing more. */
   close (): void
 }

@@ -10,6 +10,11 @@ export interface DatasoleClientOptions {
   path?: string
   /** Sent in the handshake, never in the URL. */
   auth?: { token?: string }
+  /**
+   * Gives the token for each connection, and when the server asks for a new one; `''` for none. It
+   * should give a fresh one: what the server has refused it would refuse again. Not together with `auth.token`.
+   */
+  getToken?: () => string | Promise<string>
   /** Run the socket in a Web Worker. Default: in pages, where the worker can be loaded. `true`: or fail. */
   useWorker?: boolean
   /** Default `{url}{path}/datasole-worker.iife.min.js`, which the server serves. */
@@ -34,17 +39,21 @@ export interface ClientSettings {
   workerUrl: string
   /** undefined: if possible */
   useWorker: boolean | undefined
+  /** Rejects where it gives no string. */
+  getToken: (() => Promise<string>) | undefined
   rpcTimeoutMs: number
   onError: (error: unknown) => void
 }
 
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
-  const { path = DEFAULT_PATH, auth, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, rpcTimeoutMs = 30_000 } = options
-  const names = ['url', 'path', 'auth', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'rpcTimeoutMs', 'webSocket', 'onError']
+  const { path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, rpcTimeoutMs = 30_000 } = options
+  const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'rpcTimeoutMs', 'webSocket', 'onError']
   for (const name of Object.keys(options)) if (!names.includes(name)) throw invalid(name, 'is not an option of the client')
   check('path', typeof path === 'string' && /^\/(?![/\\])[^?#]*$/.test(path), 'must be a path such as "/__ds"')
   check('auth.token', auth?.token === undefined || typeof auth.token === 'string', 'must be a string')
+  check('getToken', getToken === undefined || typeof getToken === 'function', 'must be a function')
+  check('getToken', getToken === undefined || auth?.token === undefined, 'and auth.token exclude each other: pass only one')
   check('useWorker', options.useWorker === undefined || typeof options.useWorker === 'boolean', 'must be a boolean')
   check('workerUrl', options.workerUrl === undefined || typeof options.workerUrl === 'string', 'must be a string')
   check('reconnect', typeof reconnect === 'boolean', 'must be a boolean')
@@ -60,7 +69,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   return {
     link: {
       url: new URL(path, server).href.replace(/^http/, 'ws'),
-      protocols: auth?.token === undefined || auth.token === '' ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + base64url(auth.token)],
+      protocols: getToken === undefined ? protocolsOf(auth?.token) : undefined,
       reconnect,
       reconnectInterval,
       maxReconnectAttempts
@@ -68,10 +77,21 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
     webSocket,
     workerUrl: options.workerUrl ?? new URL(`${path === '/' ? '' : path}/datasole-worker.iife.min.js`, server).href.replace(/^ws/, 'http'),
     useWorker: options.useWorker ?? (workerConstructor() === undefined || options.webSocket !== undefined || !isPage() ? false : undefined),
+    getToken: getToken && (async () => checkToken(await getToken())),
     rpcTimeoutMs,
     // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
     onError: options.onError ?? ((error) => { console.error(error) })
   }
+}
+
+/** What the handshake offers: the protocol, and the token in a name of its own. */
+export function protocolsOf (token = ''): string[] {
+  return token === '' ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + base64url(token)]
+}
+
+function checkToken (token: unknown): string {
+  if (typeof token !== 'string') throw new TypeError(`getToken gave ${token === null ? 'null' : typeof token}, not a string`)
+  return token
 }
 
 function serverUrl (url: string | undefined): URL {

@@ -14,7 +14,7 @@ const GOOD = 5000
 /** Bytes that may wait for the network before calls and events are refused. */
 const MAX_BUFFERED = 4 * 1024 * 1024
 
-/** What the application has to do something about first; coming back would change nothing. */
+/** What the application has to do something about first; coming back would change nothing, unless with another token. */
 const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED', [CloseCode.POLICY]: 'POLICY' }
 
 interface GlobalEvents {
@@ -32,6 +32,12 @@ export class SocketLink implements Link {
   #isClosed = false
   #connectedAt = 0
   #attempts = 0
+  /** A connection waits for the subprotocols that are its own. */
+  #awaitsOffer = false
+  /** A connection ended with 4401, and none has lasted since. */
+  #isExpired = false
+  /** The next connection is the one try with a fresh token that follows a 4401. */
+  #isTrial = false
   #maxPayload = Infinity
   #heardAt = 0
   #pingedAt = 0
@@ -66,16 +72,32 @@ export class SocketLink implements Link {
     socket.send(frame)
   }
 
+  offer (protocols: string[] | Failure): void {
+    if (!this.#awaitsOffer) return
+    if (!Array.isArray(protocols)) return this.#lost(0, protocols.message)
+    this.#awaitsOffer = false
+    this.#dial(protocols)
+  }
+
   close (): void {
     this.#release()
     this.#end()
   }
 
   #connect (): void {
+    const { protocols } = this.#options
+    this.#connectTimer = setTimeout(() => { this.#lost(0, `no answer within ${CONNECT_TIMEOUT} ms`) }, CONNECT_TIMEOUT)
+    if (protocols !== undefined) return this.#dial(protocols)
+    this.#awaitsOffer = true
+    this.#events.onOffer()
+  }
+
+  #dial (protocols: string[]): void {
     let socket: WebSocketLike
     try {
-      socket = new this.#WebSocket(this.#options.url, this.#options.protocols)
+      socket = new this.#WebSocket(this.#options.url, protocols)
     } catch (error) {
+      this.#release()
       return this.#end({ code: 'CONNECT_FAILED', message: messageOf(error) })
     }
     this.#socket = socket
@@ -84,7 +106,6 @@ export class SocketLink implements Link {
     socket.onclose = (event: { code: number, reason: string }) => { this.#lost(event.code, event.reason || why) }
     let why = ''
     socket.onerror = (event: { message?: string }) => { why = event.message ?? '' } // a close follows; browsers do not say more
-    this.#connectTimer = setTimeout(() => { this.#lost(0, `no answer within ${CONNECT_TIMEOUT} ms`) }, CONNECT_TIMEOUT)
   }
 
   #receive (data: ArrayBuffer): void {
@@ -103,6 +124,7 @@ export class SocketLink implements Link {
     if (this.#isConnected) return
     clearTimeout(this.#connectTimer)
     this.#isConnected = true
+    this.#isTrial = false
     this.#connectedAt = this.#heardAt
     this.#pingedAt = 0
     this.#maxPayload = welcome.maxPayload
@@ -125,12 +147,19 @@ export class SocketLink implements Link {
   /** The socket has ended, or is treated as if it had. */
   #lost (code: number, reason: string): void {
     const wasConnected = this.#isConnected
+    const isFailedTrial = this.#isTrial && this.#socket !== undefined
     this.#release()
-    if (wasConnected && performance.now() - this.#connectedAt >= GOOD) this.#attempts = 0
+    if (wasConnected && performance.now() - this.#connectedAt >= GOOD) {
+      this.#attempts = 0
+      this.#isExpired = false
+    }
     const why = `the connection ${wasConnected ? 'was lost' : 'could not be made'}${code === 0 ? '' : ` (code ${code})`}${reason === '' ? '' : `: ${reason}`}`
-    const failure = { code: FATAL[code] ?? (wasConnected ? 'CONNECTION_LOST' : 'CONNECT_FAILED'), message: why }
+    const hasOtherToken = code === CloseCode.AUTH_EXPIRED && this.#options.protocols === undefined && !this.#isExpired
+    const isOver = isFailedTrial || (code in FATAL && !hasOtherToken)
+    if (hasOtherToken) this.#isExpired = this.#isTrial = true
+    const failure = { code: FATAL[code] ?? (isFailedTrial ? 'AUTH_EXPIRED' : wasConnected ? 'CONNECTION_LOST' : 'CONNECT_FAILED'), message: why }
     const { reconnect, reconnectInterval, maxReconnectAttempts } = this.#options
-    if (code in FATAL || !reconnect || this.#attempts >= maxReconnectAttempts) return this.#end(failure)
+    if (isOver || !reconnect || this.#attempts >= maxReconnectAttempts) return this.#end(failure)
     this.#attempts++
     // a server that says goodbye has others beside it or is back soon: no reason to wait longer each time
     const wait = backoff(code === CloseCode.GOING_AWAY ? 1 : this.#attempts, reconnectInterval)
@@ -143,7 +172,7 @@ export class SocketLink implements Link {
     clearTimeout(this.#connectTimer)
     clearTimeout(this.#retryTimer)
     clearInterval(this.#heartbeat)
-    this.#isConnected = false
+    this.#isConnected = this.#awaitsOffer = false
     const socket = this.#socket
     this.#socket = undefined
     if (socket === undefined) return
@@ -161,7 +190,7 @@ export class SocketLink implements Link {
 
   /** The browser is back on the network: no reason to wait. */
   readonly #online = (): void => {
-    if (this.#socket !== undefined) return
+    if (this.#socket !== undefined || this.#awaitsOffer) return
     clearTimeout(this.#retryTimer)
     this.#connect()
   }

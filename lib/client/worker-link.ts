@@ -9,6 +9,7 @@ const LOAD_TIMEOUT = 10_000
 /** What the page tells the worker. */
 export type ToWorker =
   | { type: 'open', options: LinkOptions }
+  | { type: 'offer', protocols: string[] | Failure }
   | { type: 'send', opcode: number, correlationId: number, json: string }
   | { type: 'close' }
 
@@ -19,6 +20,8 @@ export type FromWorker =
   | { type: 'message', message: Message }
   | { type: 'unsent', correlationId: number, failure: Failure }
   | { type: 'problem', failure: Failure }
+  /** The page has the token: see `LinkEvents.onOffer`. */
+  | { type: 'offer' }
 
 interface WorkerLike {
   onmessage: ((event: { data: FromWorker }) => void) | null
@@ -79,6 +82,11 @@ export class WorkerLink implements Link {
     else this.#worker?.postMessage({ type: 'send', opcode, correlationId, json })
   }
 
+  offer (protocols: string[] | Failure): void {
+    if (this.#replacement !== undefined) this.#replacement.offer(protocols)
+    else this.#worker?.postMessage({ type: 'offer', protocols })
+  }
+
   close (): void {
     if (this.#replacement !== undefined) return this.#replacement.close()
     const worker = this.#worker
@@ -103,6 +111,8 @@ export class WorkerLink implements Link {
         return this.#events.onUnsent(message.correlationId, message.failure)
       case 'problem':
         return this.#events.onProblem(message.failure)
+      case 'offer':
+        return this.#events.onOffer()
       case 'state':
         if (message.state === 'disconnected') this.#end(message.failure)
         else this.#events.onState(message.state, message.welcome, message.failure)

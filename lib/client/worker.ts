@@ -14,6 +14,8 @@ let link: SocketLink | undefined
 scope.onmessage = ({ data }) => {
   if (data.type === 'send') {
     link?.send(data.opcode, data.correlationId, data.json)
+  } else if (data.type === 'offer') {
+    link?.offer(data.protocols)
   } else if (data.type === 'close') {
     link?.close()
   } else {
@@ -21,6 +23,7 @@ scope.onmessage = ({ data }) => {
       onState: (state, welcome, failure) => { scope.postMessage({ type: 'state', state, welcome, failure }) },
       onMessage: (message) => { scope.postMessage({ type: 'message', message }) },
       onUnsent: (correlationId, failure) => { scope.postMessage({ type: 'unsent', correlationId, failure }) },
+      onOffer: () => { scope.postMessage({ type: 'offer' }) },
       onProblem: (failure) => { scope.postMessage({ type: 'problem', failure }) }
     })
     link.open()

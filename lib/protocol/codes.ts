@@ -4,6 +4,7 @@ export type ErrorCode =
   | 'PAYLOAD_TOO_LARGE'
   | 'RATE_LIMITED'
   | 'FORBIDDEN'
+  | 'UNAUTHENTICATED'
   | 'UNKNOWN_KEY'
   | 'CONFLICT'
   | 'INVALID_PATCH'

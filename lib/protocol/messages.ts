@@ -25,6 +25,9 @@ export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retr
 /** `epoch` and `version` are what the client still holds, if anything. */
 export interface Subscribe { key: string, epoch?: string, version?: number }
 export interface Unsubscribe { key: string }
+/** Asks for a token; under the id of an AUTH it says that the token was accepted. `expiresIn` in ms, absent for ever. */
+export interface AuthRefresh { expiresIn?: number }
+export interface Auth { token: string }
 export interface Welcome {
   protocol: 2
   connectionId: string

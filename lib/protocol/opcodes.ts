@@ -21,7 +21,9 @@ export const Opcode = {
   RPC_CANCEL: 0x0f,
   STATE_PUSH: 0x10,
   STATE_ACK: 0x11,
-  CRDT_ACK: 0x12
+  CRDT_ACK: 0x12,
+  AUTH_REFRESH: 0x13,
+  AUTH: 0x14
 } as const
 
 export type Opcode = (typeof Opcode)[keyof typeof Opcode]

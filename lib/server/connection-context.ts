@@ -1,4 +1,4 @@
-import { invalidArgument } from '../protocol/errors.js'
+import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import type { Logger } from './logger.js'
 
 export interface AuthResult {
@@ -8,12 +8,22 @@ export interface AuthResult {
   roles?: string[]
   /** Anything that handlers should find on the connection. */
   metadata?: Record<string, unknown>
+  /**
+   * Unix time in ms (a JWT's `exp` is in seconds: times 1,000). The client is asked for a new token
+   * before, and closed with 4401 where it gives none. Default: the authentication holds as long as
+   * the connection.
+   */
+  expiresAt?: number
 }
+
+/** Tags that a connection can have, unless the option `maxTags` says otherwise, and characters of one. */
+export const MAX_TAGS = 1000
+const MAX_TAG = 1024
 
 /** What every hook and handler knows of the connection that it works for. */
 export interface MessageContext {
-  /** What the auth handler returned. */
-  auth?: AuthResult
+  /** What the auth handler returned last: after a refresh, `roles` and `metadata` may be others. */
+  readonly auth?: AuthResult
   connectionId: string
   connection: ConnectionContext
   log: Logger
@@ -27,25 +37,38 @@ export interface TagListener {
 
 /** What server code knows of a connection, and keeps for it while it lasts. */
 export class ConnectionContext {
+  #auth: AuthResult
   #values: Map<string, unknown> | undefined
   #tags: Set<string> | undefined
   #listener: TagListener | undefined
 
   constructor (
     readonly connectionId: string,
-    /** What the auth handler returned, or a pass-through result without one. */
-    readonly auth: AuthResult,
+    auth: AuthResult,
     /** The client's address, as the HTTP layer saw it (behind proxies: see Fastify's `trustProxy`). */
     readonly remoteAddress: string,
     /** Protocol version, 1 or 2. */
-    readonly protocol: 1 | 2
-  ) {}
+    readonly protocol: 1 | 2,
+    /** @internal */
+    readonly maxTags: number = MAX_TAGS
+  ) {
+    this.#auth = auth
+  }
 
+  /** What the auth handler returned, or a pass-through result without one; after a refresh the newest. */
+  get auth (): AuthResult { return this.#auth }
+  /** Stays the same as long as the connection lasts. */
   get userId (): string | undefined { return this.auth.userId }
   get roles (): string[] { return this.auth.roles ?? [] }
   get metadata (): Record<string, unknown> { return this.auth.metadata ?? {} }
 
-  /** Groups that broadcasts can select by, as rooms do: `ctx.connection.tags.add('room:1')`. */
+  /** @internal */
+  renew (auth: AuthResult): void { this.#auth = auth }
+
+  /**
+   * Groups that broadcasts can select by, as rooms do: `ctx.connection.tags.add('room:1')`.
+   * `add` throws a DatasoleError `LIMIT_EXCEEDED` beyond `maxTags`, and for a tag over 1,024 characters.
+   */
   get tags (): Set<string> { return (this.#tags ??= new TagSet(this)) }
 
   /** A value that server code keeps for this connection. */
@@ -73,6 +96,9 @@ class TagSet extends Set<string> {
   override add (tag: string): this {
     if (typeof tag !== 'string') throw invalidArgument('a tag must be a string')
     if (!this.has(tag)) {
+      // tags are often made of what a client says
+      if (this.size >= this.#context.maxTags) throw new DatasoleError('LIMIT_EXCEEDED', `a connection has at most ${this.#context.maxTags} tags (maxTags)`)
+      if (tag.length > MAX_TAG) throw new DatasoleError('LIMIT_EXCEEDED', `a tag has at most ${MAX_TAG} characters`)
       super.add(tag)
       this.#context.tagListener?.tagged(tag)
     }

@@ -98,7 +98,7 @@ export class Connection implements Flushable {
   /** The context that hooks and event handlers get. */
   get messageContext (): MessageContext {
     const { context } = this
-    return (this.#messageContext ??= { auth: context.auth, connectionId: context.connectionId, connection: context, log: this.#host.log.child({ connectionId: context.connectionId }) })
+    return (this.#messageContext ??= { get auth () { return context.auth }, connectionId: context.connectionId, connection: context, log: this.#host.log.child({ connectionId: context.connectionId }) })
   }
 
   /** Bytes that the kernel has not taken yet. */

@@ -5,6 +5,7 @@ import type { Journal, StateBackend } from '../backend/backend.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import { Arrivals, checkEnding } from './arrivals.js'
 import { Bus } from './bus.js'
 import { type AuthResult, ConnectionContext } from './connection-context.js'
 import { Connection, type ConnectionHost, type WebSocketLike } from './connection.js'
@@ -16,6 +17,7 @@ import { Events } from './events.js'
 import { Flusher } from './flusher.js'
 import { Scope, type SchemaCompiler, runHooks } from './hooks.js'
 import { Hub, type Target } from './hub.js'
+import { type Lease, Leases } from './leases.js'
 import { LiveState } from './live-state.js'
 import type { Logger } from './logger.js'
 import { Metrics } from './metrics.js'
@@ -31,9 +33,6 @@ const GRACE = 500
 
 /** ms before what the backend did not tell is asked again. */
 const RETRY = 1000
-
-/** Bytes that fit into a close frame beside the code (RFC 6455 section 5.5). */
-const MAX_REASON = 123
 
 /** What a session is stored in around a value: the fields, and each with its timestamp. */
 const FIELD_DEPTH = 2
@@ -66,6 +65,8 @@ export class Core implements Destinations, ConnectionHost {
   readonly live: LiveState
   readonly sessions: Sessions
   readonly #sessionStore: StateStore
+  readonly leases: Leases
+  readonly arrivals = new Arrivals()
   readonly #backend: StateBackend
   #heartbeat: NodeJS.Timeout | undefined
   #starting: Promise<void> | undefined
@@ -85,6 +86,7 @@ export class Core implements Destinations, ConnectionHost {
     this.live = new LiveState(settings, this.store, this.root, this.metrics, log)
     this.#sessionStore = new StateStore(backend, journal, { ...settings, maxJsonDepth: settings.maxJsonDepth + FIELD_DEPTH, maxStateBytes: MAX_MERGED }, this.metrics, log, { prefix: 'session:', ttlMs: settings.session.ttlMs, maxIdle: 0 })
     this.sessions = new Sessions(this.#sessionStore, this.hub, settings, log)
+    this.leases = new Leases(settings, log)
     this.store.ready = this.#sessionStore.ready = this.bus.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
@@ -141,8 +143,9 @@ export class Core implements Destinations, ConnectionHost {
   /**
    * The one entrance of every transport: an authenticated WebSocket, and the stream below it.
    * `onConnect` hooks have run by then.
+   * @param lease how long the authentication holds; undefined for good
    */
-  accept (socket: WebSocketLike, raw: Duplex, context: ConnectionContext): void {
+  accept (socket: WebSocketLike, raw: Duplex, context: ConnectionContext, lease?: Lease): Connection {
     const connection = new Connection(this, socket, raw, context)
     socket.on('message', (data, isBinary) => { dispatch(this, connection, data, isBinary) })
     socket.on('ping', () => { connection.pinged() })
@@ -158,12 +161,14 @@ export class Core implements Destinations, ConnectionHost {
       const welcome: Welcome = { protocol: 2, connectionId: connection.id, userId: context.userId, heartbeatMs, maxPayload }
       connection.send(encodeMessage(Opcode.WELCOME, 0, JSON.stringify(welcome), Infinity))
     }
+    this.leases.grant(connection, lease)
     this.live.connected(connection)
+    return connection
   }
 
   /** The context of a connection that is about to be accepted, once the `onConnect` hooks let it through. */
   async admit ({ auth, remoteAddress, protocol }: Identity): Promise<ConnectionContext> {
-    const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol)
+    const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol, this.settings.maxTags)
     await runHooks(this.root.chain('onConnect'), context)
     return context
   }
@@ -175,9 +180,7 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   disconnectUser (userId: string, code: number, reason: string): void {
-    if (!isCloseCode(code) || Buffer.byteLength(reason) > MAX_REASON) {
-      throw new DatasoleError('INVALID_CLOSE', `disconnectUser: the code must be 1000 to 1003, 1008, 1011 or 3000 to 4999, and the reason have at most ${MAX_REASON} bytes`)
-    }
+    checkEnding({ code, reason })
     this.bus.publish('disconnect', { userId, code, reason })
     this.#disconnect(userId, code, reason)
   }
@@ -197,6 +200,7 @@ export class Core implements Destinations, ConnectionHost {
   /** Gives back what `start` took, however far that came. */
   async stop (): Promise<void> {
     clearInterval(this.#heartbeat)
+    this.leases.close()
     this.bus.close()
     this.store.close()
     this.sessions.close()
@@ -235,11 +239,13 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   #disconnect (userId: string, code: number, reason: string): void {
+    this.arrivals.disconnect(userId, { code, reason })
     for (const connection of [...this.hub.ofUser(userId)]) connection.close(code, reason)
   }
 
   #ended (connection: Connection, code: number): void {
     connection.ended()
+    this.leases.end(connection)
     this.hub.remove(connection)
     this.live.disconnected(connection)
     this.rpc.disconnected(connection)
@@ -256,11 +262,6 @@ export class Core implements Destinations, ConnectionHost {
       failed(error)
     }
   }
-}
-
-/** What an endpoint may say (RFC 6455 section 7.4). */
-function isCloseCode (code: number): boolean {
-  return [1000, 1001, 1002, 1003, 1008, 1011].includes(code) || (Number.isInteger(code) && code >= 3000 && code <= 4999)
 }
 
 /** Looks now and then: what it waits for has many ends, and nothing hurries while a server closes. */

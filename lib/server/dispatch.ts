@@ -8,6 +8,7 @@ import type { Events } from './events.js'
 import { BrokenStream, inflate } from './inflate.js'
 import { Intake } from './intake.js'
 import { exceedsDepth } from './json-depth.js'
+import type { Leases } from './leases.js'
 import type { LiveState } from './live-state.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
@@ -25,6 +26,7 @@ export interface Destinations {
   readonly rpc: RpcRegistry
   readonly events: Events
   readonly live: LiveState
+  readonly leases: Leases
 }
 
 /** A frame that is refused; the message says why. */
@@ -34,6 +36,9 @@ type Members = Record<string, unknown>
 
 /** Characters of a key or an epoch. */
 const MAX_NAME = 8 * 1024
+
+/** Characters of a token: as much as Node.js takes in the headers of an upgrade. */
+const MAX_TOKEN = 16 * 1024
 
 /** Bytes of a frame that costs nothing: a key with every character escaped fits. */
 const MAX_FREE = 64 * 1024
@@ -162,6 +167,11 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
     }
     case Opcode.RPC_CANCEL:
       return inTurn(to, connection, frame, correlationId, undefined, undefined, () => { to.rpc.cancel(connection, correlationId) })
+    case Opcode.AUTH: {
+      const token = string(members(frame, maxJsonDepth).token, 'token')
+      if (token.length > MAX_TOKEN) throw new BadFrame(`a token has at most ${MAX_TOKEN} characters`)
+      return to.leases.receive(connection, correlationId, token)
+    }
     case Opcode.CRDT_OP:
     case Opcode.STATE_PUSH: {
       const key = name(members(frame, maxJsonDepth).key, 'key')
@@ -175,9 +185,9 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
   }
 }
 
-/** What no rate limit counts: it has to be cheap, or 16 KiB on the wire would buy the inflation of 16 MiB, without end. */
+/** What no rate limit counts (tokens are counted by who asked for them): it has to be cheap, or 16 KiB on the wire would buy the inflation of 16 MiB, without end. */
 function isFree (opcode: number): boolean {
-  return opcode === Opcode.PING || opcode === Opcode.UNSUBSCRIBE || opcode === Opcode.RPC_CANCEL
+  return opcode === Opcode.PING || opcode === Opcode.UNSUBSCRIBE || opcode === Opcode.RPC_CANCEL || opcode === Opcode.AUTH
 }
 
 /** The envelope is a level of its own: `maxDepth` is about what it carries. */

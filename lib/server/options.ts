@@ -4,7 +4,10 @@ import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.
 import type { AuthResult, ConnectionContext } from './connection-context.js'
 import type { Logger } from './logger.js'
 
-/** A throw is answered with 500 and logged; `authenticated: false` with 401. */
+/**
+ * A throw is answered with 500 and logged; `authenticated: false`, or an `expiresAt` that has passed,
+ * with 401. It runs again, with the request of the upgrade and the new token, before that time.
+ */
 export type AuthHandlerFn = (req: IncomingMessage) => AuthResult | Promise<AuthResult>
 
 /** A backend by name, for configuration files: the options of its class, under its name. */
@@ -120,6 +123,8 @@ export interface DatasoleServerOptions {
   maxCallsInFlight?: number
   /** Subscriptions per connection. Default 1,000; then LIMIT_EXCEEDED. */
   maxSubscriptions?: number
+  /** Tags per connection. Default 1,000; then `tags.add` throws LIMIT_EXCEEDED. */
+  maxTags?: number
   /** Bad frames per connection. Default 10; then it is closed with 1002 (1003 for text). */
   maxBadFrames?: number
   /** Frames over `threshold` bytes (default 1024) are sent deflated where that is smaller; `false` for never. */

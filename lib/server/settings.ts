@@ -1,5 +1,6 @@
 import type { StateBackend } from '../backend/backend.js'
 import { DEFAULT_PATH } from '../protocol/opcodes.js'
+import { MAX_TAGS } from './connection-context.js'
 import { DatasoleError } from '../protocol/errors.js'
 import type { RateLimitRule } from '../protocol/sliding-window.js'
 import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter, SessionOptions } from './options.js'
@@ -25,6 +26,7 @@ const NUMBERS = {
   maxBufferedBytes: [4 * 1024 * 1024, 1, Infinity],
   maxCallsInFlight: [100, 1, Infinity],
   maxSubscriptions: [1000, 1, Infinity],
+  maxTags: [MAX_TAGS, 1, Infinity],
   maxBadFrames: [10, 0, Infinity],
   closeTimeoutMs: [5000, 0, TIMER]
 } as const

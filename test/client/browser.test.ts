@@ -5,6 +5,7 @@ import { type Browser, type BrowserContext, type Page, chromium } from 'playwrig
 import t from 'tap'
 import type { ConnectionState, DatasoleClient, DatasoleClientOptions, DatasoleError } from '../../lib/client/client.js'
 import { CloseCode } from '../../lib/protocol/codes.js'
+import { getToken } from '../../plugins/server.js'
 import { type Running, type StartOptions, entrances } from '../helpers/entrances.js'
 
 /** What the page's script below has under its global. */
@@ -206,3 +207,29 @@ t.test('calls right after connect() wait for it; disconnect() while the worker l
     return [await connected, lab.client.getConnectionState()]
   }), ['DISCONNECTED', 'disconnected'])
 })
+
+for (const useWorker of [true, false]) {
+  t.test(`tokens come from the page, useWorker: ${useWorker}`, async (t) => {
+    const tokens: Array<string | undefined> = []
+    const { ds, page } = await open(t, {
+      authHandler: (req) => {
+        tokens.push(getToken(req))
+        return { authenticated: true, userId: 'ann', expiresAt: Date.now() + 600 }
+      }
+    })
+    await page.evaluate((useWorker) => {
+      let count = 0
+      return start({ useWorker, getToken: async () => `t${++count}` })
+    }, useWorker)
+    t.equal(page.workers().length, useWorker ? 1 : 0)
+    while (tokens.length < 3) await new Promise((resolve) => setTimeout(resolve, 5))
+    t.strictSame(tokens.slice(0, 3), ['t1', 't2', 't3'], 'asked for while it is connected')
+    t.strictSame(await page.evaluate(() => lab.states), ['connecting', 'connected'])
+    ds.disconnectUser('ann')
+    await page.waitForFunction(() => lab.states.length === 4)
+    t.strictSame(await page.evaluate(() => lab.states), ['connecting', 'connected', 'reconnecting', 'connected'])
+    ds.disconnectUser('ann') // soon again: a fresh token is no help
+    await page.waitForFunction(() => lab.client.getConnectionState() === 'disconnected')
+    t.match((await page.evaluate(() => lab.errors)).at(-1), { code: 'AUTH_EXPIRED' })
+  })
+}

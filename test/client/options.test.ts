@@ -16,6 +16,8 @@ t.test('a wrong option throws at construction, and is named', async (t) => {
     ['path', { path: '/\\example.com/ws' }],
     ['path', { path: '/ws?token=x' }],
     ['auth.token', { auth: { token: 7 } }],
+    ['getToken', { getToken: 'token' }],
+    ['getToken', { getToken: () => 't', auth: { token: 't' } }],
     ['useWorker', { useWorker: 'yes' }],
     ['useWorker', { useWorker: true }],
     ['workerUrl', { workerUrl: 7 }],
@@ -69,8 +71,8 @@ t.test('in a page the server is where the page came from', async (t) => {
 
 t.test('the token is a subprotocol in base64url, and nowhere in the URL', async (t) => {
   const { link } = resolveOptions({ ...base, auth: { token: 'häß?>~=/+' } })
-  t.equal(link.protocols[0], 'datasole.v2')
-  const encoded = link.protocols[1]!.slice('datasole.token.'.length)
+  t.equal(link.protocols![0], 'datasole.v2')
+  const encoded = link.protocols![1]!.slice('datasole.token.'.length)
   t.match(encoded, /^[\w-]+$/)
   t.equal(Buffer.from(encoded, 'base64url').toString(), 'häß?>~=/+')
   t.equal(link.url, 'ws://127.0.0.1:3000/__ds')

@@ -206,6 +206,7 @@ t.test('a closed link says so once, and nothing more', async (t) => {
     onState: (state) => { said.push(state) },
     onMessage: () => { t.fail('a message') },
     onUnsent: () => { t.fail('a message that was not sent') },
+    onOffer: () => { t.fail('a question for subprotocols') },
     onProblem: () => { t.fail('a problem') }
   })
   link.open()

@@ -1,6 +1,7 @@
 import { mock } from 'node:test'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { dial, watch } from './dialled.js'
 import { listen } from './peer.js'
@@ -106,4 +107,30 @@ t.test('every frame is a sign of life', async (t) => {
   pass(1)
   t.equal(client.getConnectionState(), 'reconnecting', 'after two intervals')
   t.equal(states.at(-1), 'reconnecting')
+})
+
+t.test('a getToken that hangs has the same ten seconds; closing does not wait for it', async (t) => {
+  const pass = takeOver(t)
+  const said: string[] = []
+  let asked = 0
+  const link = new SocketLink({ url: 'ws://127.0.0.1:1', protocols: undefined, reconnect: true, reconnectInterval: 1, maxReconnectAttempts: Infinity }, WebSocket, {
+    onState: (state, _welcome, failure) => { said.push(failure === undefined ? state : `${state}: ${failure.message}`) },
+    onMessage: () => { t.fail('a message') },
+    onUnsent: () => { t.fail('a message that was not sent') },
+    onOffer: () => { asked++ },
+    onProblem: () => { t.fail('a problem') }
+  })
+  link.open()
+  pass(9_999)
+  t.match(said, ['connecting'])
+  pass(1)
+  t.match(said, ['connecting', /reconnecting: .*no answer within 10000 ms/])
+  t.equal(asked, 1)
+  pass(1)
+  t.equal(asked, 2)
+  link.close()
+  link.offer(['datasole.v2'])
+  pass(60_000)
+  t.equal(asked, 2)
+  t.equal(said.at(-1), 'disconnected')
 })

@@ -81,6 +81,9 @@ export async function untyped (client: DatasoleClient): Promise<void> {
 
 t.test('the types fit what is there', async (t) => {
   const constructors: WebSocketConstructor[] = [WebSocket]
+  for (const getToken of [() => 't', async () => 't']) t.ok(new DatasoleClient<AppContract>({ ...options, getToken }))
+  // @ts-expect-error a token is a string
+  t.ok(new DatasoleClient<AppContract>({ ...options, getToken: () => undefined }))
   t.equal(constructors.length, 1)
   const client = new DatasoleClient<AppContract>(options)
   t.equal(client.getState(Key.Dashboard), undefined)

@@ -12,6 +12,23 @@ const SECRET = 'SECRET-ümlaut/+token'
 const ENCODED = encodeURIComponent(SECRET)
 const SUBPROTOCOL = `datasole.token.${Buffer.from(SECRET).toString('base64url')}`
 
+t.test('getToken: header, subprotocol, query, then the cookie that is named', async (t) => {
+  const from = (headers: IncomingMessage['headers'], options?: { cookie?: string }, url = '/__ds'): string | undefined => getToken({ headers, url }, options)
+  const session = { cookie: 'session' }
+  t.equal(from({ cookie: 'session=abc' }), undefined, 'only where it is named')
+  for (const [cookie, token] of [
+    ['session=abc', 'abc'], ['a=1; session=abc; b=2', 'abc'], ['a=1;session=abc', 'abc'], ['session=a%20b', 'a b'], ['session=100%', '100%'],
+    ['session="a b"', 'a b'], ['session=a=b==', 'a=b=='], ['session=first; session=second', 'first'],
+    ['session=', undefined], ['session', undefined], ['xsession=abc', undefined], ['Session=abc', undefined], ['a="session=abc"', undefined], ['', undefined]
+  ] as const) t.equal(from({ cookie }, session), token, cookie)
+  const cookie = 'session=cookie'
+  t.equal(from({ cookie, authorization: 'Bearer header', 'sec-websocket-protocol': SUBPROTOCOL }, session, '/?token=query'), 'header')
+  t.equal(from({ cookie, 'sec-websocket-protocol': SUBPROTOCOL }, session, '/?token=query'), SECRET)
+  t.equal(from({ cookie }, session, '/?token=query'), 'query')
+  t.equal(from({ cookie }, session, '/?token='), 'cookie')
+  t.equal(from({ cookie, authorization: 'Basic abc' }, session), 'cookie')
+})
+
 for (const [entrance, start] of entrances) {
   t.test(entrance, async (t) => {
     t.test('without a handler everyone comes in, with the remote address as userId', async (t) => {
@@ -130,6 +147,41 @@ for (const [entrance, start] of entrances) {
       t.same((await b!.call('echo', 2)).result, 2)
       ds.disconnectUser('b', { code: 4000, reason: 'moved' })
       t.same(await b!.closed, { code: 4000, reason: 'moved' })
+    })
+
+    t.test('who is disconnected while being authenticated is not missed', async (t) => {
+      const waiting = new Map<string, () => void>()
+      let asked = (): void => {}
+      const hold = (where: string): Promise<void> => new Promise((resolve) => { waiting.set(where, resolve); asked() })
+      const reached = async (where: string): Promise<void> => { while (!waiting.has(where)) await new Promise<void>((resolve) => { asked = resolve }) }
+      const { connect, ds } = await start(t, { authHandler: async (req) => { await hold(`auth ${getToken(req)}`); return { authenticated: true, userId: getToken(req) } } })
+      ds.addHook('onConnect', (connection) => hold(`hook ${connection.userId}`))
+      const left: Array<[string | undefined, number]> = []
+      let gone = (): void => {}
+      const allGone = new Promise<void>((resolve) => { gone = resolve })
+      ds.addHook('onDisconnect', ({ userId }, code) => { if (left.push([userId, code]) === 2) gone() })
+      const as = (user: string): ReturnType<typeof connect> => connect({ headers: { authorization: `Bearer ${user}` } })
+      const [inHandler, inHook, other] = [as('ann'), as('bob'), as('eve')]
+      await reached('auth ann')
+      for (const user of ['bob', 'eve']) { await reached(`auth ${user}`); waiting.get(`auth ${user}`)!(); await reached(`hook ${user}`) }
+      ds.disconnectUser('ann')
+      ds.disconnectUser('bob', { code: 4000, reason: 'moved' })
+      waiting.get('auth ann')!()
+      await reached('hook ann')
+      for (const user of ['ann', 'bob', 'eve']) waiting.get(`hook ${user}`)!()
+      t.match(await (await inHandler).closed, { code: 4401 })
+      t.same(await (await inHook).closed, { code: 4000, reason: 'moved' })
+      t.same((await (await other).call('echo', 1)).result, 1)
+      await allGone
+      t.same(left.sort(), [['ann', 4401], ['bob', 4000]])
+      // whoever comes later has an answer of the handler's that is newer
+      waiting.clear()
+      const later = as('ann')
+      await reached('auth ann')
+      waiting.get('auth ann')!()
+      await reached('hook ann')
+      waiting.get('hook ann')!()
+      t.same((await (await later).call('echo', 1)).result, 1)
     })
 
     t.test('no token in any log line', async (t) => {

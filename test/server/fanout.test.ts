@@ -56,6 +56,16 @@ for (const [entrance, start] of entrances) {
       t.strictSame(await reached({ except: {} }), [0, 1, 2, 3])
     })
 
+    t.test('tags are bounded in number and length', async (t) => {
+      const { ds, connect } = await start(t, { maxTags: 3 })
+      ds.rpc.register('tag', (tag, { connection }) => connection.tags.add(tag as string).size)
+      const wire = await connect()
+      for (const [tag, size] of [['a', 1], ['b', 2], ['b', 2], ['x'.repeat(1024), 3], ['a', 3]]) t.equal((await wire.call('tag', tag)).result, size)
+      t.match(await wire.call('tag', 'c'), { error: { message: /at most 3 tags \(maxTags\)/ } })
+      const other = await connect()
+      t.match(await other.call('tag', 'x'.repeat(1025)), { error: { message: /at most 1024 characters/ } })
+    })
+
     t.test('tags come and go', async (t) => {
       await wires[0]!.call('tags', { remove: ['red', 'never there'] })
       t.strictSame(await reached({ to: { tag: 'red' } }), [2])

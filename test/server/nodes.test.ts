@@ -122,6 +122,25 @@ for (const [store, open] of Object.entries(stores)) {
       t.match(await Promise.all([wires[0]!.closed, wires[2]!.closed]), [{ code: 4001, reason: 'moved' }, { code: 4001, reason: 'moved' }])
     })
 
+    t.test('disconnectUser on one node reaches those whom another is just authenticating', async (t) => {
+      let answer = (): void => {}
+      let asked = (): void => {}
+      const isAsked = new Promise<void>((resolve) => { asked = resolve })
+      const [a, b] = await nodesOf(t, 2, {
+        authHandler: async (req) => {
+          if (req.headers.authorization === undefined) await new Promise<void>((resolve) => { answer = resolve; asked() })
+          return { authenticated: true, userId: 'ann' }
+        }
+      })
+      const there = await b!.connect({ headers: { authorization: 'Bearer x' } })
+      const arriving = b!.connect()
+      await isAsked
+      a!.ds.disconnectUser('ann', { code: 4001, reason: 'moved' })
+      t.match(await there.closed, { code: 4001 })
+      answer()
+      t.match(await (await arriving).closed, { code: 4001, reason: 'moved' })
+    })
+
     t.test('a node that closes leaves the others as they were', async (t) => {
       const [a, b] = await nodesOf(t, 2)
       const wire = await a!.connect()

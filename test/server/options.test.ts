@@ -11,7 +11,7 @@ import { connect } from '../helpers/wire.js'
 
 const NUMBERS = [
   'maxConnections', 'maxConnectionsPerAddress', 'maxEventNameLength', 'authTimeoutMs', 'heartbeatMs', 'maxPayload', 'maxInflatedSize',
-  'maxJsonDepth', 'rpcTimeoutMs', 'maxStateBytes', 'highWaterMark', 'maxBufferedBytes', 'maxCallsInFlight', 'maxSubscriptions',
+  'maxJsonDepth', 'rpcTimeoutMs', 'maxStateBytes', 'highWaterMark', 'maxBufferedBytes', 'maxCallsInFlight', 'maxSubscriptions', 'maxTags',
   'maxBadFrames', 'closeTimeoutMs'
 ]
 const NOT_NUMBERS = [-1, 1.5, NaN, -Infinity, '5', null, true, {}, [], 5n, 2 ** 60]
@@ -90,6 +90,7 @@ t.test('what is left out, or undefined, has its default', async (t) => {
     maxBufferedBytes: 4_194_304,
     maxCallsInFlight: 100,
     maxSubscriptions: 1000,
+    maxTags: 1000,
     maxBadFrames: 10,
     compressionThreshold: 1024,
     closeTimeoutMs: 5000,

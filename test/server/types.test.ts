@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Datasole as Root } from '../../index.js'
-import { type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type Operation, type RateLimitResult, type RateLimiter, type RpcContext } from '../../plugins/server.js'
+import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, getToken } from '../../plugins/server.js'
 import type { EventData, RpcParams, RpcResult, StateValue } from '../../lib/protocol/contract.js'
 
 /** Compiles only where both are the same type. */
@@ -38,6 +38,14 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
     same<typeof a, number>(true)
     same<typeof ctx, RpcContext>(true)
     same<typeof ctx.connection, ConnectionContext>(true)
+    same<typeof ctx.auth, AuthResult | undefined>(true)
+    same<typeof ctx.connection.auth, AuthResult>(true)
+    same<typeof ctx.connection.userId, string | undefined>(true)
+    same<typeof ctx.connection.roles, string[]>(true)
+    same<typeof ctx.connection.metadata, Record<string, unknown>>(true)
+    same<AuthResult['expiresAt'], number | undefined>(true)
+    // @ts-expect-error only the auth handler says who is there
+    ctx.connection.auth = { authenticated: true }
     return a + b
   })
   ds.rpc.register('add', async (params) => { same<typeof params, { a: number, b: number }>(true); return 1 })
@@ -172,6 +180,9 @@ export function ofOptions (): void {
   void new DatasoleServer({ rateLimiter: { check: synchronous.check, consume: synchronous.consume } })
   // @ts-expect-error no such option
   void new DatasoleServer({ pathh: '/x' })
+  void new DatasoleServer({ authHandler: (req) => ({ authenticated: getToken(req, { cookie: 'session' }) !== undefined, expiresAt: Date.now() + 1000 }) })
+  // @ts-expect-error ms, not a Date
+  void new DatasoleServer({ authHandler: () => ({ authenticated: true, expiresAt: new Date() }) })
   // @ts-expect-error userId is a string
   void new DatasoleServer({ authHandler: () => ({ authenticated: true, userId: 5 }) })
 }

@@ -1,0 +1,73 @@
+import { messageOf } from '../protocol/errors.js'
+import type { AuthRefresh, ErrorMessage } from '../protocol/messages.js'
+import { Opcode } from '../protocol/opcodes.js'
+
+/** How often a token is sent each time that the server asks: it takes no more. */
+const ATTEMPTS = 3
+
+export interface RenewalHost {
+  nextId (): number
+  send (opcode: number, correlationId: number, message: object): void
+  /** Told of what has failed; the server ends the connection where nothing works in time. */
+  onError (code: string, message: string): void
+}
+
+/** Gives the server a new token when it asks for one. */
+export class Renewal {
+  readonly #host: RenewalHost
+  readonly #getToken: (() => Promise<string>) | undefined
+  /** The correlation id of the token that is being checked, else 0. */
+  #id = 0
+  #attempts = 0
+  /** ms between attempts */
+  #pause = 0
+  #timer: ReturnType<typeof setTimeout> | undefined
+  /** Counts what has been asked, so that a token for an earlier connection is not sent on a later one. */
+  #round = 0
+
+  constructor (host: RenewalHost, getToken: (() => Promise<string>) | undefined) {
+    this.#host = host
+    this.#getToken = getToken
+  }
+
+  /** An AUTH_REFRESH has come: a question under id 0, else an answer. */
+  receive (correlationId: number, { expiresIn = 0 }: AuthRefresh): void {
+    this.end()
+    if (correlationId !== 0 || this.#getToken === undefined) return
+    this.#attempts = ATTEMPTS
+    this.#pause = expiresIn / (ATTEMPTS + 1)
+    this.#try(this.#getToken)
+  }
+
+  /** Whether the ERROR under this id is about the token. */
+  refused (correlationId: number, { code, message }: ErrorMessage): boolean {
+    if (correlationId === 0 || correlationId !== this.#id) return false
+    this.#id = 0
+    this.#failed(code, message)
+    return true
+  }
+
+  /** The connection has gone, or the token was accepted. */
+  end (): void {
+    clearTimeout(this.#timer)
+    this.#id = 0
+    this.#round++
+  }
+
+  #try (getToken: () => Promise<string>): void {
+    const round = this.#round
+    this.#attempts--
+    getToken().then((token) => {
+      if (round !== this.#round) return
+      this.#id = this.#host.nextId()
+      this.#host.send(Opcode.AUTH, this.#id, { token })
+    }, (error: unknown) => {
+      if (round === this.#round) this.#failed('TOKEN_FAILED', messageOf(error))
+    })
+  }
+
+  #failed (code: string, message: string): void {
+    this.#host.onError(code, `the authentication could not be renewed: ${message}`)
+    if (this.#attempts > 0) this.#timer = setTimeout(() => { this.#try(this.#getToken!) }, this.#pause)
+  }
+}
