@@ -111,10 +111,18 @@ t.test('a client without getToken does not answer', async (t) => {
 
 t.test('a token that was meant for one connection is not sent on the next', async (t) => {
   let give = (_token: string): void => {}
+  let hangs = (): void => {}
+  const isHanging = new Promise<void>((resolve) => { hangs = resolve })
   let calls = 0
-  const { peer, server } = await dialWith(t, { getToken: () => ++calls === 2 ? new Promise<string>((resolve) => { give = resolve }) : `t${calls}` })
+  const { peer, server } = await dialWith(t, {
+    getToken: () => {
+      if (++calls !== 2) return `t${calls}`
+      hangs()
+      return new Promise<string>((resolve) => { give = resolve })
+    }
+  })
   peer.send(AUTH_REFRESH, 0, { expiresIn: 60_000 })
-  while (calls < 2) await new Promise(setImmediate)
+  await isHanging
   peer.socket.terminate()
   const again = (await server.accept()).welcome()
   t.equal(tokenOf(again), 't3')

@@ -1,5 +1,8 @@
 import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import Fastify from 'fastify'
 import t from 'tap'
+import datasole from '../../index.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { AuthResult } from '../../lib/server/connection-context.js'
 import { entrances } from '../helpers/entrances.js'
@@ -85,6 +88,16 @@ for (const [entrance, start] of entrances) {
       await wire.close()
       await other.close()
       await (await soon(url)).close()
+    })
+
+    t.test('what a client says of its address means nothing', async (t) => {
+      const { connect, url, ds } = await start(t, { maxConnectionsPerAddress: 1 })
+      ds.rpc.register('address', (_, { connection }) => connection.remoteAddress)
+      const headers = { 'x-forwarded-for': '10.0.0.1', forwarded: 'for=10.0.0.1', 'x-real-ip': '10.0.0.1' }
+      const wire = await connect({ headers })
+      t.match((await wire.nextOf(Opcode.WELCOME)).payload, { userId: '127.0.0.1' })
+      t.equal((await wire.call('address')).result, '127.0.0.1')
+      t.equal((await refusal(url, { headers: { 'x-forwarded-for': '10.0.0.2' } })).status, 503)
     })
 
     t.test('origins: the same host by default, and any port of this machine', async (t) => {
@@ -198,3 +211,20 @@ for (const [entrance, start] of entrances) {
     })
   })
 }
+
+t.test('behind a proxy that Fastify trusts, the address is the one that it names', async (t) => {
+  const app = Fastify({ trustProxy: '127.0.0.1' })
+  await app.register(datasole, { maxConnectionsPerAddress: 1 })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/__ds`
+  const wires = []
+  for (const address of ['10.0.0.1', '10.0.0.2']) {
+    const headers = { 'x-forwarded-for': address }
+    const wire = await connect(url, { headers })
+    wires.push(wire)
+    t.match((await wire.nextOf(Opcode.WELCOME)).payload, { userId: address })
+    t.equal((await refusal(url, { headers })).status, 503)
+  }
+  for (const wire of wires) wire.socket.terminate()
+})
