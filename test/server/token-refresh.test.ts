@@ -184,7 +184,7 @@ for (const [entrance, start] of entrances) {
       t.same((await stays.call('echo', 1)).result, 1)
     })
 
-    t.test('a thousand connections expire on one timer', async (t) => {
+    t.test('two hundred connections wait on one timer', async (t) => {
       const { url, ds } = await start(t, { authHandler: handler() })
       const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
       // those of the test and of the first lease
