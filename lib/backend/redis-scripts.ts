@@ -13,6 +13,14 @@ function script (keys: number, lua: string): Script {
  * KEYS: hash, log, ids. A script is atomic; it runs on the slot of its keys.
  */
 const RECORD = `
+-- some policies evict keys one by one: what is left of the three leads nowhere, and goes as well
+do
+  local v, sv = unpack(redis.call('HMGET', KEYS[1], 'v', 'sv'))
+  local needed = tonumber(v or '0') - tonumber(sv or '0')
+  if not v or redis.call('LLEN', KEYS[2]) < needed or (v ~= '0' and redis.call('EXISTS', KEYS[3]) == 0) then
+    redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+  end
+end
 local function id_at (v, version)
   if version == 0 then return '' end
   return redis.call('LINDEX', KEYS[3], version - v - 1)

@@ -138,6 +138,24 @@ t.test('a commit whose reply is lost takes effect once', async (t) => {
   t.match(await a.commit('k', reset), { accepted: true, version: 0 })
 })
 
+t.test('of what Redis has evicted in part nothing is left, and nobody asks for the rest again and again', { timeout: 10_000 }, async (t) => {
+  const admin = new Redis(url)
+  t.teardown(() => admin.disconnect())
+  for (const kind of ['head', 'log', 'ids']) {
+    const keyPrefix = `${randomUUID()}:`
+    const open = (): RedisBackend => new RedisBackend({ url, keyPrefix })
+    const { state } = (await storeNode(t, { stateBackend: open() })).primitives
+    await state.setState('k', [1])
+    for (const n of [2, 3]) await state.update('k', (list) => { (list as number[]).push(n) })
+    t.equal(await admin.del(`${keyPrefix}${kind}:{state:k}`), 1)
+    const late = (await storeNode(t, { stateBackend: open() })).primitives.state
+    t.equal(await late.getState('k'), undefined, kind)
+    await state.update('k', () => [4])
+    await late.update('k', (list) => { (list as number[]).push(5) })
+    t.strictSame(await (await storeNode(t, { stateBackend: open() })).primitives.state.getState('k'), [4, 5])
+  }
+})
+
 t.test('what no one shares is not in Redis', async (t) => {
   const keyPrefix = `${randomUUID()}:`
   const ds = await storeNode(t, { stateBackend: new RedisBackend({ url, keyPrefix }) })
