@@ -63,7 +63,7 @@ export class PostgresConnection extends StoreConnection {
     }
   }
 
-  protected async open (attempt: AbortSignal): Promise<PostgresListener> {
+  protected async open (attempt: AbortSignal, listen: (listener: PostgresListener) => void): Promise<void> {
     const driver = await this.#load().catch((cause: unknown) => {
       throw new DatasoleError('DRIVER_MISSING', 'PostgresBackend needs the package pg: npm install pg', { cause })
     })
@@ -83,8 +83,8 @@ export class PostgresConnection extends StoreConnection {
       lost: () => { queries.cutSilent() },
       doubt: () => { this.doubt() }
     })
+    listen(listener)
     await listener.connect()
-    return listener
   }
 
   /** Whoever may not make tables can use those that are there. */

@@ -70,13 +70,14 @@ export class RedisConnection extends StoreConnection {
     return this.#client
   }
 
-  protected async open (attempt: AbortSignal): Promise<RedisSubscriber> {
+  protected async open (attempt: AbortSignal, listen: (listener: RedisSubscriber) => void): Promise<void> {
     const driver = await this.#load().catch((cause: unknown) => {
       throw new DatasoleError('DRIVER_MISSING', 'RedisBackend needs the package ioredis: npm install ioredis', { cause })
     })
     attempt.throwIfAborted()
     const client = this.#client = this.#newClient(driver)
     const subscriber = this.#subscriber = new RedisSubscriber(this.#newClient(driver), this.calls, this.channels, () => { this.doubt() })
+    listen(subscriber)
     await Promise.all([client.connect(), subscriber.connect()])
     // the client goes on in database 0 where there is none of that number
     if (WRONG_DATABASE.test(messageOf(this.#cause))) throw this.#cause
@@ -87,7 +88,6 @@ export class RedisConnection extends StoreConnection {
     }
     for (const event of ['close', '-node']) client.on(event, isAway)
     for (const event of ['ready', '+node']) client.on(event, () => { this.calls.up('commands') })
-    return subscriber
   }
 
   #newClient (driver: Ioredis): RedisClient {

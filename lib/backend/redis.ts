@@ -6,7 +6,7 @@ import { type RedisBackendOptions, type RedisSettings, checkRedisOptions } from 
 import { RedisConnection, type Reply } from './redis-connection.js'
 import { COMMIT, CONSUME, READ } from './redis-scripts.js'
 
-/** Keys that are asked about at once. */
+/** Keys that are asked about at once, as one call. */
 const CHUNK = 500
 
 /**
@@ -97,7 +97,7 @@ export class RedisBackend implements StateBackend {
     // every key that ever was live is listed: those that were deleted since are left out
     for (let i = 0; i < keys.length; i += CHUNK) {
       const chunk = keys.slice(i, i + CHUNK)
-      const isLive = await Promise.all(chunk.map((key) => this.#connection.repeat('hget', this.#name('head', key), 'live')))
+      const isLive = await this.#connection.calls.repeat(() => Promise.all(chunk.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
       live.push(...chunk.filter((_, at) => isLive[at] === '1'))
     }
     return live

@@ -61,8 +61,9 @@ export abstract class StoreConnection {
   /**
    * Opens everything, and listens to every channel there is.
    * @param attempt aborted when it takes too long: nothing more is to be opened
+   * @param listen takes the listener, before it looks what there is: it is told of what comes after that
    */
-  protected abstract open (attempt: AbortSignal): Promise<ChannelSource>
+  protected abstract open (attempt: AbortSignal, listen: (listener: ChannelSource) => void): Promise<void>
 
   /**
    * Gives back what `open` took, however far that came.
@@ -85,10 +86,11 @@ export abstract class StoreConnection {
       timer = setTimeout(() => { reject(new Error(`no answer within connectTimeoutMs (${this.#connectTimeoutMs} ms)`)) }, this.#connectTimeoutMs)
     })
     try {
-      this.#listener = await Promise.race([late, this.open(attempt.signal)])
+      await Promise.race([late, this.open(attempt.signal, (listener) => { this.#listener = listener })])
       this.#onConnected()
     } catch (error) {
       attempt.abort()
+      this.#listener = undefined
       await this.disconnect(0)
       throw this.explain(error)
     } finally {

@@ -105,6 +105,36 @@ t.test('it is used by several servers, and closed with the last', async (t) => {
   await t.rejects(backend.get('k'), { code: 'CLOSED' })
 })
 
+t.test('what is subscribed while it connects is heard', async (t) => {
+  const backend = new RedisBackend({ url, keyPrefix: `${randomUUID()}:` })
+  const heard = new Set<string>()
+  const readies: unknown[] = []
+  const seen = { isConnected: false }
+  const connected = backend.connect().then(() => { seen.isConnected = true })
+  t.teardown(() => backend.close())
+  while (!seen.isConnected) {
+    readies.push(backend.subscribe(String(readies.length), (key) => { heard.add(key) }).ready)
+    await new Promise(setImmediate)
+  }
+  await connected
+  await Promise.all(readies)
+  for (const key of readies.keys()) await backend.publish(String(key), 1)
+  while (!heard.has(String(readies.length - 1))) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.equal(heard.size, readies.length)
+})
+
+t.test('the live keys may be more than the calls that it holds', async (t) => {
+  const backend = new RedisBackend({ url, keyPrefix: `${randomUUID()}:`, maxCommands: 10 })
+  await backend.connect()
+  t.teardown(() => backend.close())
+  const keys = Array.from({ length: 20 }, (_, i) => `k${i}`)
+  for (const key of keys) {
+    const { epoch } = await backend.read(key)
+    await backend.commit(key, { base: { epoch, version: 0, id: '' }, commits: [{ id: key, patches: '[]' }], live: true, snapshot: { version: 1, value: '1' } })
+  }
+  t.strictSame((await backend.liveKeys()).sort(), keys.sort())
+})
+
 t.test('more calls than it may hold are refused', async (t) => {
   const server = await redisServer(t)
   const backend = new RedisBackend({ url: server.url, maxCommands: 20, commandTimeoutMs: 300 })
