@@ -161,8 +161,9 @@ export class PostgresBackend implements StateBackend {
   }
 
   async #tookEffect (key: string, { base, commits, reset }: CommitRequest, { epoch, version }: KeyRecord): Promise<boolean> {
-    if (reset !== undefined) return epoch === reset.epoch
-    if (epoch !== base.epoch || commits.length === 0 || version < base.version + commits.length) return false
+    if (reset !== undefined && epoch === reset.epoch) return true
+    if (epoch !== base.epoch) throw new Error('the epoch is over in which it may have taken effect')
+    if (commits.length === 0 || version < base.version + commits.length) return false
     const [row] = await this.#repeat(this.#sql.idAt, this.#hash(key), base.version + 1)
     if (row === undefined) throw new Error('the log does not go back that far')
     return row.id === commits[0]!.id

@@ -76,6 +76,8 @@ if e ~= epoch or v ~= base or id_at(v, v) ~= id then
     if known == id_of(ARGV[ENTRIES]) then return { 1, e, base + count, since } end
     if not known and ARGV[13] == '1' then return { 2 } end
   end
+  -- it may have taken effect in the epoch that is over
+  if h[1] and e ~= epoch and ARGV[13] == '1' then return { 2 } end
   return record(history, epoch, base, id)
 end
 

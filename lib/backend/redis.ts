@@ -72,15 +72,18 @@ export class RedisBackend implements StateBackend {
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     if (live) await this.#connection.repeat('sadd', this.#liveKeys, escapeKey(key))
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
-    let isRepeated = false
+    let sent = 0
     const reply = await this.#connection.calls.repeat(async () => {
       const args = [
         await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#name('channel', key), this.#connection.publishCommand,
-        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', isRepeated ? '1' : '0', ttlMs === undefined ? '' : Math.ceil(ttlMs)
+        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', sent > 0 ? '1' : '0', ttlMs === undefined ? '' : Math.ceil(ttlMs)
       ]
-      isRepeated = true
+      sent++
       return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries])
-    }).catch((error: unknown) => { throw isRepeated && isUnavailable(error) ? outcomeUnknown(key, error) : error })
+    }).catch((error: unknown) => {
+      // what Redis answers to the only attempt is an answer; anything else leaves it open
+      throw sent > 1 || (sent === 1 && error instanceof DatasoleError) ? outcomeUnknown(key, error) : error
+    })
     if (reply[0] === 2) throw outcomeUnknown(key)
     if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }
     return { accepted: true, epoch: String(reply[1]), version: Number(reply[2]), logBytes: Number(reply[3]) }
@@ -121,10 +124,6 @@ export class RedisBackend implements StateBackend {
   #journalKeys (key: string): string[] {
     return [this.#name('head', key), this.#name('log', key), this.#name('ids', key)]
   }
-}
-
-function isUnavailable (error: unknown): boolean {
-  return error instanceof DatasoleError && error.code !== 'BUSY'
 }
 
 function outcomeUnknown (key: string, cause?: unknown): DatasoleError {

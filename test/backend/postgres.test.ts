@@ -139,8 +139,14 @@ t.test('a commit whose reply was lost is found again, and applied once', async (
   t.match(await withoutReply(() => a.commit('k', { base: head, commits: [], reset }), async () => {}), { accepted: true, epoch: reset.epoch, version: 1 })
   t.match(await b.read('k'), { epoch: reset.epoch, version: 1 })
 
+  const next = { epoch: randomUUID(), id: randomUUID(), value: '0' }
+  await t.rejects(withoutReply(() => a.commit('k', { base: { epoch: reset.epoch, version: 1, id: reset.id }, commits: [replace(1)] }), async () => {
+    await b.commit('k', { base: await startOf(b, 'k'), commits: [], reset: next })
+  }), { code: 'OUTCOME_UNKNOWN' }, 'where that epoch is over')
+  t.match(await b.read('k'), { epoch: next.epoch, version: 1 })
+
   const many = Array.from({ length: 1001 }, (_, n) => replace(n))
-  const base = { epoch: reset.epoch, version: 1, id: reset.id }
+  const base = { epoch: next.epoch, version: 1, id: next.id }
   await t.rejects(withoutReply(() => a.commit('k', { base, commits: many.slice(0, 1) }), async () => {
     const snapshot = { version: 1002, value: '"later"' }
     await b.commit('k', { base: after(base, many[0]!), commits: many.slice(1), snapshot })

@@ -6,6 +6,7 @@ import t from 'tap'
 import type { RedisBackendOptions } from '../../lib/backend/redis-client.js'
 import { RedisBackend } from '../../lib/backend/redis.js'
 import { storeNode } from '../helpers/nodes.js'
+import { proxy } from '../helpers/proxy.js'
 import { freePort } from '../helpers/server-process.js'
 import { redisServer } from '../helpers/redis-server.js'
 import { contract } from './contract.js'
@@ -166,6 +167,26 @@ t.test('a commit whose reply is lost takes effect once', async (t) => {
   const reset = { base: { ...next.base, version: 2, id: next.commits[0]!.id }, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }
   await a.commit('k', reset)
   t.match(await a.commit('k', reset), { accepted: true, version: 0 })
+})
+
+t.test('a commit whose reply is lost is not made again in another epoch', async (t) => {
+  const way = await proxy(t, Number(new URL(url).port))
+  const keyPrefix = `${randomUUID()}:`
+  const [a, b] = [new RedisBackend({ url: `redis://127.0.0.1:${way.port}`, keyPrefix }), new RedisBackend({ url, keyPrefix })]
+  for (const backend of [a, b]) {
+    await backend.connect()
+    t.teardown(() => backend.close())
+  }
+  const { epoch } = await b.read('k')
+  way.swallow('down')
+  const sent = a.commit('k', { base: { epoch, version: 0, id: '' }, commits: [{ id: 'one', patches: '[]' }] })
+  const refused = t.rejects(sent, { code: 'OUTCOME_UNKNOWN' })
+  while ((await b.read('k')).version === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  const reset = { epoch: randomUUID(), id: randomUUID(), value: '0' }
+  await b.commit('k', { base: { epoch, version: 1, id: 'one' }, commits: [], reset })
+  way.cut()
+  await refused
+  t.match(await b.read('k'), { epoch: reset.epoch, version: 1 })
 })
 
 t.test('of what Redis has evicted in part nothing is left, and nobody asks for the rest again and again', { timeout: 10_000 }, async (t) => {
