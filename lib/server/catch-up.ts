@@ -28,6 +28,7 @@ export class CatchUp {
 
   /** The key could not be read. Said once, however often it is tried. */
   failed (key: string, error: unknown): void {
+    if (this.#closing.signal.aborted) return
     if (!this.#hasFailed) this.#log.error({ err: error, key }, 'a key could not be read again; its clients are behind until it can')
     this.#hasFailed = true
     this.#behind.add(key)
@@ -48,7 +49,7 @@ export class CatchUp {
       const keys = [...this.#behind].slice(0, CHUNK)
       for (const key of keys) this.#behind.delete(key)
       const outcomes = await Promise.all(keys.map((key) => this.#refresh(key).then(() => true, (error: unknown) => {
-        if (!signal.aborted) this.failed(key, error)
+        this.failed(key, error)
         return false
       })))
       wait = outcomes.includes(false) ? RETRY : 0

@@ -105,7 +105,9 @@ export class StateStore implements StateHost {
 
   /** Every key of the backend that clients may see. */
   async liveKeys (): Promise<string[]> {
-    return (await this.journal.liveKeys()).map((key) => key.slice(this.prefix.length))
+    const keys = await this.journal.liveKeys()
+    // others may have theirs in the same backend, under a prefix that begins like ours
+    return keys.filter((key) => key.startsWith(this.prefix)).map((key) => key.slice(this.prefix.length))
   }
 
   /** Nobody waits for a key any more. Without a value it is forgotten, so that names which clients make up cost nothing. */

@@ -162,6 +162,19 @@ for (const [store, open] of Object.entries(stores)) {
   })
 }
 
+t.test('what is live in the store and nobody\'s here is not mirrored', async (t) => {
+  const backend = new ShakyBackend()
+  const foreign = 'another-state:k'
+  const { epoch } = await backend.memory.read(foreign)
+  await backend.memory.commit(foreign, { base: { epoch, version: 0, id: '' }, commits: [{ id: 'one', patches: '[]' }], live: true, snapshot: { version: 1, value: '1' } })
+  const [a] = await cluster(t, 1, {}, [backend])
+  await a!.ds.primitives.live.setState('k', 1)
+  const { reads } = backend
+  const client = await a!.connectV1()
+  await client.until(({ state }) => state.get('k') === 1)
+  t.equal(backend.reads, reads)
+})
+
 t.test('a key that became live while nobody told the other node', async (t) => {
   const memory = new MemoryBackend()
   const backends = [new ShakyBackend(memory), new ShakyBackend(memory)]

@@ -393,6 +393,24 @@ t.test('a backend that cannot be reached', async (t) => {
   t.equal(closed, 0, 'what did not connect is not closed')
 })
 
+t.test('a write that the end cuts off is told to its caller, and is no fault to be logged', async (t) => {
+  const backend = new ShakyBackend()
+  const ds = await storeNode(t, { stateBackend: backend })
+  await ds.primitives.live.setState('k', 1)
+  const gate = new Gate()
+  backend.before = async () => {
+    await gate.pass()
+    throw new Error('the connection is closed')
+  }
+  const written = t.rejects(ds.primitives.live.setState('k', 2), /is closed/)
+  await gate.arrival()
+  await ds.close()
+  gate.open()
+  await written
+  await new Promise(setImmediate)
+  t.strictSame(ds.logs, [])
+})
+
 t.test('a backend that forgot everything does not stop its writers', { timeout: 10_000 }, async (t) => {
   const backend = new FiveMethods()
   const { live } = (await storeNode(t, { stateBackend: backend })).primitives
