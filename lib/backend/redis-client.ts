@@ -93,6 +93,8 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     lazyConnect: true,
     enableOfflineQueue: false,
     clusterRetryStrategy: wait,
+    // a replica may not know yet what has been acknowledged
+    scaleReads: 'master',
     shardedSubscribers: true,
     redisOptions: { ...given, ...redisOptions, enableOfflineQueue: true }
   }) as RedisClient

@@ -114,7 +114,8 @@ export class RedisConnection extends StoreConnection {
   protected explain (thrown: unknown): DatasoleError {
     if (thrown instanceof DatasoleError) return thrown
     const cause = this.#cause ?? thrown
-    const reason = messageOf(cause)
+    // a Cluster says only that none of its nodes would answer
+    const reason = messageOf((cause as { lastNodeError?: unknown }).lastNodeError ?? cause)
     const { url, redis } = this.#options
     const option = redis === undefined ? `url (${hidePassword(url ?? 'redis://127.0.0.1:6379')})` : 'redis'
     const isRefused = /^(WRONGPASS|NOAUTH|NOPERM|ERR invalid password)/.test(reason) || WRONG_DATABASE.test(reason)

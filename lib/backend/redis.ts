@@ -14,7 +14,8 @@ const CHUNK = 500
  * server and prefix. A commit is one call of a script, which also publishes it.
  *
  * What Redis has acknowledged is as safe as its persistence makes it (`appendfsync`, replication): where
- * it comes back without its newest commits, nodes notice and all clients converge on what is left.
+ * it comes back without its newest commits, nodes notice and all clients converge on what is left. A key of
+ * which it has evicted a part is gone whole: `maxmemory-policy noeviction` keeps it from that.
  *
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */

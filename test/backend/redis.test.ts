@@ -68,6 +68,8 @@ t.test('what cannot be used is refused in time, by name', async (t) => {
   await once(silent, 'listening')
   t.teardown(() => silent.close())
   const secured = await redisServer(t, { args: ['--requirepass', 'secret'] })
+  const clusterOf = (port: number, redisOptions = {}): Cluster => new Cluster([{ host: '127.0.0.1', port }], { lazyConnect: true, redisOptions })
+  const cluster = await redisServer(t, { args: ['--cluster-enabled', 'yes', '--requirepass', 'secret'] })
   const cases: Array<[options: RedisBackendOptions, code: string, message: RegExp]> = [
     [{ url: `redis://127.0.0.1:${await freePort()}` }, 'BACKEND_UNAVAILABLE', /option url \(redis:.*ECONNREFUSED/],
     [{ url: 'redis://no-such-host.invalid' }, 'BACKEND_UNAVAILABLE', /option url .*no-such-host/],
@@ -75,7 +77,10 @@ t.test('what cannot be used is refused in time, by name', async (t) => {
     [{ url: secured.url }, 'BACKEND_REFUSED', /option url .*NOAUTH/],
     [{ url: secured.url.replace('//', '//:wrong@') }, 'BACKEND_REFUSED', /option url .*WRONGPASS/],
     [{ url: `${url}/99` }, 'BACKEND_REFUSED', /DB index/],
-    [{ redis: { host: '127.0.0.1', port: await freePort() } }, 'BACKEND_UNAVAILABLE', /option redis: .*ECONNREFUSED/]
+    [{ redis: { host: '127.0.0.1', port: await freePort() } }, 'BACKEND_UNAVAILABLE', /option redis: .*ECONNREFUSED/],
+    [{ redis: clusterOf(cluster.port) }, 'BACKEND_REFUSED', /option redis: NOAUTH/],
+    [{ redis: clusterOf(cluster.port, { password: 'wrong@' }) }, 'BACKEND_REFUSED', /option redis: WRONGPASS/],
+    [{ redis: clusterOf(secured.port, { password: 'secret' }) }, 'BACKEND_UNAVAILABLE', /option redis: ERR .*cluster support disabled/]
   ]
   for (const [options, code, message] of cases) {
     const started = performance.now()
