@@ -1,7 +1,11 @@
 import { randomBytes } from 'node:crypto'
 
-/** Timestamps in one millisecond; more of them borrow from the next. Whole numbers hold it until the year 2248. */
+/** Timestamps in one millisecond; more of them borrow from the next. */
 const TICKS = 1024
+
+/** The latest that a wall clock can say, in the year 2248; after it there is room for half a trillion timestamps. */
+const LATEST = 2 ** 53 - 2 ** 40
+const END = 2 ** 53 - 2 ** 39
 
 /**
  * A hybrid logical clock: the wall clock, unless a timestamp that was made or seen is ahead of it. So
@@ -14,19 +18,24 @@ export class HybridClock {
   #last = 0
 
   /** @param now the wall clock, in ms */
-  constructor (now: () => number = Date.now) {
+  constructor (now: () => number = () => Date.now()) {
     this.#now = now
   }
 
   /** A timestamp that is later than all before. */
   tick (): number {
-    return (this.#last = Math.max(this.#now() * TICKS, this.#last + 1))
+    return (this.#last = Math.max(Math.min(this.#now() * TICKS, LATEST), this.#last + 1))
   }
 
   /** A timestamp of another node. */
   see (time: number): void {
-    if (time > this.#last) this.#last = time
+    this.#last = Math.max(this.#last, bounded(time))
   }
+}
+
+/** A stored timestamp as one after which others can come: one of the year 9999 would be the last for ever. */
+export function bounded (time: number): number {
+  return time < END ? time : LATEST
 }
 
 /** What a timestamp becomes after so many ms. */

@@ -1,6 +1,6 @@
 import { coded } from '../protocol/errors.js'
 import { clonePlain, getMember, jsonSize, putMember } from '../protocol/json.js'
-import { type HybridClock, addMs } from './hlc.js'
+import { type HybridClock, addMs, bounded } from './hlc.js'
 import type { Replica } from './replica.js'
 
 /** A field as it is stored: when and by whom it was written, and what; without a value it is deleted. */
@@ -11,9 +11,13 @@ type Fields = Record<string, Field>
 /** Bytes of JSON that a user's session may have, names and timestamps included. */
 const MAX_BYTES = 256 * 1024
 
-/** That a field was deleted is remembered for a day, and of so many fields: older writes that come later are refused by it. */
+/**
+ * That a field was deleted is remembered for a day, of so many fields and in so many bytes, which the
+ * session then lacks for others: older writes that come later are refused by it.
+ */
 const TOMBSTONE_MS = 24 * 60 * 60 * 1000
 const MAX_TOMBSTONES = 1000
+const MAX_TOMBSTONE_BYTES = 64 * 1024
 
 interface Dirty {
   field: Field
@@ -154,9 +158,13 @@ export class Session {
 
 /** Deleted fields of which nothing has to be known any more. */
 function forgotten (stored: Fields, before: number): string[] {
-  const deleted = entriesOf(stored).filter(([, field]) => !isThere(field)).sort(([, [a]], [, [b]]) => a - b)
-  const isOld = ([, [time]]: [string, Field], i: number): boolean => time < before || i < deleted.length - MAX_TOMBSTONES
-  return deleted.filter(isOld).map(([key]) => key)
+  const newestFirst = entriesOf(stored).filter(([, field]) => !isThere(field)).sort(([, [a]], [, [b]]) => b - a)
+  let bytes = 0
+  const isOld = ([key, field]: [string, Field], i: number): boolean => {
+    bytes += sizeOf(key, field)
+    return field[0] < before || i >= MAX_TOMBSTONES || bytes > MAX_TOMBSTONE_BYTES
+  }
+  return newestFirst.filter(isOld).map(([key]) => key)
 }
 
 /** Members that are undefined are on their way out. */
@@ -172,6 +180,9 @@ function isThere (field: Field | undefined): boolean { return field !== undefine
 
 function isSame (a: Field, b: Field): boolean { return a[0] === b[0] && a[1] === b[1] }
 
-function isLater (a: Field, b: Field): boolean { return a[0] === b[0] ? a[1] > b[1] : a[0] > b[0] }
+function isLater (a: Field, b: Field): boolean {
+  const [at, before] = [bounded(a[0]), bounded(b[0])]
+  return at === before ? a[1] > b[1] : at > before
+}
 
 function sizeOf (key: string, field: Field): number { return jsonSize(key) + jsonSize(field) + 2 }

@@ -391,6 +391,26 @@ t.test('clocks that jump decide nothing: who has seen a write writes later', asy
     await sessions.flush('ann')
   })
   t.strictSame(await stored(t, { stateBackend: open() }), { k: 'two hours ago' })
+  // nor does a clock that is beyond all reason, or a timestamp that nothing could follow
+  await shift(8000 * 365 * 24, async () => {
+    for (const value of ['far ahead', 'and again']) { a.sessions.set('ann', 'k', value); await a.sessions.flush('ann') }
+  })
+  await until(() => b.sessions.get('ann', 'k') === 'and again')
+  const raw = stores.memory!()()
+  await raw.commit!('session:ann', { base: await raw.read!('session:ann'), commits: [{ id: 'x', patches: JSON.stringify([{ op: 'add', path: '', value: { k: [2 ** 60, 'x', 'tampered'] } }]) }] })
+  const c = await start(t, MANUAL, { stateBackend: raw })
+  for (const { sessions } of [b, c]) {
+    await sessions.restore({ userId: 'ann' })
+    for (const userId of ['ann', 'bob']) {
+      for (let i = 0; i < 3; i++) {
+        sessions.set(userId, 'k', i)
+        await sessions.flush(userId)
+        t.equal(sessions.get(userId, 'k'), i)
+      }
+    }
+  }
+  t.strictSame(await stored(t, { stateBackend: open() }), { k: 2 })
+  t.strictSame(await stored(t, { stateBackend: raw }), { k: 2 })
 })
 
 t.test('what was deleted is remembered for a day, of so many fields, and no longer', async (t) => {
@@ -414,8 +434,21 @@ t.test('what was deleted is remembered for a day, of so many fields, and no long
   await sessions.flush('ann')
   const fresh = await start(t, MANUAL, { stateBackend: backend })
   t.strictSame(await fresh.sessions.restore({ userId: 'ann' }), { k: 1 })
-  const read = await backend.read!('session:ann')
-  t.ok(read.commits.at(-1)!.patches.length < 200, 'a day later it is all gone')
+  t.ok(await size() < 200, 'a day later it is all gone')
+})
+
+t.test('what is remembered of long names does not use up a session', async (t) => {
+  const { sessions } = await start(t)
+  const name = (i: number): string => `${i}`.padEnd(2000, 'x')
+  for (let round = 0; round < 20; round++) {
+    for (let i = 0; i < 50; i++) sessions.set('ann', name(round * 50 + i), i)
+    await sessions.flush('ann')
+    for (let i = 0; i < 50; i++) sessions.delete('ann', name(round * 50 + i))
+    await sessions.flush('ann')
+  }
+  sessions.set('ann', 'large', 'x'.repeat(150_000))
+  await sessions.flush('ann')
+  t.strictSame(Object.keys(await sessions.restore({ userId: 'ann' })), ['large'])
 })
 
 t.test('five methods are enough on one node', async (t) => {
