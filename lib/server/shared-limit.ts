@@ -25,7 +25,8 @@ export class SharedLimit {
   readonly #metrics: Metrics
   readonly #log: Logger
   readonly #now: () => number
-  #own = new SlidingWindows()
+  /** Kept from one outage to the next: a limiter that comes and goes would else admit everything anew each time. */
+  readonly #own = new SlidingWindows()
   #isDown = false
   #fallbacks = 0
   #probe: NodeJS.Timeout | undefined
@@ -74,7 +75,9 @@ export class SharedLimit {
   #inTime<T> (result: PromiseLike<T>): Promise<T> {
     const { timeoutMs } = this.#policy
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => { reject(new Error(`no decision within rateLimit.timeoutMs (${timeoutMs} ms)`)) }, timeoutMs).unref()
+      const late = (): void => { reject(new Error(`no decision within rateLimit.timeoutMs (${timeoutMs} ms)`)) }
+      // where it is this process that stood still, the answer is there, and read before the immediate
+      const timer = setTimeout(setImmediate, timeoutMs, late).unref()
       result.then((value) => { clearTimeout(timer); resolve(value) }, (error: unknown) => { clearTimeout(timer); reject(error) })
     })
   }
@@ -107,10 +110,12 @@ export class SharedLimit {
     this.#log.warn(`shared rate limits are decided again; ${this.#fallbacks} frames went by rateLimit.onBackendError`)
     this.#isDown = false
     this.#fallbacks = 0
-    this.#own = new SlidingWindows()
   }
 }
 
+/** @throws TypeError for what is no decision: nothing is admitted by mistake */
 function waitOf ({ allowed, retryAfter }: RateLimitResult, { windowMs }: RateLimitRule): Wait {
-  return allowed ? 0 : Math.max(1, Math.ceil(retryAfter ?? windowMs))
+  if (typeof allowed !== 'boolean') throw new TypeError('the rateLimiter has to answer { allowed: boolean, remaining, resetAt, retryAfter? }')
+  if (allowed) return 0
+  return Number.isFinite(retryAfter) ? Math.max(1, Math.ceil(retryAfter!)) : windowMs
 }

@@ -76,6 +76,32 @@ for (const [store, open] of Object.entries(stores)) {
   })
 }
 
+t.test('a process that stands still does not take its store for one that does not answer', async (t) => {
+  const backend = stores.redis!()
+  const standStill = (): void => { for (const end = performance.now() + 1000; performance.now() < end;); }
+  const { connect, ds } = await node(t, {
+    stateBackend: backend(),
+    rateLimit: { ...ten, timeoutMs: 500, keyExtractor: () => { setImmediate(standStill); return 'everyone' } },
+    prepare: (ds) => { ds.rpc.register('echo', () => 1) }
+  })
+  const wire = await connect()
+  const codes = [(await wire.call('echo')).result, (await wire.call('echo')).result]
+  t.strictSame(codes, [1, 1])
+  t.equal(ds.metrics.snapshot().rateLimitFallbacks, 0)
+})
+
+t.test('a connection\'s own limits cost no call of the store', async (t) => {
+  const asked: string[] = []
+  const stateBackend = stores.redis!()()
+  const { consume } = stateBackend
+  stateBackend.consume = (bucket, ...rest) => { asked.push(bucket); return consume!.call(stateBackend, bucket, ...rest) }
+  const { connect, ds } = await node(t, { stateBackend, rateLimit: { defaultRule: { windowMs: HOUR, maxRequests: 10 } }, prepare: (ds) => { ds.rpc.register('echo', () => 1) } })
+  t.equal(await admitted([await connect()]), 10)
+  t.strictSame(asked, [])
+  await ds.primitives.rateLimiter.consume('k', ten.defaultRule)
+  t.equal(asked.length, 1, 'and a shared decision is one')
+})
+
 /** A limiter whose decisions the test makes; `fails` and `hangs` say how it goes on without. */
 class Judge implements RateLimiter {
   readonly asked: Array<{ key: string, decide (result: RateLimitResult): void, fail (error: Error): void }> = []
@@ -189,6 +215,36 @@ t.test('a limiter of the user\'s', async (t) => {
       t.match((await answer).error.data, { code: 'RATE_LIMITED', retryAfter: 77 })
     })
   }
+
+  t.test('one that comes and goes does not admit everything anew each time', async (t) => {
+    const judge = new Judge()
+    const { connect, logs } = await node(t, { rateLimiter: judge, rateLimit: { defaultRule: { windowMs: HOUR, maxRequests: 2 }, timeoutMs: 60_000 }, prepare: (ds) => { ds.rpc.register('echo', () => 1) } })
+    const wire = await connect()
+    let admitted = 0
+    for (let outage = 1; outage <= 3; outage++) {
+      const answer = wire.call('echo')
+      await until(() => judge.asked.at(-1)?.key.startsWith('frames:') === true)
+      judge.asked.at(-1)!.fail(new Error('away'))
+      for (const { result } of [await answer, await wire.call('echo'), await wire.call('echo')]) if (result === 1) admitted++
+      await until(() => judge.asked.at(-1)!.key === 'probe')
+      judge.asked.at(-1)!.decide(yes)
+      await until(() => logs.filter((line) => line.includes('decided again')).length === outage)
+    }
+    t.equal(admitted, 2)
+  })
+
+  t.test('one that answers rubbish has failed; a refusal that says no time is one for a window', async (t) => {
+    const answers: unknown[] = [undefined, null, 'yes', {}, { allowed: 'no' }, { allowed: 1 }, { allowed: false }, { allowed: false, retryAfter: NaN }, { allowed: false, retryAfter: Infinity }, { allowed: false, retryAfter: 'soon' }]
+    for (const answer of answers) {
+      const isRefusal = (answer as { allowed?: unknown } | null)?.allowed === false
+      for (const consume of [() => answer, async () => answer]) {
+        const { connect, ds } = await node(t, { rateLimiter: Object.assign(new Judge(), { consume }) as Judge, rateLimit: { defaultRule: { windowMs: HOUR, maxRequests: 2 }, onBackendError: 'deny' } })
+        const wire = await connect()
+        t.match((await wire.call('echo')).error, { data: { code: 'RATE_LIMITED', retryAfter: isRefusal ? HOUR : 1000 } }, JSON.stringify(answer))
+        t.equal(ds.metrics.snapshot().rateLimitFallbacks, isRefusal ? 0 : 1)
+      }
+    }
+  })
 
   t.test('a DefaultRateLimiter over another backend', async (t) => {
     const backend = stores.redis!()
