@@ -42,3 +42,9 @@ export function messageOf (thrown: unknown): string {
 export function isThenable (value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
 }
+
+/** Why what a function of the user's gave is no answer; where it is a promise, nobody will look at how that ends. */
+export function notSynchronous (name: string, expected: string, given: unknown): TypeError & { code: string } {
+  if (isThenable(given)) given.then(undefined, () => {}) // what it rejects with is beside the point
+  return invalidArgument(`${name} has to return ${expected}, not ${isThenable(given) ? 'a promise' : typeof given}`)
+}

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
 import type { AuthResult } from './connection-context.js'
-import { DatasoleError } from '../protocol/errors.js'
+import { DatasoleError, isThenable, notSynchronous } from '../protocol/errors.js'
 import type { DatasoleServerOptions } from './options.js'
 import type { Settings } from './settings.js'
 
@@ -62,12 +62,19 @@ function isToken (name: string): boolean {
   return decoded.toLowerCase() === 'token'
 }
 
-/** Whether a browser's page of this origin may connect (RFC 6454; what is no browser sends none, and passes). */
+/**
+ * Whether a browser's page of this origin may connect (RFC 6454; what is no browser sends none, and passes).
+ * @throws whatever a function of the user's throws; TypeError where it gives a promise
+ */
 export function isAllowedOrigin (allowed: DatasoleServerOptions['allowedOrigins'], req: IncomingMessage): boolean {
   const { origin } = req.headers
   if (origin === undefined) return true
-  // a promise of anything is no permission
-  if (typeof allowed === 'function') return allowed(origin, req) === true
+  if (typeof allowed === 'function') {
+    const answer: unknown = allowed(origin, req)
+    // a promise of anything is no permission
+    if (isThenable(answer)) throw notSynchronous('allowedOrigins', 'true or false', answer)
+    return answer === true
+  }
   if (!URL.canParse(origin)) return false
   const url = new URL(origin)
   if (allowed !== undefined) return allowed.includes(url.origin)

@@ -1,4 +1,4 @@
-import { DatasoleError, invalidArgument } from '../protocol/errors.js'
+import { DatasoleError, invalidArgument, isThenable } from '../protocol/errors.js'
 import { clonePlain, copyJson } from '../protocol/json.js'
 import { escapeToken } from '../protocol/pointer.js'
 import { HybridClock } from './hlc.js'
@@ -10,7 +10,7 @@ import type { Settings } from './settings.js'
 import type { StateStore } from './state-store.js'
 
 /** Told of each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
-export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void
+export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void | Promise<void>
 
 /** Sessions of users without a connection on this node, at the most. */
 const MAX_UNCONNECTED = 10_000
@@ -96,7 +96,7 @@ export class Sessions {
   onChange (fn: SessionListener): () => void {
     if (!this.#settings.enableChangeStream) throw new DatasoleError('NOT_ENABLED', 'sessions.onChange needs the option session: { enableChangeStream: true }')
     if (typeof fn !== 'function') throw invalidArgument('sessions.onChange: the listener must be a function')
-    const own: SessionListener = (...change) => { fn(...change) }
+    const own: SessionListener = (...change) => fn(...change)
     this.#listeners.add(own)
     return () => { this.#listeners.delete(own) }
   }
@@ -170,11 +170,13 @@ export class Sessions {
   }
 
   #report (userId: string, key: string, [version, , value]: Field): void {
+    const failed = (error: unknown): void => { this.#log.error({ err: error }, 'a listener of session changes failed') }
     for (const listener of this.#listeners) {
       try {
-        listener(userId, key, clonePlain(value), version)
+        const result = listener(userId, key, clonePlain(value), version)
+        if (isThenable(result)) result.then(undefined, failed)
       } catch (error) {
-        this.#log.error({ err: error }, 'a listener of session changes failed')
+        failed(error)
       }
     }
   }

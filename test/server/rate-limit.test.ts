@@ -100,12 +100,16 @@ for (const [entrance, start] of entrances) {
       t.equal(await admitted(await connect(ann), 'echo'), 0, 'and a reconnect does not empty it')
     })
 
-    t.test('a keyExtractor that throws fails the frame, and nothing else', async (t) => {
-      const { connect } = await start(t, { rateLimit: { keyExtractor: () => { throw new Error('no key') } } })
-      const wire = await connect()
-      t.match((await wire.call('echo')).error, { code: -32603 })
-      t.match(await wire.ask(EVENT_C2S, { event: 'e' }), { opcode: ERROR, payload: { code: 'INTERNAL' } })
-      t.match(await wire.ask(PING, null), { opcode: PONG })
+    t.test('a keyExtractor that throws, or gives no string, fails the frame, and nothing else', async (t) => {
+      const broken: Array<() => unknown> = [() => { throw new Error('no key') }, () => undefined, () => 5, async () => 'a key', async () => { throw new Error('no key') }]
+      for (const keyExtractor of broken) {
+        const { connect, logs } = await start(t, { rateLimit: { keyExtractor: keyExtractor as () => string } })
+        const wire = await connect()
+        t.match((await wire.call('echo')).error, { code: -32603 })
+        t.match(await wire.ask(EVENT_C2S, { event: 'e' }), { opcode: ERROR, payload: { code: 'INTERNAL' } })
+        t.match(await wire.ask(PING, null), { opcode: PONG })
+        t.ok(logs.some((line) => /no key|keyExtractor/.test(line)), 'the log says why')
+      }
     })
 
     t.test('a client that goes on and on is closed with 4429', async (t) => {

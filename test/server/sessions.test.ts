@@ -276,6 +276,7 @@ for (const [kind, make] of Object.entries(stores)) {
     await a.sessions.flush('ann')
     const [here, there] = [changesOf(a.sessions), changesOf(b.sessions)]
     a.sessions.onChange(() => { throw new Error('a listener of mine') })
+    a.sessions.onChange(async () => { throw new Error('an async one') })
     const end = a.sessions.onChange(() => { t.fail('ended') })
     end()
     await b.sessions.restore({ userId: 'ann' })
@@ -293,7 +294,7 @@ for (const [kind, make] of Object.entries(stores)) {
     t.strictSame(here[2], there[2])
     t.ok(here[2]![3] > here[0]![3], 'versions grow')
     t.equal(a.sessions.get('ann', 'k'), 2)
-    t.ok(a.logs.some((line) => line.includes('a listener of mine')))
+    for (const which of ['a listener of mine', 'an async one']) t.ok(a.logs.some((line) => line.includes(which)), which)
   })
 
   t.test(`${kind}: a session goes ttlMs after the last write or restore, everywhere`, async (t) => {

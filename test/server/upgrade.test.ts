@@ -134,7 +134,7 @@ for (const [entrance, start] of entrances) {
     })
 
     t.test('origins: a function that throws, or answers something else, allows nothing', async (t) => {
-      const answers: Array<() => unknown> = [() => { throw new Error('secret cause') }, () => 'yes', async () => false, async () => true]
+      const answers: Array<() => unknown> = [() => { throw new Error('secret cause') }, () => 'yes', async () => false, async () => true, async () => { throw new Error('secret cause') }]
       for (const answer of answers) {
         const { url, logs } = await start(t, { allowedOrigins: answer as () => boolean })
         const { status, body } = await refusal(url, { origin: 'https://a.example' })
