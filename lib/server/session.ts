@@ -34,6 +34,8 @@ export class Session {
   changes = 0
   /** Flushes that failed in a row. */
   failures = 0
+  /** Calls of `restore` under way. */
+  restores = 0
   loading: Promise<void> | undefined
   flushing: Promise<void> | undefined
   /** The flush after the one that is under way. */

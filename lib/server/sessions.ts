@@ -56,14 +56,21 @@ export class Sessions {
 
   async restore (userId: string | undefined): Promise<Record<string, unknown>> {
     const session = this.#open(userId)
-    // what is here already may be a moment behind
-    if (session.isLoaded) await this.#store.refresh(session.userId)
-    else await this.#load(session)
-    if (this.#settings.ttlMs !== undefined && session.isStored) {
-      await this.#store.touch(session.userId)
-      this.#renew(session)
+    session.restores++
+    try {
+      // what is here already may be a moment behind
+      if (session.isLoaded) await this.#store.refresh(session.userId)
+      else await this.#load(session)
+      if (this.#settings.ttlMs !== undefined && session.isStored) {
+        await this.#store.touch(session.userId)
+        this.#renew(session)
+      }
+      return session.values()
+    } finally {
+      session.restores--
+      // who restored it is going to read it, however long that took
+      this.#use(session)
     }
-    return session.values()
   }
 
   get (userId: string, key: string): unknown {
@@ -204,8 +211,8 @@ export class Sessions {
   }
 
   #evict (session: Session): void {
-    const { userId, isDirty, loading, flushing } = session
-    if (isDirty || loading !== undefined || flushing !== undefined || this.#hub.hasUser(userId)) return
+    const { userId, isDirty, restores, loading, flushing } = session
+    if (isDirty || restores > 0 || loading !== undefined || flushing !== undefined || this.#hub.hasUser(userId)) return
     clearTimeout(session.timer)
     this.#sessions.delete(userId)
     this.#store.idle(userId)

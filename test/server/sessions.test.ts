@@ -202,6 +202,22 @@ t.test('a session that nobody uses goes, when what it has is stored', async (t) 
   t.strictSame(await sessions.restore({ userId: 'ann' }), { k: 1 })
 })
 
+t.test('nor does one that is being restored, however long the backend takes', async (t) => {
+  const shaky = new ShakyBackend()
+  const gate = new Gate()
+  const { sessions } = await start(t, MANUAL, { stateBackend: shaky })
+  for (const userId of ['ann', 'bob']) { sessions.set(userId, 'k', 1); await sessions.flush(userId) }
+  shaky.before = (method, key) => method === 'read' && key === 'session:ann' ? gate.pass() : undefined
+  const restored = sessions.restore({ userId: 'ann' })
+  // bob's goes no sooner than ann's would
+  await until(() => !shaky.open.has('session:bob'), 'eviction')
+  await setTimeout(1100)
+  gate.open()
+  t.strictSame(await restored, { k: 1 })
+  t.equal(sessions.get('ann', 'k'), 1)
+  await until(() => !shaky.open.has('session:ann'), 'eviction')
+})
+
 t.test('sessions of users without connections are bounded', async (t) => {
   const shaky = new ShakyBackend()
   const { sessions } = await start(t, MANUAL, { stateBackend: shaky })
