@@ -166,6 +166,7 @@ if tick then
   if last > now + 1000 then
     redis.call('DEL', KEYS[1])
     redis.call('RPUSH', KEYS[1], run(now, start, total))
+    redis.call('PEXPIRE', KEYS[1], window + 1000)
     last, before, tick = now, start, now
   end
   now = math.max(now, last)

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
+import { Redis } from 'ioredis'
+import pg from 'pg'
 import t, { type Test } from 'tap'
 import type { StateBackend } from '../../lib/backend/backend.js'
 import { PostgresBackend } from '../../lib/backend/postgres.js'
@@ -11,19 +13,39 @@ import { redisServer } from '../helpers/redis-server.js'
 
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
 
+interface Store {
+  backend (): StateBackend
+  /** ms until the first bucket goes that nobody asks for again. */
+  left (): Promise<number>
+}
+
 /** A store whose clock is in the test's hand, and a way to it. */
-const stores: Record<string, (t: Test, clock: FakeClock) => Promise<StateBackend>> = {
-  redis: async (t, { under }) => new RedisBackend({ url: (await redisServer(t, { under })).url }),
-  postgres: async (t, { under }) => new PostgresBackend({ connectionString: (await postgresServer(t, { under })).url })
+const stores: Record<string, (t: Test, clock: FakeClock) => Promise<Store>> = {
+  redis: async (t, { under }) => {
+    const { url } = await redisServer(t, { under })
+    const client = new Redis(url)
+    t.teardown(() => { client.disconnect() })
+    return { backend: () => new RedisBackend({ url }), left: () => client.pttl('ds:bucket:{jump}') }
+  },
+  postgres: async (t, { under }) => {
+    const { url } = await postgresServer(t, { under })
+    const pool = new pg.Pool({ connectionString: url, max: 1 })
+    t.teardown(() => pool.end())
+    return {
+      backend: () => new PostgresBackend({ connectionString: url }),
+      left: async () => Number((await pool.query('SELECT extract(epoch FROM min(expires_at) - now()) * 1000 AS ms FROM datasole_buckets')).rows[0].ms)
+    }
+  }
 }
 
 const rules = fc.record({ windowMs: fc.integer({ min: 1, max: 8 }).map((seconds) => seconds * 1000), maxRequests: fc.integer({ min: 4, max: 12 }) })
 const steps = fc.array(fc.record({ wait: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 10 })), cost: fc.integer({ min: 0, max: 4 }) }), { minLength: 10, maxLength: 40 })
 
-for (const [store, open] of Object.entries(stores)) {
-  t.test(store, async (t) => {
+for (const [name, open] of Object.entries(stores)) {
+  t.test(name, async (t) => {
     const clock = new FakeClock(t)
-    const backend = await open(t, clock)
+    const store = await open(t, clock)
+    const backend = store.backend()
     await backend.connect!()
     t.teardown(() => backend.close!())
     const consume = async (...args: Parameters<NonNullable<StateBackend['consume']>>): Promise<Awaited<ReturnType<NonNullable<StateBackend['consume']>>>> => await backend.consume!(...args)
@@ -74,6 +96,8 @@ for (const [store, open] of Object.entries(stores)) {
       await waitsAtMost(60_000)
       clock.runAt(0)
       t.equal(await admittedOf(20), 0, 'a jump back ends none')
+      const left = await store.left()
+      t.ok(left > 0 && left < 2 * 3_600_000, `and what nobody asks for again goes, after ${left} ms`)
       await waitsAtMost(60_000)
       clock.runAt(30)
       t.equal(await admittedOf(20), 0)
