@@ -44,13 +44,13 @@ for (const [entrance, start] of entrances) {
       ds.rpc.register('slow', async (_, ctx) => { await held; return { auth: ctx.auth?.roles, connection: ctx.connection.roles } })
 
       const started = performance.now()
-      const wire = await connect(`${url}?a=1`, { protocols: offer({ ms: 600, roles: ['reader'] }), headers: { cookie: 'c=1', 'x-tenant': 'blue' } })
+      const wire = await connect(`${url}?a=1`, { protocols: offer({ ms: 1200, roles: ['reader'] }), headers: { cookie: 'c=1', 'x-tenant': 'blue' } })
       t.same((await wire.call('who')).result, { roles: ['reader'], same: ['reader'], metadata: {}, userId: 'ann' })
       wire.send(Opcode.EVENT_C2S, 0, { event: 'e' })
       wire.send(Opcode.RPC_REQ, 7, { method: 'slow', correlationId: 7 })
       const expiresIn = await asked(wire)
       const waited = performance.now() - started
-      t.ok(waited > 290 && expiresIn > 0 && expiresIn <= 300, `after ${waited} ms, ${expiresIn} are left`)
+      t.ok(waited > 590 && expiresIn > 0 && expiresIn <= 600, `after ${waited} ms, ${expiresIn} are left`)
       const answer = await renew(wire, { ms: 3_600_000, roles: ['admin'], metadata: { n: 1 } })
       t.equal(answer.opcode, AUTH_REFRESH)
       t.ok(answer.payload.expiresIn > 3_590_000 && answer.payload.expiresIn <= 3_600_000, `${answer.payload.expiresIn} ms`)
@@ -66,19 +66,20 @@ for (const [entrance, start] of entrances) {
       t.match(second, { method: 'GET', url: '/__ds?a=1', headers: { cookie: 'c=1', 'x-tenant': 'blue', host: first!.headers.host, authorization: `Bearer ${token({ ms: 3_600_000, roles: ['admin'], metadata: { n: 1 } })}` } })
       t.equal(second!.socket.remoteAddress, '127.0.0.1')
       // the first lease would have ended by now
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, 650 - (performance.now() - started))))
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, 1250 - (performance.now() - started))))
       t.same((await wire.call('echo', 1)).result, 1)
     })
 
     t.test('the old token is nowhere in the request that a handler gets for a new one', async (t) => {
       const seen: IncomingMessage[] = []
-      const old = { ms: 400, secret: 'old' }
+      const old = { ms: 1000, secret: 'old' }
       const { url } = await start(t, { authHandler: handler(seen) })
-      for (const wire of [
-        await connect(url, { headers: { authorization: `Bearer ${token(old)}` } }),
-        await connect(url, { protocols: offer(old) }),
-        await connect(`${url}?x=1&token=${token(old)}&y=2`)
+      for (const open of [
+        () => connect(url, { headers: { authorization: `Bearer ${token(old)}` } }),
+        () => connect(url, { protocols: offer(old) }),
+        () => connect(`${url}?x=1&token=${token(old)}&y=2`)
       ]) {
+        const wire = await open()
         await asked(wire)
         t.match(await wire.ask(AUTH, { token: '' }), { opcode: AUTH_REFRESH, payload: { expiresIn: undefined } }, 'and an empty one is none')
         const { headers, url } = seen.pop()!
@@ -92,10 +93,10 @@ for (const [entrance, start] of entrances) {
       const { ds, connect } = await start(t, { authHandler: handler() })
       const left = new Promise<number>((resolve) => { ds.addHook('onDisconnect', (_, code) => { resolve(code) }) })
       const started = performance.now()
-      const wire = await connect({ protocols: offer({ ms: 200 }) })
+      const wire = await connect({ protocols: offer({ ms: 600 }) })
       t.same(await wire.closed, { code: 4401, reason: 'authentication expired' })
       const took = performance.now() - started
-      t.ok(took >= 199 && took < 1000, `${took} ms`)
+      t.ok(took >= 599 && took < 5000, `${took} ms`)
       t.equal(await left, 4401)
       t.equal(wire.received.filter(({ opcode }) => opcode === AUTH_REFRESH).length, 1)
     })
@@ -109,7 +110,7 @@ for (const [entrance, start] of entrances) {
 
     t.test('a token of another user, or of nobody, ends the connection', async (t) => {
       const { connect } = await start(t, { authHandler: handler() })
-      const wire = await connect({ protocols: offer({ ms: 400 }) })
+      const wire = await connect({ protocols: offer({ ms: 1000 }) })
       await asked(wire)
       wire.send(AUTH, 5, { token: token({ user: 'bob', ms: 10_000 }) })
       t.same(await wire.closed, { code: 4401, reason: 'the token is of another user' })
@@ -118,7 +119,7 @@ for (const [entrance, start] of entrances) {
     t.test('three tokens at most are tried each time, one after the other; more are bad frames', async (t) => {
       const seen: IncomingMessage[] = []
       const { connect, ds, logs } = await start(t, { authHandler: handler(seen), authTimeoutMs: 50, maxBadFrames: 3 })
-      const wire = await connect({ protocols: offer({ ms: 1000 }) })
+      const wire = await connect({ protocols: offer({ ms: 2000 }) })
       t.match(await renew(wire, { ms: 5000 }), { opcode: ERROR, payload: { code: 'BAD_FRAME' } }, 'before it is asked')
       await asked(wire)
       t.match(await renew(wire, { no: true }), { opcode: ERROR, payload: { code: 'UNAUTHENTICATED' } })
@@ -137,7 +138,7 @@ for (const [entrance, start] of entrances) {
     t.test('a token that holds hardly longer prolongs nothing: sent again and again, it is tried three times', async (t) => {
       const seen: IncomingMessage[] = []
       const { connect } = await start(t, { authHandler: handler(seen) })
-      const claims = { at: Date.now() + 500 }
+      const claims = { at: Date.now() + 1500 }
       const wire = await connect({ protocols: offer(claims) })
       await asked(wire)
       for (const more of [0, 20, -100]) t.match(await renew(wire, { at: claims.at + more }), { opcode: ERROR, payload: { code: 'UNAUTHENTICATED' } })
@@ -147,7 +148,7 @@ for (const [entrance, start] of entrances) {
 
     t.test('a token whose check outlives the old one comes too late', async (t) => {
       const { connect } = await start(t, { authHandler: handler() })
-      const wire = await connect({ protocols: offer({ ms: 200 }) })
+      const wire = await connect({ protocols: offer({ ms: 800 }) })
       await asked(wire)
       wire.send(AUTH, 5, { token: token({ hang: true }) })
       t.match(await wire.closed, { code: 4401, reason: 'authentication expired' })
@@ -201,7 +202,7 @@ for (const [entrance, start] of entrances) {
     t.test('no token in any log line', async (t) => {
       const { connect, logs } = await start(t, { authHandler: handler(), authTimeoutMs: 30 })
       const secret = 'SECRET'
-      const wire = await connect({ protocols: offer({ ms: 500, secret }) })
+      const wire = await connect({ protocols: offer({ ms: 1500, secret }) })
       await asked(wire)
       await renew(wire, { no: true, secret })
       await renew(wire, { boom: true, secret })
