@@ -37,6 +37,8 @@ export interface TagListener {
 
 /** What server code knows of a connection, and keeps for it while it lasts. */
 export class ConnectionContext {
+  /** Stays the same as long as the connection lasts, whatever becomes of the object that the auth handler gave. */
+  readonly userId: string | undefined
   #auth: AuthResult
   #values: Map<string, unknown> | undefined
   #tags: Set<string> | undefined
@@ -53,12 +55,11 @@ export class ConnectionContext {
     readonly maxTags: number = MAX_TAGS
   ) {
     this.#auth = auth
+    this.userId = auth.userId
   }
 
   /** What the auth handler returned, or a pass-through result without one; after a refresh the newest. */
   get auth (): AuthResult { return this.#auth }
-  /** Stays the same as long as the connection lasts. */
-  get userId (): string | undefined { return this.auth.userId }
   get roles (): string[] { return this.auth.roles ?? [] }
   get metadata (): Record<string, unknown> { return this.auth.metadata ?? {} }
 

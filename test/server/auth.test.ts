@@ -149,6 +149,19 @@ for (const [entrance, start] of entrances) {
       t.same(await b!.closed, { code: 4000, reason: 'moved' })
     })
 
+    t.test('a user stays one, whatever becomes of what the handler returned', async (t) => {
+      const auth = { authenticated: true, userId: 'a' }
+      const { connect, ds } = await start(t, { authHandler: () => auth })
+      ds.rpc.register('who', (_, { connection }) => connection.userId)
+      const left = new Promise<unknown>((resolve) => { ds.addHook('onDisconnect', ({ userId }) => { resolve(userId) }) })
+      const wire = await connect()
+      auth.userId = 'b'
+      t.equal((await wire.call('who')).result, 'a')
+      ds.disconnectUser('a')
+      t.match(await wire.closed, { code: 4401 })
+      t.equal(await left, 'a')
+    })
+
     t.test('who is disconnected while being authenticated is not missed', async (t) => {
       const waiting = new Map<string, () => void>()
       let asked = (): void => {}
