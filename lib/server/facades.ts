@@ -153,6 +153,7 @@ export class FanoutFacade<C, S> extends Facade<S> {
 /**
  * `ds.primitives.rateLimiter`: sliding windows of server code, shared by every node, beside those of
  * frames and never one of them. Rejects where the backend fails: `onBackendError` is about frames.
+ * A key is one bucket, whatever the rule: for limits of two lengths use two keys.
  */
 export class RateLimiterFacade<S> extends Facade<S> {
   /** Whether a cost of 1 would be admitted; counts nothing. */
