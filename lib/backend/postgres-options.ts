@@ -16,7 +16,7 @@ export interface PostgresPoolClient {
 /** What we need of a `pg.Pool`. */
 export interface PostgresPool {
   readonly options: object
-  connect (): Promise<PostgresPoolClient>
+  connect (done: (error: Error | undefined, client: PostgresPoolClient | undefined) => void): void
   on (event: 'error', listener: (error: Error) => void): unknown
   removeListener (event: 'error', listener: (error: Error) => void): unknown
   end (): Promise<void>

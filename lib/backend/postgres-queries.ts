@@ -65,8 +65,6 @@ export class PostgresQueries {
 
   async #ask (query: Query, onSent?: () => void): Promise<Row[]> {
     const client = await this.#acquire()
-    // a pool does not listen to those that it has given away
-    client.on('error', ignore)
     const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
     const sentAt = performance.now()
     let failure: Error | undefined
@@ -80,20 +78,26 @@ export class PostgresQueries {
       if (performance.now() - sentAt >= QUERY_TIMEOUT) this.cutSilent()
       throw error
     } finally {
-      client.removeListener('error', ignore)
       // with a failure the pool closes it, at once where an answer is still awaited
-      client.release(failure)
+      giveBack(client, failure)
     }
   }
 
   async #acquire (): Promise<PostgresPoolClient> {
-    const acquired = this.#pool.connect()
+    const acquired = new Promise<PostgresPoolClient>((resolve, reject) => {
+      this.#pool.connect((error, client) => {
+        if (client === undefined) return reject(error)
+        // a pool does not listen to those that it gives away, and one may fail before a promise tells us of it
+        client.on('error', ignore)
+        resolve(client)
+      })
+    })
     let timer: NodeJS.Timeout | undefined
     let giveUp = (_: Error): void => {}
     const late = new Promise<never>((_resolve, reject) => {
       giveUp = (error) => {
         reject(error)
-        acquired.then((client) => { client.release() }, ignore)
+        acquired.then((client) => { giveBack(client) }, ignore)
       }
       timer = setTimeout(giveUp, ACQUIRE_TIMEOUT, new Error(`the pool had no connection within ${ACQUIRE_TIMEOUT} ms`))
     })
@@ -112,6 +116,11 @@ export class PostgresQueries {
     socket.once('close', () => { this.#sockets.delete(socket) })
     return socket
   }
+}
+
+function giveBack (client: PostgresPoolClient, failure?: Error): void {
+  client.removeListener('error', ignore)
+  client.release(failure)
 }
 
 /** What a connection says when it ends; the next query gets another. */

@@ -107,6 +107,22 @@ t.test('what cannot be used is refused in time, by name', async (t) => {
   await backend.close()
 })
 
+t.test('a connection that is ready and terminated in one breath brings nobody down', async (t) => {
+  const packet = (type: string, body: string): Buffer => {
+    const length = Buffer.alloc(4)
+    length.writeInt32BE(4 + body.length)
+    return Buffer.concat([Buffer.from(type), length, Buffer.from(body)])
+  }
+  const server = createServer((socket) => {
+    socket.on('error', () => {}) // it was cut
+    socket.once('data', () => { socket.end(Buffer.concat([packet('R', '\0\0\0\0'), packet('Z', 'I'), packet('E', 'SFATAL\0C57P01\0Mterminating connection\0\0')])) })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const backend = new PostgresBackend({ connectionString: `postgres://postgres@127.0.0.1:${(server.address() as AddressInfo).port}/postgres` })
+  await t.rejects(backend.connect(), { code: 'BACKEND_UNAVAILABLE', message: /option connectionString/ })
+})
+
 t.test('wrong options are refused by name', async (t) => {
   const pool = new pg.Pool()
   const cases: Array<[name: string, options: object]> = [
