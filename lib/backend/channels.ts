@@ -25,9 +25,12 @@ export class Channels {
   /** Those that could not be opened; when the store is back, they are subscribed with the others. */
   readonly #failed = new Set<string>()
   readonly #source: ChannelSource
+  readonly #broken: (error: unknown) => void
 
-  constructor (source: ChannelSource) {
+  /** @param broken told of messages that could not be read: another version of datasole may have sent them, or anybody */
+  constructor (source: ChannelSource, broken: (error: unknown) => void) {
     this.#source = source
+    this.#broken = broken
   }
 
   get names (): string[] { return [...this.#channels.keys()] }
@@ -53,10 +56,14 @@ export class Channels {
   deliver (name: string, text: string): void {
     const channel = this.#channels.get(name)
     if (channel === undefined) return
-    const message = decodeMessage(text)
-    for (const handler of channel.handlers) {
-      // notices are shared, and only read; values belong to who gets them
-      handler(channel.key, 'notice' in message ? message.notice : 'text' in message ? message.text : JSON.parse(message.json))
+    try {
+      const message = decodeMessage(text)
+      for (const handler of channel.handlers) {
+        // notices are shared, and only read; values belong to who gets them
+        handler(channel.key, 'notice' in message ? message.notice : 'text' in message ? message.text : JSON.parse(message.json))
+      }
+    } catch (error) {
+      this.#broken(error)
     }
   }
 

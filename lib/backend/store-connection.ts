@@ -6,6 +6,9 @@ import { type ChannelSource, Channels } from './channels.js'
 /** ms that a graceful end may take. */
 const END_TIMEOUT = 1000
 
+/** ms of messages that cannot be read after which it is said, once, and looked what they may have been about. */
+const UNREAD_INTERVAL = 1000
+
 /**
  * The connections to a store, from the first `connect` to the last `close`: several servers may use them,
  * and listeners may come before they are there.
@@ -21,6 +24,7 @@ export abstract class StoreConnection {
   #listener: ChannelSource | undefined
   #connecting: Promise<void> | undefined
   #users = 0
+  #hasUnread = false
 
   constructor (calls: Calls, connectTimeoutMs: number) {
     this.calls = calls
@@ -29,7 +33,7 @@ export abstract class StoreConnection {
     this.channels = new Channels({
       open: async (name) => { await (this.#listener === undefined ? this.#connected : this.#listener.open(name)) },
       shut: (name) => { this.#listener?.shut(name) }
-    })
+    }, (error) => { this.#unread(error) })
   }
 
   /** @throws DatasoleError, within the time limit */
@@ -77,6 +81,16 @@ export abstract class StoreConnection {
   /** Messages may have been lost. */
   protected doubt (): void {
     for (const fn of this.#doubters) fn()
+  }
+
+  #unread (error: unknown): void {
+    if (this.#hasUnread) return
+    this.#hasUnread = true
+    this.calls.log?.error({ err: error }, 'a message from the store cannot be read: another version of datasole runs there, or somebody else publishes under the prefix; keys are read again')
+    setTimeout(() => {
+      this.#hasUnread = false
+      this.doubt()
+    }, UNREAD_INTERVAL).unref()
   }
 
   async #connect (): Promise<void> {

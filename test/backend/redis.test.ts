@@ -212,6 +212,21 @@ t.test('of what Redis has evicted in part nothing is left, and nobody asks for t
   }
 })
 
+t.test('messages that are not ours end no process, and nothing is missed for them', async (t) => {
+  const keyPrefix = `${randomUUID()}:`
+  const [a, b] = [await storeNode(t, { stateBackend: new RedisBackend({ url, keyPrefix }) }), await storeNode(t, { stateBackend: new RedisBackend({ url, keyPrefix }) })]
+  await a.primitives.live.setState('k', 1)
+  t.equal(await b.primitives.live.getState('k'), 1)
+  const client = new Redis(url)
+  t.teardown(() => { client.disconnect() })
+  const channels = await client.pubsub('CHANNELS', `${keyPrefix}*`) as string[]
+  t.ok(channels.length >= 2, 'the bus and a key')
+  for (const channel of channels) for (const text of ['', 'x', 'n', 'n1', 'n1\nnothing', 't', 'tno envelope', 'v{', 'v{}', '\uffff']) await client.publish(channel, text)
+  await a.primitives.live.setState('k', 2)
+  while (await b.primitives.live.getState('k') !== 2) await new Promise((resolve) => setTimeout(resolve, 5))
+  for (const { logs } of [a, b]) t.ok([1, 2, 3].includes(logs.filter((line) => line.includes('cannot be read')).length), 'said at most once a second')
+})
+
 t.test('what no one shares is not in Redis', async (t) => {
   const keyPrefix = `${randomUUID()}:`
   const ds = await storeNode(t, { stateBackend: new RedisBackend({ url, keyPrefix }) })
