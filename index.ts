@@ -6,7 +6,7 @@ import { DatasoleError } from './lib/protocol/errors.js'
 import type { DatasoleServerOptions } from './lib/server/options.js'
 import { enter } from './plugins/front-door.js'
 import { mount } from './plugins/mount.js'
-import { schemaCompiler, watchCompilers } from './plugins/schema-compiler.js'
+import { WORKER_SCHEMAS, schemaCompiler, watchCompilers } from './plugins/schema-compiler.js'
 
 /**
  * Carries the application's contract to `fastify.ds`:
@@ -34,7 +34,7 @@ declare module 'fastify' {
 async function datasole (app: FastifyInstance, options: DatasoleServerOptions): Promise<void> {
   if (app.hasDecorator('ds')) throw new DatasoleError('DUPLICATE_REGISTRATION', 'datasole is registered already in this scope or above it; use the fastify.ds that is there')
   watchCompilers(app)
-  const core = createCore(options, options.logger ?? app.log, schemaCompiler(app))
+  const core = createCore(options, options.logger ?? app.log, schemaCompiler(app), WORKER_SCHEMAS)
   const root = new Datasole<RegisteredContract>(core)
   app.decorate('ds', root)
   app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance)) })

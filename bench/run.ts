@@ -1,4 +1,5 @@
 import type { Figure } from './compare.js'
+import { executor } from './executor.js'
 import { micro } from './micro.js'
 import { commits, nodes } from './nodes.js'
 import { echo, fanout, idle, live } from './scenarios.js'
@@ -6,7 +7,7 @@ import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'sustained', 'commits', ...Object.keys(scenarios)]
+const parts = ['micro', 'sustained', 'commits', 'executor', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -33,6 +34,11 @@ if (isAsked('sustained')) {
 if (isAsked('commits')) {
   row(['\nCommits of one field, one after the other, written to disk', 'elapsed', 'CPU here'])
   for (const { store, bytes, elapsed, cpu } of await commits()) row([`${store}, a value of ${format(bytes)} bytes`, `${elapsed.toFixed(0)} µs`, `${cpu.toFixed(0)} µs`])
+}
+
+if (isAsked('executor')) {
+  row(['\nWorker threads', '', 'target'])
+  for (const { name, value, unit, target } of await executor()) row([name, `${value.toFixed(1)} ${unit}`, target])
 }
 
 const names = Object.keys(scenarios).filter(isAsked)

@@ -13,7 +13,7 @@ import { BUNDLES, assetPath } from './assets.js'
 import type { UpgradeRouter } from './connections.js'
 import { enter, pathOf } from './front-door.js'
 import { mount } from './mount.js'
-import { schemaCompiler } from './schema-compiler.js'
+import { WORKER_SCHEMAS, schemaCompiler } from './schema-compiler.js'
 
 type AnyHttpServer = Server | SecureServer
 
@@ -34,7 +34,7 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
   constructor (options: DatasoleServerOptions = {}) {
     const log = options?.logger ?? pino({ level: 'warn' })
     const app = Fastify({ logger: false, exposeHeadRoutes: true, forceCloseConnections: true, pluginTimeout: 0 })
-    const core = createCore(options, log, schemaCompiler(app))
+    const core = createCore(options, log, schemaCompiler(app), WORKER_SCHEMAS)
     super(core)
     this.#host = new PrivateHost(app, core)
     this.transport = new StandaloneTransport(core, this, this.#host)

@@ -9,12 +9,16 @@ const MAX_BATCH = 64
 /** A log this much longer than the value (bytes) is worth a new snapshot, even for tiny values. */
 const MIN_LOG = 64 * 1024
 
-/** A deletion goes alone: it starts a new epoch. */
+/** A deletion goes alone: it starts a new epoch. So does what was computed elsewhere, for a certain version. */
 export function takeBatch (writes: Write[]): Write[] {
   if (writes.length === 0) return []
   let end = 1
-  if (!writes[0]!.resets) while (end < writes.length && end < MAX_BATCH && !writes[end]!.resets) end++
+  if (!isAlone(writes[0]!)) while (end < writes.length && end < MAX_BATCH && !isAlone(writes[end]!)) end++
   return writes.splice(0, end)
+}
+
+function isAlone ({ resets, isBased }: Write): boolean {
+  return resets === true || isBased === true
 }
 
 /** Computes each write on top of those before it. One that fails is rejected, and is as if it had not been. */

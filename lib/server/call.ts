@@ -9,7 +9,7 @@ import type { Metrics } from './metrics.js'
 import { RpcContext, abortContext } from './rpc-context.js'
 
 export interface CallHost {
-  readonly metrics: Metrics
+  readonly metrics: Pick<Metrics, 'rpcErrors'>
   readonly log: Logger
   readonly compressionThreshold: number
 }

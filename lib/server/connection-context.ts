@@ -29,6 +29,16 @@ export interface MessageContext {
   log: Logger
 }
 
+/** What a connection has at a moment: what a worker's copy of it is made of. */
+export interface ConnectionState {
+  connectionId: string
+  auth: AuthResult
+  remoteAddress: string
+  protocol: 1 | 2
+  tags: Iterable<string>
+  values: Iterable<[key: string, value: unknown]>
+}
+
 /** Told of every change of a connection's tags; the hub keeps its index by it. */
 export interface TagListener {
   tagged (tag: string): void
@@ -43,6 +53,8 @@ export class ConnectionContext {
   #values: Map<string, unknown> | undefined
   #tags: Set<string> | undefined
   #listener: TagListener | undefined
+  /** @internal Counts changes, so that copies know whether they are old. */
+  revision = 0
 
   constructor (
     readonly connectionId: string,
@@ -64,7 +76,10 @@ export class ConnectionContext {
   get metadata (): Record<string, unknown> { return this.auth.metadata ?? {} }
 
   /** @internal */
-  renew (auth: AuthResult): void { this.#auth = auth }
+  renew (auth: AuthResult): void {
+    this.#auth = auth
+    this.revision++
+  }
 
   /**
    * Groups that broadcasts can select by, as rooms do: `ctx.connection.tags.add('room:1')`.
@@ -74,7 +89,16 @@ export class ConnectionContext {
 
   /** A value that server code keeps for this connection. */
   get<T = unknown> (key: string): T | undefined { return this.#values?.get(key) as T | undefined }
-  set (key: string, value: unknown): void { (this.#values ??= new Map()).set(key, value) }
+  set (key: string, value: unknown): void {
+    (this.#values ??= new Map()).set(key, value)
+    this.revision++
+  }
+
+  /** @internal */
+  get state (): ConnectionState {
+    const { connectionId, auth, remoteAddress, protocol } = this
+    return { connectionId, auth, remoteAddress, protocol, tags: this.#tags ?? [], values: this.#values ?? [] }
+  }
 
   /** @internal Connects the tags with the hub's index, which takes those that are there already. */
   listen (listener: TagListener | undefined): void {
@@ -101,6 +125,7 @@ class TagSet extends Set<string> {
       if (this.size >= this.#context.maxTags) throw new DatasoleError('LIMIT_EXCEEDED', `a connection has at most ${this.#context.maxTags} tags (maxTags)`)
       if (tag.length > MAX_TAG) throw new DatasoleError('LIMIT_EXCEEDED', `a tag has at most ${MAX_TAG} characters`)
       super.add(tag)
+      this.#context.revision++
       this.#context.tagListener?.tagged(tag)
     }
     return this
@@ -108,6 +133,7 @@ class TagSet extends Set<string> {
 
   override delete (tag: string): boolean {
     if (!super.delete(tag)) return false
+    this.#context.revision++
     this.#context.tagListener?.untagged(tag)
     return true
   }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import type { Journal, StateBackend } from '../backend/backend.js'
+import type { Executor } from '../executor/executor.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
@@ -27,6 +28,7 @@ import { RpcRegistry } from './rpc.js'
 import { Sessions } from './sessions.js'
 import type { Settings } from './settings.js'
 import { StateStore } from './state-store.js'
+import { Workers } from './workers.js'
 
 /** ms that clients have for their close frame, even where calls have used up the time. */
 const GRACE = 500
@@ -54,7 +56,7 @@ export interface Identity {
 export class Core implements Destinations, ConnectionHost {
   readonly hub = new Hub()
   readonly flusher = new Flusher()
-  readonly metrics = new Metrics(() => this.hub.size)
+  readonly metrics: Metrics
   readonly root: Scope
   readonly bus: Bus
   readonly store: StateStore
@@ -66,6 +68,7 @@ export class Core implements Destinations, ConnectionHost {
   readonly sessions: Sessions
   readonly #sessionStore: StateStore
   readonly leases: Leases
+  readonly workers: Workers | undefined
   readonly arrivals = new Arrivals()
   readonly #backend: StateBackend
   #heartbeat: NodeJS.Timeout | undefined
@@ -74,8 +77,9 @@ export class Core implements Destinations, ConnectionHost {
   #isConnected = false
   #isLimiterConnected = false
 
-  constructor (readonly settings: Settings, readonly log: Logger, backend: StateBackend, journal: Journal, compileSchema?: SchemaCompiler) {
+  constructor (readonly settings: Settings, readonly log: Logger, backend: StateBackend, journal: Journal, compileSchema?: SchemaCompiler, executor?: Executor) {
     this.#backend = backend
+    this.metrics = new Metrics(() => this.hub.size, executor && (() => executor.metrics()))
     this.root = new Scope(undefined, compileSchema)
     this.bus = new Bus(backend, log)
     this.store = new StateStore(backend, journal, settings, this.metrics, log)
@@ -87,6 +91,7 @@ export class Core implements Destinations, ConnectionHost {
     this.#sessionStore = new StateStore(backend, journal, { ...settings, maxJsonDepth: settings.maxJsonDepth + FIELD_DEPTH, maxStateBytes: MAX_MERGED }, this.metrics, log, { prefix: 'session:', ttlMs: settings.session.ttlMs, maxIdle: 0 })
     this.sessions = new Sessions(this.#sessionStore, this.hub, settings, log)
     this.leases = new Leases(settings, log)
+    this.workers = executor && new Workers(executor, this)
     this.store.ready = this.#sessionStore.ready = this.bus.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
@@ -115,6 +120,7 @@ export class Core implements Destinations, ConnectionHost {
       disconnect: ({ userId, code, reason }) => { this.#disconnect(userId, code, reason) }
     })
     await this.#learn()
+    await this.workers?.start(this)
     this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
     this.#heartbeat.unref()
   }
@@ -190,7 +196,7 @@ export class Core implements Destinations, ConnectionHost {
     const deadline = performance.now() + this.settings.closeTimeoutMs
     clearInterval(this.#heartbeat)
     this.rpc.isDraining = true
-    await until(deadline, () => Array.from(this.hub).every(({ calls }) => calls === undefined || calls.size === 0))
+    await until(deadline, () => Array.from(this.hub).every(({ calls }) => calls === undefined || calls.size === 0) && (this.workers?.isIdle ?? true))
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
     await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
@@ -201,6 +207,7 @@ export class Core implements Destinations, ConnectionHost {
   async stop (): Promise<void> {
     clearInterval(this.#heartbeat)
     this.leases.close()
+    await this.workers?.close()
     this.bus.close()
     this.store.close()
     this.sessions.close()
@@ -249,6 +256,7 @@ export class Core implements Destinations, ConnectionHost {
     this.hub.remove(connection)
     this.live.disconnected(connection)
     this.rpc.disconnected(connection)
+    this.workers?.departed(connection.context)
     this.departed(connection.context, code)
     this.sessions.departed(connection.context.userId)
   }

@@ -3,6 +3,7 @@ import { MemoryBackend } from '../backend/memory.js'
 import { PostgresBackend } from '../backend/postgres.js'
 import { RedisBackend } from '../backend/redis.js'
 import { SnapshotJournal } from '../backend/snapshot-journal.js'
+import { Pool } from '../executor/pool.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { DatasoleContract } from '../protocol/contract.js'
 import { Core } from './core.js'
@@ -13,15 +14,21 @@ import type { Metrics } from './metrics.js'
 import type { BackendConfig, DatasoleServerOptions } from './options.js'
 import { resolveOptions } from './settings.js'
 
-/** @internal A server's object graph, from its options. No I/O happens before it starts. */
-export function createCore (options: DatasoleServerOptions, log: Logger, compileSchema?: SchemaCompiler): Core {
+/**
+ * @internal A server's object graph, from its options. No I/O happens before it starts.
+ * @param schemas URL of the module that compiles schemas in worker threads
+ */
+export function createCore (options: DatasoleServerOptions, log: Logger, compileSchema?: SchemaCompiler, schemas?: string): Core {
   const settings = resolveOptions(options)
   const backend = settings.stateBackend ?? openBackend(settings.backendConfig)
   const { commit, read, liveKeys } = backend
   const journal = commit !== undefined && read !== undefined && liveKeys !== undefined
     ? { commit: commit.bind(backend), read: read.bind(backend), liveKeys: liveKeys.bind(backend) }
     : new SnapshotJournal(backend)
-  return new Core(settings, log, backend, journal, compileSchema)
+  const { executor } = settings
+  if (executor === 'no script') log.warn('the executor has no workerScript: every handler runs on the main thread, as with model "async"')
+  const pool = typeof executor === 'object' ? new Pool(executor, settings, schemas) : undefined
+  return new Core(settings, log, backend, journal, compileSchema, pool)
 }
 
 function openBackend ({ type, redis, postgres }: BackendConfig): StateBackend {

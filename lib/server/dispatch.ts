@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer'
 import { CloseCode } from '../protocol/codes.js'
 import { HEADER_SIZE, ZLIB_MAGIC, isWellFormed, readUint32 } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
@@ -7,15 +6,16 @@ import { encodeMessage, receivedSize } from './encoding.js'
 import type { Events } from './events.js'
 import { BrokenStream, inflate } from './inflate.js'
 import { Intake } from './intake.js'
-import { exceedsDepth } from './json-depth.js'
 import type { Leases } from './leases.js'
 import type { LiveState } from './live-state.js'
 import type { Logger } from './logger.js'
+import { BadFrame, members, string } from './members.js'
 import type { Metrics } from './metrics.js'
 import type { FrameLimiter, Limit } from './rate-limit.js'
 import type { RpcRegistry } from './rpc.js'
 import type { Settings } from './settings.js'
 import type { Wait } from './shared-limit.js'
+import type { Workers } from './workers.js'
 
 /** Where frames go; the server's object graph has all of it. */
 export interface Destinations {
@@ -27,12 +27,9 @@ export interface Destinations {
   readonly events: Events
   readonly live: LiveState
   readonly leases: Leases
+  /** Where handlers run in threads; undefined where all of them run here. */
+  readonly workers: Workers | undefined
 }
-
-/** A frame that is refused; the message says why. */
-class BadFrame extends Error {}
-
-type Members = Record<string, unknown>
 
 /** Characters of a key or an epoch. */
 const MAX_NAME = 8 * 1024
@@ -125,10 +122,10 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
   const opcode = frame[0]!
   if (opcode > Opcode.CRDT_STATE && connection.protocol === 1) throw new BadFrame('the opcode needs protocol version 2')
   if (isFree(opcode) && frame.length > MAX_FREE) throw new BadFrame(`a frame of this kind has at most ${MAX_FREE} bytes`)
-  const { limiter, metrics, settings: { maxJsonDepth, maxEventNameLength } } = to
+  const { limiter, metrics, workers, settings: { maxJsonDepth, maxEventNameLength } } = to
   switch (opcode) {
     case Opcode.RPC_REQ: {
-      const { method, params, correlationId: id } = members(frame, maxJsonDepth)
+      const { method, params, correlationId: id } = workers?.call(frame, correlationId) ?? members(frame, maxJsonDepth)
       if (id !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
       const called = string(method, 'method')
       metrics.rpcCalls++
@@ -137,7 +134,7 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       })
     }
     case Opcode.EVENT_C2S: {
-      const { event: sent, data } = members(frame, maxJsonDepth)
+      const { event: sent, data } = workers?.event(frame) ?? members(frame, maxJsonDepth)
       const event = string(sent, 'event')
       metrics.eventsIn++
       if (event.length > maxEventNameLength) {
@@ -188,26 +185,6 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
 /** What no rate limit counts (tokens are counted by who asked for them): it has to be cheap, or 16 KiB on the wire would buy the inflation of 16 MiB, without end. */
 function isFree (opcode: number): boolean {
   return opcode === Opcode.PING || opcode === Opcode.UNSUBSCRIBE || opcode === Opcode.RPC_CANCEL || opcode === Opcode.AUTH
-}
-
-/** The envelope is a level of its own: `maxDepth` is about what it carries. */
-function members (frame: Buffer, maxDepth: number): Members {
-  const payload = frame.subarray(HEADER_SIZE)
-  if (!isUtf8(payload)) throw new BadFrame('the payload is not UTF-8')
-  if (exceedsDepth(payload, maxDepth + 1)) throw new BadFrame(`the payload is nested deeper than ${maxDepth} levels`)
-  let value: unknown
-  try {
-    value = JSON.parse(payload.toString())
-  } catch {
-    throw new BadFrame('the payload is not JSON')
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new BadFrame('the payload is not an object')
-  return value as Members
-}
-
-function string (value: unknown, name: string): string {
-  if (typeof value !== 'string') throw new BadFrame(`the member "${name}" is not a string`)
-  return value
 }
 
 /** A string that is kept, and sent back, whoever made it up. */

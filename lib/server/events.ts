@@ -4,6 +4,7 @@ import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
 import { invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
+import { LazyMembers } from './lazy-members.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Settings } from './settings.js'
@@ -11,7 +12,21 @@ import type { Settings } from './settings.js'
 /** `connection` is the client's that sent it; undefined for an event of server code. */
 export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }, connection?: ConnectionContext) => void | Promise<void>
 
-interface Registered { handler: EventHandler, scope: Scope }
+/** Where the handlers of worker scripts are. */
+export interface WorkerEvents {
+  /**
+   * An event of a client's.
+   * @param unread its payload, where nobody has had to look at its data yet
+   */
+  receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined): void
+  /** One of server code's. */
+  deliver (message: ServerEvent): void
+}
+
+interface Registered { handler: EventHandler | WorkerEvents, scope: Scope }
+
+/** A client's event, and its payload where only workers handle it. */
+type Received = ServerEvent & { unread?: LazyMembers }
 
 /** Handlers of events: those that clients send, once, and those that server code emits, on every node. */
 export class Events {
@@ -27,7 +42,16 @@ export class Events {
   on (event: string, handler: EventHandler, scope: Scope): void {
     if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
     if (typeof handler !== 'function') throw invalidArgument(`events.on("${event}"): the handler must be a function`)
-    this.#handlers.set(event, [...this.#handlers.get(event) ?? [], { handler, scope }])
+    this.#add(event, { handler, scope })
+  }
+
+  /** A worker script has handlers of the event. */
+  addWorkers (event: string, workers: WorkerEvents, scope: Scope): void {
+    this.#add(event, { handler: workers, scope })
+  }
+
+  #add (event: string, registered: Registered): void {
+    this.#handlers.set(event, [...this.#handlers.get(event) ?? [], registered])
   }
 
   off (event: string, handler: EventHandler): void {
@@ -46,7 +70,10 @@ export class Events {
 
   /** An event of server code, from whichever node. */
   deliver (message: ServerEvent): void {
-    for (const { handler } of this.#handlers.get(message.event) ?? []) this.#run(handler, message)
+    for (const { handler } of this.#handlers.get(message.event) ?? []) {
+      if (typeof handler === 'function') this.#run(handler, message)
+      else handler.deliver(message)
+    }
   }
 
   /** Whether anything is registered under the name. */
@@ -54,12 +81,23 @@ export class Events {
     return this.#handlers.has(event)
   }
 
-  /** @param retryAfter ms, where the rate limit refuses it */
+  /** Whether all its handlers are in workers. */
+  runsInWorkers (event: string): boolean {
+    return this.#handlers.get(event)?.every(({ handler }) => typeof handler !== 'function') ?? false
+  }
+
+  /**
+   * @param data for what only workers handle: unread
+   * @param retryAfter ms, where the rate limit refuses it
+   */
   receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number, retryAfter: number): void {
     const handlers = this.#handlers.get(event)
     if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter })
     if (handlers === undefined) return
-    const message = { event, data, timestamp: Date.now() }
+    const timestamp = Date.now()
+    const message = data instanceof LazyMembers
+      ? { event, get data () { return data.get('data') }, timestamp, unread: data }
+      : { event, data, timestamp }
     if (connection.events === undefined) {
       const waiting = this.#guard(connection, correlationId, handlers, message)
       if (waiting !== undefined) this.#enqueue(connection, waiting, size)
@@ -81,8 +119,8 @@ export class Events {
   }
 
   /** Runs the handlers whose hooks let the event through; a promise, which never rejects, only where a hook is asynchronous. */
-  #guard (connection: Connection, correlationId: number, handlers: Registered[], message: ServerEvent): Promise<void> | undefined {
-    const scopes = new Map<Scope, Array<EventHandler>>()
+  #guard (connection: Connection, correlationId: number, handlers: Registered[], message: Received): Promise<void> | undefined {
+    const scopes = new Map<Scope, Array<Registered['handler']>>()
     for (const { scope, handler } of handlers) {
       const own = scopes.get(scope)
       if (own === undefined) scopes.set(scope, [handler])
@@ -90,7 +128,12 @@ export class Events {
     }
     const waiting = []
     for (const [scope, own] of scopes) {
-      const run = (): void => { for (const handler of own) this.#run(handler, message, connection.context) }
+      const run = (): void => {
+        for (const handler of own) {
+          if (typeof handler === 'function') this.#run(handler, message, connection.context)
+          else handler.receive(connection, correlationId, message, message.unread)
+        }
+      }
       const refuse = (thrown: unknown): void => connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown))
       try {
         const allowed = runHooks(scope.chain('preEvent'), connection.messageContext, message)

@@ -1,3 +1,4 @@
+import type { Executor } from '../executor/executor.js'
 import { RpcCode } from '../protocol/codes.js'
 import { RpcError, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
@@ -76,8 +77,13 @@ export class Method {
   }
 }
 
+/** A method whose handler is in a worker script; its schemas are checked there. */
+export class WorkerMethod {
+  constructor (readonly name: string, readonly timeoutMs: number, readonly executor: Executor, readonly scope: Scope) {}
+}
+
 /** What a hook threw, with the code of a refusal unless it has its own. */
-function refusal (thrown: unknown): unknown {
+export function refusal (thrown: unknown): unknown {
   if (Number.isInteger((thrown as { code?: unknown } | null)?.code)) return thrown
   return new RpcError(RpcCode.FORBIDDEN, messageOf(thrown), { code: 'FORBIDDEN' })
 }

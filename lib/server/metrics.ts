@@ -1,3 +1,5 @@
+import type { ExecutorMetrics } from '../executor/executor.js'
+
 /** Counters of one node since it was constructed; see the fields' own comments for what counts. */
 export interface MetricsSnapshot {
   /** open connections, now */
@@ -35,6 +37,8 @@ export interface MetricsSnapshot {
   upgradesRefused: number
   /** connections closed with 4413 */
   slowConsumers: number
+  /** what the thread models do; absent with `executor: { model: 'async' }` */
+  executor?: ExecutorMetrics
   /** seconds since the server was constructed */
   uptime: number
 }
@@ -42,6 +46,7 @@ export interface MetricsSnapshot {
 export class Metrics {
   readonly #startedAt = performance.now()
   readonly #connections: () => number
+  readonly #executor: (() => ExecutorMetrics) | undefined
   messagesIn = 0
   messagesOut = 0
   bytesIn = 0
@@ -60,8 +65,9 @@ export class Metrics {
   upgradesRefused = 0
   slowConsumers = 0
 
-  constructor (connections: () => number) {
+  constructor (connections: () => number, executor?: () => ExecutorMetrics) {
     this.#connections = connections
+    this.#executor = executor
   }
 
   /** All counters at this moment, as a plain object. */
@@ -69,6 +75,7 @@ export class Metrics {
     return {
       ...this,
       connections: this.#connections(),
+      ...this.#executor !== undefined && { executor: this.#executor() },
       uptime: (performance.now() - this.#startedAt) / 1000
     }
   }

@@ -55,12 +55,31 @@ export interface RateLimiter {
   close? (): Promise<void>
 }
 
+/** Where handlers run; see docs/executors.md. Limits that a model has no use for are ignored. */
 export interface ExecutorOptions {
+  /** `async`: on the event loop. `thread-pool`: connections share `poolSize` threads. `thread`: each has one of its own, up to `maxThreads`. */
   model: 'async' | 'thread' | 'thread-pool'
+  /** Threads of model `thread-pool`. Default `os.availableParallelism()`; each starts when it is first needed. */
   poolSize?: number
+  /** Threads of model `thread`. Default 256. */
   maxThreads?: number
-  workerScript?: string
+  /**
+   * An ES module (path from the working directory, or file URL) whose default export `(ds: WorkerDatasole) => {}`, which
+   * may be async, registers what runs in threads. Without it everything runs on the main thread.
+   */
+  workerScript?: string | URL
+  /** ms after which a thread that holds nothing ends; in model `thread`, after which a quiet connection gives its thread back. Default 30,000. */
   idleTimeout?: number
+  /** MiB of a thread's old generation; beyond it the thread is lost. Default: V8's own. */
+  maxOldGenerationSizeMb?: number
+  /** Calls and events per thread that wait or run. Default 10,000; then `BUSY`. */
+  maxQueue?: number
+  /** The same, per connection. Default 100; then `BUSY`. */
+  maxQueuePerConnection?: number
+  /** ms that a connection's calls and events wait for a free thread in model `thread`. Default 5,000; then `BUSY`. */
+  queueTimeoutMs?: number
+  /** ms that a thread's event loop may stand still after a call's timeout. Default 5,000; then the thread is lost. */
+  stuckTimeoutMs?: number
 }
 
 export interface SessionOptions {
@@ -85,7 +104,7 @@ export interface DatasoleServerOptions {
   backendConfig?: BackendConfig
   /** Decides on frames instead of `new DefaultRateLimiter(stateBackend)`. */
   rateLimiter?: RateLimiter
-  /** Default `{ model: 'async' }`; the thread models are not available yet. */
+  /** Default `{ model: 'async' }`. The thread models need the package piscina. */
   executor?: Partial<ExecutorOptions>
   /** `false` for none. Default 100 requests per minute and connection. */
   rateLimit?: RateLimitConfig | false

@@ -7,10 +7,12 @@ import { encodeMessage } from './encoding.js'
 import { DatasoleError, RpcError } from '../protocol/errors.js'
 import type { Scope } from './hooks.js'
 import type { Logger } from './logger.js'
-import { Method, type RpcHandler, type RpcOptions, toRpcError } from './method.js'
+import { callWorker } from './local-worker-call.js'
+import { Method, type RpcHandler, type RpcOptions, WorkerMethod, toRpcError } from './method.js'
 import type { Metrics } from './metrics.js'
 import { RpcContext, abortContext } from './rpc-context.js'
 import type { Settings } from './settings.js'
+import { WorkerCall } from './worker-call.js'
 
 /** For whom server code calls a method, e.g. the user of an HTTP request. */
 export interface LocalCallContext {
@@ -25,7 +27,7 @@ export interface LocalCallContext {
 export class RpcRegistry implements CallHost {
   /** Whether new calls are refused, because the server closes. */
   isDraining = false
-  readonly #methods = new Map<string, Method>()
+  readonly #methods = new Map<string, Method | WorkerMethod>()
   readonly #settings: Settings
 
   constructor (settings: Settings, readonly metrics: Metrics, readonly log: Logger) {
@@ -37,23 +39,34 @@ export class RpcRegistry implements CallHost {
   register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
     if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
     if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
-    if (this.#methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
     const { timeoutMs = this.#settings.rpcTimeoutMs } = options
     if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > 2 ** 31 - 1) throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): timeoutMs must be a whole number of ms from 0`)
-    this.#methods.set(name, new Method(name, timeoutMs, options, handler, scope))
+    this.add(new Method(name, timeoutMs, options, handler, scope))
+  }
+
+  /** @throws DatasoleError `DUPLICATE_METHOD` */
+  add (method: Method | WorkerMethod): void {
+    const { name } = method
+    if (this.#methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
+    this.#methods.set(name, method)
   }
 
   /** Compiles the schemas that are there, so that a bad one fails the start. */
   compile (): void {
-    for (const method of this.#methods.values()) method.compile()
+    for (const method of this.#methods.values()) if (method instanceof Method) method.compile()
   }
 
   has (name: string): boolean {
     return this.#methods.has(name)
   }
 
+  runsInWorker (name: string): boolean {
+    return this.#methods.get(name) instanceof WorkerMethod
+  }
+
   /**
    * A call from a client: limits first, then hooks, validation and handler. Every call is answered.
+   * @param params of a method that runs in a worker: the frame's payload, as it came
    * @param retryAfter ms, where the rate limit refuses it
    */
   receive (connection: Connection, correlationId: number, name: string, params: unknown, size: number, retryAfter: number): void {
@@ -65,7 +78,8 @@ export class RpcRegistry implements CallHost {
     if (inFlight >= this.#settings.maxCallsInFlight || (inFlight > 0 && connection.callBytes + size > this.#settings.maxInflatedSize)) {
       return this.#refuse(connection, correlationId, RpcCode.BUSY, 'too many calls in flight', { code: 'BUSY', retryAfter: 100 })
     }
-    new Call(this, connection, correlationId, method, size).run(params)
+    if (method instanceof Method) new Call(this, connection, correlationId, method, size).run(params)
+    else new WorkerCall(this, connection, correlationId, method, params as Buffer, size).run(this.#settings.maxJsonDepth)
   }
 
   /** A call that could not even be looked at: a fault of the server's, which has been logged. */
@@ -103,7 +117,9 @@ export class RpcRegistry implements CallHost {
     if (signal?.aborted) cancelled()
     signal?.addEventListener('abort', cancelled, { once: true })
     try {
-      return await method.invoke(params, ctx, () => false)
+      if (method instanceof Method) return await method.invoke(params, ctx, () => false)
+      const isPassing = context.connection === undefined || auth !== context.connection.auth
+      return await callWorker(method, { params, ctx, isPassing, context: isPassing ? new ConnectionContext(connection.connectionId, auth, '', 2) : connection })
     } catch (thrown) {
       throw toRpcError(thrown)
     } finally {

@@ -1,16 +1,17 @@
 import type { StateBackend } from '../backend/backend.js'
 import { DEFAULT_PATH } from '../protocol/opcodes.js'
+import { TIMER, checkFunction, integer, invalid, isObject } from './checks.js'
 import { MAX_TAGS } from './connection-context.js'
+import type { ExecutorSettings } from '../executor/executor.js'
 import { DatasoleError } from '../protocol/errors.js'
+import { resolveExecutor } from './executor-settings.js'
 import type { RateLimitRule } from '../protocol/sliding-window.js'
 import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter, SessionOptions } from './options.js'
-
-/** Integer options: default, least, most. Timers in Node.js hold at most 2^31-1 ms. */
-const TIMER = 2 ** 31 - 1
 
 /** ms: a hundred years, which every store can add to the time. */
 const CENTURY = 100 * 365 * 86_400_000
 
+/** Integer options: default, least, most. */
 const NUMBERS = {
   maxConnections: [10_000, 1, Infinity],
   maxConnectionsPerAddress: [Infinity, 1, Infinity],
@@ -52,6 +53,8 @@ export interface Settings extends Numbers {
   rateLimit: RateLimits | false
   rateLimiter: RateLimiter | undefined
   session: Required<Omit<SessionOptions, 'ttlMs'>> & Pick<SessionOptions, 'ttlMs'>
+  /** Undefined for model `async`. */
+  executor: ExecutorSettings | 'no script' | undefined
   /** Bytes; Infinity where nothing is compressed. */
   compressionThreshold: number
 }
@@ -81,7 +84,6 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     numbers[name] = integer(name, value, least, most)
   }
   if (options.stateBackend !== undefined && options.backendConfig !== undefined) throw invalid('backendConfig', 'and stateBackend exclude each other: pass only one')
-  checkExecutor(options.executor)
   for (const level of LOGGER_METHODS) if (options.logger !== undefined) checkFunction(`logger.${level}`, options.logger?.[level])
   if (options.authHandler !== undefined) checkFunction('authHandler', options.authHandler)
   return {
@@ -94,6 +96,7 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     rateLimit: resolveRateLimit(rateLimit),
     rateLimiter: checkRateLimiter(options.rateLimiter),
     session: resolveSession(session),
+    executor: resolveExecutor(options.executor),
     compressionThreshold: resolveCompression(compression)
   }
 }
@@ -135,19 +138,6 @@ function checkStateBackend (stateBackend: StateBackend | undefined): StateBacken
     throw invalid('stateBackend', `has ${journal.join(' and ')} only: of ${JOURNAL_METHODS.join(', ')} it must have all or none`)
   }
   return stateBackend
-}
-
-function checkExecutor (executor: unknown): void {
-  if (executor === undefined) return
-  if (!isObject(executor)) throw invalid('executor', 'must be an object')
-  const { model = 'async', ...rest } = executor as Record<string, unknown>
-  if (model === 'thread' || model === 'thread-pool') throw notAvailable(`executor.model "${model}"`)
-  if (model !== 'async') throw invalid('executor.model', `must be "async", "thread" or "thread-pool", not ${JSON.stringify(model)}`)
-  for (const name of Object.keys(rest)) {
-    if (rest[name] === undefined) continue
-    if (['poolSize', 'maxThreads', 'workerScript', 'idleTimeout'].includes(name)) throw notAvailable(`executor.${name}`)
-    throw invalid(`executor.${name}`, 'is not an option of datasole')
-  }
 }
 
 function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit'] {
@@ -205,26 +195,6 @@ function resolveCompression (compression: { threshold?: number } | false): numbe
   for (const name of Object.keys(compression)) if (name !== 'threshold') throw invalid(`compression.${name}`, 'is not an option of datasole')
   const { threshold = 1024 } = compression
   return integer('compression.threshold', threshold, 0, Infinity)
-}
-
-function integer (name: string, value: unknown, least: number, most: number): number {
-  const whole = Number.isSafeInteger(value) || (value === Infinity && most === Infinity)
-  if (!whole || (value as number) < least || (value as number) > most) {
-    throw invalid(name, `must be a whole number from ${least}${most === Infinity ? ' up' : ` to ${most}`}, not ${String(value)}`)
-  }
-  return value as number
-}
-
-function checkFunction (name: string, value: unknown): void {
-  if (typeof value !== 'function') throw invalid(name, 'must be a function')
-}
-
-function isObject<T> (value: T): value is T & object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function invalid (name: string, why: string): DatasoleError {
-  return new DatasoleError('INVALID_OPTION', `datasole: option ${name} ${why}`)
 }
 
 function notAvailable (name: string): DatasoleError {

@@ -1,7 +1,7 @@
 import type { Journal, StateBackend, Unsubscribe } from '../backend/backend.js'
 import { invalidArgument } from '../protocol/errors.js'
 import { clonePlain } from '../protocol/json.js'
-import type { Operation } from '../protocol/messages.js'
+import type { Head, Operation } from '../protocol/messages.js'
 import { CatchUp } from './catch-up.js'
 import { IdleKeys } from './idle-keys.js'
 import type { Logger } from './logger.js'
@@ -9,7 +9,7 @@ import type { Metrics } from './metrics.js'
 import type { Replica } from './replica.js'
 import type { Settings } from './settings.js'
 import { type StateHost, StateKey } from './state-key.js'
-import { deleteWrite, setWrite, touchWrite, updateWrite } from './write.js'
+import { deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
 
 /** What tells stores of one backend apart. */
 export interface StoreOptions {
@@ -81,6 +81,26 @@ export class StateStore implements StateHost {
       if (typeof recipe !== 'function') throw invalidArgument(`update("${name}"): the recipe must be a function`)
       this.#key(name).write(updateWrite(recipe, live, this.#maxDepth, { resolve, reject }))
     })
+  }
+
+  /**
+   * Commits patches that were made elsewhere on a value that `read` gave.
+   * @throws DatasoleError `CONFLICT` where the key has moved on since
+   */
+  patch (name: string, { epoch, version }: Head, patches: Operation[], live: boolean): Promise<Operation[]> {
+    return new Promise((resolve, reject) => {
+      const key = this.#key(name)
+      const isBase = (): boolean => key.replica.epoch === epoch && key.replica.version === version
+      key.write(patchWrite(name, patches, live, isBase, { resolve, reject }))
+    })
+  }
+
+  /** The committed value as JSON text, undefined where there is none, with where it stands. */
+  async read (name: string): Promise<Head & { value: string | undefined }> {
+    const { epoch, version, document } = await this.replica(name)
+    const value = JSON.stringify(document.value)
+    this.idle(name)
+    return { epoch, version, value }
   }
 
   /** Resolves to whether there was a value. */

@@ -3,7 +3,7 @@ import type { LogEntry } from '../backend/backend.js'
 import { diff } from '../protocol/diff.js'
 import type { Document } from '../protocol/document.js'
 import { record } from '../protocol/draft.js'
-import { coded } from '../protocol/errors.js'
+import { DatasoleError, coded } from '../protocol/errors.js'
 import { clonePlain, copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import { applyPatch } from '../protocol/patch.js'
@@ -13,6 +13,8 @@ export interface Write {
   readonly live: boolean
   /** Deletes the key instead of changing its value. */
   readonly resets?: boolean
+  /** Is for a certain version only: nothing may come before it in its batch. */
+  readonly isBased?: boolean
   /** Is committed although it changes nothing. */
   readonly touches?: boolean
   /** The operations that make the change; the document is left as it was. */
@@ -40,6 +42,22 @@ export function setWrite (value: unknown, live: boolean, maxDepth: number, settl
 
 export function updateWrite (recipe: (draft: unknown) => unknown, live: boolean, maxDepth: number, settle: Settle): Write {
   return { ...settle, live, make: (document) => record(document, recipe, maxDepth) }
+}
+
+/**
+ * Patches that were made elsewhere.
+ * @param isBase whether the key still is where they were made; where not, the write rejects with `CONFLICT`
+ */
+export function patchWrite (key: string, patches: Operation[], live: boolean, isBase: () => boolean, settle: Settle): Write {
+  return {
+    ...settle,
+    live,
+    isBased: true,
+    make: () => {
+      if (!isBase()) throw new DatasoleError('CONFLICT', `"${key}" was changed meanwhile`)
+      return patches
+    }
+  }
 }
 
 export function touchWrite (settle: Settle): Write {

@@ -41,7 +41,7 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   [{ backendConfig: { type: 'postgres', postgres: { tableName: 'a"; DROP TABLE users' } } }, 'tableName'],
   [{ backendConfig: { type: 'postgres', postgres: { table: 'a' } } }, 'table'],
   [{ backendConfig: { type: 'postgres', postgres: { unlogged: 'yes' } } }, 'unlogged'],
-  ...[null, 5, 'async', [], { model: 'fork' }, { model: 'async', poolsize: 3 }].map((executor): [unknown, string] => [{ executor }, 'executor']),
+  ...[null, 5, 'async', [], { model: 'fork' }, { model: 'async', poolsize: 3 }, { model: 'thread', maxThreads: 0 }, { model: 'thread-pool', poolSize: 2.5 }, { poolSize: '2' }, { model: 'thread', idleTimeout: 0 }, { model: 'thread', maxOldGenerationSizeMb: 1 }, { model: 'thread', maxQueue: 0 }, { model: 'thread', maxQueuePerConnection: 0 }, { model: 'thread', queueTimeoutMs: 2 ** 31 }, { model: 'thread', stuckTimeoutMs: 0 }, { model: 'thread', workerScript: '' }, { model: 'thread', workerScript: 5 }, { model: 'thread', workerScript: new URL('https://example.com/a.js') }, { workerScript: 'a.js' }].map((executor): [unknown, string] => [{ executor }, 'executor']),
   ...[null, true, 5, 'none', [], { windowMs: 1 }, { defaultRule: null }, { defaultRule: { windowMs: 0, maxRequests: 1 } }, { defaultRule: { windowMs: 1 } }, { defaultRule: { windowMs: 1, maxRequests: -1 } }, { rules: [] }, { rules: { a: { windowMs: 1.5, maxRequests: 1 } } }, { rules: { a: null } }, { keyExtractor: 'user' }, { onBackendError: 'panic' }, { timeoutMs: 0 }].map((rateLimit): [unknown, string] => [{ rateLimit }, 'rateLimit']),
   ...[null, true, 5, [], { ttl: 1 }, { flushThreshold: 0 }, { flushThreshold: '1' }, { flushIntervalMs: 0 }, { flushIntervalMs: 2 ** 31 }, { flushIntervalMs: null }, { ttlMs: 0 }, { ttlMs: Infinity }, { ttlMs: null }, { enableChangeStream: 1 }].map((session): [unknown, string] => [{ session }, 'session']),
   ...[null, true, 5, { threshold: -1 }, { threshold: '1' }, { level: 9 }].map((compression): [unknown, string] => [{ compression }, 'compression']),
@@ -53,10 +53,7 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
 ]
 
 const NOT_AVAILABLE: Array<[options: unknown, named: string]> = [
-  [{ maxCrdtKeys: 10 }, 'maxCrdtKeys'],
-  [{ executor: { model: 'thread' } }, 'executor'],
-  [{ executor: { model: 'thread-pool', poolSize: 2 } }, 'executor'],
-  [{ executor: { poolSize: 2 } }, 'executor']
+  [{ maxCrdtKeys: 10 }, 'maxCrdtKeys']
 ]
 
 t.test('an option that is wrong throws at construction, and the message names it', async (t) => {
@@ -105,7 +102,7 @@ t.test('what is left out, or undefined, has its default', async (t) => {
 
 t.test('what is documented is taken', async (t) => {
   for (const options of [
-    { backendConfig: { type: 'memory' } }, { stateBackend: five }, { stateBackend: backend }, { executor: { model: 'async' } }, { executor: {} },
+    { backendConfig: { type: 'memory' } }, { stateBackend: five }, { stateBackend: backend }, { executor: { model: 'async' } }, { executor: {} }, { executor: { model: 'thread' } }, { executor: { model: 'thread-pool', poolSize: 2, workerScript: 'file:///a.js' } },
     { rateLimiter: { check () {}, consume () {}, reset () {} } }, { rateLimit: false }, { rateLimit: {} }, { rateLimit: { rules: { a: { windowMs: 1, maxRequests: 0 } } } }, { compression: false }, { compression: {} }, { compression: { threshold: 0 } },
     { maxConnections: Infinity }, { rpcTimeoutMs: 0 }, { closeTimeoutMs: 0 }, { maxBadFrames: 0 }, { path: '/' }, { path: '/a/b.c-d~e' }, { allowedOrigins: [] }
   ] as DatasoleServerOptions[]) {

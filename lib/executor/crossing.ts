@@ -1,0 +1,66 @@
+import { types } from 'node:util'
+import { messageOf } from '../protocol/errors.js'
+import { escapeToken } from '../protocol/pointer.js'
+
+const MAX_DEPTH = 100
+
+/** A copy that can cross to another thread, or why there is none. */
+export function cross (value: unknown): { copy?: unknown, why?: string } {
+  if (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'symbol') return { copy: value }
+  try {
+    const why = whyNot(value)
+    return why === undefined ? { copy: structuredClone(value) } : { why }
+  } catch (error) {
+    return { why: messageOf(error) } // a getter of it that throws, memory that was given away
+  }
+}
+
+/**
+ * Why a value cannot cross to another thread, with the path of what is in the way; undefined where it can.
+ * Plain objects, arrays, Map, Set, Date, RegExp, Error, buffers and every primitive but symbols can; functions
+ * cannot, and instances of classes would arrive without what makes them one.
+ */
+export function whyNot (value: unknown): string | undefined {
+  return new Search().look(value, '', 0)
+}
+
+class Search {
+  readonly #seen = new Set<object>()
+
+  look (value: unknown, path: string, depth: number): string | undefined {
+    if (typeof value === 'function' || typeof value === 'symbol') return told(path, `a ${typeof value}`)
+    if (typeof value !== 'object' || value === null || this.#seen.has(value)) return undefined
+    if (types.isProxy(value)) return told(path, 'a Proxy')
+    this.#seen.add(value)
+    if (depth > MAX_DEPTH) return told(path, `nested deeper than ${MAX_DEPTH} levels`)
+    if (value instanceof Map || value instanceof Set) return this.#each(value instanceof Map ? [...value].flat() : [...value], path, depth)
+    if (Array.isArray(value)) return this.#each(value, path, depth)
+    if (value instanceof Date || value instanceof RegExp || value instanceof Error) return undefined
+    if (types.isAnyArrayBuffer(value) || ArrayBuffer.isView(value)) return undefined
+    const prototype = Object.getPrototypeOf(value) as object | null
+    if (prototype !== null && prototype !== Object.prototype) return told(path, `an instance of ${nameOf(prototype)}`)
+    for (const key of Object.keys(value)) {
+      const why = this.look((value as Record<string, unknown>)[key], `${path}/${escapeToken(key)}`, depth + 1)
+      if (why !== undefined) return why
+    }
+    return undefined
+  }
+
+  #each (values: Iterable<unknown>, path: string, depth: number): string | undefined {
+    let i = 0
+    for (const value of values) {
+      const why = this.look(value, `${path}/${i++}`, depth + 1)
+      if (why !== undefined) return why
+    }
+    return undefined
+  }
+}
+
+function nameOf (prototype: object): string {
+  const { constructor } = prototype as { constructor?: { name?: unknown } }
+  return typeof constructor?.name === 'string' && constructor.name !== '' ? constructor.name : 'a class'
+}
+
+function told (path: string, what: string): string {
+  return path === '' ? `it is ${what}` : `at ${path} there is ${what}`
+}

@@ -1,0 +1,69 @@
+import type { ConnectionContext } from '../server/connection-context.js'
+import { cross } from './crossing.js'
+import type { ConnectionCopy, Crossed } from './messages.js'
+
+/** A connection that has tasks in threads, or had: where it stays, and what its thread knows of it. */
+export class Held<Slot> {
+  /** Where its tasks run; undefined while it waits for a thread. */
+  slot: Slot | undefined
+  /** Its number in the thread; 0 where the thread does not know it. */
+  ref = 0
+  /** Tasks that have not ended. */
+  size = 0
+  /** Monotonic ms, when a task last came or ended. */
+  usedAt = 0
+  isGone = false
+  #revision = -1
+  #hasObjects = false
+
+  constructor (readonly context: ConnectionContext) {}
+
+  /** Whether the thread's copy is old. Objects may have been changed in place, so they are always sent anew. */
+  get isOutdated (): boolean {
+    return this.#hasObjects || this.#revision !== this.context.revision
+  }
+
+  /** Applies what the thread did to its copy, which then still is the newest if it was. */
+  change (apply: (context: ConnectionContext) => void): void {
+    const { context } = this
+    const wasNewest = this.#revision === context.revision
+    try {
+      apply(context)
+    } finally {
+      if (wasNewest) this.#revision = context.revision
+    }
+  }
+
+  /** The thread's copy was not of this life. */
+  forget (): void {
+    this.slot = undefined
+    this.ref = 0
+    this.#revision = -1
+  }
+
+  copy (): ConnectionCopy {
+    const { connectionId, auth: { metadata, ...auth }, remoteAddress, protocol, tags, values } = this.context.state
+    this.#revision = this.context.revision
+    const kept = [...values]
+    this.#hasObjects = kept.some(([, value]) => typeof value === 'object' && value !== null)
+    return {
+      connectionId,
+      remoteAddress,
+      protocol,
+      auth: crossed(Object.entries(auth)),
+      metadata: metadata && crossed(Object.entries(metadata)),
+      values: crossed(kept),
+      tags: [...tags]
+    }
+  }
+}
+
+function crossed (members: Array<[string, unknown]>): Crossed {
+  const result: Crossed = { present: [], missing: [] }
+  for (const [name, value] of members) {
+    const { copy, why } = cross(value)
+    if (why === undefined) result.present.push([name, copy])
+    else result.missing.push([name, why])
+  }
+  return result
+}

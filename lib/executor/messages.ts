@@ -1,0 +1,84 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { WorkerLimits } from './executor.js'
+
+/** What a thread starts with. */
+export interface WorkerSetup {
+  port: MessagePort
+  /** URL of the user's module. */
+  script: string
+  /** URL of the module that compiles schemas; see `SchemaModule`. */
+  schemas: string | undefined
+  limits: WorkerLimits
+  /** Counts steps of the thread's event loop, so that it can be seen from outside whether it turns. */
+  progress: Int32Array
+  /** Levels of the log that are kept. */
+  levels: string[]
+}
+
+/** Members as they cross: those that could not come along are named, with the reason. */
+export interface Crossed {
+  present: Array<[name: string, value: unknown]>
+  missing: Array<[name: string, why: string]>
+}
+
+/** A connection as it crosses. */
+export interface ConnectionCopy {
+  connectionId: string
+  remoteAddress: string
+  protocol: 1 | 2
+  auth: Crossed
+  metadata: Crossed | undefined
+  values: Crossed
+  tags: string[]
+}
+
+/** An error as it crosses: structured clones lose `code` and `data`. */
+export interface ErrorCopy { name: string, message: string, code: unknown, data?: unknown, stack?: string }
+
+export const ToWorker = { CONNECTION: 0, FORGET: 1, TASK: 2, ABORT: 3, REPLY: 4, PING: 5, LOGGED: 6 } as const
+
+/** From the main thread. `ref` names a connection, 0 none; `id` a task; `requestId` what the worker asked. */
+export type ToWorker =
+  | [kind: typeof ToWorker.CONNECTION, ref: number, copy: ConnectionCopy]
+  | [kind: typeof ToWorker.FORGET, ref: number]
+  | [kind: typeof ToWorker.TASK, id: number, isCall: boolean, isLocal: boolean, ref: number, correlationId: number, payload: string | Uint8Array]
+  | [kind: typeof ToWorker.ABORT, id: number, code: number, message: string, data: unknown]
+  | [kind: typeof ToWorker.REPLY, requestId: number, result: string | undefined, error: ErrorCopy | undefined]
+  | [kind: typeof ToWorker.PING]
+  | [kind: typeof ToWorker.LOGGED, count: number]
+
+export const FromWorker = { READY: 0, FAILED: 1, ANSWER: 2, MALFORMED: 3, ENDED: 4, TAG: 5, VALUE: 6, REQUEST: 7, LOG: 8, PONG: 9 } as const
+
+/** From a worker. An answer says whether its handler has ended with it; else ENDED comes later. */
+export type FromWorker =
+  | [kind: typeof FromWorker.READY, methods: Array<{ name: string, timeoutMs: number }>, events: string[]]
+  | [kind: typeof FromWorker.FAILED, error: unknown, copy: ErrorCopy]
+  | [kind: typeof FromWorker.ANSWER, id: number, message: string | Uint8Array, isError: boolean]
+  | [kind: typeof FromWorker.MALFORMED, id: number, message: string]
+  | [kind: typeof FromWorker.ENDED, id: number]
+  | [kind: typeof FromWorker.TAG, ref: number, tag: string, isAdded: boolean]
+  | [kind: typeof FromWorker.VALUE, ref: number, key: string, value: unknown]
+  | [kind: typeof FromWorker.REQUEST, requestId: number, name: string, args: string]
+  | [kind: typeof FromWorker.LOG, level: string, data: string, message: string | undefined]
+  | [kind: typeof FromWorker.PONG]
+
+/** When it was sent, in ms of the clock that all threads share. */
+export type BatchToWorker = [sentAt: number, messages: ToWorker[]]
+
+/** Counts since the thread began: tasks begun, ms that they waited, ms that they ran without a pause. */
+export type Totals = [tasks: number, waitMs: number, runMs: number]
+export type BatchFromWorker = [totals: Totals, messages: FromWorker[]]
+
+/** Payloads and answers up to here cross as strings, which is cheaper; above, their memory changes hands. Bytes. */
+export const SMALL = 4096
+
+/** Monotonic ms of a clock that all threads share; `performance.now()` begins with each thread. */
+export function sharedNow (): number {
+  const [seconds, nanoseconds] = process.hrtime()
+  return seconds * 1e3 + nanoseconds / 1e6
+}
+
+export function copyError (error: unknown): ErrorCopy {
+  const { name = 'Error', message = String(error), code, data, stack } = (typeof error === 'object' && error !== null ? error : {}) as Partial<ErrorCopy>
+  return { name: String(name), message: String(message), code, data, stack: String(stack) }
+}

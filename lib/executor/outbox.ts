@@ -1,0 +1,35 @@
+import type { MessagePort } from 'node:worker_threads'
+
+/** What waits for the other side: all that one turn of the event loop gives leaves as one message. */
+export class Outbox<Head, Message> {
+  readonly #port: MessagePort
+  readonly #head: () => Head
+  #messages: Message[] = []
+  #transfer: ArrayBuffer[] = []
+  #scheduled = false
+
+  /** @param head is put before what leaves */
+  constructor (port: MessagePort, head: () => Head) {
+    this.#port = port
+    this.#head = head
+  }
+
+  /** @param transfer memory that changes hands with it */
+  push (message: Message, transfer?: ArrayBuffer): void {
+    this.#messages.push(message)
+    if (transfer !== undefined) this.#transfer.push(transfer)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => { this.flush() })
+  }
+
+  flush (): void {
+    this.#scheduled = false
+    if (this.#messages.length === 0) return
+    const messages = this.#messages
+    const transfer = this.#transfer
+    this.#messages = []
+    if (transfer.length > 0) this.#transfer = []
+    this.#port.postMessage([this.#head(), messages], transfer)
+  }
+}

@@ -1,0 +1,145 @@
+import { type EventLoopUtilization, performance } from 'node:perf_hooks'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { DatasoleError, coded } from '../protocol/errors.js'
+import type { Driver, ThreadOwner } from './driver.js'
+import type { ExecutorSettings, Registered, WorkerLimits } from './executor.js'
+import { type BatchFromWorker, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from './messages.js'
+import { Outbox } from './outbox.js'
+
+/** What runs in the thread. */
+const ENTRY = new URL('worker.js', import.meta.url).href
+
+/** ms that a script may take to load. */
+const MAX_START = 30_000
+
+/** What threads are made of. */
+export interface ThreadOptions {
+  driver: Driver
+  settings: ExecutorSettings
+  limits: WorkerLimits
+  schemas: string | undefined
+  levels: string[]
+}
+
+/** What a thread says of tasks. */
+export type TaskNews = Exclude<FromWorker, [0 | 1 | 9, ...unknown[]]>
+
+/** Who is told what becomes of a thread: `ready` or `lost` first, and `lost` at most once. */
+export interface ThreadOwnerEvents {
+  ready (registered: Registered): void
+  received (message: TaskNews): void
+  lost (error: Error): void
+}
+
+/**
+ * One thread's life. Piscina starts it, bounds its memory and tells when it is gone; the one task that it
+ * gets there lasts as long as the thread, and holds a port over which everything else goes: that costs
+ * a third of a task of piscina's per frame (docs/executors.md).
+ */
+export class Thread {
+  /** Counts of this life, as of its last message. */
+  totals: Totals = [0, 0, 0]
+  readonly #owner: ThreadOwner
+  readonly #events: ThreadOwnerEvents
+  readonly #port: MessagePort
+  readonly #outbox: Outbox<number, ToWorker>
+  readonly #progress = new Int32Array(new SharedArrayBuffer(4))
+  readonly #stuckTimeoutMs: number
+  #starting: NodeJS.Timeout | undefined
+  #watch: NodeJS.Timeout | undefined
+  #isOver = false
+  #ending: Promise<void> | undefined
+  #utilization: EventLoopUtilization | undefined
+
+  constructor ({ driver, settings, limits, schemas, levels }: ThreadOptions, events: ThreadOwnerEvents) {
+    this.#events = events
+    this.#stuckTimeoutMs = settings.stuckTimeoutMs
+    const { port1, port2 } = new MessageChannel()
+    this.#port = port1
+    this.#outbox = new Outbox(port1, sharedNow)
+    port1.on('message', (batch: BatchFromWorker) => { this.#receive(batch) })
+    const { maxOldGenerationSizeMb } = settings
+    this.#owner = new driver.Piscina({
+      filename: ENTRY,
+      minThreads: 0,
+      maxThreads: 1,
+      atomics: 'disabled', // by default the thread's own event loop stands still between tasks
+      recordTiming: false,
+      ...maxOldGenerationSizeMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb } }
+    })
+    this.#owner.on('error', (error) => { this.#lose(error) })
+    const setup: WorkerSetup = { port: port2, script: settings.workerScript, schemas, limits, levels, progress: this.#progress }
+    this.#owner.run(setup, { transferList: [port2] }).then(
+      () => { this.#lose(new Error('the worker thread ended')) },
+      (error: Error) => { this.#lose(error) }
+    )
+    this.#starting = setTimeout(() => { this.#lose(new DatasoleError('WORKER_FAILED', `the worker script took longer than ${MAX_START} ms to load`)) }, MAX_START)
+  }
+
+  post (message: ToWorker, transfer?: ArrayBuffer): void {
+    if (!this.#isOver) this.#outbox.push(message, transfer)
+  }
+
+  /** Looks whether its event loop turns, and ends it where that makes no step within `stuckTimeoutMs`. */
+  suspect (): void {
+    if (this.#watch !== undefined || this.#isOver) return
+    this.post([ToWorker.PING])
+    this.#await(Atomics.load(this.#progress, 0))
+  }
+
+  /** Share of the time since it was last asked in which the thread was busy; 0 to 1. */
+  utilization (): number {
+    const worker = this.#owner.threads[0]
+    if (this.#isOver || worker === undefined) return 0
+    const now = worker.performance.eventLoopUtilization()
+    const { utilization } = this.#utilization === undefined ? now : performance.eventLoopUtilization(now, this.#utilization)
+    this.#utilization = now
+    return Number.isFinite(utilization) ? utilization : 0
+  }
+
+  /** Whatever runs in it, it is over; nobody is told any more. */
+  end (): Promise<void> {
+    this.#isOver = true
+    clearTimeout(this.#starting)
+    clearTimeout(this.#watch)
+    this.#port.close()
+    return (this.#ending ??= this.#owner.destroy())
+  }
+
+  /** Each step begins the wait anew: it may have a lot to do before it comes to the ping. */
+  #await (before: number): void {
+    this.#watch = setTimeout(() => {
+      const now = Atomics.load(this.#progress, 0)
+      if (now !== before) return this.#await(now)
+      this.#lose(new DatasoleError('WORKER_LOST', `a worker thread was ended: its event loop stood still for ${this.#stuckTimeoutMs} ms after a call's timeout`))
+    }, this.#stuckTimeoutMs)
+    this.#watch.unref()
+  }
+
+  #receive ([totals, messages]: BatchFromWorker): void {
+    this.totals = totals
+    for (const message of messages) {
+      if (this.#isOver) return
+      if (message[0] === FromWorker.PONG) {
+        clearTimeout(this.#watch)
+        this.#watch = undefined
+      } else if (message[0] === FromWorker.READY) {
+        clearTimeout(this.#starting)
+        this.#port.unref()
+        this.#events.ready({ methods: message[1], events: message[2] })
+      } else if (message[0] === FromWorker.FAILED) {
+        const [, error, { message: text, code }] = message
+        const thrown = error instanceof Error ? error : new DatasoleError('WORKER_FAILED', `the worker script threw ${text}`)
+        this.#lose(typeof code === 'string' ? coded(thrown, code) : thrown)
+      } else {
+        this.#events.received(message)
+      }
+    }
+  }
+
+  #lose (error: Error): void {
+    if (this.#isOver) return
+    void this.end()
+    this.#events.lost(error)
+  }
+}

@@ -1,0 +1,162 @@
+import { RpcCode } from '../protocol/codes.js'
+import { DatasoleError, RpcError, invalidArgument, isThenable } from '../protocol/errors.js'
+import { Opcode } from '../protocol/opcodes.js'
+import { type CallHost, errorAnswer } from '../server/call.js'
+import { encodeMessage } from '../server/encoding.js'
+import type { EventHandler } from '../server/events.js'
+import { Scope, type SchemaCompiler } from '../server/hooks.js'
+import { BadFrame, parseMembers, string, textOf } from '../server/members.js'
+import { Method, type RpcHandler, type RpcOptions, toRpcError } from '../server/method.js'
+import { RpcContext, abortContext } from '../server/rpc-context.js'
+import type { WorkerLimits } from './executor.js'
+import { FromWorker, SMALL, type ToWorker } from './messages.js'
+import type { WorkerConnection } from './worker-connection.js'
+import type { WorkerLink } from './worker-link.js'
+
+type TaskMessage = Extract<ToWorker, [2, ...unknown[]]>
+
+/** A call whose handler has not ended. */
+interface Running { ctx: RpcContext, isAborted: boolean, isLocal: boolean }
+
+/** The methods and handlers of a worker script, and what runs of them. */
+export class WorkerTasks implements CallHost {
+  /** The main thread counts. */
+  readonly metrics = { rpcErrors: 0 }
+  readonly methods = new Map<string, Method>()
+  readonly handlers = new Map<string, EventHandler[]>()
+  readonly #running = new Map<number, Running>()
+  readonly #limits: WorkerLimits
+  readonly #link: WorkerLink
+  readonly #scope: Scope
+  #isSealed = false
+
+  constructor (limits: WorkerLimits, link: WorkerLink, compileSchema: SchemaCompiler | undefined) {
+    this.#limits = limits
+    this.#link = link
+    this.#scope = new Scope(undefined, compileSchema)
+  }
+
+  get compressionThreshold (): number { return this.#limits.compressionThreshold }
+  get log (): CallHost['log'] { return this.#link.logger({}) }
+
+  register (name: string, options: RpcOptions, handler: RpcHandler): void {
+    this.#checkOpen(`rpc.register("${name}")`)
+    if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
+    if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
+    if (this.methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
+    const { timeoutMs = this.#limits.rpcTimeoutMs } = options
+    if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > 2 ** 31 - 1) throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): timeoutMs must be a whole number of ms from 0`)
+    this.methods.set(name, new Method(name, timeoutMs, options, handler, this.#scope))
+  }
+
+  on (event: string, handler: EventHandler): void {
+    if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
+    if (typeof handler !== 'function') throw invalidArgument(`events.on("${event}"): the handler must be a function`)
+    if (!this.handlers.has(event)) this.#checkOpen(`events.on("${event}")`)
+    this.handlers.set(event, [...this.handlers.get(event) ?? [], handler])
+  }
+
+  off (event: string, handler: EventHandler): void {
+    const handlers = this.handlers.get(event)
+    const i = handlers?.indexOf(handler) ?? -1
+    if (i >= 0) this.handlers.set(event, handlers!.toSpliced(i, 1))
+  }
+
+  /** The script has loaded: the main thread learns the names now, once. */
+  seal (): void {
+    for (const method of this.methods.values()) method.compile()
+    this.#isSealed = true
+  }
+
+  /** Never throws. */
+  run ([, id, isCall, isLocal, , correlationId, payload]: TaskMessage, connection: WorkerConnection | undefined): void {
+    try {
+      const message = parseMembers(this.#text(payload))
+      if (!isCall) return this.#handle(id, message, connection)
+      if (!isLocal && message.correlationId !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
+      this.#call(id, isLocal, correlationId, string(message.method, 'method'), message.params, connection!)
+    } catch (error) {
+      if (!(error instanceof BadFrame)) throw error
+      this.#link.outbox.push([FromWorker.MALFORMED, id, error.message])
+    }
+  }
+
+  abort (id: number, reason: RpcError): void {
+    const call = this.#running.get(id)
+    if (call === undefined) return
+    // server code's calls end as their handlers do
+    call.isAborted = !call.isLocal
+    abortContext(call.ctx, reason)
+  }
+
+  #text (payload: string | Uint8Array): string {
+    const { maxJsonDepth } = this.#limits
+    // what is this short cannot be nested too deep
+    if (typeof payload === 'string') return payload.length <= maxJsonDepth ? payload : textOf(Buffer.from(payload), maxJsonDepth)
+    return textOf(Buffer.from(payload.buffer), maxJsonDepth)
+  }
+
+  #handle (id: number, { event, data, timestamp }: Record<string, unknown>, connection: WorkerConnection | undefined): void {
+    const name = string(event, 'event')
+    const message = { event: name, data, timestamp: connection === undefined ? timestamp as number : Date.now() }
+    for (const handler of this.handlers.get(name) ?? []) {
+      const failed = (error: unknown): void => { this.log.error({ err: error, event: name }, 'an event handler failed') }
+      try {
+        const result = handler(message, connection)
+        if (isThenable(result)) result.then(undefined, failed)
+      } catch (error) {
+        failed(error)
+      }
+    }
+    this.#link.outbox.push([FromWorker.ENDED, id])
+  }
+
+  #call (id: number, isLocal: boolean, correlationId: number, name: string, params: unknown, connection: WorkerConnection): void {
+    const ctx = new RpcContext(connection, () => this.#link.logger({ connectionId: connection.connectionId }))
+    const succeed = (result: unknown): void => { this.#answer(id, isLocal, correlationId, name, result) }
+    const fail = (thrown: unknown): void => { this.#refuse(id, isLocal, correlationId, thrown) }
+    const method = this.methods.get(name)
+    if (method === undefined) return fail(new RpcError(RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' }))
+    try {
+      const outcome = method.invoke(params, ctx, () => false)
+      if (!isThenable(outcome)) return succeed(outcome)
+      const running: Running = { ctx, isAborted: false, isLocal }
+      this.#running.set(id, running)
+      const ended = (): boolean => {
+        if (this.#running.delete(id) && running.isAborted) this.#link.outbox.push([FromWorker.ENDED, id])
+        return running.isAborted
+      }
+      outcome.then((result) => { if (!ended()) succeed(result) }, (thrown: unknown) => { if (!ended()) fail(thrown) })
+    } catch (thrown) {
+      fail(thrown)
+    }
+  }
+
+  #answer (id: number, isLocal: boolean, correlationId: number, name: string, result: unknown): void {
+    let json: string | undefined
+    try {
+      json = JSON.stringify(result === undefined ? null : result)
+    } catch (error) {
+      this.log.error({ err: error, method: name }, 'a result cannot be written as JSON')
+    }
+    if (json === undefined) return this.#refuse(id, isLocal, correlationId, new RpcError(RpcCode.INTERNAL, `the result of method "${name}" cannot be written as JSON`, { code: 'INTERNAL' }))
+    this.#send(id, isLocal, correlationId, `{"correlationId":${correlationId},"result":${json}}`, false)
+  }
+
+  #refuse (id: number, isLocal: boolean, correlationId: number, thrown: unknown): void {
+    this.#send(id, isLocal, correlationId, errorAnswer(this, correlationId, toRpcError(thrown)), true)
+  }
+
+  #send (id: number, isLocal: boolean, correlationId: number, json: string, isError: boolean): void {
+    if (isLocal) return this.#link.outbox.push([FromWorker.ANSWER, id, json, isError])
+    const message = encodeMessage(Opcode.RPC_RES, correlationId, json, this.compressionThreshold)
+    if (message.length <= SMALL) return this.#link.outbox.push([FromWorker.ANSWER, id, message.toString('latin1'), isError])
+    // of its own where it is larger than what Node.js takes out of its pool
+    const bytes = message.byteLength === message.buffer.byteLength ? message : new Uint8Array(message)
+    this.#link.outbox.push([FromWorker.ANSWER, id, bytes, isError], bytes.buffer as ArrayBuffer)
+  }
+
+  #checkOpen (what: string): void {
+    if (this.#isSealed) throw new DatasoleError('TOO_LATE', `${what}: a worker script registers while it loads: before its default export has returned or resolved`)
+  }
+}

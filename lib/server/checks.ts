@@ -1,0 +1,24 @@
+import { DatasoleError } from '../protocol/errors.js'
+
+/** Timers in Node.js hold at most 2^31-1 ms. */
+export const TIMER = 2 ** 31 - 1
+
+export function integer (name: string, value: unknown, least: number, most: number): number {
+  const whole = Number.isSafeInteger(value) || (value === Infinity && most === Infinity)
+  if (!whole || (value as number) < least || (value as number) > most) {
+    throw invalid(name, `must be a whole number from ${least}${most === Infinity ? ' up' : ` to ${most}`}, not ${String(value)}`)
+  }
+  return value as number
+}
+
+export function checkFunction (name: string, value: unknown): void {
+  if (typeof value !== 'function') throw invalid(name, 'must be a function')
+}
+
+export function isObject<T> (value: T): value is T & object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function invalid (name: string, why: string): DatasoleError {
+  return new DatasoleError('INVALID_OPTION', `datasole: option ${name} ${why}`)
+}
