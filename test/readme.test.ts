@@ -40,7 +40,7 @@ function run (t: Test, name: string, env: Record<string, string>): { line: (patt
 }
 
 t.test('the snippets have the right types', async (t) => {
-  t.same([...snippets.keys()], ['contract.ts', 'fastify.ts', 'plain-http.ts', 'many.ts', 'client.ts'])
+  t.same([...snippets.keys()], ['contract.ts', 'fastify.ts', 'plain-http.ts', 'many.ts', 'worker-script.ts', 'threads.ts', 'client.ts'])
   for (const [name, code] of snippets) t.ok(code.trim().split('\n').length <= 22, `${name} is short`)
   const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
     target: ts.ScriptTarget.ES2023,
@@ -54,7 +54,7 @@ t.test('the snippets have the right types', async (t) => {
   t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
 })
 
-for (const server of ['fastify.js', 'plain-http.js', 'many.js']) {
+for (const server of ['fastify.js', 'plain-http.js', 'many.js', 'threads.js']) {
   t.test(`${server} serves the client of the README`, async (t) => {
     const printed = await run(t, server, { PORT: '0' }).line(/port: (\d+)|:(\d+)/)
     const client = run(t, 'client.js', { URL: `http://127.0.0.1:${/\d+/.exec(printed)![0]}` })

@@ -41,9 +41,9 @@ export class Pool implements Executor, SlotHost {
   #isClosed = false
 
   /** @param schemas URL of the module that compiles schemas in threads */
-  constructor (settings: ExecutorSettings, limits: WorkerLimits, schemas?: string) {
+  constructor (settings: ExecutorSettings, { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold }: WorkerLimits, schemas?: string) {
     this.#settings = settings
-    this.#limits = limits
+    this.#limits = { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold }
     this.#schemas = schemas
     this.#isExclusive = settings.model === 'thread'
     this.#slots = Array.from({ length: settings.size }, () => new Slot(this))

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { RpcCode } from '../protocol/codes.js'
-import { RpcError, messageOf } from '../protocol/errors.js'
+import { DatasoleError, RpcError, messageOf } from '../protocol/errors.js'
 import type { ConnectionContext } from '../server/connection-context.js'
 import type { Logger } from '../server/logger.js'
 import type { Job, Registered, Task, WorkerServices } from './executor.js'
@@ -126,6 +126,8 @@ export class Slot {
     this.#clear(new RpcError(RpcCode.WORKER_LOST, 'the server is closing', { code: 'WORKER_LOST' }))
     clearTimeout(this.#timer)
     this.#timer = undefined
+    this.#starting?.reject(new DatasoleError('CLOSED', 'the server was closed while its worker script loaded'))
+    this.#starting = undefined
     await thread?.end()
   }
 

@@ -69,10 +69,7 @@ export class Thread {
     })
     this.#owner.on('error', (error) => { this.#lose(error) })
     const setup: WorkerSetup = { port: port2, script: settings.workerScript, schemas, limits, levels, progress: this.#progress }
-    this.#owner.run(setup, { transferList: [port2] }).then(
-      () => { this.#lose(new Error('the worker thread ended')) },
-      (error: Error) => { this.#lose(error) }
-    )
+    void this.#run(setup, port2)
     this.#starting = setTimeout(() => { this.#lose(new DatasoleError('WORKER_FAILED', `the worker script took longer than ${MAX_START} ms to load`)) }, MAX_START)
   }
 
@@ -104,6 +101,15 @@ export class Thread {
     clearTimeout(this.#watch)
     this.#port.close()
     return (this.#ending ??= this.#owner.destroy())
+  }
+
+  async #run (setup: WorkerSetup, port: MessagePort): Promise<void> {
+    try {
+      await this.#owner.run(setup, { transferList: [port] })
+      this.#lose(new Error('the worker thread ended'))
+    } catch (error) {
+      this.#lose(error as Error)
+    }
   }
 
   /** Each step begins the wait anew: it may have a lot to do before it comes to the ping. */

@@ -196,10 +196,11 @@ export class Core implements Destinations, ConnectionHost {
     const deadline = performance.now() + this.settings.closeTimeoutMs
     clearInterval(this.#heartbeat)
     this.rpc.isDraining = true
-    await until(deadline, () => Array.from(this.hub).every(({ calls }) => calls === undefined || calls.size === 0) && (this.workers?.isIdle ?? true))
+    await until(deadline, () => Array.from(this.hub).every(({ calls }) => calls === undefined || calls.size === 0))
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
     await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
+    await until(deadline, () => this.workers?.isIdle ?? true)
     if (this.#isConnected) await this.sessions.drain(Math.max(deadline, performance.now() + GRACE))
   }
 

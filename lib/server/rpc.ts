@@ -118,8 +118,9 @@ export class RpcRegistry implements CallHost {
     signal?.addEventListener('abort', cancelled, { once: true })
     try {
       if (method instanceof Method) return await method.invoke(params, ctx, () => false)
-      const isPassing = context.connection === undefined || auth !== context.connection.auth
-      return await callWorker(method, { params, ctx, isPassing, context: isPassing ? new ConnectionContext(connection.connectionId, auth, '', 2) : connection })
+      // that of a connection which is there, or one of this call only
+      const isPassing = auth !== connection.auth || connection.tagListener === undefined
+      return await callWorker(method, { params, ctx, isPassing, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
     } catch (thrown) {
       throw toRpcError(thrown)
     } finally {

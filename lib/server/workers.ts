@@ -70,6 +70,8 @@ export class Workers implements WorkerEvents {
     const { event, data } = unread === undefined ? message : { event: message.event, data: undefined }
     this.#run({
       context: connection.context,
+      // one that had to wait for a hook may be the last that is heard of its connection
+      isPassing: !connection.isOpen,
       correlationId,
       payload: unread?.payload ?? Buffer.from(JSON.stringify({ event, data })),
       refuse: ({ message: why, data: details }) => {
@@ -84,6 +86,7 @@ export class Workers implements WorkerEvents {
   deliver (message: ServerEvent): void {
     this.#run({
       context: undefined,
+      isPassing: true,
       correlationId: 0,
       payload: Buffer.from(JSON.stringify(message)),
       refuse: ({ message: why }) => { this.#log.warn({ event: message.event }, `an event could not be handled by a worker: ${why}`) },
@@ -99,14 +102,13 @@ export class Workers implements WorkerEvents {
     await this.#executor.close()
   }
 
-  #run (task: Pick<Task, 'context' | 'correlationId' | 'payload' | 'refuse' | 'malformed'>): void {
+  #run (task: Pick<Task, 'context' | 'isPassing' | 'correlationId' | 'payload' | 'refuse' | 'malformed'>): void {
     const { rpcTimeoutMs } = this.#settings
     const watch: { timer?: NodeJS.Timeout } = {}
     const job = this.#executor.run({
       ...task,
       kind: 'event',
       isLocal: false,
-      isPassing: false,
       answer: () => {}, // events have none
       ended: () => { clearTimeout(watch.timer) }
     })

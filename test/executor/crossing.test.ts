@@ -1,0 +1,39 @@
+import t from 'tap'
+import { cross } from '../../lib/executor/crossing.js'
+
+t.test('what can cross is copied', async (t) => {
+  const cycle: { self?: unknown } = {}
+  cycle.self = cycle
+  for (const value of [1, 'x', null, undefined, 10n, true, [1, [2]], { a: { b: new Date(0) } }, new Map([['k', new Set([1])]]), new Uint8Array(3), Object.create(null) as object, /x/g]) {
+    const { copy, why } = cross(value)
+    t.equal(why, undefined)
+    t.same(copy, value)
+    if (typeof value === 'object' && value !== null) t.not(copy, value)
+  }
+  t.equal(cross(cycle).why, undefined)
+  t.equal((cross(new TypeError('x')).copy as Error).message, 'x')
+})
+
+t.test('what cannot says what is in the way, and where', async (t) => {
+  class Account {}
+  let deep: unknown = 1
+  for (let i = 0; i < 200; i++) deep = [deep]
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+  const given = new ArrayBuffer(8)
+  structuredClone(given, { transfer: [given] })
+  const refused: Array<[value: unknown, why: RegExp]> = [
+    [() => {}, /^it is a function$/],
+    [Symbol('s'), /a symbol/],
+    [{ a: [{ 'b/c': () => {} }] }, /^at \/a\/0\/b~1c there is a function$/],
+    [{ account: new Account() }, /^at \/account there is an instance of Account$/],
+    [new Map([['k', Promise.resolve()]]), /instance of Promise/],
+    [new Set([new WeakMap()]), /instance of WeakMap/],
+    [deep, /nested deeper/],
+    [new Proxy({}, {}), /a Proxy/],
+    [revoked.proxy, /a Proxy/],
+    [{ get a () { throw new Error('no') } }, /^no$/],
+    [{ given }, /./]
+  ]
+  for (const [value, why] of refused) t.match(cross(value).why, why)
+})

@@ -1,0 +1,74 @@
+import { setTimeout } from 'node:timers/promises'
+import { threadId } from 'node:worker_threads'
+import type { RpcContext, WorkerDatasole } from '../../plugins/server.js'
+
+/** What a worker has to do in the tests. */
+export default async function register (ds: WorkerDatasole): Promise<void> {
+  const { rpc, log, primitives: { live, state, events, fanout, sessions } } = ds
+  const calls = new Map<string, number>()
+  const seen: unknown[] = []
+  const spin = (ms: number): void => { for (const until = performance.now() + ms; performance.now() < until;); }
+  await state.setState('loads', 1)
+
+  rpc.register('thread', () => threadId)
+  rpc.register('w.echo', (params) => params)
+  rpc.register('w.later', async (params) => { await setTimeout(5); return params })
+  rpc.register('spin', (ms) => { spin(ms as number); return threadId })
+  rpc.register('count', (_, { connectionId }) => { calls.set(connectionId, (calls.get(connectionId) ?? 0) + 1); return calls.get(connectionId) })
+  rpc.register('schema', { schema: { params: { type: 'object', required: ['a'] }, result: { type: 'number' } } }, (params) => (params as { a: unknown }).a)
+  rpc.register('throws', (what) => {
+    if (what === 'coded') throw Object.assign(new Error('coded'), { code: 4711, data: { why: 1 } })
+    if (what === 'circular') { const cycle: { self?: unknown } = {}; cycle.self = cycle; return cycle }
+    throw new Error('plain')
+  })
+  const aborted = async (_: unknown, { signal }: RpcContext): Promise<void> => {
+    await new Promise((resolve) => { signal.addEventListener('abort', resolve, { once: true }) })
+    await state.setState('aborted', (signal.reason as { data: { code: string } }).data.code)
+  }
+  rpc.register('signal', { timeoutMs: 100 }, aborted)
+  rpc.register('slow signal', aborted)
+  rpc.register('context', (_, { auth, connectionId, connection: { userId, roles, metadata, tags, remoteAddress, protocol } }: RpcContext) => ({
+    auth: { userId: auth!.userId }, connectionId, userId, roles, plan: metadata.plan, tags: [...tags], remoteAddress, protocol
+  }))
+  rpc.register('get', (key, { connection }) => connection.get(key as string) ?? null)
+  rpc.register('metadata', (key, { connection }) => connection.metadata[key as string] ?? null)
+  rpc.register('change', (_, { connection }) => {
+    connection.tags.add('from-worker')
+    connection.tags.delete('from-main')
+    connection.set('cart', { items: [1] })
+    try {
+      connection.set('fn', { deep: [() => {}] })
+    } catch (error) {
+      return { code: (error as { code: string }).code, message: (error as Error).message }
+    }
+  })
+  rpc.register('increment', async (key) => { await live.update(key as string, (draft) => ((draft as number | undefined) ?? 0) + 1) })
+  rpc.register('state', async () => {
+    await state.setState('s', { a: 1, ['__proto__']: 2 })
+    await state.update('s', (draft) => { (draft as { a: number }).a++ })
+    const value = await state.getState('s')
+    const deleted = await state.deleteState('s')
+    const refused = await state.setState('s', { a: 10n }).catch((error: unknown) => (error as Error).message)
+    return { value, deleted, gone: await state.getState('s') === undefined, refused }
+  })
+  rpc.register('session', async (_, { connection }) => {
+    await sessions.restore(connection)
+    await sessions.set(connection.userId!, 'theme', 'dark')
+    await sessions.flush(connection.userId!)
+    const before = await sessions.get(connection.userId!, 'theme')
+    return [before, await sessions.delete(connection.userId!, 'theme'), await sessions.get(connection.userId!, 'theme') ?? null]
+  })
+  rpc.register('nobody', async () => { await sessions.restore({}).catch((error: unknown) => { throw Object.assign(new Error((error as { code: string }).code), { code: 1 }) }) })
+  rpc.register('log', () => { log.warn({ big: 10n, err: new Error('shown') }, 'said in a worker') })
+  rpc.register('late', () => { rpc.register('too late', () => {}) })
+  rpc.register('seen', () => seen.splice(0))
+  rpc.register('exit', () => { process.exit(3) })
+  rpc.register('throw outside', async () => { process.nextTick(() => { throw new Error('outside of a call') }); await setTimeout(10_000) })
+  rpc.register('out of memory', () => { const all: unknown[] = []; for (;;) all.push(new Array(1000).fill(all.length)) })
+  rpc.register('loop', { timeoutMs: 50 }, () => { for (;;); })
+  rpc.register('hang', async () => { await setTimeout(100_000) })
+  events.on('note', ({ data }) => { seen.push(data) })
+  events.on('relay', async ({ event, data }, connection) => { await fanout.broadcast(event, { data, from: connection?.connectionId ?? null }) })
+  events.on('loop', () => { for (;;); })
+  events.on('fails', () => { throw new Error('an event failed') })
+}

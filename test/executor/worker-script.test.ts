@@ -1,0 +1,55 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { DatasoleServer } from '../../plugins/server.js'
+import { capturedLogger } from '../helpers/entrances.js'
+
+t.test('a script that does not load fails the start with its error', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'datasole-'))
+  t.teardown(async () => { await rm(folder, { recursive: true }) })
+  const script = async (name: string, text: string): Promise<string> => { await writeFile(join(folder, name), text); return join(folder, name) }
+  const cases: Array<[path: string, error: { code?: string, name?: string, message?: string | RegExp }]> = [
+    [join(folder, 'missing.mjs'), { code: 'ERR_MODULE_NOT_FOUND' }],
+    [await script('syntax.mjs', 'export default ('), { name: 'SyntaxError' }],
+    [await script('throws.mjs', "export default () => { throw Object.assign(new RangeError('no'), { code: 'MINE', fn () {} }) }"), { name: 'RangeError', message: 'no', code: 'MINE' }],
+    [await script('rejects.mjs', "export default async () => { await null; throw 'text' }"), { code: 'WORKER_FAILED', message: /text/ }],
+    [await script('none.mjs', 'export const a = 1'), { message: /default export/ }],
+    [await script('exits.mjs', 'export default () => { process.exit(1) }'), { message: /exited/ }],
+    [await script('twice.mjs', "export default (ds) => { ds.rpc.register('a', () => 1); ds.rpc.register('a', () => 1) }"), { code: 'DUPLICATE_METHOD' }],
+    [await script('schema.mjs', "export default (ds) => { ds.rpc.register('a', { schema: { params: { type: 'nonsense' } } }, () => 1) }"), { message: /schema|type/ }],
+    [await script('here.mjs', "export default (ds) => { ds.rpc.register('here', () => 1) }"), { code: 'DUPLICATE_METHOD' }]
+  ]
+  for (const [path, error] of cases) {
+    const ds = new DatasoleServer({ executor: { model: 'thread-pool', poolSize: 1, workerScript: path }, logger: capturedLogger([]) })
+    ds.rpc.register('here', () => 1)
+    await t.rejects(ds.init(), error as Error, path)
+    await ds.close()
+  }
+})
+
+t.test('a TypeScript script loads where the process loads TypeScript', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'datasole-'))
+  t.teardown(async () => { await rm(folder, { recursive: true }) })
+  await writeFile(join(folder, 'script.ts'), "interface Both { a: number, b: number }\nenum Sign { PLUS = 1 }\nexport default (ds: { rpc: any }): void => { ds.rpc.register('add', ({ a, b }: Both) => (a + b) * Sign.PLUS) }\n")
+  const hooks = `import { readFile } from 'node:fs/promises'\nimport { transform } from '${import.meta.resolve('esbuild')}'\nexport async function load (url, context, next) {
+    if (!url.endsWith('.ts')) return await next(url, context)
+    const { code } = await transform(await readFile(new URL(url), 'utf8'), { loader: 'ts', format: 'esm' })
+    return { format: 'module', source: code, shortCircuit: true }
+  }`
+  await writeFile(join(folder, 'hooks.mjs'), hooks)
+  await writeFile(join(folder, 'register.mjs'), "import { register } from 'node:module'\nregister('./hooks.mjs', import.meta.url)\n")
+  const script = `
+    import { DatasoleServer } from '${new URL('../../plugins/server.js', import.meta.url).href}'
+    const ds = new DatasoleServer({ executor: { model: 'thread-pool', poolSize: 1, workerScript: 'script.ts' } })
+    await ds.init()
+    console.log(await ds.rpc.call('add', { a: 1, b: 2 }))
+    await ds.close()
+  `
+  await writeFile(join(folder, 'main.mjs'), script)
+  const { stdout } = await promisify(execFile)(process.execPath, ['--import', pathToFileURL(join(folder, 'register.mjs')).href, 'main.mjs'], { cwd: folder, timeout: 20_000 })
+  t.equal(stdout, '3\n')
+})
