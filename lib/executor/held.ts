@@ -51,7 +51,8 @@ export class Held<Slot> {
       remoteAddress,
       protocol,
       auth: crossed(Object.entries(auth)),
-      metadata: metadata && crossed(Object.entries(metadata)),
+      // it may be anything that a database gave
+      metadata: typeof metadata === 'object' && metadata !== null ? crossed(Object.entries(metadata)) : undefined,
       values: crossed(kept),
       tags: [...tags]
     }

@@ -6,6 +6,7 @@ import { invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
 import { LazyMembers } from './lazy-members.js'
 import type { Logger } from './logger.js'
+import { BadFrame } from './members.js'
 import type { Metrics } from './metrics.js'
 import type { Settings } from './settings.js'
 
@@ -134,7 +135,10 @@ export class Events {
           else handler.receive(connection, correlationId, message, message.unread)
         }
       }
-      const refuse = (thrown: unknown): void => connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown))
+      const refuse = (thrown: unknown): void => {
+        if (thrown instanceof BadFrame) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
+        else connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown))
+      }
       try {
         const allowed = runHooks(scope.chain('preEvent'), connection.messageContext, message)
         if (allowed === undefined) run()

@@ -8,6 +8,7 @@ import type { ConnectionContext } from './connection-context.js'
 import { encodeMessage } from './encoding.js'
 import { runHooks } from './hooks.js'
 import { LazyMembers } from './lazy-members.js'
+import { BadFrame } from './members.js'
 import { type WorkerMethod, refusal, toRpcError } from './method.js'
 import { RpcContext } from './rpc-context.js'
 
@@ -47,7 +48,11 @@ export class WorkerCall implements CallInFlight, Task {
     if (hooks.length === 0) return this.#start()
     const call = new LazyMembers(this.payload, maxDepth)
     const ctx = new RpcContext(connection.context, () => connection.messageContext.log)
-    const failed = (thrown: unknown): void => { this.#end(() => { this.#fail(refusal(thrown)) }) }
+    const failed = (thrown: unknown): void => {
+      if (thrown instanceof BadFrame) this.malformed(thrown.message) // a hook looked at what is no JSON
+      else this.#fail(refusal(thrown))
+      this.ended()
+    }
     try {
       const ready = runHooks(hooks, ctx, { method: method.name, get params () { return call.get('params') } })
       if (ready === undefined) return this.#start()
@@ -89,11 +94,6 @@ export class WorkerCall implements CallInFlight, Task {
 
   #start (): void {
     this.#job = this.method.executor.run(this)
-  }
-
-  #end (how: () => void): void {
-    how()
-    this.ended()
   }
 
   /** The handler may not even hear of it. */

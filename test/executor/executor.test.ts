@@ -11,7 +11,7 @@ const { RPC_REQ, RPC_RES, RPC_CANCEL, EVENT_C2S, EVENT_S2C, ERROR } = Opcode
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
 const pool = (more?: Partial<ExecutorOptions>): { executor: Partial<ExecutorOptions>, rateLimit: false } => ({ rateLimit: false, executor: { model: 'thread-pool', poolSize: 2, workerScript, ...more } })
 
-const authHandler = (): object => ({ authenticated: true, userId: 'ada', roles: ['admin'], metadata: { plan: 'pro', check: () => true } })
+const authHandler = (): object => ({ authenticated: true, extra: null, userId: 'ada', roles: ['admin'], metadata: { plan: 'pro', check: () => true } })
 
 function counts ({ ds }: Running): NonNullable<ReturnType<Running['ds']['metrics']['snapshot']>['executor']> {
   return ds.metrics.snapshot().executor!
@@ -122,6 +122,10 @@ for (const [entrance, start] of entrances) {
       t.match(await wire.nextOf(ERROR), { id: 7, payload: { code: 'FORBIDDEN', message: 'nor this' } })
       t.strictSame((await wire.call('seen')).result, ['yes'])
       t.ok(calls.includes('seen'))
+      const frame = encode(RPC_REQ, 9, { method: 'w.echo' })
+      frame[frame.length - 1] = 0x5d // ] instead of }
+      wire.sendRaw(frame)
+      t.match(await wire.nextOf(ERROR), { id: 9, payload: { code: 'BAD_FRAME' } }, 'the hook looked at what is no JSON')
     })
 
     t.test('a bad frame is one wherever it is found', async (t) => {
