@@ -11,6 +11,7 @@ export interface ExecutorSettings {
   workerScript: string
   idleTimeout: number
   maxOldGenerationSizeMb: number | undefined
+  execArgv: string[] | undefined
   maxQueue: number
   maxQueuePerConnection: number
   queueTimeoutMs: number

@@ -58,13 +58,14 @@ export class Thread {
     this.#port = port1
     this.#outbox = new Outbox(port1, sharedNow)
     port1.on('message', (batch: BatchFromWorker) => { this.#receive(batch) })
-    const { maxOldGenerationSizeMb } = settings
+    const { maxOldGenerationSizeMb, execArgv } = settings
     this.#owner = new driver.Piscina({
       filename: ENTRY,
       minThreads: 0,
       maxThreads: 1,
       atomics: 'disabled', // by default the thread's own event loop stands still between tasks
       recordTiming: false,
+      ...execArgv !== undefined && { execArgv },
       ...maxOldGenerationSizeMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb } }
     })
     this.#owner.on('error', (error) => { this.#lose(error) })

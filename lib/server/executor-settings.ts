@@ -22,10 +22,10 @@ type Numbers = { -readonly [N in keyof typeof NUMBERS]: number | undefined }
 /** @returns undefined for model `async` */
 export function resolveExecutor (executor: Partial<ExecutorOptions> = {}): ExecutorSettings | 'no script' | undefined {
   if (!isObject(executor)) throw invalid('executor', 'must be an object')
-  const { model = 'async', workerScript } = executor
+  const { model = 'async', workerScript, execArgv } = executor
   if (!['async', 'thread', 'thread-pool'].includes(model)) throw invalid('executor.model', `must be "async", "thread" or "thread-pool", not ${JSON.stringify(model)}`)
   for (const name of Object.keys(executor)) {
-    if (name !== 'model' && name !== 'workerScript' && !Object.hasOwn(NUMBERS, name)) throw invalid(`executor.${name}`, 'is not an option of datasole')
+    if (!['model', 'workerScript', 'execArgv'].includes(name) && !Object.hasOwn(NUMBERS, name)) throw invalid(`executor.${name}`, 'is not an option of datasole')
   }
   const numbers = {} as Numbers
   for (const name of Object.keys(NUMBERS) as Array<keyof Numbers>) {
@@ -33,6 +33,7 @@ export function resolveExecutor (executor: Partial<ExecutorOptions> = {}): Execu
     const { [name]: value = preset } = executor
     numbers[name] = value === undefined ? undefined : integer(`executor.${name}`, value, least, most)
   }
+  if (execArgv !== undefined && !(Array.isArray(execArgv) && execArgv.every((option) => typeof option === 'string'))) throw invalid('executor.execArgv', 'must be a list of strings')
   const script = workerScript === undefined ? undefined : urlOf(workerScript)
   if (model === 'async') {
     if (script !== undefined) throw invalid('executor.workerScript', 'needs model "thread" or "thread-pool"')
@@ -40,7 +41,7 @@ export function resolveExecutor (executor: Partial<ExecutorOptions> = {}): Execu
   }
   if (script === undefined) return 'no script'
   const { poolSize, maxThreads, ...others } = numbers as Record<keyof Numbers, number>
-  return { ...others, model, size: model === 'thread' ? maxThreads : poolSize, workerScript: script }
+  return { ...others, model, size: model === 'thread' ? maxThreads : poolSize, workerScript: script, execArgv }
 }
 
 /** Paths are from the working directory. */

@@ -72,6 +72,8 @@ export interface ExecutorOptions {
   idleTimeout?: number
   /** MiB of a thread's old generation; beyond it the thread is lost. Default: V8's own. */
   maxOldGenerationSizeMb?: number
+  /** Options of Node.js for threads, such as a loader for TypeScript. Default: those of the process. */
+  execArgv?: string[]
   /** Calls and events per thread that wait or run. Default 10,000; then `BUSY`. */
   maxQueue?: number
   /** The same, per connection. Default 100; then `BUSY`. */

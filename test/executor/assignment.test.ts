@@ -18,7 +18,7 @@ async function until (isTrue: () => boolean): Promise<void> {
 const [, start] = entrances[1]!
 
 t.test('model thread: one connection per thread, the others wait', async (t) => {
-  const executor: Partial<ExecutorOptions> = { model: 'thread', maxThreads: 2, workerScript, queueTimeoutMs: 300, idleTimeout: 60_000 }
+  const executor: Partial<ExecutorOptions> = { model: 'thread', maxThreads: 2, workerScript, execArgv: [], queueTimeoutMs: 300, idleTimeout: 60_000 }
   const server = await start(t, { executor, rateLimit: false })
   const [a, b, c] = await Promise.all([server.connect(), server.connect(), server.connect()]) as [Wire, Wire, Wire]
   const threads = [(await a.call('thread')).result, (await b.call('thread')).result]
@@ -35,7 +35,7 @@ t.test('model thread: one connection per thread, the others wait', async (t) => 
 })
 
 t.test('model thread: a quiet connection gives its thread back, and an idle thread ends', async (t) => {
-  const server = await start(t, { executor: { model: 'thread', maxThreads: 1, workerScript, idleTimeout: 100 }, rateLimit: false })
+  const server = await start(t, { executor: { model: 'thread', maxThreads: 1, workerScript, execArgv: [], idleTimeout: 100 }, rateLimit: false })
   const [a, b] = await Promise.all([server.connect(), server.connect()]) as [Wire, Wire]
   t.ok((await a.call('thread')).result)
   t.ok((await b.call('thread')).result, 'after 100 ms')
@@ -47,7 +47,7 @@ t.test('model thread: a quiet connection gives its thread back, and an idle thre
 })
 
 t.test('a pool keeps the thread of a connection, however quiet it is', async (t) => {
-  const server = await start(t, { executor: { model: 'thread-pool', poolSize: 2, workerScript, idleTimeout: 30 }, rateLimit: false })
+  const server = await start(t, { executor: { model: 'thread-pool', poolSize: 2, workerScript, execArgv: [], idleTimeout: 30 }, rateLimit: false })
   const wire = await server.connect()
   t.equal((await wire.call('count')).result, 1)
   await new Promise((resolve) => setTimeout(resolve, 150))

@@ -9,7 +9,7 @@ import { encode } from '../helpers/wire.js'
 
 const { RPC_REQ, RPC_RES, RPC_CANCEL, EVENT_C2S, EVENT_S2C, ERROR } = Opcode
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
-const pool = (more?: Partial<ExecutorOptions>): { executor: Partial<ExecutorOptions>, rateLimit: false } => ({ rateLimit: false, executor: { model: 'thread-pool', poolSize: 2, workerScript, ...more } })
+const pool = (more?: Partial<ExecutorOptions>): { executor: Partial<ExecutorOptions>, rateLimit: false } => ({ rateLimit: false, executor: { model: 'thread-pool', poolSize: 2, workerScript, execArgv: [], ...more } })
 
 const authHandler = (): object => ({ authenticated: true, extra: null, userId: 'ada', roles: ['admin'], metadata: { plan: 'pro', check: () => true } })
 
@@ -182,7 +182,7 @@ for (const [entrance, start] of entrances) {
     })
 
     t.test('concurrent updates from everywhere lose nothing', async (t) => {
-      const server = await start(t, { ...pool({ poolSize: 3 }), executor: { ...pool().executor, poolSize: 3 } })
+      const server = await start(t, { ...pool({ poolSize: 3 }) })
       const wires = await Promise.all(Array.from({ length: 3 }, () => server.connect()))
       const here = Promise.all(Array.from({ length: 40 }, () => server.ds.primitives.live.update('n', (n) => ((n as number | undefined) ?? 0) + 1)))
       await Promise.all(wires.flatMap((wire) => Array.from({ length: 40 }, () => wire.call('increment', 'n'))))

@@ -8,7 +8,7 @@ import { entrances } from '../helpers/entrances.js'
 
 const [, start] = entrances[1]!
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
-const pool = (more?: Partial<ExecutorOptions>): { executor: Partial<ExecutorOptions>, rateLimit: false, closeTimeoutMs: number } => ({ rateLimit: false, closeTimeoutMs: 100, executor: { model: 'thread-pool', poolSize: 2, workerScript, stuckTimeoutMs: 200, ...more } })
+const pool = (more?: Partial<ExecutorOptions>): { executor: Partial<ExecutorOptions>, rateLimit: false, closeTimeoutMs: number } => ({ rateLimit: false, closeTimeoutMs: 100, executor: { model: 'thread-pool', poolSize: 2, workerScript, execArgv: [], stuckTimeoutMs: 200, ...more } })
 const LOST = { error: { code: -32004, data: { code: 'WORKER_LOST' } } }
 
 for (const [how, method] of [['exit', 'exit'], ['a throw outside of a call', 'throw outside'], ['memory', 'out of memory'], ['an endless loop', 'loop']] as const) {

@@ -24,7 +24,7 @@ t.test('a script that does not load fails the start with its error', async (t) =
     [await script('here.mjs', "export default (ds) => { ds.rpc.register('here', () => 1) }"), { code: 'DUPLICATE_METHOD' }]
   ]
   for (const [path, error] of cases) {
-    const ds = new DatasoleServer({ executor: { model: 'thread-pool', poolSize: 1, workerScript: path }, logger: capturedLogger([]) })
+    const ds = new DatasoleServer({ executor: { model: 'thread-pool', poolSize: 1, workerScript: path, execArgv: [] }, logger: capturedLogger([]) })
     ds.rpc.register('here', () => 1)
     await t.rejects(ds.init(), error as Error, path)
     await ds.close()
