@@ -1,0 +1,5 @@
+import t from 'tap'
+import { entrances } from '../helpers/entrances.js'
+import { suite } from './suite.js'
+
+suite(t, entrances[0]![1])
