@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -83,6 +84,6 @@ t.test('closing waits for what runs, up to its time, and then nothing keeps the 
     await ds.close()
     console.log('closed')
   `
-  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 20_000 })
+  const { stdout } = await promisify(execFile)(process.execPath, [join(t.testdir({ 'program.mjs': script }), 'program.mjs')], { timeout: 20_000 })
   t.equal(stdout, 'served\nWORKER_LOST\nWORKER_LOST\nclosed\n')
 })
