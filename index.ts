@@ -29,7 +29,7 @@ declare module 'fastify' {
 /**
  * The Fastify plugin: decorates the instance with `ds`, and serves WebSocket and client bundles under
  * `options.path`.
- * @throws DatasoleError `INVALID_OPTION` or `NOT_AVAILABLE`, naming the option
+ * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
 async function datasole (app: FastifyInstance, options: DatasoleServerOptions): Promise<void> {
   if (app.hasDecorator('ds')) throw new DatasoleError('DUPLICATE_REGISTRATION', 'datasole is registered already in this scope or above it; use the fastify.ds that is there')

@@ -25,7 +25,7 @@ export type AttachTarget = AnyHttpServer | { getHttpServer: () => unknown } | { 
  * It is the same composition as the Fastify plugin, in a private Fastify that gets only the requests
  * and upgrades of our path.
  *
- * @throws DatasoleError `INVALID_OPTION` or `NOT_AVAILABLE`, naming the option
+ * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
 export class DatasoleServer<C extends DatasoleContract = DatasoleContract> extends Datasole<C> {
   declare readonly transport: StandaloneTransport<this>

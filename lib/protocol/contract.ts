@@ -1,3 +1,5 @@
+import type { CrdtType } from '../crdt/crdt.js'
+
 /**
  * What an application's messages look like: the type parameter of server and client.
  *
@@ -9,6 +11,7 @@
  *   rpc: { add: { params: { a: number, b: number }, result: number } }
  *   events: { chat: { text: string } }
  *   state: { dashboard: { visitors: number } }
+ *   crdts: { likes: { type: 'pn-counter' }, title: { type: 'lww-register', value: string } }
  * }
  */
 export interface DatasoleContract {
@@ -18,6 +21,8 @@ export interface DatasoleContract {
   events?: object
   /** state key → its value, plain JSON */
   state?: object
+  /** CRDT key → its type, and of a register or map its value, plain JSON */
+  crdts?: object
 }
 
 /** String enums as keys become the strings that they stand for, so that both spellings are accepted. */
@@ -37,3 +42,12 @@ export type RpcParams<C, M extends RpcName<C>> = RpcMap<C>[M] extends { params: 
 export type RpcResult<C, M extends RpcName<C>> = RpcMap<C>[M] extends { result: infer R } ? R : unknown
 export type EventData<C, E extends EventName<C>> = EventMap<C>[E]
 export type StateValue<C, K extends StateName<C>> = StateMap<C>[K]
+
+type CrdtMap<C> = Section<C, 'crdts', Record<string, { type: CrdtType }>>
+
+export type CrdtName<C> = keyof CrdtMap<C> & string
+export type CrdtTypeOf<C, K extends CrdtName<C>> = CrdtMap<C>[K] extends { type: infer T extends CrdtType } ? T : CrdtType
+
+/** Of a map, an object of its fields; where the contract does not say, anything. */
+export type CrdtValue<C, K extends CrdtName<C>, T extends CrdtType> =
+  T extends 'pn-counter' ? number : CrdtMap<C>[K] extends { value: infer V } ? V : T extends 'lww-map' ? Record<string, unknown> : unknown

@@ -11,6 +11,8 @@ export interface BusMessages {
   fanout: { payload: string, to?: object, except?: object }
   /** A key became live. */
   live: { key: string }
+  /** A CRDT key was made. */
+  crdt: { key: string }
   disconnect: { userId: string, code: number, reason: string }
 }
 

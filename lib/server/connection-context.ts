@@ -16,6 +16,13 @@ export interface AuthResult {
   expiresAt?: number
 }
 
+/** Who connects, as the upgrade has established it. */
+export interface Identity {
+  auth: AuthResult
+  remoteAddress: string
+  protocol: 1 | 2
+}
+
 /** Tags that a connection can have, unless the option `maxTags` says otherwise, and characters of one. */
 export const MAX_TAGS = 1000
 const MAX_TAG = 1024

@@ -65,6 +65,7 @@ export class Connection implements Flushable {
   /** What has arrived and waits; there only while something does. */
   intake: Intake | undefined
   badFrames = 0
+  subscriptions = 0
   #inflation: Inflation | undefined
 
   readonly #host: ConnectionHost

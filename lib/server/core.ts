@@ -8,10 +8,11 @@ import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { Arrivals, checkEnding } from './arrivals.js'
 import { Bus } from './bus.js'
-import { type AuthResult, ConnectionContext } from './connection-context.js'
+import { ConnectionContext, type Identity } from './connection-context.js'
 import { Connection, type ConnectionHost, type WebSocketLike } from './connection.js'
 import { DefaultRateLimiter } from './default-rate-limiter.js'
 import { type Destinations, afterFrames, dispatch } from './dispatch.js'
+import { Crdts } from './crdts.js'
 import { encodeMessage } from './encoding.js'
 import { DatasoleError } from '../protocol/errors.js'
 import { Events } from './events.js'
@@ -36,18 +37,11 @@ const GRACE = 500
 /** ms before what the backend did not tell is asked again. */
 const RETRY = 1000
 
-/** What a session is stored in around a value: the fields, and each with its timestamp. */
-const FIELD_DEPTH = 2
+/** What is stored around a value, of a session and of a CRDT: the fields, and each with its timestamp. */
+const FIELD_DEPTH = 3
 
 /** Bytes of a session that several nodes have filled at once, each within its bound. */
 const MAX_MERGED = 4 * 1024 * 1024
-
-/** Who connects, as the upgrade has established it. */
-export interface Identity {
-  auth: AuthResult
-  remoteAddress: string
-  protocol: 1 | 2
-}
 
 /**
  * The server without its outside: every part, wired, and the way of a connection through them.
@@ -66,7 +60,8 @@ export class Core implements Destinations, ConnectionHost {
   readonly events: Events
   readonly live: LiveState
   readonly sessions: Sessions
-  readonly #sessionStore: StateStore
+  readonly crdts: Crdts
+  readonly #stores: StateStore[]
   readonly leases: Leases
   readonly workers: Workers | undefined
   readonly arrivals = new Arrivals()
@@ -88,13 +83,19 @@ export class Core implements Destinations, ConnectionHost {
     this.rpc = new RpcRegistry(settings, this.metrics, log)
     this.events = new Events(settings, this.bus, this.metrics, log)
     this.live = new LiveState(settings, this.store, this.root, this.metrics, log)
-    this.#sessionStore = new StateStore(backend, journal, { ...settings, maxJsonDepth: settings.maxJsonDepth + FIELD_DEPTH, maxStateBytes: MAX_MERGED }, this.metrics, log, { prefix: 'session:', ttlMs: settings.session.ttlMs, maxIdle: 0 })
-    this.sessions = new Sessions(this.#sessionStore, this.hub, settings, log)
+    const deeper = { ...settings, maxJsonDepth: settings.maxJsonDepth + FIELD_DEPTH }
+    const crdtStore = new StateStore(backend, journal, deeper, this.metrics, log, { prefix: 'crdt:' })
+    this.crdts = new Crdts(settings, crdtStore, this.root, this.metrics, log)
+    const sessionStore = new StateStore(backend, journal, { ...deeper, maxStateBytes: MAX_MERGED }, this.metrics, log, { prefix: 'session:', ttlMs: settings.session.ttlMs, maxIdle: 0 })
+    this.sessions = new Sessions(sessionStore, this.hub, settings, log)
     this.leases = new Leases(settings, log)
     this.workers = executor && new Workers(executor, this)
-    this.store.ready = this.#sessionStore.ready = this.bus.ready = () => this.ready()
+    this.#stores = [this.store, crdtStore, sessionStore]
+    for (const each of [this.bus, ...this.#stores]) each.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
+    this.crdts.mirrors.onBecameLive = (key) => { this.bus.publish('crdt', { key }) }
+    if (backend.connect === undefined) this.crdts.start()
   }
 
   /** From now on calls wait for `starting`, which will call `start` when it is the core's turn. */
@@ -117,9 +118,11 @@ export class Core implements Destinations, ConnectionHost {
       event: (message) => { this.events.deliver(message) },
       fanout: ({ payload, to, except }) => { this.#deliver(payload, { to, except }) },
       live: ({ key }) => { this.live.learn([key]) },
+      crdt: ({ key }) => { this.crdts.mirrors.learn([key]) },
       disconnect: ({ userId, code, reason }) => { this.#disconnect(userId, code, reason) }
     })
     await this.#learn()
+    this.crdts.start()
     await this.workers?.start(this)
     this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
     this.#heartbeat.unref()
@@ -135,6 +138,7 @@ export class Core implements Destinations, ConnectionHost {
 
   async #learn (): Promise<void> {
     this.live.learn(await this.store.liveKeys())
+    await this.crdts.learn()
   }
 
   /** Which keys are live: what other nodes said of it may have been missed. Asked until it is told. */
@@ -169,6 +173,7 @@ export class Core implements Destinations, ConnectionHost {
     }
     this.leases.grant(connection, lease)
     this.live.connected(connection)
+    this.crdts.mirrors.connected(connection)
     return connection
   }
 
@@ -210,9 +215,8 @@ export class Core implements Destinations, ConnectionHost {
     this.leases.close()
     await this.workers?.close()
     this.bus.close()
-    this.store.close()
     this.sessions.close()
-    this.#sessionStore.close()
+    for (const store of this.#stores) store.close()
     this.limiter.close()
     if (this.#isLimiterConnected) {
       this.#isLimiterConnected = false
@@ -256,6 +260,7 @@ export class Core implements Destinations, ConnectionHost {
     this.leases.end(connection)
     this.hub.remove(connection)
     this.live.disconnected(connection)
+    this.crdts.mirrors.disconnected(connection)
     this.rpc.disconnected(connection)
     this.workers?.departed(connection.context)
     this.departed(connection.context, code)
@@ -273,7 +278,7 @@ export class Core implements Destinations, ConnectionHost {
   }
 }
 
-/** Looks now and then: what it waits for has many ends, and nothing hurries while a server closes. */
+/** Looks now and then: nothing hurries while a server closes. */
 async function until (deadline: number, isDone: () => boolean): Promise<void> {
   while (!isDone() && performance.now() < deadline) await setTimeout(5)
 }

@@ -7,6 +7,7 @@ import { Pool } from '../executor/pool.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { DatasoleContract } from '../protocol/contract.js'
 import { Core } from './core.js'
+import { CrdtFacade } from './crdt-facade.js'
 import { EventsFacade, FanoutFacade, LiveFacade, RateLimiterFacade, RpcFacade, SessionsFacade, StateFacade, TransportFacade } from './facades.js'
 import { type HookName, type Hooks, type SchemaCompiler, Scope } from './hooks.js'
 import type { Logger } from './logger.js'
@@ -47,6 +48,7 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
     readonly fanout: FanoutFacade<C, Datasole<C>>
     readonly rateLimiter: RateLimiterFacade<Datasole<C>>
     readonly sessions: SessionsFacade<Datasole<C>>
+    readonly crdt: CrdtFacade<C, Datasole<C>>
   }
 
   readonly metrics: Pick<Metrics, 'snapshot'>
@@ -66,7 +68,8 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
       events: new EventsFacade(core, this, scope),
       fanout: new FanoutFacade(core, this),
       rateLimiter: new RateLimiterFacade(core, this),
-      sessions: new SessionsFacade(core, this)
+      sessions: new SessionsFacade(core, this),
+      crdt: new CrdtFacade(core, this, scope)
     }
   }
 

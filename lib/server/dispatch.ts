@@ -2,12 +2,13 @@ import { CloseCode } from '../protocol/codes.js'
 import { HEADER_SIZE, ZLIB_MAGIC, isWellFormed, readUint32 } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
 import type { Connection } from './connection.js'
+import type { Crdts } from './crdts.js'
 import { encodeMessage, receivedSize } from './encoding.js'
 import type { Events } from './events.js'
 import { BrokenStream, inflate } from './inflate.js'
 import { Intake } from './intake.js'
 import type { Leases } from './leases.js'
-import type { LiveState } from './live-state.js'
+import type { LiveState, Wanted } from './live-state.js'
 import type { Logger } from './logger.js'
 import { BadFrame, members, string } from './members.js'
 import type { Metrics } from './metrics.js'
@@ -26,6 +27,7 @@ export interface Destinations {
   readonly rpc: RpcRegistry
   readonly events: Events
   readonly live: LiveState
+  readonly crdts: Crdts
   readonly leases: Leases
   /** Where handlers run in threads; undefined where all of them run here. */
   readonly workers: Workers | undefined
@@ -150,17 +152,23 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
         connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity))
       })
     case Opcode.SUBSCRIBE: {
-      const { key: asked, epoch, version } = members(frame, maxJsonDepth)
+      const { key: asked, epoch, version, type, nodeId } = members(frame, maxJsonDepth)
       const key = name(asked, 'key')
       if (epoch !== undefined) name(epoch, 'epoch')
+      if (type !== undefined) name(type, 'type')
+      if (nodeId !== undefined) name(nodeId, 'nodeId')
       if (version !== undefined && !Number.isSafeInteger(version)) throw new BadFrame('the member "version" is not a whole number')
       return inTurn(to, connection, frame, correlationId, limiter.subscriptions, '$subscribe', (retryAfter) => {
-        to.live.subscribe(connection, correlationId, key, epoch as string | undefined, version as number | undefined, retryAfter)
+        const mirrors = type !== undefined || to.crdts.has(key) ? to.crdts.mirrors : to.live
+        mirrors.subscribe(connection, correlationId, key, { epoch, version, nodeId } as Wanted, retryAfter)
       })
     }
     case Opcode.UNSUBSCRIBE: {
       const key = name(members(frame, maxJsonDepth).key, 'key')
-      return inTurn(to, connection, frame, correlationId, undefined, undefined, () => { to.live.unsubscribe(connection, key) })
+      return inTurn(to, connection, frame, correlationId, undefined, undefined, () => {
+        to.live.unsubscribe(connection, key)
+        to.crdts.mirrors.unsubscribe(connection, key)
+      })
     }
     case Opcode.RPC_CANCEL:
       return inTurn(to, connection, frame, correlationId, undefined, undefined, () => { to.rpc.cancel(connection, correlationId) })
@@ -169,7 +177,13 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       if (token.length > MAX_TOKEN) throw new BadFrame(`a token has at most ${MAX_TOKEN} characters`)
       return to.leases.receive(connection, correlationId, token)
     }
-    case Opcode.CRDT_OP:
+    case Opcode.CRDT_OP: {
+      const { key: asked, op } = members(frame, maxJsonDepth)
+      const key = name(asked, 'key')
+      return inTurn(to, connection, frame, correlationId, limiter.limitOf(key), undefined, (retryAfter) => {
+        to.crdts.inbox.receive(connection, correlationId, key, op, frame.length, retryAfter)
+      })
+    }
     case Opcode.STATE_PUSH: {
       const key = name(members(frame, maxJsonDepth).key, 'key')
       return inTurn(to, connection, frame, correlationId, limiter.limitOf(key), undefined, (retryAfter) => {

@@ -28,7 +28,7 @@ class Facade<S> {
 }
 
 /** A facade whose registrations belong to a scope. */
-class ScopedFacade<S> extends Facade<S> {
+export class ScopedFacade<S> extends Facade<S> {
   protected readonly scope: Scope
 
   constructor (core: Core, server: S, scope: Scope) {

@@ -6,12 +6,12 @@ import type { Replica } from './replica.js'
 import type { Source, Subscription } from './subscription.js'
 
 /** What clients of version 1 take in one frame. */
-const MAX_V1_PAYLOAD = 1024 * 1024
+export const MAX_V1_PAYLOAD = 1024 * 1024
 
 /** Below this, patches are as good as a snapshot, whatever the value weighs (bytes). */
 const MIN_PATCH = 256
 
-const UNASKED = [0]
+export const UNASKED = [0]
 
 /** Encoded catch-ups that are kept for the next one who needs the same. */
 const MAX_PATCHES = 8
@@ -25,8 +25,14 @@ export interface LiveHost {
   readonly compressionThreshold: number
 }
 
+/** A key with subscribers on this node, whatever its messages look like. */
+export interface LiveSource extends Source {
+  /** The replica has moved on from a version, or, with -1, to where no patch leads. */
+  publish (from: number): void
+}
+
 /** A key with subscribers on this node: one encoding of each change, however many they are. */
-export class LiveKey implements Source {
+export class LiveKey implements LiveSource {
   readonly subscriptions = new Set<Subscription>()
   readonly #host: LiveHost
   /** Of the version that the replica has now: the whole, and what is new since earlier ones. */
@@ -41,7 +47,6 @@ export class LiveKey implements Source {
   /** To clients, a key that is not live has no value. */
   get #version (): number { return this.replica.live ? this.replica.version : 0 }
 
-  /** The replica has moved on from a version, or, with -1, to where no patch leads. */
   publish (from: number): void {
     const { replica, subscriptions } = this
     this.#snapshot = undefined

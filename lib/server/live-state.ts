@@ -2,7 +2,7 @@ import type { ErrorCode } from '../protocol/codes.js'
 import type { Connection } from './connection.js'
 import { DatasoleError, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
-import { type LiveHost, LiveKey } from './live-key.js'
+import { type LiveHost, LiveKey, type LiveSource } from './live-key.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Replica } from './replica.js'
@@ -13,14 +13,18 @@ import { Subscription } from './subscription.js'
 /** ms before a key that could not be read is tried again. */
 const RETRY = 1000
 
+/** What a SUBSCRIBE says beside the key. */
+export interface Wanted { epoch?: string, version?: number, nodeId?: string }
+
 /** Who mirrors which key. Version 2 clients say so; version 1 clients mirror every live key. */
 export class LiveState implements LiveHost {
   /** Keys with subscribers on this node. */
-  readonly #keys = new Map<string, LiveKey>()
+  readonly #keys = new Map<string, LiveSource>()
   readonly #byConnection = new Map<Connection, Map<string, Subscription>>()
   /** Every live key of the backend, for version 1 clients. */
   readonly #liveKeys = new Set<string>()
   readonly #scopes = new Map<string, Scope>()
+  readonly #open: (replica: Replica, host: LiveHost) => LiveSource
   /** Keys that someone waits for and that could not be read. */
   readonly #unreadable = new Set<string>()
 
@@ -29,8 +33,10 @@ export class LiveState implements LiveHost {
     readonly store: StateStore,
     readonly root: Scope,
     readonly metrics: Metrics,
-    readonly log: Logger
+    readonly log: Logger,
+    open: (replica: Replica, host: LiveHost) => LiveSource = (replica, host) => new LiveKey(replica, host)
   ) {
+    this.#open = open
     store.moved = (replica, from) => { this.#moved(replica, from) }
     store.isNeeded = (key) => this.#keys.has(key)
   }
@@ -45,6 +51,13 @@ export class LiveState implements LiveHost {
 
   /** Told of a key that became live, so that other nodes hear of it. */
   onBecameLive: (key: string) => void = () => {}
+
+  /** Live keys, as far as this node knows. */
+  get size (): number { return this.#liveKeys.size }
+
+  has (key: string): boolean { return this.#liveKeys.has(key) }
+
+  scopeOf (key: string): Scope { return this.#scopes.get(key) ?? this.root }
 
   /** Told at start which keys are live, and by other nodes which became so. */
   learn (keys: Iterable<string>): void {
@@ -71,22 +84,22 @@ export class LiveState implements LiveHost {
    * SUBSCRIBE: answered under its correlation id, by patches, a snapshot or an ERROR.
    * @param retryAfter ms, where the rate limit refuses it
    */
-  subscribe (connection: Connection, correlationId: number, key: string, epoch: string | undefined, version: number | undefined, retryAfter: number): void {
+  subscribe (connection: Connection, correlationId: number, key: string, { epoch = '', version = -1, nodeId }: Wanted, retryAfter: number): void {
     if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, key })
     let subscriptions = this.#byConnection.get(connection)
     if (subscriptions === undefined) this.#byConnection.set(connection, subscriptions = new Map())
     let subscription = subscriptions.get(key)
     if (subscription === undefined) {
-      if (subscriptions.size >= this.settings.maxSubscriptions && connection.protocol !== 1) {
+      if (connection.subscriptions >= this.settings.maxSubscriptions && connection.protocol !== 1) {
         return connection.sendError(correlationId, 'LIMIT_EXCEEDED', `a connection may have ${this.settings.maxSubscriptions} subscriptions`, { key })
       }
       subscriptions.set(key, subscription = new Subscription(connection, key))
+      connection.subscriptions++
     }
     const asked = (subscription.asked ??= [])
     if (asked.length >= this.settings.maxCallsInFlight) return connection.sendError(correlationId, 'BUSY', 'too many subscriptions to this key wait for an answer', { retryAfter: 100, key })
     asked.push(correlationId)
-    subscription.epoch = epoch ?? ''
-    subscription.version = version ?? -1
+    Object.assign(subscription, { epoch, version, nodeId })
     this.#activate(subscription)
   }
 
@@ -95,6 +108,7 @@ export class LiveState implements LiveHost {
     const subscription = subscriptions?.get(key)
     if (subscription === undefined) return
     subscriptions!.delete(key)
+    connection.subscriptions--
     this.#end(subscription)
   }
 
@@ -110,7 +124,7 @@ export class LiveState implements LiveHost {
   /** Hooks, then the key, then the answer; at once where nothing has to be waited for. */
   #activate (subscription: Subscription): void {
     const { connection, key } = subscription
-    const hooks = (this.#scopes.get(key) ?? this.root).chain('preSubscribe')
+    const hooks = this.scopeOf(key).chain('preSubscribe')
     let allowed
     try {
       allowed = runHooks(hooks, connection.messageContext, { key })
@@ -150,7 +164,7 @@ export class LiveState implements LiveHost {
   #join (subscription: Subscription, replica: Replica): void {
     if (!this.#isCurrent(subscription)) return this.store.idle(subscription.key)
     let liveKey = this.#keys.get(subscription.key)
-    if (liveKey === undefined) this.#keys.set(subscription.key, liveKey = new LiveKey(replica, this))
+    if (liveKey === undefined) this.#keys.set(subscription.key, liveKey = this.#open(replica, this))
     liveKey.subscriptions.add(subscription)
     subscription.source = liveKey
     subscription.connection.markStale(subscription)

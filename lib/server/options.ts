@@ -116,7 +116,7 @@ export interface DatasoleServerOptions {
   maxConnections?: number
   /** Default unlimited; then HTTP 503. */
   maxConnectionsPerAddress?: number
-  /** Not available yet. */
+  /** CRDT keys, of server code and of clients together. Default 1,000; then LIMIT_EXCEEDED. */
   maxCrdtKeys?: number
   /** Characters. Default 256; events with longer names are dropped and counted. */
   maxEventNameLength?: number

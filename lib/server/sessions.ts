@@ -1,7 +1,7 @@
 import { DatasoleError, invalidArgument, isThenable } from '../protocol/errors.js'
 import { clonePlain, copyJson } from '../protocol/json.js'
 import { escapeToken } from '../protocol/pointer.js'
-import { HybridClock } from './hlc.js'
+import { HybridClock } from '../crdt/clock.js'
 import type { Hub } from './hub.js'
 import type { Logger } from './logger.js'
 import { SessionFlusher } from './session-flusher.js'

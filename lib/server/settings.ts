@@ -3,7 +3,6 @@ import { DEFAULT_PATH } from '../protocol/opcodes.js'
 import { TIMER, checkFunction, integer, invalid, isObject } from './checks.js'
 import { MAX_TAGS } from './connection-context.js'
 import type { ExecutorSettings } from '../executor/executor.js'
-import { DatasoleError } from '../protocol/errors.js'
 import { resolveExecutor } from './executor-settings.js'
 import type { RateLimitRule } from '../protocol/sliding-window.js'
 import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter, SessionOptions } from './options.js'
@@ -15,6 +14,7 @@ const CENTURY = 100 * 365 * 86_400_000
 const NUMBERS = {
   maxConnections: [10_000, 1, Infinity],
   maxConnectionsPerAddress: [Infinity, 1, Infinity],
+  maxCrdtKeys: [1000, 1, Infinity],
   maxEventNameLength: [256, 1, Infinity],
   authTimeoutMs: [10_000, 1, TIMER],
   heartbeatMs: [25_000, 1, TIMER],
@@ -59,7 +59,6 @@ export interface Settings extends Numbers {
   compressionThreshold: number
 }
 
-const LATER = ['maxCrdtKeys'] as const
 const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'session', 'allowedOrigins', 'compression', 'logger']
 const LOGGER_METHODS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'child'] as const
 const BACKEND_METHODS = ['get', 'set', 'delete', 'subscribe', 'publish'] as const
@@ -68,14 +67,13 @@ const JOURNAL_METHODS = ['commit', 'read', 'liveKeys'] as const
 
 /**
  * Checks options and applies the defaults.
- * @throws DatasoleError `INVALID_OPTION` or `NOT_AVAILABLE`; the message names the option
+ * @throws DatasoleError `INVALID_OPTION`; the message names the option
  */
 export function resolveOptions (options: DatasoleServerOptions): Settings {
   if (!isObject(options)) throw invalid('options', 'must be an object')
   for (const name of Object.keys(options)) {
-    if (!Object.hasOwn(NUMBERS, name) && !OTHERS.includes(name) && !(LATER as readonly string[]).includes(name)) throw invalid(name, 'is not an option of datasole')
+    if (!Object.hasOwn(NUMBERS, name) && !OTHERS.includes(name)) throw invalid(name, 'is not an option of datasole')
   }
-  for (const name of LATER) if (options[name] !== undefined) throw notAvailable(name)
   const { path = DEFAULT_PATH, rateLimit = {}, session = {}, compression = {} } = options
   const numbers: Partial<Numbers> = {}
   for (const name of Object.keys(NUMBERS) as Array<keyof Numbers>) {
@@ -195,8 +193,4 @@ function resolveCompression (compression: { threshold?: number } | false): numbe
   for (const name of Object.keys(compression)) if (name !== 'threshold') throw invalid(`compression.${name}`, 'is not an option of datasole')
   const { threshold = 1024 } = compression
   return integer('compression.threshold', threshold, 0, Infinity)
-}
-
-function notAvailable (name: string): DatasoleError {
-  return new DatasoleError('NOT_AVAILABLE', `datasole: option ${name} is not available yet in this version; leave it out`)
 }

@@ -17,6 +17,8 @@ export class Subscription implements Stale, Head {
   version = -1
   /** Correlation ids of the SUBSCRIBEs that wait for an answer. */
   asked: number[] | undefined
+  /** Of a CRDT: as whom the client writes. */
+  nodeId: string | undefined
 
   constructor (readonly connection: Connection, readonly key: string) {}
 

@@ -217,7 +217,8 @@ for (const [entrance, start] of entrances) {
         t.match({ opcode, ...payload }, { opcode: Opcode.STATE_SNAPSHOT, key: name, version: 0 }, `key ${name}`)
         attacker.send(Opcode.UNSUBSCRIBE, 0, { key: name })
         t.match((await attacker.ask(Opcode.STATE_PUSH, { key: name, data: 1 })).payload, { code: 'UNKNOWN_KEY' })
-        t.match((await attacker.ask(Opcode.CRDT_OP, { key: name, op: {} })).payload, { code: 'UNKNOWN_KEY' })
+        t.match((await attacker.ask(Opcode.CRDT_OP, { key: name, op: {} })).payload, { code: 'INVALID_PATCH' })
+        t.match(await attacker.ask(Opcode.CRDT_OP, { key: `crdt ${name}`, op: { type: 'lww-map', op: 'set', nodeId: name || '-', timestamp: 1, key: name, value: JSON.parse('{"__proto__":{"polluted":1}}') } }), { opcode: Opcode.CRDT_ACK })
       }
       const evil = '{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}}'
       attacker.sendRaw(rpc(900, `{"method":"echo","__proto__":{"polluted":1},"params":${evil},"correlationId":900}`))

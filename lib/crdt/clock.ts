@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto'
-
 /** Timestamps in one millisecond; more of them borrow from the next. */
 const TICKS = 1024
 
@@ -13,13 +11,14 @@ const END = 2 ** 53 - 2 ** 39
  */
 export class HybridClock {
   /** Decides between equal timestamps. */
-  readonly node = randomBytes(6).toString('base64url')
+  readonly node: string
   readonly #now: () => number
   #last = 0
 
   /** @param now the wall clock, in ms */
-  constructor (now: () => number = () => Date.now()) {
+  constructor (now: () => number = () => Date.now(), node = randomNode()) {
     this.#now = now
+    this.node = node
   }
 
   /** A timestamp that is later than all before. */
@@ -42,3 +41,23 @@ export function bounded (time: number): number {
 export function addMs (time: number, ms: number): number {
   return time + ms * TICKS
 }
+
+/** A timestamp as Unix time in ms, which the wire has: a fraction counts within the millisecond, exactly. */
+export function toMs (time: number): number {
+  return time / TICKS
+}
+
+/** The first timestamp that is not before this Unix time in ms, as clients of version 1 have it, too. */
+export function fromMs (ms: number): number {
+  return Math.ceil(ms * TICKS)
+}
+
+interface Random { crypto: { getRandomValues (bytes: Uint8Array): Uint8Array } }
+
+/** Random enough that no two nodes share it: 72 bits, as 12 characters. */
+export function randomNode (): string {
+  const bytes = (globalThis as unknown as Random).crypto.getRandomValues(new Uint8Array(12))
+  return Array.from(bytes, (byte) => ALPHABET[byte & 63]).join('')
+}
+
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'

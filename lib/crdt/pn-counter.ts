@@ -1,0 +1,112 @@
+import { getMember, putMember } from '../protocol/json.js'
+import { type Crdt, oldest } from './crdt.js'
+
+/** How far an operation's number may be ahead of those that are all there. */
+export const WINDOW = 1000
+
+/**
+ * What is known of a node: when it last counted, its sums up to operation `seq`, and of later operations
+ * that are there already number and amount, in pairs; a decrement's amount is negative.
+ */
+export type Counts = [at: number, plus: number, minus: number, seq: number, ...ahead: number[]]
+
+export interface CounterState {
+  type: 'pn-counter'
+  /** Sums over all nodes, those that are forgotten included. */
+  plus: number
+  minus: number
+  nodes: Record<string, Counts>
+  /** The newest operation of a node that was forgotten. */
+  floor: number
+}
+
+/** A number that many may increment and decrement at once. Whole numbers are exact. */
+export const pnCounter: Crdt<CounterState, number> = {
+  type: 'pn-counter',
+
+  empty: () => ({ type: 'pn-counter', plus: 0, minus: 0, nodes: {}, floor: -1 }),
+
+  value: ({ plus, minus }) => plus - minus,
+
+  apply (state, { nodeId, timestamp, op, value = 1, seq }) {
+    const before = getMember(state.nodes, nodeId) as Counts | undefined
+    if (seq !== undefined) {
+      if (before === undefined && timestamp <= state.floor) return 'late'
+      if (before !== undefined && isCounted(before, seq)) return 'known'
+      if (seq > (before?.[3] ?? 0) + WINDOW) return 'early'
+    }
+    const sum = op === 'increment' ? 'plus' : 'minus'
+    const total = state[sum] + (value as number)
+    if (total > Number.MAX_SAFE_INTEGER) return 'full'
+    const [at, ...counted] = before ?? [0, 0, 0, 0]
+    const after: Counts = [Math.max(at, timestamp), ...counted as [number, number, number]]
+    if (seq === undefined) after[op === 'increment' ? 1 : 2] += value as number
+    else advance(after, seq, op === 'increment' ? value as number : -(value as number))
+    state[sum] = total
+    putMember(state.nodes, nodeId, after)
+    return 'changed'
+  },
+
+  merge (state, other) {
+    for (const [nodeId, theirs] of Object.entries(other.nodes)) {
+      const ours = (getMember(state.nodes, nodeId) ?? [0, 0, 0, 0]) as Counts
+      const merged = union(ours, theirs)
+      const [plus, minus] = sums(merged)
+      const [plusBefore, minusBefore] = sums(ours)
+      state.plus += plus - plusBefore
+      state.minus += minus - minusBefore
+      putMember(state.nodes, nodeId, merged)
+    }
+  },
+
+  forget (state, before, max) {
+    const nodes = Object.entries(state.nodes).map(([nodeId, [at]]): [string, number] => [nodeId, at])
+    let { floor } = state
+    for (const [nodeId, at] of oldest(nodes, before, max)) {
+      delete state.nodes[nodeId]
+      floor = Math.max(floor, at)
+    }
+    if (floor > state.floor) state.floor = floor
+  }
+}
+
+/** What a node has counted up and down, all in all. */
+export function sums ([, plus, minus, , ...ahead]: Counts): [plus: number, minus: number] {
+  for (let i = 1; i < ahead.length; i += 2) {
+    if (ahead[i]! > 0) plus += ahead[i]!
+    else minus -= ahead[i]!
+  }
+  return [plus, minus]
+}
+
+function isCounted ([, , , last, ...ahead]: Counts, seq: number): boolean {
+  if (seq <= last) return true
+  for (let i = 0; i < ahead.length; i += 2) if (ahead[i] === seq) return true
+  return false
+}
+
+/** Adds an operation that is not there, then takes what is now without a gap into the sums. */
+function advance (counts: Counts, seq: number, amount: number): void {
+  let i = 4
+  while (i < counts.length && counts[i]! < seq) i += 2
+  counts.splice(i, 0, seq, amount)
+  let taken = 4
+  while (counts[taken] === counts[3] + 1) {
+    counts[3]++
+    const next = counts[taken + 1]!
+    if (next > 0) counts[1] += next
+    else counts[2] -= next
+    taken += 2
+  }
+  counts.splice(4, taken - 4)
+}
+
+/** The operations of both: sums where they reach further, then whatever one of them has beyond. */
+function union (a: Counts, b: Counts): Counts {
+  const [further, other] = a[3] < b[3] ? [b, a] : [a, b]
+  const [at, plus, minus, seq, ...ahead] = further
+  const isUnnumbered = a[3] === b[3]
+  const merged: Counts = [Math.max(at, other[0]), isUnnumbered ? Math.max(plus, other[1]) : plus, isUnnumbered ? Math.max(minus, other[2]) : minus, seq, ...ahead]
+  for (let i = 4; i < other.length; i += 2) if (!isCounted(merged, other[i]!)) advance(merged, other[i]!, other[i + 1]!)
+  return merged
+}

@@ -1,0 +1,55 @@
+import type { Crdt, CrdtOp, CrdtType } from './crdt.js'
+import { lwwMap, type MapState } from './lww-map.js'
+import { lwwRegister, type RegisterState } from './lww-register.js'
+import { type CounterState, pnCounter } from './pn-counter.js'
+
+export type CrdtState = CounterState | RegisterState | MapState
+
+const TYPES: Record<CrdtType, unknown> = { 'pn-counter': pnCounter, 'lww-register': lwwRegister, 'lww-map': lwwMap }
+
+/** ms that a timestamp may be ahead of the own clock. */
+export const MAX_SKEW = 60_000
+
+/** Characters of a nodeId. */
+const MAX_NODE = 128
+
+export function isCrdtType (type: unknown): type is CrdtType {
+  return typeof type === 'string' && Object.hasOwn(TYPES, type)
+}
+
+/** What states and operations of a type can do. */
+export function crdtOf (type: CrdtType): Crdt<CrdtState, unknown> {
+  return TYPES[type] as Crdt<CrdtState, unknown>
+}
+
+/**
+ * An operation that may have come from anywhere, with nothing in it but what belongs there.
+ * @returns what is wrong with it, where something is
+ */
+export function readOp (raw: unknown): CrdtOp | string {
+  if (typeof raw !== 'object' || raw === null) return 'it is not an object'
+  const { type, nodeId, timestamp, op, key, value, seq } = raw as Record<string, unknown>
+  if (!isCrdtType(type)) return 'its type is unknown'
+  if (typeof nodeId !== 'string' || nodeId === '' || nodeId.length > MAX_NODE) return `its nodeId is not a string of 1 to ${MAX_NODE} characters`
+  if (!Number.isFinite(timestamp) || (timestamp as number) < 0) return 'its timestamp is not a time in ms'
+  if (seq !== undefined && (!Number.isSafeInteger(seq) || (seq as number) < 1)) return 'its seq is not a whole number from 1'
+  const read: CrdtOp = { type, nodeId, timestamp: timestamp as number, op: op as CrdtOp['op'] }
+  if (seq !== undefined) read.seq = seq as number
+  if (type === 'pn-counter') {
+    if (op !== 'increment' && op !== 'decrement') return 'a pn-counter takes increment and decrement'
+    const { value: amount = 1 } = raw as { value?: unknown }
+    if (!Number.isFinite(amount) || (amount as number) < 0 || (amount as number) > Number.MAX_SAFE_INTEGER) return 'its amount is not a number from 0 to 2^53 - 1'
+    read.value = amount
+    return read
+  }
+  if (op !== 'set' && (op !== 'remove' || type !== 'lww-map')) return type === 'lww-map' ? 'an lww-map takes set and remove' : 'an lww-register takes set'
+  if (op === 'set') {
+    if (value === undefined) return 'it has no value'
+    read.value = value
+  }
+  if (type === 'lww-map') {
+    if (typeof key !== 'string') return 'its key is not a string'
+    read.key = key
+  }
+  return read
+}
