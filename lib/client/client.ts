@@ -1,4 +1,5 @@
-import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
+import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
+import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
 import { DatasoleError, RpcError, messageOf } from '../protocol/errors.js'
 import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
@@ -6,13 +7,15 @@ import { type AbortSignalLike, type CallOptions, Calls, notConnected } from './c
 import type { Message } from './codec.js'
 import type { ConnectionState, Failure, Link, LinkEvents, WebSocketConstructor, WebSocketLike } from './link.js'
 import { type ClientSettings, type DatasoleClientOptions, protocolsOf, resolveOptions } from './options.js'
+import { type ClientCrdt, crdtHandle } from './crdt-handle.js'
+import { ClientCrdts } from './crdts.js'
+import { makeLink } from './make-link.js'
 import { Outbox } from './outbox.js'
 import { Renewal } from './renewal.js'
-import { SocketLink } from './socket-link.js'
 import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
-import { WorkerLink } from './worker-link.js'
 
 export { DatasoleError, RpcError }
+export type { ClientCounter, ClientCrdt, ClientMap, ClientRegister } from './crdt-handle.js'
 export type { AbortSignalLike, CallOptions, ConnectionState, DatasoleClientOptions, DatasoleContract, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
 
 /** An event of the server; `timestamp` is Unix time in ms. */
@@ -34,13 +37,14 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #calls: Calls
   readonly #outbox = new Outbox()
   readonly #subscriptions: Subscriptions
+  readonly #crdts: ClientCrdts
   readonly #renewal: Renewal
   readonly #handlers = new Map<string, Set<EventHandler>>()
   readonly #events: LinkEvents = {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
     // guarded, as a server of another kind must not be able to end a process
     onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
-    onUnsent: (id, failure) => { if (!this.#calls.fail(id, errorOf(failure))) this.#settings.onError(errorOf(failure)) },
+    onUnsent: (id, failure) => { if (!this.#calls.fail(id, errorOf(failure)) && !this.#crdts.unsent(id, failure)) this.#settings.onError(errorOf(failure)) },
     onOffer: () => { this.#offer() },
     onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
   }
@@ -50,12 +54,10 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   #state: ConnectionState = 'disconnected'
   #connecting: { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void } | undefined
   #connectionId: string | undefined
-  #useWorker: boolean | undefined
 
   /** @throws DatasoleError `INVALID_OPTION`, naming the option */
   constructor (options: DatasoleClientOptions = {}) {
     this.#settings = resolveOptions(options)
-    this.#useWorker = this.#settings.useWorker
     this.#calls = new Calls((id, isSent) => {
       if (isSent) this.#link?.send(Opcode.RPC_CANCEL, id, 'null')
       else this.#outbox.delete(id)
@@ -64,7 +66,9 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     const nextId = (): number => this.#calls.nextId()
     const send = (opcode: number, id: number, message: object): void => { this.#link?.send(opcode, id, JSON.stringify(message)) }
     const { onError, getToken } = this.#settings
-    this.#subscriptions = new Subscriptions({ get isConnected () { return client.#state === 'connected' }, nextId, send, onError })
+    const host = { get isConnected () { return client.#state === 'connected' }, nextId, send, onError }
+    this.#subscriptions = new Subscriptions(host)
+    this.#crdts = new ClientCrdts(host)
     this.#renewal = new Renewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
@@ -86,7 +90,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     }
     const { promise } = this.#connecting
     if (this.#link === undefined) {
-      this.#link = this.#makeLink()
+      this.#link = makeLink(this.#settings, this.#events)
       this.#link.open()
     }
     return promise
@@ -159,6 +163,16 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     return this.#subscriptions.get(key) as StateValue<C, K> | undefined
   }
 
+  /**
+   * A value that many change at once: what this client does to it is seen at once, sent, and merged with
+   * what others do. What is done offline is sent once there is a connection, and counts once.
+   * @param type `pn-counter`, `lww-register` or `lww-map`
+   * @throws DatasoleError `TYPE_MISMATCH` where this client has the key open as another type
+   */
+  crdt<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ClientCrdt<T, CrdtValue<C, K, T>> {
+    return crdtHandle(this.#crdts, key, type) as ClientCrdt<T, CrdtValue<C, K, T>>
+  }
+
   getConnectionState (): ConnectionState { return this.#state }
 
   /**
@@ -177,10 +191,12 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     if (before === 'connected') {
       this.#calls.dropped()
       this.#subscriptions.disconnected()
+      this.#crdts.disconnected()
       this.#renewal.end()
     }
     if (state === 'connected') {
       this.#subscriptions.connected()
+      this.#crdts.connected()
       this.#outbox.flush()
       this.#connecting?.resolve()
       this.#connecting = undefined
@@ -210,11 +226,15 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       case Opcode.STATE_PATCH:
       case Opcode.STATE_SNAPSHOT:
         return this.#subscriptions.receive(opcode, correlationId, payload as StatePatch | StateSnapshot)
+      case Opcode.CRDT_OP:
+      case Opcode.CRDT_STATE:
+      case Opcode.CRDT_ACK:
+        return this.#crdts.receive(opcode, correlationId, payload as CrdtSnapshot | CrdtChanges)
       case Opcode.AUTH_REFRESH:
         return this.#renewal.receive(correlationId, payload as AuthRefresh)
       case Opcode.ERROR: {
         const error = payload as ErrorMessage
-        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
+        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error) && !this.#crdts.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
       }
     }
   }
@@ -244,19 +264,6 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       (token) => { link?.offer(protocolsOf(token)) },
       (error: unknown) => { link?.offer({ code: 'TOKEN_FAILED', message: `getToken failed: ${messageOf(error)}` }) }
     )
-  }
-
-  #makeLink (): Link {
-    const { link, webSocket, workerUrl, onError } = this.#settings
-    const onThisThread = (): Link => new SocketLink(link, webSocket, this.#events)
-    if (this.#useWorker === false) return onThisThread()
-    return new WorkerLink(workerUrl, link, this.#events, this.#useWorker === true
-      ? undefined
-      : (why) => {
-          this.#useWorker = false
-          onError(new DatasoleError('WORKER_UNAVAILABLE', `the Web Worker cannot be used (${why}), so the connection runs on the page's thread; useWorker: false says that this is meant`))
-          return onThisThread()
-        })
   }
 
   #guard (run: () => void): void {

@@ -16,6 +16,8 @@ export interface CrdtOp {
   value?: unknown
   /** Counts up from 1 per key and nodeId; the same number twice is the same operation. Without one, each counts. */
   seq?: number
+  /** Every number up to this one is settled: its operation will not be sent any more. */
+  settled?: number
 }
 
 /** What became of an operation. */

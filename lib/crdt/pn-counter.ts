@@ -28,12 +28,12 @@ export const pnCounter: Crdt<CounterState, number> = {
 
   value: ({ plus, minus }) => plus - minus,
 
-  apply (state, { nodeId, timestamp, op, value = 1, seq }) {
+  apply (state, { nodeId, timestamp, op, value = 1, seq, settled = 0 }) {
     const before = getMember(state.nodes, nodeId) as Counts | undefined
     if (seq !== undefined) {
       if (before === undefined && timestamp <= state.floor) return 'late'
       if (before !== undefined && isCounted(before, seq)) return 'known'
-      if (seq > (before?.[3] ?? 0) + WINDOW) return 'early'
+      if (seq > Math.max(before?.[3] ?? 0, settled) + WINDOW) return 'early'
     }
     const sum = op === 'increment' ? 'plus' : 'minus'
     const total = state[sum] + (value as number)
@@ -41,7 +41,7 @@ export const pnCounter: Crdt<CounterState, number> = {
     const [at, ...counted] = before ?? [0, 0, 0, 0]
     const after: Counts = [Math.max(at, timestamp), ...counted as [number, number, number]]
     if (seq === undefined) after[op === 'increment' ? 1 : 2] += value as number
-    else advance(after, seq, op === 'increment' ? value as number : -(value as number))
+    else advance(after, seq, op === 'increment' ? value as number : -(value as number), settled)
     state[sum] = total
     putMember(state.nodes, nodeId, after)
     return 'changed'
@@ -85,20 +85,24 @@ function isCounted ([, , , last, ...ahead]: Counts, seq: number): boolean {
   return false
 }
 
-/** Adds an operation that is not there, then takes what is now without a gap into the sums. */
-function advance (counts: Counts, seq: number, amount: number): void {
+/**
+ * Adds an operation that is not there, then takes what is now without a gap into the sums.
+ * @param settled up to there nothing is to come, so that what is missing is no gap
+ */
+function advance (counts: Counts, seq: number, amount: number, settled = 0): void {
   let i = 4
   while (i < counts.length && counts[i]! < seq) i += 2
   counts.splice(i, 0, seq, amount)
   let taken = 4
-  while (counts[taken] === counts[3] + 1) {
-    counts[3]++
+  while (taken < counts.length && (counts[taken]! <= settled || counts[taken] === Math.max(counts[3], settled) + 1)) {
+    counts[3] = counts[taken]!
     const next = counts[taken + 1]!
     if (next > 0) counts[1] += next
     else counts[2] -= next
     taken += 2
   }
   counts.splice(4, taken - 4)
+  counts[3] = Math.max(counts[3], settled)
 }
 
 /** The operations of both: sums where they reach further, then whatever one of them has beyond. */

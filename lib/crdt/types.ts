@@ -28,13 +28,15 @@ export function crdtOf (type: CrdtType): Crdt<CrdtState, unknown> {
  */
 export function readOp (raw: unknown): CrdtOp | string {
   if (typeof raw !== 'object' || raw === null) return 'it is not an object'
-  const { type, nodeId, timestamp, op, key, value, seq } = raw as Record<string, unknown>
+  const { type, nodeId, timestamp, op, key, value, seq, settled } = raw as Record<string, unknown>
   if (!isCrdtType(type)) return 'its type is unknown'
   if (typeof nodeId !== 'string' || nodeId === '' || nodeId.length > MAX_NODE) return `its nodeId is not a string of 1 to ${MAX_NODE} characters`
   if (!Number.isFinite(timestamp) || (timestamp as number) < 0) return 'its timestamp is not a time in ms'
   if (seq !== undefined && (!Number.isSafeInteger(seq) || (seq as number) < 1)) return 'its seq is not a whole number from 1'
+  if (settled !== undefined && (!Number.isSafeInteger(settled) || (settled as number) < 0 || seq === undefined || (settled as number) >= (seq as number))) return 'its settled is not a whole number below its seq'
   const read: CrdtOp = { type, nodeId, timestamp: timestamp as number, op: op as CrdtOp['op'] }
   if (seq !== undefined) read.seq = seq as number
+  if (settled !== undefined) read.settled = settled as number
   if (type === 'pn-counter') {
     if (op !== 'increment' && op !== 'decrement') return 'a pn-counter takes increment and decrement'
     const { value: amount = 1 } = raw as { value?: unknown }

@@ -21,7 +21,7 @@ export interface ServerEvent { event: string, data: unknown, /** Unix ms */ time
 export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[] }
 /** Version 0 without `data` is a key that has no value. */
 export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown }
-export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string }
+export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number }
 /** `epoch` and `version` are what the client still holds, if anything. */
 export interface Subscribe { key: string, epoch?: string, version?: number }
 export interface Unsubscribe { key: string }

@@ -59,7 +59,7 @@ export class CrdtInbox {
     if (retryAfter > 0) return refuse('RATE_LIMITED', 'rate limit exceeded', retryAfter)
     const op = readOp(raw)
     if (typeof op === 'string') return refuse('INVALID_PATCH', `this is no operation: ${op}`)
-    if (op.timestamp > Date.now() + MAX_SKEW) return refuse('CLOCK_SKEW', 'the timestamp is more than a minute ahead')
+    if (op.timestamp > Date.now() + MAX_SKEW) return connection.sendError(correlationId, 'CLOCK_SKEW', 'the timestamp is more than a minute ahead', { key, now: Date.now() })
     if (connection.protocol === 1) this.#stamp(connection, op)
     if (!this.#enter(connection, size)) return refuse('BUSY', 'too many operations of this connection wait already', RETRY)
     const ended = (): void => { this.#leave(connection, size) }

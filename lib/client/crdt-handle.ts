@@ -1,0 +1,77 @@
+import type { CrdtType } from '../crdt/crdt.js'
+import type { DatasoleError } from '../protocol/errors.js'
+import { copyJson } from '../protocol/json.js'
+import type { ClientCrdts } from './crdts.js'
+
+/** Levels of nesting of a value, as servers take them by default. */
+const MAX_DEPTH = 128
+
+/** What all CRDTs have in common for a client. `V` is the value. */
+interface AnyCrdt<Type, V> {
+  readonly key: string
+  readonly type: Type
+  /** What is known, own operations that the server has not yet included. Shared: read it, do not change it. */
+  readonly value: V
+  /** The server has operations of this client still to acknowledge. */
+  readonly isPending: boolean
+  /**
+   * Hears the value as soon as it is known and after each change, whoever made it. `onError` hears of operations
+   * that were refused, and so undone, and of a refused subscription; default the client's `onError`.
+   * @returns ends it
+   */
+  subscribe (handler: (value: V) => void, options?: { onError?: (error: DatasoleError) => void }): () => void
+  /** Follows the key no more; operations that wait are still sent. An operation opens it again. */
+  close (): void
+}
+
+/** A number that many change at once. Operations throw a DatasoleError `BUSY` where too much waits to be sent. */
+export interface ClientCounter extends AnyCrdt<'pn-counter', number> {
+  /** @param amount from 0; default 1 */
+  increment (amount?: number): void
+  decrement (amount?: number): void
+}
+
+/** A value of which the last write wins; undefined until somebody has written one. */
+export interface ClientRegister<V> extends AnyCrdt<'lww-register', V | undefined> {
+  set (value: V): void
+}
+
+/** Fields, of each of which the last write wins. */
+export interface ClientMap<V> extends AnyCrdt<'lww-map', Partial<V>> {
+  set<F extends keyof V & string> (field: F, value: NonNullable<V[F]>): void
+  remove<F extends keyof V & string> (field: F): void
+}
+
+export type ClientCrdt<Type extends CrdtType, V> = {
+  'pn-counter': ClientCounter
+  'lww-register': ClientRegister<V>
+  'lww-map': ClientMap<V>
+}[Type]
+
+/** The handle of a key, with the operations of its type. */
+export function crdtHandle (crdts: ClientCrdts, key: string, type: CrdtType): unknown {
+  let entry = crdts.open(key, type)
+  const opened = (): typeof entry => (entry = crdts.open(key, type))
+  const apply = (op: Parameters<ClientCrdts['apply']>[1]): void => { crdts.apply(opened(), op) }
+  const copy = (value: unknown): unknown => copyJson(value, MAX_DEPTH)
+  const common = {
+    key,
+    type,
+    get value () { return entry.replica.value },
+    get isPending () { return entry.replica.pending.length > 0 },
+    subscribe: (handler: (value: unknown) => void, { onError }: { onError?: (error: DatasoleError) => void } = {}) => crdts.subscribe(opened(), { onValue: handler, onError }),
+    close: () => { crdts.close(entry) }
+  }
+  const operations = {
+    'pn-counter': {
+      increment: (value = 1) => { apply({ op: 'increment', value }) },
+      decrement: (value = 1) => { apply({ op: 'decrement', value }) }
+    },
+    'lww-register': { set: (value: unknown) => { apply({ op: 'set', value: copy(value) }) } },
+    'lww-map': {
+      set: (field: string, value: unknown) => { apply({ op: 'set', key: field, value: copy(value) }) },
+      remove: (field: string) => { apply({ op: 'remove', key: field }) }
+    }
+  }
+  return Object.defineProperties(operations[type], Object.getOwnPropertyDescriptors(common))
+}

@@ -1,0 +1,164 @@
+import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
+import type { Counts } from '../crdt/pn-counter.js'
+import { type CrdtState, crdtOf } from '../crdt/types.js'
+import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../protocol/crdt-messages.js'
+import { clonePlain, getMember, putMember } from '../protocol/json.js'
+import type { Head } from '../protocol/messages.js'
+import type { Outcome } from './mirror.js'
+
+/** An operation of this client that the server has not acknowledged. */
+export interface Pending {
+  op: CrdtOp
+  /** Correlation id while it is under way, else 0. */
+  id: number
+  /** The server may have it. */
+  isSent: boolean
+  /** Characters of its JSON. */
+  size: number
+}
+
+/**
+ * A client's replica of one key: what the server has said, and over that what this client has done and
+ * the server has not acknowledged. The server's word replaces what was held; own operations stay.
+ */
+export class CrdtKey {
+  head: Head | undefined
+  readonly pending: Pending[] = []
+  #base: CrdtState
+  #view: CrdtState
+  #value: { value: unknown } | undefined
+  #seq = 0
+
+  /** @param nodeId of this replica alone: its operations are numbered under it */
+  constructor (readonly key: string, readonly type: CrdtType, readonly nodeId: string) {
+    this.#base = crdtOf(type).empty()
+    this.#view = crdtOf(type).empty()
+  }
+
+  /** Shared: not to be changed. */
+  get value (): unknown {
+    return (this.#value ??= { value: crdtOf(this.type).value(this.#view) }).value
+  }
+
+  /** When a field, or the register, was written last. */
+  writtenAt (field = ''): number {
+    const view = this.#view
+    const written = view.type === 'lww-map' ? getMember(view.fields, field) : view.type === 'lww-register' ? view.written : undefined
+    return (written as [number] | undefined)?.[0] ?? 0
+  }
+
+  /**
+   * Applies an operation of this client. One that takes the place of another that was not sent is
+   * sent instead of it.
+   * @returns characters of JSON that wait more
+   */
+  add (op: CrdtOp): number {
+    crdtOf(this.type).apply(this.#view, { ...op, seq: undefined })
+    this.#value = undefined
+    const isCounter = this.type === 'pn-counter'
+    const replaced = this.pending.find((each) => !each.isSent && (isCounter ? each.op.op === op.op && sum(each.op, op) <= Number.MAX_SAFE_INTEGER : each.op.key === op.key))
+    if (replaced === undefined) {
+      const pending = { op: { ...op, seq: ++this.#seq }, id: 0, isSent: false, size: 0 }
+      this.pending.push(pending)
+      return (pending.size = JSON.stringify(pending.op).length)
+    }
+    const { seq } = replaced.op
+    replaced.op = isCounter ? { ...op, value: sum(replaced.op, op), seq } : { ...op, seq }
+    const before = replaced.size
+    return (replaced.size = JSON.stringify(replaced.op).length) - before
+  }
+
+  /** As it goes to the server. */
+  message (pending: Pending): object {
+    return { key: this.key, op: this.#numbered(pending) }
+  }
+
+  /** The server has it. What says so to everyone may still come. */
+  acknowledge (pending: Pending): void {
+    crdtOf(this.type).apply(this.#base, this.#numbered(pending))
+    this.#drop(pending)
+  }
+
+  /** The server has refused it: it never was. */
+  refuse (pending: Pending): void {
+    this.#drop(pending)
+    this.#rebuild()
+  }
+
+  /** Gives an operation another time. */
+  restamp (pending: Pending, timestamp: number): void {
+    pending.op.timestamp = timestamp
+    this.#rebuild()
+  }
+
+  state ({ epoch, version, state }: CrdtSnapshot): void {
+    this.head = { epoch, version }
+    this.#base = state === undefined ? crdtOf(this.type).empty() : baseOf(state, this.nodeId)
+    this.#rebuild()
+  }
+
+  changes ({ epoch, from, version, ops }: CrdtChanges): Outcome {
+    const { head } = this
+    if (head === undefined || head.epoch !== epoch || (version > head.version && from !== head.version)) return 'gap'
+    if (version <= head.version) return 'known'
+    this.head = { epoch, version }
+    for (const change of ops) {
+      if (change.type !== this.type) return 'gap'
+      if (change.op === 'count') {
+        const base = this.#base as Extract<CrdtState, { type: 'pn-counter' }>
+        base.plus = change.plus
+        base.minus = change.minus
+        const counts = getMember(change.nodes, this.nodeId)
+        if (counts !== undefined) putMember(base.nodes, this.nodeId, counts)
+      } else if (change.op === 'forget') {
+        for (const state of [this.#base, this.#view]) forgetField(state as Extract<CrdtState, { type: 'lww-map' }>, change.key)
+      } else {
+        crdtOf(this.type).apply(this.#base, change)
+        crdtOf(this.type).apply(this.#view, change)
+        this.#value = undefined
+      }
+    }
+    // counters are small: of all nodes they hold one
+    if (this.type === 'pn-counter') this.#rebuild()
+    return 'changed'
+  }
+
+  #drop (pending: Pending): void {
+    this.pending.splice(this.pending.indexOf(pending), 1)
+  }
+
+  #rebuild (): void {
+    this.#view = clonePlain(this.#base)
+    for (const pending of this.pending) crdtOf(this.type).apply(this.#view, this.#numbered(pending))
+    this.#value = undefined
+  }
+
+  /** They wait in the order of their numbers. */
+  #numbered ({ op }: Pending): CrdtOp {
+    return { ...op, settled: this.pending[0]!.op.seq! - 1 }
+  }
+}
+
+function sum (a: CrdtOp, b: CrdtOp): number {
+  return (a.value as number) + (b.value as number)
+}
+
+function forgetField ({ fields }: Extract<CrdtState, { type: 'lww-map' }>, field: string): void {
+  if ((getMember(fields, field) as unknown[] | undefined)?.length === 2) delete fields[field]
+}
+
+/** A state as the server tells it; of a counter, all other nodes are in the sums only. */
+function baseOf ({ type, value, metadata }: CrdtStateMessage, nodeId: string): CrdtState {
+  const { timestamp, plus = 0, minus = 0, node, stamps = {} } = metadata
+  if (type === 'pn-counter') {
+    const nodes: Record<string, Counts> = {}
+    if (node !== undefined) putMember(nodes, nodeId, node)
+    return { type, plus, minus, nodes, floor: -1 }
+  }
+  if (type === 'lww-register') return value === undefined ? { type } : { type, written: [timestamp, metadata.nodeId, value] }
+  const fields: Extract<CrdtState, { type: 'lww-map' }>['fields'] = {}
+  for (const [field, stamp] of Object.entries(stamps)) {
+    putMember(fields, field, Object.hasOwn(value as object, field) ? [...stamp, getMember(value as object, field)] : stamp)
+  }
+  return { type, fields, floor: -1 }
+}

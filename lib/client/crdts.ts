@@ -1,0 +1,244 @@
+import { HybridClock, fromMs, randomNode, toMs } from '../crdt/clock.js'
+import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
+import { readOp } from '../crdt/types.js'
+import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
+import { DatasoleError, invalidArgument } from '../protocol/errors.js'
+import type { ErrorMessage } from '../protocol/messages.js'
+import { Opcode } from '../protocol/opcodes.js'
+import { CrdtKey, type Pending } from './crdt-key.js'
+import type { Failure } from './link.js'
+import type { SubscriptionHost } from './subscriptions.js'
+
+/** Operations that wait for the server to acknowledge them, and characters of their JSON, at the most. */
+const MAX_PENDING = 1000
+const MAX_SIZE = 4 * 1024 * 1024
+
+/** Of these so many are under way at once. */
+const MAX_UNDER_WAY = 50
+
+/** Told of a key's value, and of what went wrong with an operation or the subscription. */
+export interface CrdtSubscriber { onValue? (value: unknown): void, onError? (error: DatasoleError): void }
+
+interface Entry {
+  replica: CrdtKey
+  subscribers: Set<CrdtSubscriber>
+  /** Correlation id of the SUBSCRIBE in flight, else 0. */
+  asked: number
+  isClosed: boolean
+  retryTimer?: ReturnType<typeof setTimeout>
+}
+
+/** The CRDT keys of this client: its operations are applied at once, and sent until the server has them. */
+export class ClientCrdts {
+  readonly #host: SubscriptionHost
+  readonly #entries = new Map<string, Entry>()
+  readonly #underWay = new Map<number, { entry: Entry, pending: Pending }>()
+  #clock = new HybridClock()
+  #count = 0
+  #size = 0
+  #isScheduled = false
+  /** Until then nothing is sent: the server has asked for it. */
+  #pause: ReturnType<typeof setTimeout> | undefined
+
+  constructor (host: SubscriptionHost) {
+    this.#host = host
+  }
+
+  /** @throws DatasoleError `TYPE_MISMATCH` */
+  open (key: string, type: CrdtType): Entry {
+    let entry = this.#entries.get(key)
+    if (entry === undefined) {
+      this.#entries.set(key, entry = { replica: new CrdtKey(key, type, randomNode()), subscribers: new Set(), asked: 0, isClosed: false })
+      this.#ask(entry)
+    } else if (entry.replica.type !== type) {
+      throw new DatasoleError('TYPE_MISMATCH', `"${key}" is open as ${entry.replica.type}`)
+    }
+    entry.isClosed = false
+    return entry
+  }
+
+  /** It is not followed any more; what waits is still sent. */
+  close (entry: Entry): void {
+    entry.isClosed = true
+    this.#forget(entry)
+  }
+
+  subscribe (entry: Entry, subscriber: CrdtSubscriber): () => void {
+    entry.subscribers.add(subscriber)
+    // what is known is told at once, but not before the caller has its unsubscriber
+    if (entry.replica.head !== undefined || entry.replica.pending.length > 0) queueMicrotask(() => { if (entry.subscribers.has(subscriber)) this.#tell(entry, [subscriber]) })
+    return () => { entry.subscribers.delete(subscriber) }
+  }
+
+  /** @throws TypeError for what is no operation; DatasoleError `BUSY` where too much waits already */
+  apply (entry: Entry, op: Pick<CrdtOp, 'op' | 'key' | 'value'>): void {
+    const { replica } = entry
+    this.#clock.see(fromMs(replica.writtenAt(op.key)))
+    const read = readOp({ type: replica.type, nodeId: replica.nodeId, timestamp: toMs(this.#clock.tick()), ...op })
+    if (typeof read === 'string') throw invalidArgument(`crdt("${replica.key}"): ${read}`)
+    if (this.#count >= MAX_PENDING || this.#size >= MAX_SIZE) throw new DatasoleError('BUSY', `${this.#count} operations wait for the server already`)
+    if (entry.isClosed) this.open(replica.key, replica.type)
+    const before = replica.pending.length
+    this.#size += replica.add(read)
+    this.#count += replica.pending.length - before
+    this.#tell(entry)
+    this.#schedule()
+  }
+
+  connected (): void {
+    for (const entry of this.#entries.values()) this.#ask(entry)
+    this.#flush()
+  }
+
+  disconnected (): void {
+    this.#underWay.clear()
+    clearTimeout(this.#pause)
+    this.#pause = undefined
+    for (const entry of this.#entries.values()) {
+      entry.asked = 0
+      clearTimeout(entry.retryTimer)
+      for (const pending of entry.replica.pending) pending.id = 0
+    }
+  }
+
+  receive (opcode: number, correlationId: number, message: CrdtSnapshot | CrdtChanges): void {
+    if (opcode === Opcode.CRDT_ACK) return this.#acknowledged(correlationId)
+    const entry = this.#entries.get(message.key)
+    if (entry === undefined) return
+    const isAnswer = correlationId !== 0 && correlationId === entry.asked
+    if (isAnswer) entry.asked = 0
+    if (opcode === Opcode.CRDT_OP) {
+      const outcome = entry.replica.changes(message as CrdtChanges)
+      if (outcome === 'changed') this.#tell(entry)
+      else if (outcome === 'gap' && entry.asked === 0) this.#ask(entry)
+      return
+    }
+    const { state } = message as CrdtSnapshot
+    if (state !== undefined && state.type !== entry.replica.type) return this.#report(entry, new DatasoleError('TYPE_MISMATCH', `"${message.key}" is a ${state.type}, not a ${entry.replica.type}`))
+    entry.replica.state(message as CrdtSnapshot)
+    this.#tell(entry)
+  }
+
+  /** @returns whether the error was about a CRDT */
+  refused (correlationId: number, { code, message, retryAfter, now }: ErrorMessage): boolean {
+    if (correlationId === 0) return false
+    const sent = this.#underWay.get(correlationId)
+    if (sent === undefined) return this.#notFollowed(correlationId, code, message, retryAfter)
+    this.#underWay.delete(correlationId)
+    const { entry, pending } = sent
+    pending.id = 0
+    if (code === 'RATE_LIMITED') pending.isSent = false
+    if (retryAfter !== undefined) {
+      this.#wait(retryAfter)
+    } else if (code === 'CLOCK_SKEW' && now !== undefined && pending.op.timestamp > now) {
+      this.#correct(now)
+      entry.replica.restamp(pending, toMs(this.#clock.tick()))
+      this.#schedule()
+    } else {
+      this.#settled(pending)
+      entry.replica.refuse(pending)
+      this.#tell(entry)
+      this.#report(entry, new DatasoleError(code, `an operation on "${entry.replica.key}" was refused: ${message}`))
+      this.#forget(entry)
+    }
+    return true
+  }
+
+  /** @returns whether it was an operation that was not sent */
+  unsent (correlationId: number, { code, message }: Failure): boolean {
+    return this.#underWay.has(correlationId) && this.refused(correlationId, { code: code as ErrorMessage['code'], message })
+  }
+
+  #notFollowed (correlationId: number, code: string, message: string, retryAfter: number | undefined): boolean {
+    const entry = Array.from(this.#entries.values()).find(({ asked }) => asked === correlationId)
+    if (entry === undefined) return false
+    entry.asked = 0
+    if (retryAfter === undefined) this.#report(entry, new DatasoleError(code, `the subscription to "${entry.replica.key}" was refused: ${message}`))
+    else entry.retryTimer = setTimeout(() => { if (entry.asked === 0 && this.#entries.get(entry.replica.key) === entry) this.#ask(entry) }, retryAfter)
+    return true
+  }
+
+  #acknowledged (correlationId: number): void {
+    const sent = this.#underWay.get(correlationId)
+    if (sent === undefined) return
+    this.#underWay.delete(correlationId)
+    this.#settled(sent.pending)
+    sent.entry.replica.acknowledge(sent.pending)
+    this.#forget(sent.entry)
+    if (this.#count > 0) this.#schedule()
+  }
+
+  #settled ({ size }: Pending): void {
+    this.#size -= size
+    this.#count--
+  }
+
+  /** The own clock is ahead: from now on it goes by the server's. */
+  #correct (now: number): void {
+    const offset = now - Date.now()
+    this.#clock = new HybridClock(() => Date.now() + offset, this.#clock.node)
+  }
+
+  #ask (entry: Entry): void {
+    if (!this.#host.isConnected) return
+    const { key, type, nodeId, head } = entry.replica
+    entry.asked = this.#host.nextId()
+    this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key, type, nodeId, ...head })
+  }
+
+  /** What one tick does is sent together. */
+  #schedule (): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    queueMicrotask(() => {
+      this.#isScheduled = false
+      this.#flush()
+    })
+  }
+
+  #flush (): void {
+    if (!this.#host.isConnected || this.#pause !== undefined) return
+    for (const entry of this.#entries.values()) {
+      for (const pending of [...entry.replica.pending]) {
+        if (this.#underWay.size >= MAX_UNDER_WAY) return
+        if (pending.id !== 0) continue
+        pending.id = this.#host.nextId()
+        pending.isSent = true
+        this.#underWay.set(pending.id, { entry, pending })
+        this.#host.send(Opcode.CRDT_OP, pending.id, entry.replica.message(pending))
+      }
+    }
+  }
+
+  #wait (ms: number): void {
+    this.#pause ??= setTimeout(() => {
+      this.#pause = undefined
+      this.#flush()
+    }, ms)
+  }
+
+  #forget (entry: Entry): void {
+    const { key, pending } = entry.replica
+    if (!entry.isClosed || pending.length > 0 || this.#entries.get(key) !== entry) return
+    this.#entries.delete(key)
+    if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key })
+  }
+
+  #tell ({ replica, subscribers }: Entry, told: Iterable<CrdtSubscriber> = [...subscribers]): void {
+    for (const { onValue } of told) this.#guard(() => { onValue?.(replica.value) })
+  }
+
+  #report ({ subscribers }: Entry, error: DatasoleError): void {
+    const listeners = Array.from(subscribers).flatMap(({ onError }) => onError ?? [])
+    if (listeners.length === 0) return this.#host.onError(error)
+    for (const onError of listeners) this.#guard(() => { onError(error) })
+  }
+
+  #guard (run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.#host.onError(error)
+    }
+  }
+}

@@ -1,0 +1,142 @@
+import t from 'tap'
+import { node } from '../helpers/nodes.js'
+import { proxy } from '../helpers/proxy.js'
+import { type Watched, watch } from './dialled.js'
+
+interface AppContract {
+  crdts: {
+    likes: { type: 'pn-counter' }
+    title: { type: 'lww-register', value: string }
+    prefs: { type: 'lww-map', value: { color: string, size: number } }
+  }
+}
+
+/** Resolves once the handle's value is right; looked at after each change. */
+async function until<V> (handle: { readonly value: V, subscribe (fn: (value: V) => void): () => void }, isIt: (value: V) => boolean): Promise<void> {
+  let end = (): void => {}
+  await new Promise<void>((resolve) => {
+    end = handle.subscribe((value) => { if (isIt(value)) resolve() })
+    if (isIt(handle.value)) resolve()
+  })
+  end()
+}
+
+async function acknowledged (...handles: Array<{ readonly isPending: boolean }>): Promise<void> {
+  while (handles.some(({ isPending }) => isPending)) await new Promise((resolve) => setTimeout(resolve, 2))
+}
+
+t.test('operations are seen at once, and by everyone', async (t) => {
+  const { ds, url } = await node(t)
+  const [{ client: ann }, { client: bob }] = [watch<AppContract>(t, { url }), watch<AppContract>(t, { url })] as [Watched<AppContract>, Watched<AppContract>]
+  await Promise.all([ann.connect(), bob.connect()])
+  const likes = ann.crdt('likes', 'pn-counter')
+  likes.increment()
+  likes.increment(5)
+  likes.decrement(2)
+  t.equal(likes.value, 4)
+  t.equal(likes.isPending, true)
+  const others = bob.crdt('likes', 'pn-counter')
+  await until(others, (value) => value === 4)
+  others.increment(10)
+  await until(likes, (value) => value === 14)
+  const title = ann.crdt('title', 'lww-register')
+  t.equal(title.value, undefined)
+  title.set('one')
+  t.equal(title.value, 'one')
+  await until(bob.crdt('title', 'lww-register'), (value) => value === 'one')
+  bob.crdt('title', 'lww-register').set('two')
+  await until(title, (value) => value === 'two')
+  const [prefs, theirs] = [ann.crdt('prefs', 'lww-map'), bob.crdt('prefs', 'lww-map')]
+  prefs.set('color', 'red')
+  theirs.set('size', 3)
+  await until(prefs, (value) => value.color === 'red' && value.size === 3)
+  await until(theirs, (value) => value.color === 'red' && value.size === 3)
+  theirs.remove('color')
+  t.strictSame(theirs.value, { size: 3 })
+  await until(prefs, (value) => !('color' in value))
+  await acknowledged(likes, others, title, prefs, theirs)
+  t.equal(await ds.primitives.crdt.getValue('likes'), 14)
+  t.strictSame(await ds.primitives.crdt.getValue('prefs'), { size: 3 })
+})
+
+t.test('what is done offline is sent once there is a connection, together, and counts once', async (t) => {
+  const { ds, url } = await node(t)
+  const { port } = new URL(url)
+  const way = await proxy(t, Number(port))
+  const { client } = watch<AppContract>(t, { url: url.replace(port, String(way.port)) })
+  const likes = client.crdt('likes', 'pn-counter')
+  for (let i = 0; i < 500; i++) likes.increment()
+  t.equal(likes.value, 500)
+  await client.connect()
+  await acknowledged(likes)
+  t.equal(await ds.primitives.crdt.getValue('likes'), 500, 'with a rate limit of 100')
+  way.swallow('down')
+  likes.increment(7)
+  await until({ value: 0, subscribe: (fn) => ds.primitives.crdt.onChange((_key, value) => { fn(value as number) }) }, (value) => value === 507)
+  way.cut()
+  likes.increment(1)
+  t.equal(likes.value, 508)
+  await acknowledged(likes)
+  t.equal(likes.value, 508)
+  t.equal(await ds.primitives.crdt.getValue('likes'), 508, 'one whose acknowledgement was lost counts once')
+})
+
+t.test('what the server refuses is undone, and told', async (t) => {
+  const { ds, url } = await node(t, { rateLimit: { defaultRule: { windowMs: 300, maxRequests: 5 } }, prepare: (ds) => { ds.addHook('prePush', (_ctx, { data }) => { if ((data as { value: number }).value === 13) throw new Error('unlucky') }) } })
+  const { client, errors } = watch<AppContract>(t, { url })
+  await client.connect()
+  const likes = client.crdt('likes', 'pn-counter')
+  const told: unknown[] = []
+  likes.subscribe(() => {}, { onError: ({ code }) => { told.push(code) } })
+  likes.increment(1)
+  await acknowledged(likes)
+  likes.increment(13)
+  t.equal(likes.value, 14)
+  await until(likes, (value) => value === 1)
+  t.strictSame(told, ['FORBIDDEN'])
+  for (let i = 0; i < 20; i++) {
+    likes.increment(2)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await acknowledged(likes)
+  t.equal(await ds.primitives.crdt.getValue('likes'), 41, 'what the rate limit refuses is sent later')
+  t.strictSame(errors, [])
+  t.throws(() => { likes.increment(-1) }, { code: 'INVALID_ARGUMENT' })
+  t.throws(() => { client.crdt('likes', 'lww-map' as never) }, { code: 'TYPE_MISMATCH' })
+  client.crdt('title', 'pn-counter' as never)
+  await ds.primitives.crdt.apply('prefs', { type: 'lww-register', op: 'set', value: 1 })
+  const wrong = client.crdt('prefs', 'lww-map')
+  const mismatch = await new Promise<{ code: string }>((resolve) => { wrong.subscribe(() => {}, { onError: resolve }) })
+  t.equal(mismatch.code, 'TYPE_MISMATCH')
+})
+
+t.test('a clock that is ahead is put right by the server', async (t) => {
+  const { ds, url } = await node(t)
+  const { client, errors } = watch<AppContract>(t, { url })
+  await client.connect()
+  const real = Date.now
+  const title = client.crdt('title', 'lww-register')
+  t.teardown(() => { Date.now = real })
+  // this process has one clock: only while the client looks at it is it wrong
+  Date.now = () => real() + 3_600_000
+  title.set('from the future')
+  Date.now = real
+  await acknowledged(title)
+  t.strictSame(errors, [])
+  t.equal(await ds.primitives.crdt.getValue('title'), 'from the future')
+  await ds.primitives.crdt.apply('title', { type: 'lww-register', op: 'set', value: 'later' })
+  await until(title, (value) => value === 'later')
+})
+
+t.test('a handle that is closed and opened again counts on', async (t) => {
+  const { ds, url } = await node(t)
+  const { client } = watch<AppContract>(t, { url })
+  await client.connect()
+  for (let i = 1; i <= 3; i++) {
+    const likes = client.crdt('likes', 'pn-counter')
+    likes.increment()
+    likes.close()
+    await acknowledged(likes)
+    t.equal(await ds.primitives.crdt.getValue('likes'), i)
+  }
+})
