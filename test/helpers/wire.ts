@@ -43,7 +43,7 @@ export class Wire {
   /** Frames that nobody has taken yet, in order. */
   readonly received: Received[] = []
   #ended: { code: number, reason: string } | undefined
-  readonly #news = new EventEmitter()
+  readonly #news = new EventEmitter().setMaxListeners(0)
   // above those that tests choose themselves
   #lastId = 1_000_000
 

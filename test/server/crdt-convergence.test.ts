@@ -99,11 +99,11 @@ for (const [kind, open] of Object.entries(stores)) {
         if (random(3) === 0) await setTimeout(random(5))
       }
       await Promise.all(restarts)
-      await replicas[0]!.client.connect()
       for (const { way } of replicas) {
         way.heal()
         way.cut() // those that are half-open would be noticed by their heartbeat only
       }
+      await replicas[0]!.client.connect()
       const { primitives: { crdt } } = await storeNode(t, { stateBackend: backend() })
       const states = async (): Promise<unknown[]> => [
         [await crdt.getValue('count'), await crdt.getValue('map') ?? {}, await crdt.getValue('register')],

@@ -1,6 +1,9 @@
 import t from 'tap'
+import { MemoryBackend } from '../../lib/backend/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { DatasoleServerOptions } from '../../lib/server/options.js'
+import { valueOf } from '../../lib/server/replica.js'
+import { FiveMethods, ShakyBackend } from '../helpers/backends.js'
 import { entrances } from '../helpers/entrances.js'
 import { cluster, node, storeNode } from '../helpers/nodes.js'
 import type { Wire } from '../helpers/wire.js'
@@ -158,4 +161,82 @@ t.test('server code: handles, operations, listeners', async (t) => {
   await t.rejects(title.set(NaN as never), { code: 'INVALID_JSON' })
   await t.rejects(crdt.delete('likes'), { code: 'REGISTERED' })
   t.equal(await crdt.delete('nothing'), false)
+})
+
+t.test('names that are refused leave nothing behind', async (t) => {
+  const backend = new ShakyBackend()
+  const { connect } = await node(t, { ...OPEN, stateBackend: backend, maxCrdtKeys: 2 })
+  const ann = await connect()
+  const open = (): number => [...backend.open.keys()].filter((key) => key.startsWith('crdt:')).length
+  t.match((await push(ann, 'early', increment({ seq: 5000 }))).payload, { code: 'LIMIT_EXCEEDED' })
+  t.equal(open(), 0, 'an operation that does not count makes no key')
+  await push(ann, 'a', increment())
+  await push(ann, 'b', increment())
+  const answers = await Promise.all(Array.from({ length: 500 }, (_, i) => push(ann, `flood ${i}`, increment())))
+  t.ok(answers.every(({ payload }) => payload.code === 'LIMIT_EXCEEDED'))
+  for (let i = 0; i < 100; i++) await ann.ask(Opcode.SUBSCRIBE, { key: `followed ${i}`, type: 'pn-counter' })
+  for (let i = 0; i < 100; i++) ann.send(Opcode.UNSUBSCRIBE, 0, { key: `followed ${i}` })
+  await ann.ping()
+  t.equal(open(), 2)
+})
+
+t.test('what is known of writers and of removed fields is bounded', async (t) => {
+  const backend = new MemoryBackend()
+  const ds = await storeNode(t, { stateBackend: backend })
+  const { crdt } = ds.primitives
+  const map = crdt.register('map', 'lww-map')
+  for (let i = 0; i < 3500; i++) void crdt.apply('map', { type: 'lww-map', op: 'remove', key: `f${i}`, timestamp: Date.now() + i / 1000 })
+  await map.set('a', 1)
+  for (let i = 0; i < 1000; i++) void crdt.apply('map', { type: 'lww-map', op: 'remove', key: 'last' })
+  await map.set('b', 1)
+  const { fields } = JSON.parse(valueOf(await backend.read('crdt:map'))!) as { fields: object }
+  t.ok(Object.keys(fields).length <= 1000 + 1000 + 3, `${Object.keys(fields).length} fields`)
+  await crdt.apply('map', { type: 'lww-map', op: 'set', key: 'f0', value: 'old', timestamp: Date.now() - 1000 })
+  t.strictSame(await map.value(), { a: 1, b: 1 }, 'what was forgotten is not undone')
+})
+
+t.test('subscriptions to state and CRDTs are counted together; a slow reader gets the newest state', async (t) => {
+  const { ds, connect } = await node(t, { ...OPEN, maxSubscriptions: 2, highWaterMark: 1000 })
+  const ann = await connect()
+  await ann.ask(Opcode.SUBSCRIBE, { key: 'state' })
+  await ann.ask(Opcode.SUBSCRIBE, { key: 'map', type: 'lww-map' })
+  t.match((await ann.ask(Opcode.SUBSCRIBE, { key: 'more', type: 'lww-map' })).payload, { code: 'LIMIT_EXCEEDED' })
+  t.match((await ann.ask(Opcode.SUBSCRIBE, { key: 'more' })).payload, { code: 'LIMIT_EXCEEDED' })
+  const { crdt } = ds.primitives
+  for (let i = 0; i <= 200; i++) await crdt.apply('map', { type: 'lww-map', op: 'set', key: `f${i % 5}`, value: `${i} ${'x'.repeat(5000)}` })
+  ann.socket.pause()
+  for (let i = 0; i <= 400; i++) await crdt.apply('map', { type: 'lww-map', op: 'set', key: `f${i % 5}`, value: `last ${i} ${'x'.repeat(20_000)}` })
+  ann.socket.resume()
+  const frames = []
+  for (;;) {
+    const frame = await ann.waitFor(({ opcode }) => opcode === Opcode.CRDT_OP || opcode === Opcode.CRDT_STATE)
+    frames.push(frame)
+    if (frame.payload.version === 602) break
+  }
+  t.ok(frames.length < 600, `${frames.length} frames for 602 changes`)
+  let version = -1
+  for (const { opcode, payload } of frames) {
+    if (opcode === Opcode.CRDT_OP) t.equal(payload.from, version)
+    version = payload.version
+  }
+})
+
+t.test('one that makes a key too large is refused alone', async (t) => {
+  const { ds, connect } = await node(t, { ...OPEN, maxStateBytes: 2000 })
+  const ann = await connect()
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => push(ann, 'm', set({ key: `f${i}`, value: i === 7 ? 'x'.repeat(3000) : i }))))
+  t.strictSame(answers.map(({ opcode, payload }) => payload.code ?? opcode), Array.from({ length: 20 }, (_, i) => i === 7 ? 'LIMIT_EXCEEDED' : Opcode.CRDT_ACK))
+  t.equal(Object.keys(await ds.primitives.crdt.getValue('m') as object).length, 19)
+})
+
+t.test('five methods are enough on one node; a key and its type outlive it', async (t) => {
+  const stateBackend = new FiveMethods()
+  const first = await node(t, { ...OPEN, stateBackend })
+  await push(await first.connect(), 'likes', increment({ seq: 1 }))
+  await first.ds.close()
+  const { connect, connectV1 } = await node(t, { ...OPEN, stateBackend })
+  t.match((await (await connectV1()).wire.nextOf(Opcode.CRDT_STATE)).payload, { key: 'likes', state: { value: 1 } })
+  const ann = await connect()
+  await push(ann, 'likes', increment({ seq: 1 }))
+  t.match((await ann.ask(Opcode.SUBSCRIBE, { key: 'likes' })).payload.state, { value: 1 })
 })
