@@ -106,7 +106,10 @@ export class ClientCrdts {
     const entry = this.#entries.get(message.key)
     if (entry === undefined) return
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
-    if (isAnswer) entry.asked = 0
+    if (isAnswer) {
+      entry.asked = 0
+      this.#schedule()
+    }
     if (opcode === Opcode.CRDT_OP) {
       const outcome = entry.replica.changes(message as CrdtChanges)
       if (outcome === 'changed') this.#tell(entry)
@@ -115,6 +118,7 @@ export class ClientCrdts {
     }
     const { state } = message as CrdtSnapshot
     if (state !== undefined && state.type !== entry.replica.type) return this.#report(entry, new DatasoleError('TYPE_MISMATCH', `"${message.key}" is a ${state.type}, not a ${entry.replica.type}`))
+    if (state !== undefined) this.#clock.see(fromMs(state.metadata.timestamp))
     entry.replica.state(message as CrdtSnapshot)
     this.#tell(entry)
   }
@@ -153,6 +157,7 @@ export class ClientCrdts {
     const entry = Array.from(this.#entries.values()).find(({ asked }) => asked === correlationId)
     if (entry === undefined) return false
     entry.asked = 0
+    this.#schedule()
     if (retryAfter === undefined) this.#report(entry, new DatasoleError(code, `the subscription to "${entry.replica.key}" was refused: ${message}`))
     else entry.retryTimer = setTimeout(() => { if (entry.asked === 0 && this.#entries.get(entry.replica.key) === entry) this.#ask(entry) }, retryAfter)
     return true
@@ -199,10 +204,14 @@ export class ClientCrdts {
   #flush (): void {
     if (!this.#host.isConnected || this.#pause !== undefined) return
     for (const entry of this.#entries.values()) {
+      // its answer tells what time it is there, and of what was sent before what has arrived
+      if (entry.asked !== 0) continue
       for (const pending of [...entry.replica.pending]) {
         if (this.#underWay.size >= MAX_UNDER_WAY) return
         if (pending.id !== 0) continue
         pending.id = this.#host.nextId()
+        // when an amount was counted matters only to those who look for repetitions
+        if (!pending.isSent && entry.replica.type === 'pn-counter') pending.op.timestamp = toMs(this.#clock.tick())
         pending.isSent = true
         this.#underWay.set(pending.id, { entry, pending })
         this.#host.send(Opcode.CRDT_OP, pending.id, entry.replica.message(pending))
