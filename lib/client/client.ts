@@ -15,7 +15,7 @@ import { Renewal } from './renewal.js'
 import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
 
 export { DatasoleError, RpcError }
-export type { ClientCounter, ClientCrdt, ClientMap, ClientRegister } from './crdt-handle.js'
+export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
 export type { AbortSignalLike, CallOptions, ConnectionState, DatasoleClientOptions, DatasoleContract, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
 
 /** An event of the server; `timestamp` is Unix time in ms. */
@@ -166,7 +166,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   /**
    * A value that many change at once: what this client does to it is seen at once, sent, and merged with
    * what others do. What is done offline is sent once there is a connection, and counts once.
-   * @param type `pn-counter`, `lww-register` or `lww-map`
+   * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
    * @throws DatasoleError `TYPE_MISMATCH` where this client has the key open as another type
    */
   crdt<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ClientCrdt<T, CrdtValue<C, K, T>> {

@@ -6,20 +6,28 @@ import type { ClientCrdts } from './crdts.js'
 /** Levels of nesting of a value, as servers take them by default. */
 const MAX_DEPTH = 128
 
+export interface CrdtSubscription {
+  /** Hears of operations that were refused, and so undone, and of a refused subscription. Default: the client's `onError`. */
+  onError?: (error: DatasoleError) => void
+  /** Hears when the server has acknowledged all that there was. */
+  onSettled?: () => void
+}
+
 /** What all CRDTs have in common for a client. `V` is the value. */
 interface AnyCrdt<Type, V> {
   readonly key: string
   readonly type: Type
   /** What is known, own operations that the server has not yet included. Shared: read it, do not change it. */
   readonly value: V
+  /** The server has said what it has. */
+  readonly isSynced: boolean
   /** The server has operations of this client still to acknowledge. */
   readonly isPending: boolean
   /**
-   * Hears the value as soon as it is known and after each change, whoever made it. `onError` hears of operations
-   * that were refused, and so undone, and of a refused subscription; default the client's `onError`.
+   * Hears the value as soon as it is known and after each change, whoever made it.
    * @returns ends it
    */
-  subscribe (handler: (value: V) => void, options?: { onError?: (error: DatasoleError) => void }): () => void
+  subscribe (handler: (value: V) => void, options?: CrdtSubscription): () => void
   /** Follows the key no more; operations that wait are still sent. An operation opens it again. */
   close (): void
 }
@@ -42,10 +50,16 @@ export interface ClientMap<V> extends AnyCrdt<'lww-map', Partial<V>> {
   remove<F extends keyof V & string> (field: F): void
 }
 
+/** A Yjs document, as updates in base64: `value` is those that are new. What `bindYjs` of `datasole/client/yjs` is made of. */
+export interface ClientDocument extends AnyCrdt<'yjs', string[]> {
+  update (base64: string): void
+}
+
 export type ClientCrdt<Type extends CrdtType, V> = {
   'pn-counter': ClientCounter
   'lww-register': ClientRegister<V>
   'lww-map': ClientMap<V>
+  yjs: ClientDocument
 }[Type]
 
 /** The handle of a key, with the operations of its type. */
@@ -58,8 +72,9 @@ export function crdtHandle (crdts: ClientCrdts, key: string, type: CrdtType): un
     key,
     type,
     get value () { return entry.replica.value },
+    get isSynced () { return entry.replica.head !== undefined },
     get isPending () { return entry.replica.pending.length > 0 },
-    subscribe: (handler: (value: unknown) => void, { onError }: { onError?: (error: DatasoleError) => void } = {}) => crdts.subscribe(opened(), { onValue: handler, onError }),
+    subscribe: (handler: (value: unknown) => void, options: CrdtSubscription = {}) => crdts.subscribe(opened(), { onValue: handler, ...options }),
     close: () => { crdts.close(entry) }
   }
   const operations = {
@@ -68,6 +83,7 @@ export function crdtHandle (crdts: ClientCrdts, key: string, type: CrdtType): un
       decrement: (value = 1) => { apply({ op: 'decrement', value }) }
     },
     'lww-register': { set: (value: unknown) => { apply({ op: 'set', value: copy(value) }) } },
+    yjs: { update: (value: string) => { apply({ op: 'update', value }) } },
     'lww-map': {
       set: (field: string, value: unknown) => { apply({ op: 'set', key: field, value: copy(value) }) },
       remove: (field: string) => { apply({ op: 'remove', key: field }) }

@@ -56,7 +56,7 @@ export class CrdtKey {
     crdtOf(this.type).apply(this.#view, { ...op, seq: undefined })
     this.#value = undefined
     const isCounter = this.type === 'pn-counter'
-    const replaced = this.pending.find((each) => !each.isSent && (isCounter ? each.op.op === op.op && sum(each.op, op) <= Number.MAX_SAFE_INTEGER : each.op.key === op.key))
+    const replaced = this.type === 'yjs' ? undefined : this.pending.find((each) => !each.isSent && (isCounter ? each.op.op === op.op && sum(each.op, op) <= Number.MAX_SAFE_INTEGER : each.op.key === op.key))
     if (replaced === undefined) {
       const pending = { op: { ...op, seq: ++this.#seq }, id: 0, isSent: false, size: 0 }
       this.pending.push(pending)
@@ -123,6 +123,13 @@ export class CrdtKey {
     return 'changed'
   }
 
+  /** Updates of a document that were handed on need not be kept: who has got them has the document. */
+  told (): void {
+    if (this.#base.type !== 'yjs') return
+    this.#base = crdtOf('yjs').empty()
+    this.#rebuild()
+  }
+
   #drop (pending: Pending): void {
     this.pending.splice(this.pending.indexOf(pending), 1)
   }
@@ -156,6 +163,7 @@ function baseOf ({ type, value, metadata }: CrdtStateMessage, nodeId: string): C
     return { type, plus, minus, nodes, floor: -1 }
   }
   if (type === 'lww-register') return value === undefined ? { type } : { type, written: [timestamp, metadata.nodeId, value] }
+  if (type === 'yjs') return { type, updates: value as string[] }
   const fields: Extract<CrdtState, { type: 'lww-map' }>['fields'] = {}
   for (const [field, stamp] of Object.entries(stamps)) {
     putMember(fields, field, Object.hasOwn(value as object, field) ? [...stamp, getMember(value as object, field)] : stamp)

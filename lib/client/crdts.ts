@@ -17,7 +17,7 @@ const MAX_SIZE = 4 * 1024 * 1024
 const MAX_UNDER_WAY = 50
 
 /** Told of a key's value, and of what went wrong with an operation or the subscription. */
-export interface CrdtSubscriber { onValue? (value: unknown): void, onError? (error: DatasoleError): void }
+export interface CrdtSubscriber { onValue? (value: unknown): void, /** Nothing waits for the server any more. */ onSettled? (): void, onError? (error: DatasoleError): void }
 
 interface Entry {
   replica: CrdtKey
@@ -169,6 +169,7 @@ export class ClientCrdts {
     this.#underWay.delete(correlationId)
     this.#settled(sent.pending)
     sent.entry.replica.acknowledge(sent.pending)
+    if (sent.entry.replica.pending.length === 0) for (const { onSettled } of [...sent.entry.subscribers]) this.#guard(() => { onSettled?.() })
     this.#forget(sent.entry)
     if (this.#count > 0) this.#schedule()
   }
@@ -235,6 +236,7 @@ export class ClientCrdts {
 
   #tell ({ replica, subscribers }: Entry, told: Iterable<CrdtSubscriber> = [...subscribers]): void {
     for (const { onValue } of told) this.#guard(() => { onValue?.(replica.value) })
+    if (subscribers.size > 0) replica.told()
   }
 
   #report ({ subscribers }: Entry, error: DatasoleError): void {

@@ -1,5 +1,5 @@
 /** The types whose operations merge in any order. */
-export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map'
+export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
 
 /** One operation, as it stands on the wire. */
 export interface CrdtOp {
@@ -8,8 +8,8 @@ export interface CrdtOp {
   nodeId: string
   /** When, as Unix time in ms; a fraction counts within the millisecond. */
   timestamp: number
-  /** `increment` and `decrement` of a counter, `set`, and `remove` of a map's field. */
-  op: 'increment' | 'decrement' | 'set' | 'remove'
+  /** `increment` and `decrement` of a counter, `set`, `remove` of a map's field, `update` of a Yjs document. */
+  op: 'increment' | 'decrement' | 'set' | 'remove' | 'update'
   /** A map's field. */
   key?: string
   /** What is set, or the amount. */

@@ -2,10 +2,11 @@ import type { Crdt, CrdtOp, CrdtType } from './crdt.js'
 import { lwwMap, type MapState } from './lww-map.js'
 import { lwwRegister, type RegisterState } from './lww-register.js'
 import { type CounterState, pnCounter } from './pn-counter.js'
+import { type YjsState, yjsDocument } from './yjs-document.js'
 
-export type CrdtState = CounterState | RegisterState | MapState
+export type CrdtState = CounterState | RegisterState | MapState | YjsState
 
-const TYPES: Record<CrdtType, unknown> = { 'pn-counter': pnCounter, 'lww-register': lwwRegister, 'lww-map': lwwMap }
+const TYPES: Record<CrdtType, unknown> = { 'pn-counter': pnCounter, 'lww-register': lwwRegister, 'lww-map': lwwMap, yjs: yjsDocument }
 
 /** ms that a timestamp may be ahead of the own clock. */
 export const MAX_SKEW = 60_000
@@ -42,6 +43,11 @@ export function readOp (raw: unknown): CrdtOp | string {
     const { value: amount = 1 } = raw as { value?: unknown }
     if (!Number.isFinite(amount) || (amount as number) < 0 || (amount as number) > Number.MAX_SAFE_INTEGER) return 'its amount is not a number from 0 to 2^53 - 1'
     read.value = amount
+    return read
+  }
+  if (type === 'yjs') {
+    if (op !== 'update' || typeof value !== 'string' || !/^[A-Za-z0-9+/]+={0,2}$/.test(value)) return 'a yjs document takes update, with a value in base64'
+    read.value = value
     return read
   }
   if (op !== 'set' && (op !== 'remove' || type !== 'lww-map')) return type === 'lww-map' ? 'an lww-map takes set and remove' : 'an lww-register takes set'

@@ -50,4 +50,4 @@ export type CrdtTypeOf<C, K extends CrdtName<C>> = CrdtMap<C>[K] extends { type:
 
 /** Of a map, an object of its fields; where the contract does not say, anything. */
 export type CrdtValue<C, K extends CrdtName<C>, T extends CrdtType> =
-  T extends 'pn-counter' ? number : CrdtMap<C>[K] extends { value: infer V } ? V : T extends 'lww-map' ? Record<string, unknown> : unknown
+  T extends 'pn-counter' ? number : T extends 'yjs' ? string[] : CrdtMap<C>[K] extends { value: infer V } ? V : T extends 'lww-map' ? Record<string, unknown> : unknown

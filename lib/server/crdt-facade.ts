@@ -33,10 +33,16 @@ export interface ServerMap<V> extends AnyCrdt<'lww-map', V> {
   remove<F extends keyof V & string> (field: F): Promise<void>
 }
 
+/** A Yjs document, as updates in base64 that make it up. */
+export interface ServerDocument extends AnyCrdt<'yjs', string[]> {
+  update (base64: string): Promise<void>
+}
+
 export type ServerCrdt<Type extends CrdtType, V> = {
   'pn-counter': ServerCounter
   'lww-register': ServerRegister<V>
   'lww-map': ServerMap<V>
+  yjs: ServerDocument
 }[Type]
 
 /** `ds.primitives.crdt`: values that clients and servers change at once, and that converge. */
@@ -104,6 +110,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
     const { crdts } = this.core
     const apply = (op: CrdtOp['op'], more: Partial<CrdtOp>): Promise<void> => crdts.apply(key, { type, op, ...more })
     const common = { key, type, value: () => crdts.value(key) }
+    if (type === 'yjs') return { ...common, update: (value: string) => apply('update', { value }) }
     if (type === 'lww-register') return { ...common, set: (value: unknown) => apply('set', { value }) }
     if (type === 'lww-map') return { ...common, set: (field: string, value: unknown) => apply('set', { key: field, value }), remove: (field: string) => apply('remove', { key: field }) }
     return { ...common, increment: (value = 1) => apply('increment', { value }), decrement: (value = 1) => apply('decrement', { value }) }

@@ -3,10 +3,11 @@ import { fromMs, toMs } from '../crdt/clock.js'
 import type { CrdtOp } from '../crdt/crdt.js'
 import { MAX_SKEW, readOp } from '../crdt/types.js'
 import type { ErrorCode } from '../protocol/codes.js'
-import { messageOf } from '../protocol/errors.js'
+import { coded, messageOf } from '../protocol/errors.js'
 import { Opcode } from '../protocol/opcodes.js'
 import type { Connection } from './connection.js'
 import type { Change, Result } from './crdt-document.js'
+import { isUpdate, loadYjs } from './crdt-yjs.js'
 import { encodeMessage } from './encoding.js'
 import { type Scope, runHooks } from './hooks.js'
 import type { Logger } from './logger.js'
@@ -84,11 +85,22 @@ export class CrdtInbox {
     }
     try {
       const allowed = runHooks(this.#crdts.mirrors.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op })
-      if (allowed === undefined) this.#crdts.write(key, change)
-      else allowed.then(() => { this.#crdts.write(key, change) }, forbidden)
+      if (allowed === undefined) this.#write(key, change)
+      else allowed.then(() => { this.#write(key, change) }, forbidden)
     } catch (thrown) {
       forbidden(thrown)
     }
+  }
+
+  #write (key: string, change: Change): void {
+    if (change.type !== 'yjs') return this.#crdts.write(key, change)
+    const go = (): void => {
+      if (isUpdate(change.op!.value as string)) return this.#crdts.write(key, change)
+      change.failed(coded(new TypeError('this is no update of Yjs'), 'INVALID_PATCH'))
+    }
+    const loading = loadYjs()
+    if (loading === undefined) go()
+    else loading.then(go, change.failed)
   }
 
   /** Several operations in one millisecond follow each other. */
@@ -116,7 +128,7 @@ export class CrdtInbox {
 
   #failed (refuse: Refuse, key: string, error: unknown): void {
     const { code } = error as { code?: unknown }
-    if (code === 'LIMIT_EXCEEDED') return refuse(code, messageOf(error))
+    if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH') return refuse(code, messageOf(error))
     // what is sent again under the same seq counts once, whatever became of it here
     if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return refuse('BUSY', 'the store cannot take the operation just now', RETRY)
     this.#log.error({ err: error, key }, 'a CRDT operation failed')

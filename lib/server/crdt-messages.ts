@@ -17,6 +17,7 @@ const SERVER = 'server'
  * @returns undefined where the whole state has to be sent
  */
 export function changesOf (state: CrdtState, patches: Operation[]): CrdtChange[] | undefined {
+  if (state.type === 'yjs') return updatesIn(patches)
   const names = touched(state, patches)
   if (names === undefined || names.size > MAX_CHANGES) return undefined
   if (state.type === 'lww-register') return state.written === undefined ? [] : [setOf(state.type, state.written)]
@@ -34,8 +35,19 @@ export function changesOf (state: CrdtState, patches: Operation[]): CrdtChange[]
   return [{ type: 'pn-counter', op: 'count', plus: state.plus, minus: state.minus, nodes }]
 }
 
+/** Of a document what was added; joining what is there is no news. */
+function updatesIn (patches: Operation[]): CrdtChange[] | undefined {
+  const changes: CrdtChange[] = []
+  for (const operation of patches) {
+    const [, first, index] = parsePointer(operation.path)!
+    if (first === undefined) return undefined
+    if (first === 'updates' && index !== undefined && operation.op === 'add') changes.push({ type: 'yjs', op: 'update', nodeId: SERVER, timestamp: 0, value: operation.value })
+  }
+  return changes
+}
+
 /** The fields, or nodes, that operations write to; all of them where they replace the whole. */
-function touched (state: CrdtState, patches: Operation[]): Set<string> | undefined {
+function touched (state: Exclude<CrdtState, { type: 'yjs' }>, patches: Operation[]): Set<string> | undefined {
   const names = new Set<string>()
   const member = state.type === 'lww-map' ? 'fields' : 'nodes'
   for (const { path } of patches) {
@@ -71,6 +83,7 @@ export function stateMessage (state: CrdtState, version: number, nodeId: string 
     }
     return { type, value, metadata: { type, nodeId: SERVER, timestamp: newest, version, stamps } }
   }
+  if (state.type === 'yjs') return { type, value, metadata: { type, nodeId: SERVER, timestamp: Date.now(), version } }
   const { plus, minus, nodes } = state
   if (nodeId !== undefined) return { type, value, metadata: { type, nodeId: SERVER, timestamp: Date.now(), version, plus, minus, node: getMember(nodes, nodeId) as Counts | undefined } }
   return { type, value, metadata: { type, nodeId: SERVER, timestamp: Date.now(), version, vector: vectorOf(state) } }

@@ -1,6 +1,7 @@
 import type { HybridClock } from '../crdt/clock.js'
 import { DatasoleError } from '../protocol/errors.js'
 import { type Change, type CrdtDocument, type Result, change, emptyDocument, forget } from './crdt-document.js'
+import { join } from './crdt-yjs.js'
 import type { StateStore } from './state-store.js'
 
 /** Changes that go out in one commit, and that wait for one, at the most. */
@@ -58,6 +59,7 @@ export class CrdtWriter {
     await this.#store.update(this.#key, (draft) => {
       // it may run again
       const document = (draft ?? emptyDocument(batch[0]!.type)) as CrdtDocument
+      if (document.type === 'yjs') join(document)
       results = batch.map((each) => change(document, each, this.#clock))
       if (isDue) forget(document)
       const isMade = draft === undefined && batch.some(({ op }, i) => op === undefined || results[i] === 'changed')

@@ -7,6 +7,7 @@ import type { Change, CrdtDocument, Result } from './crdt-document.js'
 import { CrdtInbox, REFUSALS } from './crdt-inbox.js'
 import { CrdtSource } from './crdt-source.js'
 import { CrdtWriter } from './crdt-writer.js'
+import { isUpdate, loadYjs } from './crdt-yjs.js'
 import type { Scope } from './hooks.js'
 import { LiveState } from './live-state.js'
 import type { Logger } from './logger.js'
@@ -63,7 +64,7 @@ export class Crdts {
   /** Declares a key; it is made as soon as the store can be used. */
   register (key: string, type: CrdtType, scope: Scope): void {
     checkKey(key)
-    if (!isCrdtType(type)) throw invalidArgument(`a CRDT must be a pn-counter, an lww-register or an lww-map, not ${JSON.stringify(type)}`)
+    if (!isCrdtType(type)) throw invalidArgument(`a CRDT must be a pn-counter, an lww-register, an lww-map or yjs, not ${JSON.stringify(type)}`)
     if (this.#registered.size >= this.#settings.maxCrdtKeys) throw new DatasoleError('LIMIT_EXCEEDED', `there may be ${this.#settings.maxCrdtKeys} CRDT keys (maxCrdtKeys)`)
     this.mirrors.register(key, scope)
     this.#registered.set(key, type)
@@ -99,6 +100,10 @@ export class Crdts {
     const read = readOp({ nodeId: this.#clock.node, timestamp: 0, ...op })
     if (typeof read === 'string') throw invalidArgument(`crdt.apply("${key}"): ${read}`)
     if (op.value !== undefined) read.value = copyJson(op.value, this.#settings.maxJsonDepth)
+    if (read.type === 'yjs') {
+      await loadYjs()
+      if (!isUpdate(read.value as string)) throw invalidArgument(`crdt.apply("${key}"): this is no update of Yjs`)
+    }
     const { timestamp, ...rest } = read
     const stamped = op.timestamp === undefined ? rest : { ...rest, timestamp }
     const result = await new Promise<Result>((resolve, reject) => { this.write(key, { type: read.type, op: stamped, done: resolve, failed: reject }) })

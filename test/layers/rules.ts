@@ -4,8 +4,8 @@ import { type Import, type Sources, importsOf, isBarrel } from './imports.js'
 export const isShipped = (path: string): boolean => path === 'index.ts' || /^(lib|plugins)\//.test(path)
 
 const maxLines = 300
-const lazyPackages = ['ioredis', 'pg', 'piscina']
-const browserSafePackages = ['fflate']
+const lazyPackages = ['ioredis', 'pg', 'piscina', 'yjs']
+const browserSafePackages = ['fflate', 'yjs']
 const barrels = ['index.ts', 'plugins/server.ts', 'lib/client/browser.ts'] // the last is what the bundle for script tags exports
 const composers = ['plugins/mount.ts', 'plugins/standalone.ts', 'plugins/server.ts']
 
@@ -31,7 +31,8 @@ const importRules: Record<string, (entry: Import) => boolean> = {
   '5: a driver is named by its own implementation only': ({ from, to }) =>
     (packageOf(to) === 'ioredis' && from !== 'lib/backend/redis.ts') ||
     (packageOf(to) === 'pg' && from !== 'lib/backend/postgres.ts') ||
-    (packageOf(to) === 'piscina' && !isIn(from, 'lib/executor')),
+    (packageOf(to) === 'piscina' && !isIn(from, 'lib/executor')) ||
+    (packageOf(to) === 'yjs' && !['lib/client/yjs.ts', 'lib/server/crdt-yjs.ts'].includes(from)),
   '6: plugins import lib, not each other': ({ from, to }) =>
     isIn(from, 'plugins') && isOurs(to) && !isIn(to, 'lib') && !(composers.includes(from) && isIn(to, 'plugins')),
   '7: lib imports nothing of ours outside lib': ({ from, to }) =>

@@ -1,0 +1,25 @@
+import type { Crdt } from './crdt.js'
+
+/** Updates of a Yjs document, in base64: together they are the document, in any order and however often. */
+export interface YjsState { type: 'yjs', updates: string[] }
+
+/** A Yjs document, of which this side knows the updates and not what is in them. */
+export const yjsDocument: Crdt<YjsState, string[]> = {
+  type: 'yjs',
+
+  empty: () => ({ type: 'yjs', updates: [] }),
+
+  value: ({ updates }) => [...updates],
+
+  apply ({ updates }, { value }) {
+    if (updates.includes(value as string)) return 'known'
+    updates.push(value as string)
+    return 'changed'
+  },
+
+  merge (state, { updates }) {
+    for (const update of updates) if (!state.updates.includes(update)) state.updates.push(update)
+  },
+
+  forget () {} // joining updates needs Yjs: see crdt-yjs.ts
+}

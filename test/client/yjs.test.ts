@@ -1,0 +1,66 @@
+import { setTimeout } from 'node:timers/promises'
+import t from 'tap'
+import * as Y from 'yjs'
+import { bindYjs } from '../../lib/client/yjs.js'
+import { Opcode } from '../../lib/protocol/opcodes.js'
+import { cluster, node } from '../helpers/nodes.js'
+import { proxy } from '../helpers/proxy.js'
+import { randomOf, seed } from '../helpers/random.js'
+import { watch } from './dialled.js'
+
+t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
+
+async function until (isTrue: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 15_000; !isTrue(); await setTimeout(5)) if (Date.now() > deadline) throw new Error('it never came true')
+}
+
+t.test('clients edit one text, at once and offline, on two nodes', async (t) => {
+  const random = randomOf(seed)
+  const nodes = await cluster(t, 2, { rateLimit: false })
+  const editors = await Promise.all([0, 1, 2].map(async (i) => {
+    const { port } = new URL(nodes[i % 2]!.url)
+    const way = await proxy(t, Number(port))
+    const { client, errors } = watch(t, { url: `http://127.0.0.1:${way.port}` })
+    const doc = new Y.Doc()
+    const binding = bindYjs(client, 'text', doc)
+    if (i > 0) await client.connect()
+    return { way, client, errors, doc, binding, text: doc.getText('t') }
+  }))
+  for (let step = 0; step < 400; step++) {
+    const { text, way } = editors[random(3)]!
+    if (text.length > 0 && random(3) === 0) text.delete(random(text.length), 1)
+    else text.insert(random(text.length + 1), String.fromCharCode(97 + random(26)))
+    if (random(40) === 0) way.cut()
+    if (random(4) === 0) await setTimeout(random(3))
+  }
+  await editors[0]!.client.connect()
+  await Promise.all(editors.map(({ binding }) => binding.synced))
+  const [a, b, c] = editors.map(({ text }) => text) as [Y.Text, Y.Text, Y.Text]
+  const isSettled = (): boolean => editors.every(({ client }) => !client.crdt('text', 'yjs').isPending)
+  await until(() => isSettled() && a.toString() === b.toString() && b.toString() === c.toString())
+  t.ok(a.length > 0)
+  const late = watch(t, { url: nodes[0]!.url })
+  const doc = new Y.Doc()
+  const { synced, destroy } = bindYjs(late.client, 'text', doc)
+  await late.client.connect()
+  await synced
+  t.equal(doc.getText('t').toString(), a.toString(), 'who comes late has it all')
+  const updates = await nodes[0]!.ds.primitives.crdt.getValue('text') as string[]
+  t.ok(updates.length <= 101, `the server keeps ${updates.length} updates`)
+  destroy()
+  t.strictSame([...late.errors, ...editors.flatMap(({ errors }) => errors)], [])
+})
+
+t.test('what is no update is refused', async (t) => {
+  const { connect, ds } = await node(t, { rateLimit: false })
+  const ann = await connect()
+  const push = async (value: unknown): Promise<string | number> => {
+    const { opcode, payload } = await ann.ask(Opcode.CRDT_OP, { key: 'text', op: { type: 'yjs', nodeId: 'n', timestamp: 1, op: 'update', value } })
+    return payload.code ?? opcode
+  }
+  for (const value of [undefined, 5, '', 'not base64!', '/////w==', 'AQEB']) t.equal(await push(value), 'INVALID_PATCH', String(value).slice(0, 20))
+  t.equal(await ds.primitives.crdt.getValue('text'), undefined)
+  const doc = new Y.Doc()
+  doc.getText('t').insert(0, 'x')
+  t.equal(await push(Buffer.from(Y.encodeStateAsUpdate(doc)).toString('base64')), Opcode.CRDT_ACK)
+})
