@@ -17,10 +17,17 @@ export interface AppContract {
     host: Host
     /** by connection id */
     people: Record<string, Person>
+    /** each connection has its own */
+    form: Form
+    board: Board
   }
 }
 
 export interface Person { name: string, room: string }
+
+export interface Form { name?: string, comment?: string }
+
+export interface Board { notes: Array<{ by: string, text: string }> }
 
 export interface Host {
   name: string

@@ -13,10 +13,13 @@ export interface Position extends Head {
   id: string
 }
 
-/** One accepted write: a random id, by which its writer knows it again, and a JSON Patch as JSON text. */
+/** One accepted write: an id that no other has (some 120 characters at most, no line break), and a JSON Patch as JSON text. */
 export interface LogEntry { id: string, patches: string }
 
-/** The whole value at a version, as JSON text. */
+/**
+ * The whole value at a version, as text that is kept to the letter: JSON of the value, or, behind a
+ * space, of an object that has the value and what the server remembers beside it.
+ */
 export interface Snapshot { version: number, value: string }
 
 /**
@@ -52,7 +55,7 @@ export interface CommitRequest {
   snapshot?: Snapshot
   /**
    * Instead of commits: the key starts another epoch. Without `value` it loses its value and
-   * liveness and stands at version 0; with `value` (JSON text) it keeps liveness, and this is its
+   * liveness and stands at version 0; with `value` (text, as a snapshot's) it keeps liveness, and this is its
    * version 1, by the commit `id`.
    */
   reset?: { epoch: string, id: string, value?: string }

@@ -1,10 +1,14 @@
 import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
 import { DatasoleError, RpcError, messageOf } from '../protocol/errors.js'
-import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
+import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import { Attempt } from './attempt.js'
 import { type AbortSignalLike, type CallOptions, Calls, notConnected } from './calls.js'
+import type { Channel } from './channel.js'
+import { Channels } from './channels.js'
 import type { Message } from './codec.js'
+import { type EventHandler, EventHandlers } from './event-handlers.js'
 import type { ConnectionState, Failure, Link, LinkEvents, WebSocketConstructor, WebSocketLike } from './link.js'
 import { type ClientSettings, type DatasoleClientOptions, protocolsOf, resolveOptions } from './options.js'
 import { type ClientCrdt, crdtHandle } from './crdt-handle.js'
@@ -12,14 +16,13 @@ import { ClientCrdts } from './crdts.js'
 import { makeLink } from './make-link.js'
 import { Outbox } from './outbox.js'
 import { Renewal } from './renewal.js'
+import type { ChannelHandler } from './shown-value.js'
 import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
 
 export { DatasoleError, RpcError }
 export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
-export type { AbortSignalLike, CallOptions, ConnectionState, DatasoleClientOptions, DatasoleContract, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
+export type { AbortSignalLike, CallOptions, Channel, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, EventHandler, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
 
-/** An event of the server; `timestamp` is Unix time in ms. */
-export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }) => void
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
 /** What may be undefined may be left out. */
@@ -39,12 +42,13 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #subscriptions: Subscriptions
   readonly #crdts: ClientCrdts
   readonly #renewal: Renewal
-  readonly #handlers = new Map<string, Set<EventHandler>>()
+  readonly #channels: Channels
+  readonly #handlers: EventHandlers
   readonly #events: LinkEvents = {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
     // guarded, as a server of another kind must not be able to end a process
     onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
-    onUnsent: (id, failure) => { if (!this.#calls.fail(id, errorOf(failure)) && !this.#crdts.unsent(id, failure)) this.#settings.onError(errorOf(failure)) },
+    onUnsent: (id, failure) => { if (!this.#calls.fail(id, errorOf(failure)) && !this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure)) },
     onOffer: () => { this.#offer() },
     onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
   }
@@ -52,7 +56,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #stateHandlers = new Set<ConnectionStateHandler>()
   #link: Link | undefined
   #state: ConnectionState = 'disconnected'
-  #connecting: { promise: Promise<void>, resolve: () => void, reject: (error: Error) => void } | undefined
+  #connecting: Attempt | undefined
   #connectionId: string | undefined
 
   /** @throws DatasoleError `INVALID_OPTION`, naming the option */
@@ -69,6 +73,8 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     const host = { get isConnected () { return client.#state === 'connected' }, nextId, send, onError }
     this.#subscriptions = new Subscriptions(host)
     this.#crdts = new ClientCrdts(host)
+    this.#handlers = new EventHandlers(onError)
+    this.#channels = new Channels({ get isConnected () { return client.#state === 'connected' }, nextId, send: (opcode, id, json) => { this.#link?.send(opcode, id, json) }, onError }, this.#subscriptions)
     this.#renewal = new Renewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
@@ -82,13 +88,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    */
   connect (): Promise<void> {
     if (this.#state === 'connected') return Promise.resolve()
-    if (this.#connecting === undefined) {
-      let resolve!: () => void
-      let reject!: (error: Error) => void
-      const promise = new Promise<void>((_resolve, _reject) => { resolve = _resolve; reject = _reject })
-      this.#connecting = { promise, resolve, reject }
-    }
-    const { promise } = this.#connecting
+    const { promise } = (this.#connecting ??= new Attempt())
     if (this.#link === undefined) {
       this.#link = makeLink(this.#settings, this.#events)
       this.#link.open()
@@ -138,15 +138,12 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
 
   /** Hears an event of the server. Returns what ends that, as `off` does. */
   on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): () => void {
-    let handlers = this.#handlers.get(event)
-    if (handlers === undefined) this.#handlers.set(event, handlers = new Set())
-    handlers.add(handler as EventHandler)
+    this.#handlers.on(event, handler as EventHandler)
     return () => { this.off(event, handler) }
   }
 
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
-    const handlers = this.#handlers.get(event)
-    if (handlers?.delete(handler as EventHandler) === true && handlers.size === 0) this.#handlers.delete(event)
+    this.#handlers.off(event, handler as EventHandler)
   }
 
   /**
@@ -173,6 +170,14 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     return crdtHandle(this.#crdts, key, type) as ClientCrdt<T, CrdtValue<C, K, T>>
   }
 
+  /**
+   * A sync channel that this client writes, or may only read: the value at once, changes sent when the
+   * server can be reached, exactly once in effect. The same one until it is closed.
+   */
+  channel<K extends StateName<C>> (key: K): Channel<StateValue<C, K>> {
+    return this.#channels.open(key) as Channel<StateValue<C, K>>
+  }
+
   getConnectionState (): ConnectionState { return this.#state }
 
   /**
@@ -192,9 +197,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       this.#calls.dropped()
       this.#subscriptions.disconnected()
       this.#crdts.disconnected()
+      this.#channels.disconnected()
       this.#renewal.end()
     }
     if (state === 'connected') {
+      this.#channels.connected()
       this.#subscriptions.connected()
       this.#crdts.connected()
       this.#outbox.flush()
@@ -218,11 +225,8 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     switch (opcode) {
       case Opcode.RPC_RES:
         return this.#calls.answered(correlationId, payload as RpcResponse)
-      case Opcode.EVENT_S2C: {
-        const message = payload as ServerEvent
-        for (const handler of [...this.#handlers.get(message.event) ?? []]) this.#guard(() => { handler(message) })
-        return
-      }
+      case Opcode.EVENT_S2C:
+        return this.#handlers.receive(payload as ServerEvent)
       case Opcode.STATE_PATCH:
       case Opcode.STATE_SNAPSHOT:
         return this.#subscriptions.receive(opcode, correlationId, payload as StatePatch | StateSnapshot)
@@ -230,26 +234,22 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       case Opcode.CRDT_STATE:
       case Opcode.CRDT_ACK:
         return this.#crdts.receive(opcode, correlationId, payload as CrdtSnapshot | CrdtChanges)
+      case Opcode.STATE_ACK:
+        return this.#channels.acked(correlationId, payload as StateAck)
       case Opcode.AUTH_REFRESH:
         return this.#renewal.receive(correlationId, payload as AuthRefresh)
       case Opcode.ERROR: {
         const error = payload as ErrorMessage
-        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error) && !this.#crdts.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
+        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error) && !this.#crdts.refused(correlationId, error) && !this.#channels.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
       }
     }
   }
 
   #giveUp (failure: Failure | undefined): void {
-    if (this.#connecting === undefined) {
-      if (failure !== undefined) this.#settings.onError(errorOf(failure))
-      return
-    }
-    const { promise, reject } = this.#connecting
+    const connecting = this.#connecting
     this.#connecting = undefined
-    if (failure !== undefined) return reject(errorOf(failure))
-    // whoever called disconnect() knows, so it is no crash where nobody looks at the promise
-    promise.catch(() => {})
-    reject(new DatasoleError('DISCONNECTED', 'disconnect() was called'))
+    if (connecting !== undefined) connecting.failed(failure && errorOf(failure))
+    else if (failure !== undefined) this.#settings.onError(errorOf(failure))
   }
 
   #sendCall (id: number, json: string): void {

@@ -11,12 +11,20 @@ export interface SubscriptionOptions {
   onError?: (error: DatasoleError) => void
 }
 
+/** Hears all that the server says of a key, beside those who only want the value. */
+export interface Watcher {
+  /** The mirror has taken it in. */
+  received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, mirror: Mirror): void
+  denied (error: DatasoleError): void
+}
+
 interface Subscriber { handler: StateHandler, onError?: (error: DatasoleError) => void, wasTold: boolean }
 
 interface Entry {
   key: string
   mirror: Mirror
   subscribers: Set<Subscriber>
+  watcher?: Watcher
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
   /** The server said no, and is asked again with the next connection or subscriber. */
@@ -55,6 +63,19 @@ export class Subscriptions {
     return () => { this.#remove(entry!, subscriber) }
   }
 
+  /** Subscribes to a key for a watcher, its only one. Returns what ends that. */
+  watch (key: string, watcher: Watcher): () => void {
+    const end = this.add(key, () => {}, { onError: (error) => { watcher.denied(error) } })
+    const entry = this.#entries.get(key)!
+    entry.watcher = watcher
+    // what is held does not say what the key is
+    if (entry.mirror.head !== undefined && entry.asked === 0) this.#ask(entry)
+    return () => {
+      entry.watcher = undefined
+      end()
+    }
+  }
+
   get (key: string): unknown {
     return this.#entries.get(key)?.mirror.value
   }
@@ -85,7 +106,9 @@ export class Subscriptions {
       // an answer that does not fit will not fit next time either
       if (isAnswer) entry.mirror.head = undefined
       if (entry.asked === 0) this.#ask(entry)
+      return
     }
+    if (entry.watcher !== undefined) this.#guard(() => { entry.watcher!.received(message, opcode === Opcode.STATE_SNAPSHOT, isAnswer, entry.mirror) })
   }
 
   /** @returns whether the error was the answer to a SUBSCRIBE */

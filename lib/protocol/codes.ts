@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'UNKNOWN_KEY'
   | 'CONFLICT'
   | 'INVALID_PATCH'
+  | 'INVALID_VALUE'
   | 'BUSY'
   | 'LIMIT_EXCEEDED'
   | 'CLOCK_SKEW'

@@ -1,5 +1,6 @@
 import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import type { Counts } from '../crdt/pn-counter.js'
+import type { ChannelInfo } from './messages.js'
 
 /** CRDT_OP of a client. */
 export interface CrdtPush { key: string, op: CrdtOp }
@@ -16,7 +17,7 @@ export type CrdtChange =
 export interface CrdtChanges { key: string, epoch: string, from: number, version: number, ops: CrdtChange[] }
 
 /** CRDT_STATE; version 0 without `state` is a key that is not there. */
-export interface CrdtSnapshot { key: string, epoch: string, version: number, state?: CrdtStateMessage }
+export interface CrdtSnapshot { key: string, epoch: string, version: number, state?: CrdtStateMessage, channel?: ChannelInfo }
 
 export interface CrdtStateMessage {
   type: CrdtType

@@ -35,9 +35,13 @@ export class Document implements Editor {
   #limits: PatchLimits | undefined
   #work = 0
 
-  /** @param value plain JSON, which the document owns from now on; undefined for none */
-  constructor (value?: unknown) {
-    this.set(value)
+  /**
+   * @param value plain JSON, which the document owns from now on; undefined for none
+   * @param isSized false where nobody will ask for the size: the value is not walked then
+   */
+  constructor (value?: unknown, isSized = true) {
+    if (isSized) this.set(value)
+    else if (value !== undefined) this.holder[''] = value
   }
 
   /** The live value, or undefined. Not to be changed from outside, nor kept. */

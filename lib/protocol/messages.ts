@@ -12,18 +12,27 @@ export type Operation =
 /** Where a replica of a key stands. `epoch` names one life of the version counter. */
 export interface Head { epoch: string, version: number }
 
+export type ChannelDirection = 'server-to-client' | 'client-to-server' | 'bidirectional'
+export type ChannelMode = 'json-patch' | 'snapshot' | 'crdt'
+/** What a sync channel is, as the answer to SUBSCRIBE says. */
+export interface ChannelInfo { direction: ChannelDirection, mode: ChannelMode }
+
 export interface RpcRequest { method: string, params?: unknown, correlationId: number }
 export interface RpcError { code: number, message: string, data?: unknown }
 export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError }
 export interface ClientEvent { event: string, data?: unknown }
 export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number }
 /** `from` to `version`: more than one apart where several commits travel as one. */
-export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[] }
+export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[], channel?: ChannelInfo }
 /** Version 0 without `data` is a key that has no value. */
-export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown }
+export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown, channel?: ChannelInfo }
 export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number }
 /** `epoch` and `version` are what the client still holds, if anything. */
 export interface Subscribe { key: string, epoch?: string, version?: number }
+/** `patches`, made on version `base` of `epoch`, or, in mode `snapshot`, `data`. `push` tells this one from every other. */
+export interface StatePush { key: string, epoch?: string, base?: number, patches?: Operation[], data?: unknown, push: { client: string, seq: number } }
+/** `version` has the push in it. */
+export interface StateAck { key: string, epoch: string, version: number }
 export interface Unsubscribe { key: string }
 /** Asks for a token; under the id of an AUTH it says that the token was accepted. `expiresIn` in ms, absent for ever. */
 export interface AuthRefresh { expiresIn?: number }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { CommitRequest, Snapshot } from '../backend/backend.js'
+import { packSnapshot } from './push-ledger.js'
 import type { Replica } from './replica.js'
 import { type Prepared, type Write, prepare } from './write.js'
 
@@ -9,27 +10,23 @@ const MAX_BATCH = 64
 /** A log this much longer than the value (bytes) is worth a new snapshot, even for tiny values. */
 const MIN_LOG = 64 * 1024
 
-/** A deletion goes alone: it starts a new epoch. So does what was computed elsewhere, for a certain version. */
+/** A deletion goes alone: it starts a new epoch. */
 export function takeBatch (writes: Write[]): Write[] {
   if (writes.length === 0) return []
   let end = 1
-  if (!isAlone(writes[0]!)) while (end < writes.length && end < MAX_BATCH && !isAlone(writes[end]!)) end++
+  if (!writes[0]!.resets) while (end < writes.length && end < MAX_BATCH && !writes[end]!.resets) end++
   return writes.splice(0, end)
 }
 
-function isAlone ({ resets, isBased }: Write): boolean {
-  return resets === true || isBased === true
-}
-
 /** Computes each write on top of those before it. One that fails is rejected, and is as if it had not been. */
-export function prepareAll (replica: Replica, batch: Write[], maxBytes: number): Prepared[] {
-  const { key, document } = replica
-  const prepared = []
+export function prepareAll (replica: Replica, batch: Write[], maxBytes: number, keepsPaths: boolean): Prepared[] {
+  const { document } = replica
+  const prepared: Prepared[] = []
   const start = document.mark()
   for (const write of batch) {
     const before = document.mark()
     try {
-      prepared.push(prepare(key, document, write, maxBytes))
+      prepared.push(prepare(replica, write, prepared, maxBytes, keepsPaths))
       document.release()
     } catch (error) {
       document.rollback(before)
@@ -58,16 +55,16 @@ export function requestOf (replica: Replica, prepared: Prepared[], logBytes: num
   const live = !replica.live && prepared.some(({ write }) => write.live)
   const isDue = live || prepared.some(({ write }) => write.touches)
   if (commits.length === 0 && (!isDue || replica.version === 0)) return undefined
-  return { base, commits, live, snapshot: snapshotOf(replica, prepared, logBytes) }
+  return { base, commits, live, snapshot: snapshotOf(replica, prepared, logBytes, live) }
 }
 
-/** A whole value that is written anyway, or a new one of the base where the log has outgrown the value. */
-function snapshotOf ({ version, document }: Replica, prepared: Prepared[], logBytes: number): Snapshot | undefined {
-  const last = prepared.findLastIndex(({ whole }) => whole !== undefined)
+/** A whole value that is written anyway (unless what is remembered of pushes would be written with it each time), or a new one of the base where the log has outgrown the value. */
+function snapshotOf ({ version, document, pushes }: Replica, prepared: Prepared[], logBytes: number, becomesLive: boolean): Snapshot | undefined {
+  const last = pushes.size > 0 && !becomesLive ? -1 : prepared.findLastIndex(({ whole }) => whole !== undefined)
   if (last >= 0) {
-    const commits = prepared.slice(0, last + 1).filter(({ entry }) => entry !== undefined)
-    return { version: version + commits.length, value: prepared[last]!.whole! }
+    const commits = prepared.slice(0, last + 1).flatMap(({ entry }) => entry ?? [])
+    return { version: version + commits.length, value: packSnapshot(prepared[last]!.whole!, pushes.after(version, commits)) }
   }
   if (version === 0 || logBytes <= Math.max(MIN_LOG, document.size)) return undefined
-  return { version, value: JSON.stringify(document.value) }
+  return { version, value: packSnapshot(JSON.stringify(document.value), pushes) }
 }

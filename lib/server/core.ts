@@ -8,6 +8,7 @@ import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { Arrivals, checkEnding } from './arrivals.js'
 import { Bus } from './bus.js'
+import { Channels } from './channels.js'
 import { ConnectionContext, type Identity } from './connection-context.js'
 import { Connection, type ConnectionHost, type WebSocketLike } from './connection.js'
 import { DefaultRateLimiter } from './default-rate-limiter.js'
@@ -29,6 +30,7 @@ import { RpcRegistry } from './rpc.js'
 import { Sessions } from './sessions.js'
 import type { Settings } from './settings.js'
 import { StateStore } from './state-store.js'
+import { until } from './until.js'
 import { Workers } from './workers.js'
 
 /** ms that clients have for their close frame, even where calls have used up the time. */
@@ -59,6 +61,7 @@ export class Core implements Destinations, ConnectionHost {
   readonly rpc: RpcRegistry
   readonly events: Events
   readonly live: LiveState
+  readonly channels: Channels
   readonly sessions: Sessions
   readonly crdts: Crdts
   readonly #stores: StateStore[]
@@ -88,6 +91,7 @@ export class Core implements Destinations, ConnectionHost {
     this.crdts = new Crdts(settings, crdtStore, this.root, this.metrics, log)
     const sessionStore = new StateStore(backend, journal, { ...deeper, maxStateBytes: MAX_MERGED }, this.metrics, log, { prefix: 'session:', ttlMs: settings.session.ttlMs, maxIdle: 0 })
     this.sessions = new Sessions(sessionStore, this.hub, settings, log)
+    this.channels = new Channels(settings, this.store, this.live, this.crdts, this.metrics, log, () => this.#isConnected || backend.connect === undefined)
     this.leases = new Leases(settings, log)
     this.workers = executor && new Workers(executor, this)
     this.#stores = [this.store, crdtStore, sessionStore]
@@ -123,6 +127,7 @@ export class Core implements Destinations, ConnectionHost {
     })
     await this.#learn()
     this.crdts.start()
+    this.channels.start()
     await this.workers?.start(this)
     this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
     this.#heartbeat.unref()
@@ -202,10 +207,12 @@ export class Core implements Destinations, ConnectionHost {
     clearInterval(this.#heartbeat)
     this.rpc.isDraining = true
     await until(deadline, () => Array.from(this.hub).every(({ calls }) => calls === undefined || calls.size === 0))
+    await this.channels.release()
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
     await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
     await until(deadline, () => this.workers?.isIdle ?? true)
+    await this.channels.drain(Math.max(deadline, performance.now() + GRACE))
     if (this.#isConnected) await this.sessions.drain(Math.max(deadline, performance.now() + GRACE))
   }
 
@@ -261,6 +268,7 @@ export class Core implements Destinations, ConnectionHost {
     this.hub.remove(connection)
     this.live.disconnected(connection)
     this.crdts.mirrors.disconnected(connection)
+    this.channels.disconnected(connection)
     this.rpc.disconnected(connection)
     this.workers?.departed(connection.context)
     this.departed(connection.context, code)
@@ -276,9 +284,4 @@ export class Core implements Destinations, ConnectionHost {
       failed(error)
     }
   }
-}
-
-/** Looks now and then: nothing hurries while a server closes. */
-async function until (deadline: number, isDone: () => boolean): Promise<void> {
-  while (!isDone() && performance.now() < deadline) await setTimeout(5)
 }

@@ -6,6 +6,7 @@ import type { ErrorCode } from '../protocol/codes.js'
 import { coded, messageOf } from '../protocol/errors.js'
 import { Opcode } from '../protocol/opcodes.js'
 import type { Connection } from './connection.js'
+import type { ConnectionContext } from './connection-context.js'
 import type { Change, Result } from './crdt-document.js'
 import { isUpdate, loadYjs } from './crdt-yjs.js'
 import { encodeMessage } from './encoding.js'
@@ -16,6 +17,8 @@ import type { Settings } from './settings.js'
 /** Where operations go. */
 export interface CrdtTarget {
   readonly mirrors: { scopeOf (key: string): Scope }
+  /** Keys that are channels have a way of their own. */
+  readonly channels: ReadonlyMap<string, { way (connection: ConnectionContext): Pick<CrdtTarget, 'write'> | undefined }>
   write (key: string, change: Change): void
 }
 
@@ -58,6 +61,9 @@ export class CrdtInbox {
   receive (connection: Connection, correlationId: number, key: string, raw: unknown, size: number, retryAfter: number): void {
     const refuse: Refuse = (code, message, retryAfter) => { connection.sendError(correlationId, code, message, { key, retryAfter }) }
     if (retryAfter > 0) return refuse('RATE_LIMITED', 'rate limit exceeded', retryAfter)
+    const channel = this.#crdts.channels.get(key)
+    const target = channel === undefined ? this.#crdts : channel.way(connection.context)
+    if (target === undefined) return refuse('UNKNOWN_KEY', 'nothing takes changes of this key')
     const op = readOp(raw)
     if (typeof op === 'string') return refuse('INVALID_PATCH', `this is no operation: ${op}`)
     if (op.timestamp > Date.now() + MAX_SKEW) return connection.sendError(correlationId, 'CLOCK_SKEW', 'the timestamp is more than a minute ahead', { key, now: Date.now() })
@@ -85,17 +91,17 @@ export class CrdtInbox {
     }
     try {
       const allowed = runHooks(this.#crdts.mirrors.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op })
-      if (allowed === undefined) this.#write(key, change)
-      else allowed.then(() => { this.#write(key, change) }, forbidden)
+      if (allowed === undefined) this.#write(target, key, change)
+      else allowed.then(() => { this.#write(target, key, change) }, forbidden)
     } catch (thrown) {
       forbidden(thrown)
     }
   }
 
-  #write (key: string, change: Change): void {
-    if (change.type !== 'yjs') return this.#crdts.write(key, change)
+  #write (target: Pick<CrdtTarget, 'write'>, key: string, change: Change): void {
+    if (change.type !== 'yjs') return target.write(key, change)
     const go = (): void => {
-      if (isUpdate(change.op!.value as string)) return this.#crdts.write(key, change)
+      if (isUpdate(change.op!.value as string)) return target.write(key, change)
       change.failed(coded(new TypeError('this is no update of Yjs'), 'INVALID_PATCH'))
     }
     const loading = loadYjs()

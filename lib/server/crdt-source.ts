@@ -1,6 +1,6 @@
 import type { CrdtState } from '../crdt/types.js'
 import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
-import type { Operation } from '../protocol/messages.js'
+import type { ChannelInfo, Operation } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { changesOf, stateMessage } from './crdt-messages.js'
 import { SharedPayload, encodeMessage } from './encoding.js'
@@ -17,17 +17,21 @@ export class CrdtSource implements LiveSource {
   readonly #states = new Map<string, SharedPayload>()
   #isOversizedLogged = false
 
-  constructor (replica: Replica, host: LiveHost) {
+  /** @param channel what the key is beside a CRDT, for subscribers to know */
+  constructor (replica: Replica, host: LiveHost, readonly channel: ChannelInfo | undefined) {
     this.replica = replica
     this.#host = host
   }
 
   get #version (): number { return this.replica.live ? this.replica.version : 0 }
 
+  moved (): void {
+    this.#states.clear()
+  }
+
   publish (from: number): void {
     const { replica, subscriptions } = this
     const { epoch, version } = replica
-    this.#states.clear()
     let message: Buffer | null | undefined
     for (const subscription of subscriptions) {
       const { connection } = subscription
@@ -86,7 +90,7 @@ export class CrdtSource implements LiveSource {
     const reader = state?.type !== 'pn-counter' ? '' : isFirst ? '1' : `2${nodeId}`
     const cached = this.#states.get(reader)
     if (cached !== undefined) return cached
-    const snapshot: CrdtSnapshot = { key, epoch, version, state: state && stateMessage(state, version, isFirst ? undefined : nodeId) }
+    const snapshot: CrdtSnapshot = { key, epoch, version, state: state && stateMessage(state, version, isFirst ? undefined : nodeId), channel: this.channel }
     const payload = new SharedPayload(Opcode.CRDT_STATE, JSON.stringify(snapshot), this.#host.compressionThreshold)
     // for one client alone there is nothing to share
     if (reader.length <= 1) this.#states.set(reader, payload)

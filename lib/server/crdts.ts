@@ -3,6 +3,7 @@ import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import { crdtOf, isCrdtType, readOp } from '../crdt/types.js'
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import { clonePlain, copyJson } from '../protocol/json.js'
+import type { ConnectionContext } from './connection-context.js'
 import type { Change, CrdtDocument, Result } from './crdt-document.js'
 import { CrdtInbox, REFUSALS } from './crdt-inbox.js'
 import { CrdtSource } from './crdt-source.js'
@@ -14,6 +15,9 @@ import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Settings } from './settings.js'
 import type { StateStore } from './state-store.js'
+
+/** Where a client's operations on a key go; undefined where they are refused. */
+export interface CrdtWay { way (connection: ConnectionContext): Pick<Crdts, 'write'> | undefined }
 
 /** Told of each change of a key that this node holds. */
 export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void
@@ -28,6 +32,8 @@ export class Crdts {
   readonly mirrors: LiveState
   /** Takes what clients do. */
   readonly inbox: CrdtInbox
+  /** Channels of mode `crdt`, which say what becomes of their clients' operations. */
+  readonly channels = new Map<string, CrdtWay>()
   readonly #store: StateStore
   readonly #settings: Settings
   readonly #log: Logger
@@ -45,7 +51,7 @@ export class Crdts {
     this.#settings = settings
     this.#store = store
     this.#log = log
-    this.mirrors = new LiveState(settings, store, root, metrics, log, (replica, host) => new CrdtSource(replica, host))
+    this.mirrors = new LiveState(settings, store, root, metrics, log, (replica, host, channel) => new CrdtSource(replica, host, channel))
     this.inbox = new CrdtInbox(this, settings, log)
     const { moved, isNeeded } = store
     store.isNeeded = (key) => this.#registered.has(key) || isNeeded(key)
@@ -58,7 +64,7 @@ export class Crdts {
 
   /** Whether this is a CRDT key. */
   has (key: string): boolean {
-    return this.#registered.has(key) || this.mirrors.has(key)
+    return this.#registered.has(key) || this.mirrors.has(key) || this.channels.has(key)
   }
 
   /** Declares a key; it is made as soon as the store can be used. */
@@ -69,6 +75,18 @@ export class Crdts {
     this.mirrors.register(key, scope)
     this.#registered.set(key, type)
     if (this.#isStarted) this.#make(key, type)
+  }
+
+  /** The key is one like those that clients make. */
+  unregister (key: string): void {
+    this.#registered.delete(key)
+    this.mirrors.unregister(key)
+    this.#store.idle(key)
+  }
+
+  /** Whether nothing but its making has happened to a key. */
+  async isNew (key: string): Promise<boolean> {
+    return (await this.#store.replica(key)).version <= 1
   }
 
   typeOf (key: string): CrdtType | undefined {

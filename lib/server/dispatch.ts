@@ -1,6 +1,7 @@
 import { CloseCode } from '../protocol/codes.js'
 import { HEADER_SIZE, ZLIB_MAGIC, isWellFormed, readUint32 } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
+import type { Channels } from './channels.js'
 import type { Connection } from './connection.js'
 import type { Crdts } from './crdts.js'
 import { encodeMessage, receivedSize } from './encoding.js'
@@ -28,6 +29,7 @@ export interface Destinations {
   readonly events: Events
   readonly live: LiveState
   readonly crdts: Crdts
+  readonly channels: Channels
   readonly leases: Leases
   /** Where handlers run in threads; undefined where all of them run here. */
   readonly workers: Workers | undefined
@@ -185,10 +187,11 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       })
     }
     case Opcode.STATE_PUSH: {
-      const key = name(members(frame, maxJsonDepth).key, 'key')
-      return inTurn(to, connection, frame, correlationId, limiter.limitOf(key), undefined, (retryAfter) => {
-        if (retryAfter > 0) connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter })
-        else connection.sendError(correlationId, 'UNKNOWN_KEY', 'nothing takes changes of this key', { key })
+      // a pushed value may be as deep as any: it stands inside an operation of a list
+      const push = members(frame, maxJsonDepth + 2)
+      const key = name(push.key, 'key')
+      return inTurn(to, connection, frame, correlationId, limiter.limitOf(key), to.channels.get(key) === undefined ? undefined : key, (retryAfter) => {
+        to.channels.receive(connection, correlationId, key, push, frame.length, retryAfter)
       })
     }
     default:

@@ -9,12 +9,10 @@ import type { Target } from './hub.js'
 import type { RpcHandler, RpcOptions } from './method.js'
 import type { LocalCallContext } from './rpc.js'
 import type { SessionListener } from './sessions.js'
-
-/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. */
-export type Recipe<T> = (draft: T) => T | void
+import type { Recipe } from './write.js'
 
 /** A facade of server `S`, through which code that has only the facade finds its siblings. */
-class Facade<S> {
+export class Facade<S> {
   protected readonly core: Core
   readonly #server: S
 
@@ -60,43 +58,6 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
    */
   call<M extends RpcName<C>> (method: M, params: RpcParams<C, M>, context?: LocalCallContext): Promise<RpcResult<C, M>> {
     return this.core.rpc.call(method, params, context) as Promise<RpcResult<C, M>>
-  }
-}
-
-/** `ds.primitives.live`: state that clients mirror. */
-export class LiveFacade<C, S> extends ScopedFacade<S> {
-  /** Declares a key as this scope's, so that its `preSubscribe` hooks guard it. Not needed otherwise. */
-  register<K extends StateName<C>> (key: K): void {
-    this.core.live.register(key, this.scope)
-  }
-
-  /**
-   * Commits a new value and makes the key live. The value is compared with the committed one; only
-   * the difference travels.
-   * @returns the JSON Patch (RFC 6902) that was committed, empty where nothing changed
-   * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, with its path; RangeError for what is
-   *   too deep (`TOO_DEEP`) or too large (`LIMIT_EXCEEDED`)
-   */
-  setState<K extends StateName<C>> (key: K, value: StateValue<C, K>): Promise<Operation[]> {
-    return this.core.store.set(key, value, true)
-  }
-
-  /**
-   * Commits what a recipe does to a draft of the value, at a cost that follows the change and not
-   * the size of the state. A key without a value gives the recipe `undefined`.
-   */
-  update<K extends StateName<C>> (key: K, recipe: Recipe<StateValue<C, K>>): Promise<Operation[]> {
-    return this.core.store.update(key, recipe as Recipe<unknown>, true)
-  }
-
-  /** The committed value, as a copy of your own; undefined where there is none. */
-  getState<K extends StateName<C>> (key: K): Promise<StateValue<C, K> | undefined> {
-    return this.core.store.get(key) as Promise<StateValue<C, K> | undefined>
-  }
-
-  /** Deletes the value; the key is live no more. Resolves to whether there was one. */
-  deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
-    return this.core.store.delete(key)
   }
 }
 

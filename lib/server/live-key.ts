@@ -1,3 +1,4 @@
+import type { ChannelInfo } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { SharedPayload, encodeMessage } from './encoding.js'
 import type { Logger } from './logger.js'
@@ -27,7 +28,9 @@ export interface LiveHost {
 
 /** A key with subscribers on this node, whatever its messages look like. */
 export interface LiveSource extends Source {
-  /** The replica has moved on from a version, or, with -1, to where no patch leads. */
+  /** The replica has moved: what was encoded of it is old. */
+  moved (): void
+  /** Tells subscribers that it has moved on from a version, or, with -1, to where no patch leads. */
   publish (from: number): void
 }
 
@@ -40,18 +43,22 @@ export class LiveKey implements LiveSource {
   readonly #patches = new Map<number, SharedPayload>()
   #isOversizedLogged = false
 
-  constructor (readonly replica: Replica, host: LiveHost) {
+  /** @param channel what the key is beside live state, for subscribers to know */
+  constructor (readonly replica: Replica, host: LiveHost, readonly channel: ChannelInfo | undefined) {
     this.#host = host
   }
 
   /** To clients, a key that is not live has no value. */
   get #version (): number { return this.replica.live ? this.replica.version : 0 }
 
-  publish (from: number): void {
-    const { replica, subscriptions } = this
+  moved (): void {
     this.#snapshot = undefined
     this.#patches.clear()
-    if (from === -1) {
+  }
+
+  publish (from: number): void {
+    const { replica, subscriptions } = this
+    if (from === -1 || this.channel?.mode === 'snapshot') {
       for (const subscription of subscriptions) subscription.connection.markStale(subscription)
       return
     }
@@ -122,20 +129,24 @@ export class LiveKey implements LiveSource {
     const { replica } = this
     const from = subscription.version
     if (version === 0 || from < 0 || subscription.epoch !== replica.epoch) return undefined
+    if (this.channel?.mode === 'snapshot' && from !== version) return undefined
     let payload = this.#patches.get(from)
     if (payload === undefined) {
       const patches = replica.patchesSince(subscription)
       if (patches === undefined || patches.length > Math.max(replica.document.size, MIN_PATCH)) return undefined
-      payload = new SharedPayload(Opcode.STATE_PATCH, this.#patchJson(from, patches), this.#host.compressionThreshold)
+      payload = new SharedPayload(Opcode.STATE_PATCH, this.#patchJson(from, patches, this.#about), this.#host.compressionThreshold)
       if (this.#patches.size >= MAX_PATCHES) this.#patches.clear()
       this.#patches.set(from, payload)
     }
     return subscription.connection.protocol === 1 && UNSAFE_IN_V1.test(replica.patchesSince(subscription)!) ? undefined : payload
   }
 
-  #patchJson (from: number, patches: string): string {
+  /** What may be the answer to SUBSCRIBE says what the key is. */
+  get #about (): string { return this.channel === undefined ? '' : `,"channel":${JSON.stringify(this.channel)}` }
+
+  #patchJson (from: number, patches: string, about = ''): string {
     const { key, epoch, version } = this.replica
-    return `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"from":${from},"version":${version},"patches":${patches}}`
+    return `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"from":${from},"version":${version},"patches":${patches}${about}}`
   }
 
   /** Encoded once per version: all late joiners and resyncs share it. */
@@ -144,7 +155,7 @@ export class LiveKey implements LiveSource {
     const cached = this.#snapshot
     if (cached !== undefined) return cached
     const data = version === 0 ? '' : `,"data":${JSON.stringify(document.value)}`
-    const payload = new SharedPayload(Opcode.STATE_SNAPSHOT, `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"version":${version}${data}}`, this.#host.compressionThreshold)
+    const payload = new SharedPayload(Opcode.STATE_SNAPSHOT, `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"version":${version}${data}${this.#about}}`, this.#host.compressionThreshold)
     this.#snapshot = payload
     return payload
   }

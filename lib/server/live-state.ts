@@ -3,18 +3,30 @@ import type { Connection } from './connection.js'
 import { DatasoleError, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
 import { type LiveHost, LiveKey, type LiveSource } from './live-key.js'
+import type { ChannelInfo } from '../protocol/messages.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { Replica } from './replica.js'
 import type { Settings } from './settings.js'
 import type { StateStore } from './state-store.js'
-import { Subscription } from './subscription.js'
+import { type Source, Subscription } from './subscription.js'
 
 /** ms before a key that could not be read is tried again. */
 const RETRY = 1000
 
 /** What a SUBSCRIBE says beside the key. */
 export interface Wanted { epoch?: string, version?: number, nodeId?: string }
+/** What a key is beside live state. */
+export interface KeyChannel {
+  readonly info: ChannelInfo
+  readonly scope: Scope
+  /** Takes over when subscribers hear of a change: see `LiveState.publish`. */
+  moved? (replica: Replica, from: number): void
+  /** What a connection mirrors instead of the key's value. */
+  source? (connection: Connection): Source
+}
+
+type Open = (replica: Replica, host: LiveHost, channel: ChannelInfo | undefined) => LiveSource
 
 /** Who mirrors which key. Version 2 clients say so; version 1 clients mirror every live key. */
 export class LiveState implements LiveHost {
@@ -24,7 +36,8 @@ export class LiveState implements LiveHost {
   /** Every live key of the backend, for version 1 clients. */
   readonly #liveKeys = new Set<string>()
   readonly #scopes = new Map<string, Scope>()
-  readonly #open: (replica: Replica, host: LiveHost) => LiveSource
+  readonly #open: Open
+  readonly #channels = new Map<string, KeyChannel>()
   /** Keys that someone waits for and that could not be read. */
   readonly #unreadable = new Set<string>()
 
@@ -34,19 +47,55 @@ export class LiveState implements LiveHost {
     readonly root: Scope,
     readonly metrics: Metrics,
     readonly log: Logger,
-    open: (replica: Replica, host: LiveHost) => LiveSource = (replica, host) => new LiveKey(replica, host)
+    open: Open = (replica, host, channel) => new LiveKey(replica, host, channel)
   ) {
     this.#open = open
     store.moved = (replica, from) => { this.#moved(replica, from) }
-    store.isNeeded = (key) => this.#keys.has(key)
+    store.isNeeded = (key) => this.#keys.has(key) || this.#channels.has(key)
   }
 
   get compressionThreshold (): number { return this.settings.compressionThreshold }
 
   /** Declares a key as a scope's: the scope's hooks guard it. */
   register (key: string, scope: Scope): void {
-    if (this.#scopes.has(key)) throw new DatasoleError('DUPLICATE_KEY', `live.register("${key}"): the key is registered already`)
+    const { scope: owner = scope } = this.#channels.get(key) ?? {}
+    if (this.#scopes.has(key) || owner !== scope) throw new DatasoleError('DUPLICATE_KEY', `live.register("${key}"): the key is registered already`)
     this.#scopes.set(key, scope)
+  }
+
+  /**
+   * From now on the key is a channel. Who subscribes to it already starts anew.
+   * @throws DatasoleError `DUPLICATE_KEY` where another scope has registered the key
+   */
+  attach (key: string, channel: KeyChannel): void {
+    const scope = this.#scopes.get(key)
+    if (scope !== undefined && scope !== channel.scope) throw new DatasoleError('DUPLICATE_KEY', `createSyncChannel("${key}"): the key is registered in another scope`)
+    this.#channels.set(key, channel)
+    this.#rejoin(key)
+  }
+
+  detach (key: string): void {
+    this.#channels.delete(key)
+    this.#rejoin(key)
+    this.store.idle(key)
+  }
+
+  /** Tells the subscribers of a channel's key that it has moved. */
+  publish (key: string, from: number): void {
+    this.#keys.get(key)?.publish(from)
+  }
+
+  /** The client does not agree with us on a key's value: it gets the whole, if it is one that may. */
+  resync (connection: Connection, key: string): void {
+    const subscription = this.#byConnection.get(connection)?.get(key)
+    if (subscription?.source === undefined) return
+    subscription.version = -1
+    connection.markStale(subscription)
+  }
+
+  /** The key is nobody's again. */
+  unregister (key: string): void {
+    this.#scopes.delete(key)
   }
 
   /** Told of a key that became live, so that other nodes hear of it. */
@@ -57,7 +106,7 @@ export class LiveState implements LiveHost {
 
   has (key: string): boolean { return this.#liveKeys.has(key) }
 
-  scopeOf (key: string): Scope { return this.#scopes.get(key) ?? this.root }
+  scopeOf (key: string): Scope { return this.#channels.get(key)?.scope ?? this.#scopes.get(key) ?? this.root }
 
   /** Told at start which keys are live, and by other nodes which became so. */
   learn (keys: Iterable<string>): void {
@@ -144,6 +193,8 @@ export class LiveState implements LiveHost {
       this.#unreadable.delete(key)
       return this.store.idle(key)
     }
+    const channel = this.#channels.get(key)
+    if (channel?.source !== undefined && subscription.connection.protocol === 2) return this.#follow(subscription, channel.source(subscription.connection))
     const replica = this.store.replica(key)
     // asked again each time: it may have been released meanwhile
     if (isThenable(replica)) return this.#joinAfter(replica.then(() => { this.#joinWhenHere(subscription, isRefreshed) }), subscription)
@@ -164,10 +215,28 @@ export class LiveState implements LiveHost {
   #join (subscription: Subscription, replica: Replica): void {
     if (!this.#isCurrent(subscription)) return this.store.idle(subscription.key)
     let liveKey = this.#keys.get(subscription.key)
-    if (liveKey === undefined) this.#keys.set(subscription.key, liveKey = this.#open(replica, this))
-    liveKey.subscriptions.add(subscription)
-    subscription.source = liveKey
+    if (liveKey === undefined) this.#keys.set(subscription.key, liveKey = this.#open(replica, this, this.#channels.get(subscription.key)?.info))
+    this.#follow(subscription, liveKey)
+  }
+
+  #follow (subscription: Subscription, source: Source): void {
+    source.subscriptions.add(subscription)
+    subscription.source = source
     subscription.connection.markStale(subscription)
+  }
+
+  /** The key has become something else, or is it no more. */
+  #rejoin (key: string): void {
+    const subscriptions = []
+    for (const ofConnection of this.#byConnection.values()) {
+      const subscription = ofConnection.get(key)
+      if (subscription?.source !== undefined) subscriptions.push(subscription)
+    }
+    for (const subscription of subscriptions) {
+      this.#end(subscription)
+      subscription.version = -1
+    }
+    for (const subscription of subscriptions) this.#joinWhenHere(subscription)
   }
 
   /** Whether it has not been ended while it waited. */
@@ -181,7 +250,7 @@ export class LiveState implements LiveHost {
     if (source === undefined) return
     subscription.source = undefined
     source.subscriptions.delete(subscription)
-    if (source.subscriptions.size > 0) return
+    if (source.subscriptions.size > 0 || this.#keys.get(key) !== source) return
     this.#keys.delete(key)
     this.store.idle(key)
   }
@@ -201,6 +270,10 @@ export class LiveState implements LiveHost {
       this.learn([key])
       this.onBecameLive(key)
     }
-    this.#keys.get(key)?.publish(from)
+    const liveKey = this.#keys.get(key)
+    liveKey?.moved()
+    const channel = this.#channels.get(key)
+    if (channel?.moved !== undefined) channel.moved(replica, from)
+    else liveKey?.publish(from)
   }
 }

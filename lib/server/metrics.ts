@@ -23,6 +23,10 @@ export interface MetricsSnapshot {
   stateOversized: number
   /** commits of this node that the backend accepted */
   commits: number
+  /** changes that clients pushed to channels, refused ones included */
+  pushes: number
+  /** of these, refused: conflicts, hooks, validation, limits of the channel */
+  pushesRefused: number
   /** events received from clients */
   eventsIn: number
   /** of these, dropped because their name was too long */
@@ -57,6 +61,8 @@ export class Metrics {
   stateSnapshots = 0
   stateOversized = 0
   commits = 0
+  pushes = 0
+  pushesRefused = 0
   eventsIn = 0
   eventsDropped = 0
   badFrames = 0

@@ -1,6 +1,7 @@
 import type { CommitRequest, KeyRecord, LogEntry, Position, Snapshot } from '../backend/backend.js'
 import { Document } from '../protocol/document.js'
 import type { Head, Operation } from '../protocol/messages.js'
+import { PushLedger, packSnapshot, unpackSnapshot } from './push-ledger.js'
 
 /** What a replica keeps of its history, from which clients recover: at least this, or as much as the value weighs. */
 const MIN_HISTORY = 64 * 1024
@@ -19,6 +20,8 @@ export class Replica implements Position {
   id = ''
   live = false
   document = new Document()
+  /** What clients have pushed, by which a push that comes again is recognized. */
+  pushes = new PushLedger()
   /** Consecutive, ending at `version`; empty while no client may see it. */
   #history: LogEntry[] = []
   #historySize = 0
@@ -52,6 +55,7 @@ export class Replica implements Position {
       this.document.apply(JSON.parse(commit.patches) as Operation[])
       this.version++
       this.id = commit.id
+      this.pushes.note(commit.id, this.version)
       if (!this.live) continue
       this.#history.push(commit)
       this.#historySize += commit.patches.length
@@ -112,16 +116,23 @@ export class Replica implements Position {
     }
     this.epoch = epoch
     this.version = snapshot?.version ?? 0
-    this.document = new Document(snapshot === undefined ? undefined : JSON.parse(snapshot.value))
+    const { value, pushes } = contentOf(snapshot)
+    this.document = new Document(value)
+    this.pushes = pushes
     this.#history = []
     this.#historySize = 0
   }
 }
 
-/** What a whole record amounts to, as JSON text; undefined at version 0. */
+/** What a whole record amounts to, as a snapshot of version 1; undefined at version 0. */
 export function valueOf ({ snapshot, commits, version }: KeyRecord): string | undefined {
   if (version === 0) return undefined
-  const document = new Document(snapshot === undefined ? undefined : JSON.parse(snapshot.value))
+  const { value, pushes } = contentOf(snapshot)
+  const document = new Document(value)
   for (const { patches } of commits) document.apply(JSON.parse(patches) as Operation[])
-  return JSON.stringify(document.value)
+  return packSnapshot(JSON.stringify(document.value), pushes.after(version - commits.length, commits).at(1))
+}
+
+function contentOf (snapshot: Snapshot | undefined): { value?: unknown, pushes: PushLedger } {
+  return snapshot === undefined ? { pushes: new PushLedger() } : unpackSnapshot(snapshot.value)
 }

@@ -51,6 +51,10 @@ export class RpcRegistry implements CallHost {
     this.#methods.set(name, method)
   }
 
+  unregister (name: string): void {
+    this.#methods.delete(name)
+  }
+
   /** Compiles the schemas that are there, so that a bad one fails the start. */
   compile (): void {
     for (const method of this.#methods.values()) if (method instanceof Method) method.compile()

@@ -21,6 +21,8 @@ export interface StateHost {
   committed (count: number): void
   /** Nothing is under way any more: the key may be forgotten. */
   idle (key: string): void
+  /** Whether the paths that a commit touches are asked for later: see `prepare`. */
+  keepsPaths (key: string): boolean
   /** The key could not be read: it is to be refreshed, again and again. */
   fellBehind (key: string, error: unknown): void
 }
@@ -171,7 +173,7 @@ export class StateKey {
   async #commit (batch: Write[]): Promise<void> {
     const { replica } = this
     for (;;) {
-      const prepared = prepareAll(replica, batch, this.#host.maxStateBytes)
+      const prepared = prepareAll(replica, batch, this.#host.maxStateBytes, this.#host.keepsPaths(replica.key))
       const request = requestOf(replica, prepared, this.#logBytes)
       if (request !== undefined) {
         const result = await this.#send(request)
@@ -182,6 +184,7 @@ export class StateKey {
           continue
         }
         this.#logBytes = result.logBytes
+        for (const { write } of prepared) write.accepted?.()
         this.#accepted(request)
       }
       for (const { write, patches } of prepared) write.resolve(patches)

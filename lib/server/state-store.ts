@@ -9,7 +9,7 @@ import type { Metrics } from './metrics.js'
 import type { Replica } from './replica.js'
 import type { Settings } from './settings.js'
 import { type StateHost, StateKey } from './state-key.js'
-import { deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
+import { type Write, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
 
 /** What tells stores of one backend apart. */
 export interface StoreOptions {
@@ -30,6 +30,7 @@ export class StateStore implements StateHost {
   doubted: () => void = () => {}
   /** Whether someone on this node needs a key, so that it stays. */
   isNeeded: (key: string) => boolean = () => false
+  keepsPaths: StateHost['keepsPaths'] = () => false
   readonly #keys = new Map<string, StateKey>()
   readonly #maxDepth: number
   readonly #metrics: Metrics
@@ -87,12 +88,8 @@ export class StateStore implements StateHost {
    * Commits patches that were made elsewhere on a value that `read` gave.
    * @throws DatasoleError `CONFLICT` where the key has moved on since
    */
-  patch (name: string, { epoch, version }: Head, patches: Operation[], live: boolean): Promise<Operation[]> {
-    return new Promise((resolve, reject) => {
-      const key = this.#key(name)
-      const isBase = (): boolean => key.replica.epoch === epoch && key.replica.version === version
-      key.write(patchWrite(name, patches, live, isBase, { resolve, reject }))
-    })
+  patch (name: string, base: Head, patches: Operation[], live: boolean): Promise<Operation[]> {
+    return new Promise((resolve, reject) => { this.#key(name).write(patchWrite(base, patches, live, { resolve, reject })) })
   }
 
   /** The committed value as JSON text, undefined where there is none, with where it stands. */
@@ -101,6 +98,11 @@ export class StateStore implements StateHost {
     const value = JSON.stringify(document.value)
     this.idle(name)
     return { epoch, version, value }
+  }
+
+  /** A write of another kind. It is settled in any case. */
+  write (name: string, write: Write): void {
+    this.#key(name).write(write)
   }
 
   /** Resolves to whether there was a value. */

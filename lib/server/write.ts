@@ -1,24 +1,37 @@
-import { randomUUID } from 'node:crypto'
 import type { LogEntry } from '../backend/backend.js'
 import { diff } from '../protocol/diff.js'
-import type { Document } from '../protocol/document.js'
+import type { Document, PatchLimits } from '../protocol/document.js'
 import { record } from '../protocol/draft.js'
 import { DatasoleError, coded } from '../protocol/errors.js'
 import { clonePlain, copyJson } from '../protocol/json.js'
-import type { Operation } from '../protocol/messages.js'
+import type { Head, Operation } from '../protocol/messages.js'
 import { applyPatch } from '../protocol/patch.js'
+import { type PushId, commitId } from './push-ledger.js'
+import type { Replica } from './replica.js'
+
+/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. */
+export type Recipe<T> = (draft: T) => T | void
 
 /** A change that waits to be committed. It may have to be computed again, on a newer value. */
 export interface Write {
   readonly live: boolean
   /** Deletes the key instead of changing its value. */
   readonly resets?: boolean
-  /** Is for a certain version only: nothing may come before it in its batch. */
-  readonly isBased?: boolean
   /** Is committed although it changes nothing. */
   readonly touches?: boolean
-  /** The operations that make the change; the document is left as it was. */
-  make (document: Document): Operation[]
+  /** A client's push, which is remembered with the commit. */
+  readonly push?: PushId
+  /** Bounds for operations from outside. */
+  readonly limits?: PatchLimits
+  /**
+   * The operations that make the change; the document is left as it was. It stands at the replica's
+   * version and has `before` in it, which go out in the same batch.
+   */
+  make (document: Document, replica: Replica, before: readonly Prepared[]): Operation[]
+  /** Looks at the value that the operations made; what it throws refuses the write. */
+  check? (document: Document): void
+  /** The backend has it; told before anyone hears of the commit. */
+  accepted? (): void
   /** Another node was first: `document` still is what `patches` were made on. */
   lost? (document: Document, patches: Operation[]): void
   resolve (patches: Operation[]): void
@@ -44,17 +57,13 @@ export function updateWrite (recipe: (draft: unknown) => unknown, live: boolean,
   return { ...settle, live, make: (document) => record(document, recipe, maxDepth) }
 }
 
-/**
- * Patches that were made elsewhere.
- * @param isBase whether the key still is where they were made; where not, the write rejects with `CONFLICT`
- */
-export function patchWrite (key: string, patches: Operation[], live: boolean, isBase: () => boolean, settle: Settle): Write {
+/** Patches that were made elsewhere, on the version that `base` names. Where the key is not there any more, it rejects with `CONFLICT`. */
+export function patchWrite (base: Head, patches: Operation[], live: boolean, settle: Settle): Write {
   return {
     ...settle,
     live,
-    isBased: true,
-    make: () => {
-      if (!isBase()) throw new DatasoleError('CONFLICT', `"${key}" was changed meanwhile`)
+    make: (_document, replica, before) => {
+      if (replica.epoch !== base.epoch || versionOf(replica, before) !== base.version) throw new DatasoleError('CONFLICT', `"${replica.key}" was changed meanwhile`)
       return patches
     }
   }
@@ -88,28 +97,40 @@ export interface Prepared {
   whole?: string
 }
 
+/** Where the key stands with `before` in it. */
+export function versionOf ({ version }: Replica, before: readonly Prepared[]): number {
+  return version + before.filter(({ entry }) => entry !== undefined).length
+}
+
 const WHOLE_OVERHEAD = '[{"op":"replace","path":"","value":}]'.length
+
+/** Bytes up to which patches stay what they are where it counts which paths they touch. */
+const MIN_PATHS = 4096
 
 /**
  * Makes a write's change to the document, inside a transaction of the caller's. Where the patches are
  * bigger than the value, the value is sent instead.
+ * @param keepsPaths whether later writes want to know which paths this one touched
  * @throws RangeError `LIMIT_EXCEEDED` where the value would be larger than `maxBytes`; whatever the write throws
  */
-export function prepare (key: string, document: Document, write: Write, maxBytes: number): Prepared {
-  const patches = write.make(document)
+export function prepare (replica: Replica, write: Write, before: readonly Prepared[], maxBytes: number, keepsPaths: boolean): Prepared {
+  const { key, document } = replica
+  const patches = write.make(document, replica, before)
   if (patches.length === 0) return { write, patches }
   // before they are applied: their values become part of the document
   const text = JSON.stringify(patches)
-  document.apply(patches)
+  document.apply(patches, write.limits)
+  write.check?.(document)
   if (document.size > maxBytes) {
     throw coded(new RangeError(`the value of "${key}" would have ${document.size} bytes of JSON, over maxStateBytes (${maxBytes})`), 'LIMIT_EXCEEDED')
   }
-  if (Buffer.byteLength(text) < document.size + WHOLE_OVERHEAD) return { write, patches, entry: { id: randomUUID(), patches: text } }
+  const id = commitId(write.push)
+  if (Buffer.byteLength(text) < Math.max(document.size + WHOLE_OVERHEAD, keepsPaths ? MIN_PATHS : 0)) return { write, patches, entry: { id, patches: text } }
   const whole = JSON.stringify(document.value)
   return {
     write,
     patches: [{ op: 'replace', path: '', value: JSON.parse(whole) }],
-    entry: { id: randomUUID(), patches: `[{"op":"replace","path":"","value":${whole}}]` },
+    entry: { id, patches: `[{"op":"replace","path":"","value":${whole}}]` },
     whole
   }
 }

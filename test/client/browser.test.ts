@@ -123,6 +123,25 @@ for (const useWorker of [true, false, undefined]) {
     t.strictSame(await page.evaluate(() => lab.states), ['connecting', 'connected', 'reconnecting', 'connected'])
     t.match(await page.evaluate(() => lab.told), [[{ n: 1 }, 1], [{ n: 2 }, 2], [{ n: 3 }, 3]])
 
+    // what the page changes, in this connection and in the next
+    const channel = ds.primitives.live.createSyncChannel({ key: 'notes', direction: 'bidirectional', mode: 'json-patch', initialValue: ['first'] })
+    await page.evaluate(() => {
+      const notes = lab.client.channel('notes')
+      notes.set(['mine'])
+      notes.update((draft) => { (draft as string[]).push('more') })
+      return notes.saved()
+    })
+    t.strictSame(await channel.get(), ['mine', 'more'])
+    await ds.disconnectUser('127.0.0.1', { code: CloseCode.GOING_AWAY })
+    t.strictSame(await page.evaluate(async () => {
+      const notes = lab.client.channel('notes')
+      notes.update((draft) => { (draft as string[]).push('offline') })
+      await notes.saved()
+      return notes.get()
+    }), ['mine', 'more', 'offline'])
+    t.strictSame(await channel.get(), ['mine', 'more', 'offline'])
+    left.pop()
+
     const gone = new Promise<void>((resolve) => { leave = resolve })
     const ended = Promise.all(page.workers().map((worker) => worker.waitForEvent('close')))
     t.equal(await page.evaluate(() => lab.client.disconnect().then(() => lab.client.getConnectionState())), 'disconnected')

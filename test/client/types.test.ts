@@ -66,6 +66,21 @@ export async function typed (client: DatasoleClient<AppContract>): Promise<void>
   client.subscribeState('nothing', () => {})
   // @ts-expect-error no such key
   client.getState('nothing')
+  const channel = client.channel(Key.Dashboard)
+  exactly<{ visitors: number } | undefined>()(channel.get(), true)
+  channel.update((draft) => { draft.visitors++ })
+  channel.update(() => ({ visitors: 1 }))
+  channel.set({ visitors: 2 })
+  exactly<() => void>()(channel.subscribe((value) => { exactly<{ visitors: number } | undefined>()(value, true) }), true)
+  exactly<Promise<void>>()(channel.saved(), true)
+  // @ts-expect-error no such key
+  client.channel('nothing')
+  // @ts-expect-error not its value
+  channel.set({ visitors: 'many' })
+  // @ts-expect-error no such member
+  channel.update((draft) => { draft.visits++ })
+  // @ts-expect-error asynchronous
+  channel.update(async (draft) => { draft.visitors++ })
   // @ts-expect-error not a state of the connection
   exactly<'open'>()(client.getConnectionState(), true)
 }

@@ -55,3 +55,17 @@ t.test('plain http keeps its own routes', async (t) => {
   const [, url] = await run(t, 'plain-http', [], { PORT: '0' }).line(/Listening at (http\S+)/)
   t.equal(await (await fetch(`${url}/anything`)).text(), '0 connected\n')
 })
+
+t.test('a form saves itself, and notes of several stay on the board', async (t) => {
+  const server = run(t, 'board', [], { PORT: '0' })
+  const [, url] = await server.line(/Listening at (http\S+)/)
+  const first = run(t, 'board-client', ['Ada', 'milk'], { URL: url! })
+  t.same(await once(first.child, 'close'), [0, null])
+  await server.line(/saved the form of \S+: \{"name":"Ada","comment":"typed before there was a connection"\}/)
+  const second = run(t, 'board-client', ['Bob', 'bread'], { URL: url! })
+  await once(second.child, 'close')
+  t.match(second.output(), /Ada: milk\nBob: bread\n/)
+  const third = run(t, 'board-client', ['Eve', 'x'.repeat(281)], { URL: url! })
+  await once(third.child, 'close')
+  t.match(third.output(), /refused: .*not accepted\nAda: milk\nBob: bread\n/)
+})

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Datasole as Root } from '../../index.js'
-import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, getToken } from '../../plugins/server.js'
+import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type MessageContext, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, type SyncChannel, getToken } from '../../plugins/server.js'
 import type { EventData, RpcParams, RpcResult, StateValue } from '../../lib/protocol/contract.js'
 
 /** Compiles only where both are the same type. */
@@ -103,6 +103,37 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
   // @ts-expect-error an asynchronous recipe
   await ds.primitives.live.update('board', async (draft) => { draft.visitors++ })
 
+  const channel = ds.primitives.live.createSyncChannel({
+    key: Key.Board,
+    direction: 'bidirectional',
+    mode: 'json-patch',
+    flush: { flushStrategy: 'batched', batchIntervalMs: 200, maxBatchSize: 50 },
+    initialValue: { visitors: 0 },
+    validate: (value, ctx) => { same<typeof value, Board>(true); same<typeof ctx, MessageContext>(true); return value.visitors > 0 }
+  })
+  same<typeof channel, SyncChannel<Board>>(true)
+  channel.onFlush((value, patches, connection) => {
+    same<typeof value, Board | undefined>(true)
+    same<typeof patches, Operation[]>(true)
+    same<typeof connection, ConnectionContext | null>(true)
+  })
+  await channel.set({ visitors: 1 })
+  await channel.update((draft) => { same<typeof draft, Board>(true); draft.visitors++ })
+  is<Board | undefined>()(await channel.get(), true)
+  is<SyncChannel<string[]> | undefined>()(ds.primitives.live.getSyncChannel('list'), true)
+  // @ts-expect-error not its value
+  await channel.set({ visitors: 'many' })
+  // @ts-expect-error an asynchronous recipe
+  await channel.update(async (draft) => { draft.visitors++ })
+  // @ts-expect-error not a key
+  ds.primitives.live.createSyncChannel({ key: 'bored', direction: 'bidirectional', mode: 'snapshot' })
+  // @ts-expect-error not its value
+  ds.primitives.live.createSyncChannel({ key: 'board', direction: 'bidirectional', mode: 'snapshot', initialValue: 'text' })
+  // @ts-expect-error no such direction
+  ds.primitives.live.createSyncChannel({ key: 'board', direction: 'up', mode: 'snapshot' })
+  // @ts-expect-error an option of another strategy
+  ds.primitives.live.createSyncChannel({ key: 'board', direction: 'bidirectional', mode: 'snapshot', flush: { flushStrategy: 'immediate', debounceMs: 5 } })
+
   await ds.primitives.state.setState('anything of the server\'s own', new Date())
   // @ts-expect-error a key of the contract keeps its type
   await ds.primitives.state.setState('board', 'text')
@@ -148,6 +179,34 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
   same<typeof ds.rpc.server, DatasoleServer<AppContract>>(true)
   const root: Root<AppContract> = ds
   root.disconnectUser('ann', { code: 4000 })
+}
+
+/** Names behind the key, as the contract has them. */
+interface Composed {
+  rpc: { 'board.move': { params: { to: number }, result: boolean }, other: { params: undefined, result: number } }
+  events: { 'board.moved': { by: string } }
+  state: { board: Board }
+}
+
+export function ofDataChannel (ds: DatasoleServer<Composed>): void {
+  const board = ds.primitives.live.createDataChannel({
+    key: 'board',
+    state: { direction: 'server-to-client', mode: 'json-patch', initialValue: { visitors: 0 } },
+    rpc: { move: ({ to }, ctx) => { same<typeof to, number>(true); same<typeof ctx, RpcContext>(true); return to > 0 } },
+    events: { moved: ({ data }) => { same<typeof data, { by: string }>(true) } }
+  })
+  is<SyncChannel<Board> | undefined>()(board.state, true)
+  board.broadcast('moved', { by: 'ann' })
+  // @ts-expect-error by is missing
+  board.broadcast('moved', {})
+  // @ts-expect-error no such event
+  board.emit('removed', { by: 'ann' })
+  // @ts-expect-error no such method
+  ds.primitives.live.createDataChannel({ key: 'board', rpc: { remove: () => true } })
+  // @ts-expect-error not its result
+  ds.primitives.live.createDataChannel({ key: 'board', rpc: { move: () => 'text' } })
+  // @ts-expect-error not its value
+  ds.primitives.live.createDataChannel({ key: 'board', state: { direction: 'bidirectional', mode: 'snapshot', initialValue: 5 } })
 }
 
 export async function ofPart (ds: DatasoleServer<Partly>): Promise<void> {

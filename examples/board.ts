@@ -1,0 +1,36 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { DatasoleServer } from 'datasole/server'
+import type { AppContract } from './contract.js'
+
+/** A form that saves itself while it is filled in, and a board on which everyone puts notes. */
+const ds = new DatasoleServer<AppContract>()
+const { live } = ds.primitives
+
+const form = live.createSyncChannel({
+  key: 'form',
+  direction: 'client-to-server',
+  mode: 'json-patch',
+  flush: { flushStrategy: 'debounced', debounceMs: 500 }
+})
+// once it was quiet for half a second, or the tab was closed
+form.onFlush((value, _patches, connection) => {
+  console.log(`saved the form of ${connection?.userId}: ${JSON.stringify(value)}`)
+})
+
+live.createSyncChannel({
+  key: 'board',
+  direction: 'bidirectional',
+  mode: 'json-patch',
+  flush: { flushStrategy: 'batched', batchIntervalMs: 50, maxBatchSize: 20 },
+  initialValue: { notes: [] },
+  // who breaks this is told so, and nobody else sees it
+  validate: ({ notes }) => notes.length <= 100 && notes.every(({ text }) => typeof text === 'string' && text.length <= 280)
+})
+
+const http = createServer((_req, res) => { res.end('datasole\n') })
+ds.transport.attach(http)
+await ds.init()
+http.listen(Number(process.env.PORT ?? 3000), () => {
+  console.log(`Listening at http://localhost:${(http.address() as AddressInfo).port}`)
+})

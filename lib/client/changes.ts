@@ -1,0 +1,79 @@
+import { Document } from '../protocol/document.js'
+import { record } from '../protocol/draft.js'
+import { DatasoleError } from '../protocol/errors.js'
+import { copyJson } from '../protocol/json.js'
+import type { Operation } from '../protocol/messages.js'
+import { applyPatch } from '../protocol/patch.js'
+
+/** Levels of nesting that a value may have. The server's own limit may be lower. */
+const MAX_DEPTH = 128
+
+/** A change that somebody made, which can be made again on another value. */
+export interface Change {
+  /** Changes a draft, or returns a new value. */
+  readonly recipe: (draft: unknown) => unknown
+  /** It makes the value, whatever that was before. */
+  readonly isWhole: boolean
+  /** Characters of its patch when it was made, by which the outbox is bounded. */
+  size: number
+  /** What one tick changed stays together. */
+  readonly tick: number
+}
+
+export function wholeChange (value: unknown, tick: number): Change {
+  const own = copyJson(value, MAX_DEPTH)
+  return { recipe: () => own, isWhole: true, size: JSON.stringify(own).length, tick }
+}
+
+/** Changes of one channel that wait for the server, at the most, and characters of their patches. */
+const MAX_CHANGES = 1000
+const MAX_SIZE = 4 * 1024 * 1024
+
+/** @throws DatasoleError `BUSY` where so many changes are too many */
+export function checkRoom (key: string, waiting: Change[], inFlight = 0): void {
+  const size = waiting.reduce((sum, { size }) => sum + size, 0)
+  if (waiting.length + inFlight > MAX_CHANGES || size > MAX_SIZE) throw new DatasoleError('BUSY', `too many changes of "${key}" wait for the server already`)
+}
+
+/** Characters of patches after which another tick's changes go into a push of their own. */
+const MAX_JOINED = 256 * 1024
+
+/**
+ * Takes from those that wait what goes into the next push: whole ticks, as many as are not too large together.
+ * @param isApart one tick alone
+ */
+export function takeChanges (waiting: Change[], isApart: boolean): Change[] {
+  let size = 0
+  const end = waiting.findIndex((change, i) => {
+    const before = size
+    size += change.size
+    return i > 0 && change.tick !== waiting[i - 1]!.tick && (isApart || before > MAX_JOINED)
+  })
+  return waiting.splice(0, end === -1 ? waiting.length : end)
+}
+
+/** What a change does to a value, and what it makes of it. The value itself stays as it is. */
+export function make ({ recipe }: Change, value: unknown): { patches: Operation[], value: unknown } {
+  const patches = record(new Document(value, false), recipe, MAX_DEPTH)
+  return { patches, value: patches.length === 0 ? value : applyPatch(value, patches) }
+}
+
+/**
+ * Changes one after the other. One that cannot be made of what those before it have left is left out.
+ * @param onLeftOut told why
+ */
+export function makeAll (changes: Change[], value: unknown, onLeftOut?: (cause: unknown) => void): { changes: Change[], patches: Operation[], value: unknown } {
+  const kept: Change[] = []
+  const patches: Operation[] = []
+  for (const change of changes) {
+    try {
+      const made = make(change, value)
+      for (const operation of made.patches) patches.push(operation)
+      value = made.value
+      kept.push(change)
+    } catch (cause) {
+      onLeftOut?.(cause) // where nobody asks, it is told when the change is sent
+    }
+  }
+  return { changes: kept, patches, value }
+}

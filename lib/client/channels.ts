@@ -1,0 +1,62 @@
+import type { Failure } from './link.js'
+import type { ErrorMessage, StateAck } from '../protocol/messages.js'
+import { Channel, type ChannelHost } from './channel.js'
+import type { Subscriptions } from './subscriptions.js'
+
+/** The channels that this client writes. */
+export class Channels {
+  readonly #host: ChannelHost
+  readonly #subscriptions: Subscriptions
+  readonly #channels = new Map<string, { channel: Channel, end: () => void }>()
+  /** By this name, and a number that counts up, the server knows a push again. Whoever has it could pass for us. */
+  readonly #client = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('')
+  #seq = 0
+
+  constructor (host: Omit<ChannelHost, 'nextPush' | 'ended'>, subscriptions: Subscriptions) {
+    this.#host = {
+      get isConnected () { return host.isConnected },
+      nextId: () => host.nextId(),
+      send: (opcode, id, json) => { host.send(opcode, id, json) },
+      onError: (error) => { host.onError(error) },
+      nextPush: () => ({ client: this.#client, seq: ++this.#seq }),
+      ended: (key) => { this.#ended(key) }
+    }
+    this.#subscriptions = subscriptions
+  }
+
+  /** The channel of a key: the same one until it is closed, and all of it was sent. */
+  open (key: string): Channel {
+    let opened = this.#channels.get(key)
+    if (opened === undefined) {
+      const channel = new Channel(key, this.#host)
+      this.#channels.set(key, opened = { channel, end: this.#subscriptions.watch(key, channel) })
+    }
+    opened.channel.reopen()
+    return opened.channel
+  }
+
+  /** Before the subscriptions are asked for again. */
+  connected (): void {
+    for (const { channel } of this.#channels.values()) channel.connected()
+  }
+
+  disconnected (): void {
+    for (const { channel } of this.#channels.values()) channel.disconnected()
+  }
+
+  acked (correlationId: number, message: StateAck): void {
+    this.#channels.get(message.key)?.channel.acked(correlationId, message)
+  }
+
+  /** @returns whether it was the answer to a push, or says that one could not be sent */
+  refused (correlationId: number, error: Failure & Pick<ErrorMessage, 'retryAfter'>): boolean {
+    if (correlationId === 0) return false
+    for (const { channel } of this.#channels.values()) if (channel.refused(correlationId, error)) return true
+    return false
+  }
+
+  #ended (key: string): void {
+    this.#channels.get(key)?.end()
+    this.#channels.delete(key)
+  }
+}

@@ -1,0 +1,36 @@
+import type { ChannelMode, Head, Operation, StatePush } from '../protocol/messages.js'
+import { applyPatch } from '../protocol/patch.js'
+import type { Change } from './changes.js'
+
+/** Operations of one push; the server takes no more. */
+const MAX_OPERATIONS = 10_000
+
+/** A push that has been sent and not answered. It is sent again as it was, until it is. */
+export class Flight {
+  readonly changes: Change[]
+  /** What they do, together, to the value that the push was made on, and what they make of it. */
+  readonly patches: Operation[]
+  readonly value: unknown
+  readonly json: string
+  /** The correlation id under which its answer comes, on this connection; else 0. */
+  id = 0
+
+  constructor ({ key, mode, base, push, changes, patches, value }: { key: string, mode: ChannelMode, base: Head, push: StatePush['push'] } & Pick<Flight, 'changes' | 'patches' | 'value'>) {
+    this.changes = changes
+    this.patches = mode === 'snapshot' || patches.length > MAX_OPERATIONS ? [{ op: 'replace', path: '', value }] : patches
+    this.value = value
+    const message: StatePush = mode === 'snapshot'
+      ? { key, data: value, push }
+      : { key, epoch: base.epoch, base: base.version, patches: this.patches, push }
+    this.json = JSON.stringify(message)
+  }
+
+  /** The value with the push in it, where that was made of this one; undefined where it does not fit after all. */
+  appliedTo (value: unknown): unknown {
+    try {
+      return applyPatch(value, this.patches)
+    } catch {
+      return undefined // a patch of the server's will tell
+    }
+  }
+}

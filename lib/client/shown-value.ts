@@ -1,0 +1,53 @@
+import { isEqual } from '../protocol/json.js'
+
+export type ChannelHandler<T = unknown> = (value: T | undefined) => void
+
+interface Subscriber { handler: ChannelHandler, wasTold: boolean }
+
+/** A value, and who hears of it. */
+export class ShownValue {
+  readonly #subscribers = new Set<Subscriber>()
+  readonly #onError: (error: unknown) => void
+  #value: unknown
+  #isKnown = false
+
+  constructor (onError: (error: unknown) => void) {
+    this.#onError = onError
+  }
+
+  get value (): unknown { return this.#value }
+  /** Whether it can be said what the value is, be it none. */
+  get isKnown (): boolean { return this.#isKnown }
+
+  subscribe (handler: ChannelHandler): () => void {
+    const subscriber = { handler, wasTold: false }
+    this.#subscribers.add(subscriber)
+    // not before the caller has its unsubscriber
+    queueMicrotask(() => { if (this.#isKnown && !subscriber.wasTold) this.#tell(subscriber) })
+    return () => { this.#subscribers.delete(subscriber) }
+  }
+
+  /** @param isKnown whether undefined means that there is no value */
+  show (value: unknown, isKnown: boolean): void {
+    // what has not changed is mostly the same object
+    if (this.#isKnown && isEqual(value, this.#value)) return
+    this.#isKnown ||= isKnown || value !== undefined
+    if (!this.#isKnown) return
+    this.#value = value
+    for (const subscriber of [...this.#subscribers]) this.#tell(subscriber)
+  }
+
+  clear (): void {
+    this.#subscribers.clear()
+  }
+
+  #tell (subscriber: Subscriber): void {
+    if (!this.#subscribers.has(subscriber)) return
+    subscriber.wasTold = true
+    try {
+      subscriber.handler(this.#value)
+    } catch (error) {
+      this.#onError(error)
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import { randomUUID } from 'node:crypto'
+
+/** By which a push that is sent again is recognized: whose it is, and which of theirs. */
+export interface PushId {
+  /** Of a client's life; without spaces. */
+  readonly client: string
+  /** Counts up. */
+  readonly seq: number
+}
+
+/** Clients of a key that are remembered; then those go that pushed least recently. */
+const MAX_CLIENTS = 1000
+
+/**
+ * The last push of each client, with the version that it made. It follows from the ids of the commits
+ * alone, so it is the same on every node, and a push and the memory of it are one commit.
+ */
+export class PushLedger {
+  /** Those that pushed last stand last. */
+  readonly #last = new Map<string, { seq: number, version: number }>()
+
+  constructor (entries: Iterable<readonly [client: string, seq: number, version: number]> = []) {
+    for (const [client, seq, version] of entries) this.#last.set(client, { seq, version })
+  }
+
+  get size (): number { return this.#last.size }
+
+  /** Takes in a commit, be it a push or not. */
+  note (commitId: string, version: number): void {
+    const push = pushOf(commitId)
+    if (push === undefined) return
+    this.#last.delete(push.client)
+    this.#last.set(push.client, { seq: push.seq, version })
+    if (this.#last.size > MAX_CLIENTS) this.#last.delete(this.#last.keys().next().value!)
+  }
+
+  /** The version that has the push in it, or undefined where it is new. */
+  versionOf ({ client, seq }: PushId): number | undefined {
+    const last = this.#last.get(client)
+    return last !== undefined && seq <= last.seq ? last.version : undefined
+  }
+
+  /** This, and the commits that follow the one that made `version`. */
+  after (version: number, commits: Iterable<{ id: string }>): PushLedger {
+    const next = new PushLedger(this)
+    for (const { id } of commits) next.note(id, ++version)
+    return next
+  }
+
+  /** The same pushes in another epoch, of which `version` has all of them in it. */
+  at (version: number): PushLedger {
+    return new PushLedger(Array.from(this, ([client, seq]) => [client, seq, version] as const))
+  }
+
+  * [Symbol.iterator] (): Iterator<readonly [client: string, seq: number, version: number]> {
+    for (const [client, { seq, version }] of this.#last) yield [client, seq, version]
+  }
+}
+
+/** A commit's id: random, and behind that the push that it is. */
+export function commitId (push: PushId | undefined): string {
+  return push === undefined ? randomUUID() : `${randomUUID()} ${push.client} ${push.seq}`
+}
+
+const UUID_LENGTH = 36
+
+export function pushOf (id: string): PushId | undefined {
+  if (id.length <= UUID_LENGTH) return undefined
+  const [, client, seq] = id.split(' ')
+  return client === undefined || seq === undefined ? undefined : { client, seq: Number(seq) }
+}
+
+/**
+ * What a journal stores as a key's snapshot: the value as JSON text, and beside it the pushes, where
+ * there were any. That is told by a space at the beginning, with which no value's text begins.
+ */
+export function packSnapshot (value: string, pushes: PushLedger): string {
+  return pushes.size === 0 ? value : ` {"value":${value},"pushes":${JSON.stringify([...pushes])}}`
+}
+
+export function unpackSnapshot (text: string): { value: unknown, pushes: PushLedger } {
+  if (!text.startsWith(' ')) return { value: JSON.parse(text), pushes: new PushLedger() }
+  const { value, pushes } = JSON.parse(text) as { value: unknown, pushes: [string, number, number][] }
+  return { value, pushes: new PushLedger(pushes) }
+}
