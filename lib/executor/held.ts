@@ -1,3 +1,4 @@
+import { messageOf } from '../protocol/errors.js'
 import type { ConnectionContext } from '../server/connection-context.js'
 import { cross } from './crossing.js'
 import type { ConnectionCopy, Crossed } from './messages.js'
@@ -14,6 +15,7 @@ export class Held<Slot> {
   usedAt = 0
   isGone = false
   #revision = -1
+  #edition = 0
   #hasObjects = false
 
   constructor (readonly context: ConnectionContext) {}
@@ -23,10 +25,13 @@ export class Held<Slot> {
     return this.#hasObjects || this.#revision !== this.context.revision
   }
 
-  /** Applies what the thread did to its copy, which then still is the newest if it was. */
-  change (apply: (context: ConnectionContext) => void): void {
+  /**
+   * Applies what the thread did to its copy, which then still is the newest if it was. A newer one may have
+   * been on its way there already: that lacks the change.
+   */
+  change (edition: number, apply: (context: ConnectionContext) => void): void {
     const { context } = this
-    const wasNewest = this.#revision === context.revision
+    const wasNewest = edition === this.#edition && this.#revision === context.revision
     try {
       apply(context)
     } finally {
@@ -44,27 +49,37 @@ export class Held<Slot> {
   copy (): ConnectionCopy {
     const { connectionId, auth: { metadata, ...auth }, remoteAddress, protocol, tags, values } = this.context.state
     this.#revision = this.context.revision
-    const kept = [...values]
-    this.#hasObjects = kept.some(([, value]) => typeof value === 'object' && value !== null)
+    const kept = Object.fromEntries(values)
+    this.#hasObjects = Object.values(kept).some((value) => typeof value === 'object' && value !== null)
     return {
+      edition: ++this.#edition,
       connectionId,
       remoteAddress,
       protocol,
-      auth: crossed(Object.entries(auth)),
+      auth: crossed(auth),
       // it may be anything that a database gave
-      metadata: typeof metadata === 'object' && metadata !== null ? crossed(Object.entries(metadata)) : undefined,
+      metadata: typeof metadata === 'object' && metadata !== null ? crossed(metadata) : undefined,
       values: crossed(kept),
       tags: [...tags]
     }
   }
 }
 
-function crossed (members: Array<[string, unknown]>): Crossed {
+function crossed (owner: object): Crossed {
   const result: Crossed = { present: [], missing: [] }
-  for (const [name, value] of members) {
-    const { copy, why } = cross(value)
+  for (const name of Object.keys(owner)) {
+    const { copy, why } = crossMember(owner, name)
     if (why === undefined) result.present.push([name, copy])
     else result.missing.push([name, why])
   }
   return result
+}
+
+/** What it is may be found out only now, and fail: a getter of what a database gave. */
+function crossMember (owner: object, name: string): ReturnType<typeof cross> {
+  try {
+    return cross((owner as Record<string, unknown>)[name])
+  } catch (error) {
+    return { why: messageOf(error) }
+  }
 }

@@ -23,6 +23,8 @@ export interface Crossed {
 
 /** A connection as it crosses. */
 export interface ConnectionCopy {
+  /** Which copy of this connection it is. */
+  edition: number
   connectionId: string
   remoteAddress: string
   protocol: 1 | 2
@@ -56,8 +58,8 @@ export type FromWorker =
   | [kind: typeof FromWorker.ANSWER, id: number, message: string | Uint8Array, isError: boolean]
   | [kind: typeof FromWorker.MALFORMED, id: number, message: string]
   | [kind: typeof FromWorker.ENDED, id: number]
-  | [kind: typeof FromWorker.TAG, ref: number, tag: string, isAdded: boolean]
-  | [kind: typeof FromWorker.VALUE, ref: number, key: string, value: unknown]
+  | [kind: typeof FromWorker.TAG, ref: number, edition: number, tag: string, isAdded: boolean]
+  | [kind: typeof FromWorker.VALUE, ref: number, edition: number, key: string, value: unknown]
   | [kind: typeof FromWorker.REQUEST, requestId: number, name: string, args: string]
   | [kind: typeof FromWorker.LOG, level: string, data: string, message: string | undefined]
   | [kind: typeof FromWorker.PONG]
@@ -65,8 +67,11 @@ export type FromWorker =
 /** When it was sent, in ms of the clock that all threads share. */
 export type BatchToWorker = [sentAt: number, messages: ToWorker[]]
 
-/** Counts since the thread began: tasks begun, ms that they waited, ms that they ran without a pause. */
-export type Totals = [tasks: number, waitMs: number, runMs: number]
+/**
+ * Counts since the thread began: tasks begun, ms that they waited, ms that they ran without a pause. And how
+ * many event handlers have returned a promise that is not settled, now.
+ */
+export type Totals = [tasks: number, waitMs: number, runMs: number, pending: number]
 export type BatchFromWorker = [totals: Totals, messages: FromWorker[]]
 
 /** Payloads and answers up to here cross as strings, which is cheaper; above, their memory changes hands. Bytes. */
@@ -81,4 +86,15 @@ export function sharedNow (): number {
 export function copyError (error: unknown): ErrorCopy {
   const { name = 'Error', message = String(error), code, data, stack } = (typeof error === 'object' && error !== null ? error : {}) as Partial<ErrorCopy>
   return { name: String(name), message: String(message), code, data, stack: String(stack) }
+}
+
+/** An answer as it goes to the client. */
+export function bytesOf (answer: string | Uint8Array): Buffer {
+  if (typeof answer === 'string') return Buffer.from(answer, 'latin1')
+  return Buffer.from(answer.buffer, answer.byteOffset, answer.byteLength)
+}
+
+/** The data of a reason: it crosses as what JSON has of it. */
+export function jsonOrNothing (data: unknown): unknown {
+  return data === undefined ? undefined : JSON.parse(JSON.stringify(data))
 }

@@ -66,12 +66,12 @@ export class Pool implements Executor, SlotHost {
   }
 
   run (task: Task): Job | undefined {
-    const { context, payload: { length } } = task
+    const { context } = task
     const held = context && this.#hold(context)
     const job = new SlotJob(task, held, (dropped) => { this.#drop(dropped) })
     const { maxQueue, maxQueuePerConnection, size } = this.#settings
     this.#count(job, 1)
-    if (this.#isClosed || (held?.size ?? 0) > maxQueuePerConnection || this.#size > maxQueue * size || (this.#size > 1 && this.#bytes + length > MAX_BYTES)) {
+    if (this.#isClosed || (held?.size ?? 0) > maxQueuePerConnection || this.#size > maxQueue * size || (this.#size > 1 && this.#bytes > MAX_BYTES)) {
       this.#refuse(job, this.#isClosed ? 'the server is closed' : 'too much waits for worker threads')
       return undefined
     }
@@ -192,7 +192,7 @@ export class Pool implements Executor, SlotHost {
     const now = performance.now()
     const { idleTimeout } = this.#settings
     for (const slot of this.#slots) {
-      if (!slot.hasThread) continue
+      if (!slot.hasThread || slot.isPending) continue
       if (this.#isExclusive) for (const held of slot.connections) if (held.size === 0 && now - held.usedAt >= idleTimeout) this.#release(held)
       if (slot.size === 0 && slot.connections.size === 0 && now - slot.idleSince >= idleTimeout) void slot.end()
     }

@@ -5,7 +5,7 @@ import type { ConnectionContext } from '../server/connection-context.js'
 import type { Logger } from '../server/logger.js'
 import type { Job, Registered, Task, WorkerServices } from './executor.js'
 import type { Held } from './held.js'
-import { FromWorker, SMALL, ToWorker, type Totals, copyError } from './messages.js'
+import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing } from './messages.js'
 import { type TaskNews, Thread, type ThreadOptions } from './thread.js'
 
 /** A thread that lived this long was not broken by its start. ms */
@@ -58,7 +58,7 @@ export class Slot {
   /** Monotonic ms since when nothing is held here. */
   idleSince = 0
   /** Of threads that are gone. */
-  readonly past: Totals = [0, 0, 0]
+  readonly past: Totals = [0, 0, 0, 0]
   readonly #host: SlotHost
   readonly #running = new Map<number, SlotJob>()
   readonly #waiting = new Set<SlotJob>()
@@ -79,9 +79,11 @@ export class Slot {
   }
 
   get size (): number { return this.#running.size + this.#waiting.size }
+  /** Whether handlers of events that have ended here go on with something. */
+  get isPending (): boolean { return this.totals[3] > 0 }
   get hasThread (): boolean { return this.#thread !== undefined }
   get isBackingOff (): boolean { return this.#thread === undefined && performance.now() < this.#notBefore }
-  get totals (): Totals { return this.#thread?.totals ?? [0, 0, 0] }
+  get totals (): Totals { return this.#thread?.totals ?? [0, 0, 0, 0] }
 
   utilization (): number { return this.#thread?.utilization() ?? 0 }
 
@@ -134,17 +136,23 @@ export class Slot {
   #open (): void {
     this.#timer = undefined
     this.#startedAt = performance.now()
-    const thread: Thread = this.#thread = new Thread(this.#host.threadOptions, {
-      ready: (registered) => {
-        this.#isReady = true
-        this.#starting?.resolve(registered)
-        this.#starting = undefined
-        for (const job of this.#waiting) this.#post(job)
-        this.#waiting.clear()
-      },
-      received: (message) => { this.#receive(message, thread) },
-      lost: (error) => { this.#lost(error) }
-    })
+    try {
+      const thread: Thread = this.#thread = new Thread(this.#host.threadOptions, {
+        ready: (registered) => { this.#ready(registered) },
+        received: (message) => { this.#receive(message, thread) },
+        lost: (error) => { this.#lost(error) }
+      })
+    } catch (error) {
+      this.#lost(error as Error) // there can be none now
+    }
+  }
+
+  #ready (registered: Registered): void {
+    this.#isReady = true
+    this.#starting?.resolve(registered)
+    this.#starting = undefined
+    for (const job of this.#waiting) this.#post(job)
+    this.#waiting.clear()
   }
 
   #post (job: SlotJob): void {
@@ -198,12 +206,12 @@ export class Slot {
         return job && this.#end(job)
       }
       case FromWorker.TAG: {
-        const [, ref, tag, isAdded] = message
-        return this.#change(ref, ({ tags }) => { if (isAdded) tags.add(tag); else tags.delete(tag) })
+        const [, ref, edition, tag, isAdded] = message
+        return this.#change(ref, edition, ({ tags }) => { if (isAdded) tags.add(tag); else tags.delete(tag) })
       }
       case FromWorker.VALUE: {
-        const [, ref, key, value] = message
-        return this.#change(ref, (context) => { context.set(key, value) })
+        const [, ref, edition, key, value] = message
+        return this.#change(ref, edition, (context) => { context.set(key, value) })
       }
       case FromWorker.REQUEST: {
         const [, requestId, name, args] = message
@@ -221,9 +229,9 @@ export class Slot {
     }
   }
 
-  #change (ref: number, apply: (context: ConnectionContext) => void): void {
+  #change (ref: number, edition: number, apply: (context: ConnectionContext) => void): void {
     try {
-      this.#refs.get(ref)?.change(apply)
+      this.#refs.get(ref)?.change(edition, apply)
     } catch (error) {
       // the bound was reached here meanwhile
       this.#host.log.warn({ err: error }, 'a change that a worker made to its copy of a connection could not be made here')
@@ -251,7 +259,8 @@ export class Slot {
 
   /** What was here is over; connections are free to go elsewhere. */
   #clear (error: RpcError): void {
-    for (const [i, count] of this.totals.entries()) this.past[i]! += count
+    const { totals } = this
+    for (const i of [0, 1, 2] as const) this.past[i] += totals[i]
     this.#thread = undefined
     this.#isReady = false
     const jobs = [...this.#running.values(), ...this.#waiting]
@@ -265,14 +274,4 @@ export class Slot {
       this.#end(job)
     }
   }
-}
-
-function bytesOf (answer: string | Uint8Array): Buffer {
-  if (typeof answer === 'string') return Buffer.from(answer, 'latin1')
-  return Buffer.from(answer.buffer, answer.byteOffset, answer.byteLength)
-}
-
-/** The data of a reason: it crosses as what JSON has of it. */
-function jsonOrNothing (data: unknown): unknown {
-  return data === undefined ? undefined : JSON.parse(JSON.stringify(data))
 }

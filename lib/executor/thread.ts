@@ -38,7 +38,7 @@ export interface ThreadOwnerEvents {
  */
 export class Thread {
   /** Counts of this life, as of its last message. */
-  totals: Totals = [0, 0, 0]
+  totals: Totals = [0, 0, 0, 0]
   readonly #owner: ThreadOwner
   readonly #events: ThreadOwnerEvents
   readonly #port: MessagePort
@@ -51,13 +51,13 @@ export class Thread {
   #ending: Promise<void> | undefined
   #utilization: EventLoopUtilization | undefined
 
+  /** @throws where the system gives no thread, or Node.js does not know its options; then nothing is left of it */
   constructor ({ driver, settings, limits, schemas, levels }: ThreadOptions, events: ThreadOwnerEvents) {
     this.#events = events
     this.#stuckTimeoutMs = settings.stuckTimeoutMs
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     this.#outbox = new Outbox(port1, sharedNow)
-    port1.on('message', (batch: BatchFromWorker) => { this.#receive(batch) })
     const { maxOldGenerationSizeMb, execArgv } = settings
     this.#owner = new driver.Piscina({
       filename: ENTRY,
@@ -70,7 +70,10 @@ export class Thread {
     })
     this.#owner.on('error', (error) => { this.#lose(error) })
     const setup: WorkerSetup = { port: port2, script: settings.workerScript, schemas, limits, levels, progress: this.#progress }
-    void this.#run(setup, port2)
+    // before anything else is there: it throws at once where there can be no thread
+    const running = this.#owner.run(setup, { transferList: [port2] })
+    running.then(() => { this.#lose(new Error('the worker thread ended')) }, (error: Error) => { this.#lose(error) })
+    port1.on('message', (batch: BatchFromWorker) => { this.#receive(batch) })
     this.#starting = setTimeout(() => { this.#lose(new DatasoleError('WORKER_FAILED', `the worker script took longer than ${MAX_START} ms to load`)) }, MAX_START)
   }
 
@@ -102,15 +105,6 @@ export class Thread {
     clearTimeout(this.#watch)
     this.#port.close()
     return (this.#ending ??= this.#owner.destroy())
-  }
-
-  async #run (setup: WorkerSetup, port: MessagePort): Promise<void> {
-    try {
-      await this.#owner.run(setup, { transferList: [port] })
-      this.#lose(new Error('the worker thread ended'))
-    } catch (error) {
-      this.#lose(error as Error)
-    }
   }
 
   /** Each step begins the wait anew: it may have a lot to do before it comes to the ping. */

@@ -10,17 +10,19 @@ import type { WorkerLink } from './worker-link.js'
  */
 export class WorkerConnection extends ConnectionContext {
   readonly #ref: number
+  readonly #edition: number
   readonly #link: WorkerLink
   readonly #missing: Map<string, string>
 
-  constructor (ref: number, { connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: WorkerLink) {
+  constructor (ref: number, { edition, connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: WorkerLink) {
     super(connectionId, authOf(auth, metadata), remoteAddress, protocol, maxTags)
     this.#ref = ref
+    this.#edition = edition
     this.#link = link
     this.#missing = new Map(values.missing)
     for (const [key, value] of values.present) super.set(key, value)
     for (const tag of tags) this.tags.add(tag)
-    const tell = (tag: string, isAdded: boolean): void => { link.outbox.push([FromWorker.TAG, ref, tag, isAdded]) }
+    const tell = (tag: string, isAdded: boolean): void => { link.outbox.push([FromWorker.TAG, ref, edition, tag, isAdded]) }
     // those that are there already are no news
     let isNews = false
     this.listen({ tagged: (tag) => { if (isNews) tell(tag, true) }, untagged: (tag) => { tell(tag, false) } })
@@ -40,7 +42,7 @@ export class WorkerConnection extends ConnectionContext {
     if (why !== undefined) throw cannotCross(`connection.set("${key}")`, why)
     this.#missing.delete(key)
     super.set(key, value)
-    this.#link.outbox.push([FromWorker.VALUE, this.#ref, key, copy])
+    this.#link.outbox.push([FromWorker.VALUE, this.#ref, this.#edition, key, copy])
   }
 }
 

@@ -1,4 +1,5 @@
 import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
+import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import type { EventHandler } from '../server/events.js'
 import type { Target } from '../server/hub.js'
@@ -38,7 +39,7 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
       live: new WorkerLive(states),
       state: new WorkerState(states),
       fanout: new WorkerFanout(link),
-      sessions: new WorkerSessions(link)
+      sessions: new WorkerSessions(link, maxDepth)
     }
   }
 }
@@ -151,8 +152,12 @@ class WorkerFanout<C> {
 /** `ds.primitives.sessions` in a worker: those of the node, which the main thread has. */
 class WorkerSessions {
   readonly #link: WorkerLink
+  readonly #maxDepth: number
 
-  constructor (link: WorkerLink) { this.#link = link }
+  constructor (link: WorkerLink, maxDepth: number) {
+    this.#link = link
+    this.#maxDepth = maxDepth
+  }
 
   async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
     return await this.#link.request('sessionRestore', connection.userId) as Partial<T>
@@ -163,7 +168,7 @@ class WorkerSessions {
   }
 
   async set (userId: string, key: string, value: unknown): Promise<void> {
-    await this.#link.request('sessionSet', userId, key, value)
+    await this.#link.request('sessionSet', userId, key, copyJson(value, this.#maxDepth))
   }
 
   async delete (userId: string, key: string): Promise<boolean> {

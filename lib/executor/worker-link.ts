@@ -14,7 +14,7 @@ interface Waiting { resolve (result: unknown): void, reject (error: Error): void
 /** A thread's way to the main thread: requests that are answered, and lines for the log. */
 export class WorkerLink {
   readonly outbox: Outbox<Totals, FromWorker>
-  readonly totals: Totals = [0, 0, 0]
+  readonly totals: Totals = [0, 0, 0, 0]
   readonly #levels: string[]
   readonly #waiting = new Map<number, Waiting>()
   #lastId = 0
@@ -88,7 +88,7 @@ export class WorkerLink {
 /** Errors as loggers write them; what JSON cannot hold, as it is shown. */
 function textOf (data: object): string {
   try {
-    return JSON.stringify(data, (_key, value: unknown) => value instanceof Error ? { type: value.name, ...value as object, message: value.message, stack: value.stack } : value)
+    return JSON.stringify(data, (_key, value: unknown) => value instanceof Error ? { type: value.name, ...value as object, message: value.message, stack: value.stack } : value) ?? '{}'
   } catch {
     return JSON.stringify({ data: inspect(data) }) // a cycle, a BigInt
   }

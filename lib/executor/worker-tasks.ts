@@ -103,12 +103,23 @@ export class WorkerTasks implements CallHost {
       const failed = (error: unknown): void => { this.log.error({ err: error, event: name }, 'an event handler failed') }
       try {
         const result = handler(message, connection)
-        if (isThenable(result)) result.then(undefined, failed)
+        if (isThenable(result)) this.#pending(id, result, failed)
       } catch (error) {
         failed(error)
       }
     }
     this.#link.outbox.push([FromWorker.ENDED, id])
+  }
+
+  /** The event has ended, but the thread is not idle before this is; which it tells by saying so again. */
+  #pending (id: number, result: PromiseLike<unknown>, failed: (error: unknown) => void): void {
+    const { totals, outbox } = this.#link
+    totals[3]++
+    const settled = (): void => {
+      totals[3]--
+      outbox.push([FromWorker.ENDED, id])
+    }
+    Promise.resolve(result).catch(failed).finally(settled)
   }
 
   #call (id: number, isLocal: boolean, correlationId: number, name: string, params: unknown, connection: WorkerConnection): void {

@@ -12,15 +12,13 @@ export interface LocalCall {
   ctx: RpcContext
   /** For whom the method runs in its thread. */
   context: ConnectionContext
-  /** Whether that one is of this call only. */
-  isPassing: boolean
 }
 
 /**
  * Server code's call of a method that runs in a worker.
  * @throws RpcError as a client would get it
  */
-export async function callWorker (method: WorkerMethod, { params, ctx, context, isPassing }: LocalCall): Promise<unknown> {
+export async function callWorker (method: WorkerMethod, { params, ctx, context }: LocalCall): Promise<unknown> {
   try {
     await runHooks(method.scope.chain('preRpc'), ctx, { method: method.name, params })
   } catch (thrown) {
@@ -31,7 +29,8 @@ export async function callWorker (method: WorkerMethod, { params, ctx, context, 
     const task: Task = {
       kind: 'call',
       isLocal: true,
-      isPassing,
+      // of a connection that is not there (any more), or of this call only
+      isPassing: context.tagListener === undefined,
       context,
       correlationId: 0,
       payload,

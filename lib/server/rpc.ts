@@ -122,9 +122,7 @@ export class RpcRegistry implements CallHost {
     signal?.addEventListener('abort', cancelled, { once: true })
     try {
       if (method instanceof Method) return await method.invoke(params, ctx, () => false)
-      // that of a connection which is there, or one of this call only
-      const isPassing = auth !== connection.auth || connection.tagListener === undefined
-      return await callWorker(method, { params, ctx, isPassing, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
+      return await callWorker(method, { params, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
     } catch (thrown) {
       throw toRpcError(thrown)
     } finally {

@@ -59,7 +59,12 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
     return [before, await sessions.delete(connection.userId!, 'theme'), await sessions.get(connection.userId!, 'theme') ?? null]
   })
   rpc.register('nobody', async () => { await sessions.restore({}).catch((error: unknown) => { throw Object.assign(new Error((error as { code: string }).code), { code: 1 }) }) })
-  rpc.register('log', () => { log.warn({ big: 10n, err: new Error('shown') }, 'said in a worker') })
+  rpc.register('log', (what) => {
+    if (what === 'nothing') log.warn({ toJSON: () => undefined }, 'nothing to say')
+    else log.warn({ big: 10n, err: new Error('shown') }, 'said in a worker')
+  })
+  rpc.register('session of', async (_, { connection }) => { await sessions.set(connection.userId!, 'n', { NaN }) })
+  rpc.register('tag, then spin', (ms, { connection }) => { connection.tags.add('tagged'); spin(ms as number) })
   rpc.register('late', () => { rpc.register('too late', () => {}) })
   rpc.register('seen', () => seen.splice(0))
   rpc.register('exit', () => { process.exit(3) })
@@ -70,5 +75,6 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
   events.on('note', ({ data }) => { seen.push(data) })
   events.on('relay', async ({ event, data }, connection) => { await fanout.broadcast(event, { data, from: connection?.connectionId ?? null }) })
   events.on('loop', () => { for (;;); })
+  events.on('slow', async () => { await setTimeout(300); await state.setState('slow', 'done') })
   events.on('fails', () => { throw new Error('an event failed') })
 }
