@@ -28,9 +28,18 @@ export function invalidArgument (message: string): TypeError & { code: string } 
   return coded(new TypeError(message), 'INVALID_ARGUMENT')
 }
 
+/** A member of anything that can be thrown; undefined where even looking at it throws. */
+export function memberOf (thrown: unknown, name: string): unknown {
+  try {
+    return (thrown as Record<string, unknown> | null | undefined)?.[name]
+  } catch {
+    return undefined // by a getter of its own
+  }
+}
+
 /** The message of anything that can be thrown. */
 export function messageOf (thrown: unknown): string {
-  const message = (thrown as { message?: unknown } | null | undefined)?.message
+  const message = memberOf(thrown, 'message')
   if (typeof message === 'string') return message
   try {
     return String(thrown)

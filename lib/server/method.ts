@@ -1,6 +1,6 @@
 import type { Executor } from '../executor/executor.js'
 import { RpcCode } from '../protocol/codes.js'
-import { RpcError, isThenable, messageOf } from '../protocol/errors.js'
+import { RpcError, isThenable, memberOf, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
 import type { RpcContext } from './rpc-context.js'
 
@@ -84,13 +84,13 @@ export class WorkerMethod {
 
 /** What a hook threw, with the code of a refusal unless it has its own. */
 export function refusal (thrown: unknown): unknown {
-  if (Number.isInteger((thrown as { code?: unknown } | null)?.code)) return thrown
+  if (Number.isInteger(memberOf(thrown, 'code'))) return thrown
   return new RpcError(RpcCode.FORBIDDEN, messageOf(thrown), { code: 'FORBIDDEN' })
 }
 
 /** Anything thrown, as the caller may see it: message, numeric code and data, never the stack. */
 export function toRpcError (thrown: unknown): RpcError {
   if (thrown instanceof RpcError) return thrown
-  const { code, data } = (typeof thrown === 'object' && thrown !== null ? thrown : {}) as { code?: unknown, data?: unknown }
-  return new RpcError(Number.isInteger(code) ? code as number : RpcCode.APPLICATION, messageOf(thrown), data)
+  const code = memberOf(thrown, 'code')
+  return new RpcError(Number.isInteger(code) ? code as number : RpcCode.APPLICATION, messageOf(thrown), memberOf(thrown, 'data'))
 }

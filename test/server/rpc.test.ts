@@ -59,6 +59,7 @@ for (const [entrance, start] of entrances) {
         [Object.create(null), { code: -32000 }],
         [Object.assign(new Error(''), { message: 10n }), { code: -32000 }],
         [{ toString () { throw new Error('even that') } }, { code: -32000 }],
+        [{ get code () { throw new Error('even that') }, get message () { throw new Error('even that') } }, { code: -32000 }],
         [Object.assign(new Error('circular'), { data: cycle }), { code: -32000, message: 'circular' }],
         [Object.assign(new Error('big'), { data: 10n }), { code: -32000, message: 'big' }]
       ]
