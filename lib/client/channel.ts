@@ -91,6 +91,7 @@ export class Channel<T = unknown> {
 
   /** Takes no more changes; those that wait are still sent. Handlers hear nothing more. */
   close (): void {
+    if (this.#isClosed) return // the key may have another channel by now
     this.#isClosed = true
     this.#shown.clear()
     this.#push()
