@@ -8,11 +8,14 @@ export interface PatchLimits {
   /** How many containers may be inside each other afterwards. */
   maxDepth: number
   /**
-   * Bytes of JSON that the operations may insert, move, copy and compare together. A short patch can
+   * Bytes that the operations may insert, move, copy and compare together, mostly of JSON. A short patch can
    * copy a large value often; this bounds its time, and what the value can grow by.
    */
   maxWork: number
 }
+
+/** Bytes that it takes to remember a member's place among the others, for each of these. */
+const PER_NAME = 8
 
 /**
  * One JSON value that is edited in place, and knows its exact size without being walked: what an edit
@@ -148,6 +151,7 @@ export class Document implements Editor {
       this.#leftBehind.push([object, key])
     } else if (Object.hasOwn(object, key)) { // removed in this transaction: comes back as the last one
       order = Object.keys(object)
+      this.#spend(PER_NAME * order.length)
       delete object[key]
     }
     putMember(object, key, value)

@@ -58,11 +58,21 @@ export class PushWrite implements Write {
       this.#head = { epoch, version: known }
       return []
     }
-    const { patches, base, data } = this.#pushed
-    const operations = patches ?? diff(document.value, data, this.#check.maxDepth)
+    const { patches, base } = this.#pushed
+    const operations = patches ?? this.#whole(document)
     if (patches !== undefined) this.#compare(patches, replica, before, version)
-    this.#head = { epoch, version: operations.length > 0 ? version + 1 : patches === undefined ? version : base }
+    this.#head = { epoch, version: operations.length > 0 ? version + 1 : base }
     return operations
+  }
+
+  /**
+   * One that is equal is committed, too, to be remembered: sent again after others have replaced it, it must not
+   * replace what they made.
+   */
+  #whole (document: Document): Operation[] {
+    const { data } = this.#pushed
+    const operations = diff(document.value, data, this.#check.maxDepth)
+    return operations.length > 0 ? operations : [{ op: 'replace', path: '', value: data }]
   }
 
   check (document: Document): void {

@@ -113,9 +113,10 @@ t.test('limits for patches from outside', async t => {
   for (const patch of [
     [{ op: 'copy', from: '/big', path: '/c' }, { op: 'remove', path: '/c' }],
     [{ op: 'move', from: '/big', path: '/c' }, { op: 'move', from: '/c', path: '/big' }],
+    [{ op: 'remove', path: '/o' }, { op: 'add', path: '/o', value: {} }],
     [{ op: 'test', path: '', value: {} }]
   ] as const) {
-    t.throws(() => document.apply(Array.from({ length: 10 }, () => [...patch]).flat(), limits),
+    t.throws(() => document.apply(Array.from({ length: 300 }, () => [...patch]).flat(), limits),
       patch[0].op === 'test' ? { code: 'INVALID_PATCH' } : { code: 'LIMIT_EXCEEDED' })
     t.equal(JSON.stringify(document.value), text)
     t.equal(document.size, text.length)

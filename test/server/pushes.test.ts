@@ -85,6 +85,17 @@ t.test('a push that is sent again changes nothing, on whichever node', async (t)
   t.strictSame(await nodes[0]!.ds.primitives.live.getState('board'), { title: 'a', list: [1, 2, 3, 4, 4] })
 })
 
+t.test('nor does a whole value that was there already, when others have replaced it meanwhile', async (t) => {
+  const [here, there] = await cluster(t, 2, { rateLimit: false, prepare: (ds) => { ds.primitives.live.createSyncChannel({ key: 'board', direction: 'bidirectional', mode: 'snapshot', initialValue: { n: 1 } }) } })
+  const [one, two] = [await here!.connect(), await there!.connect()]
+  const push = (wire: Wire, client: string, seq: number, n: number): Promise<Received> => wire.ask(Opcode.STATE_PUSH, { key: 'board', data: { n }, push: { client, seq } })
+  const first = await push(one, 'one', 1, 1)
+  t.equal(first.opcode, Opcode.STATE_ACK)
+  t.equal((await push(two, 'two', 1, 2)).opcode, Opcode.STATE_ACK)
+  t.strictSame((await push(await there!.connect(), 'one', 1, 1)).payload, first.payload)
+  t.strictSame(await here!.ds.primitives.live.getState('board'), { n: 2 })
+})
+
 t.test('it is known on a node that came later, when the log has forgotten it', async (t) => {
   const backend = new MemoryBackend()
   const prepare: NodeOptions['prepare'] = (ds) => { ds.primitives.live.createSyncChannel({ key: 'board', direction: 'bidirectional', mode: 'json-patch', initialValue }) }
@@ -211,6 +222,13 @@ t.test('size, depth and work are bounded', async (t) => {
   t.ok(['CONFLICT', 'INVALID_PATCH', 'LIMIT_EXCEEDED'].includes(payload.code))
   t.ok(performance.now() - started < 2000)
   t.match(await value(), { list: [1, 2, 3] })
+})
+
+t.test('a member that goes and comes back, again and again, costs what all of them weigh', async (t) => {
+  const members = Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`k${i}`, i]))
+  const { pusher } = await board(t, { options: { initialValue: { ...initialValue, at: members } } })
+  const backAndForth = Array.from({ length: 5000 }, () => [{ op: 'remove', path: '/at/k1' }, { op: 'add', path: '/at/k1', value: 1 }]).flat()
+  await (await pusher()).refused(t, 'LIMIT_EXCEEDED', backAndForth)
 })
 
 t.test('the value that a push makes is checked', async (t) => {
