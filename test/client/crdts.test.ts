@@ -59,6 +59,45 @@ t.test('operations are seen at once, and by everyone', async (t) => {
   t.strictSame(await ds.primitives.crdt.getValue('prefs'), { size: 3 })
 })
 
+t.test('a channel of mode crdt is a CRDT to clients', async (t) => {
+  const { ds, url } = await node(t)
+  const { live } = ds.primitives
+  const flush = { flushStrategy: 'batched', batchIntervalMs: 10 } as const
+  const shared = live.createSyncChannel({ key: 'likes', direction: 'bidirectional', mode: 'crdt', flush, initialValue: 5 })
+  const own = live.createSyncChannel({ key: 'prefs', direction: 'client-to-server', mode: 'crdt', flush, initialValue: { color: 'red' } })
+  const down = live.createSyncChannel({ key: 'title', direction: 'server-to-client', mode: 'crdt', flush, initialValue: 'one' })
+  const heard: unknown[][] = []
+  own.onFlush((value, _patches, connection) => { heard.push([value, connection?.connectionId]) })
+  const [{ client: ann }, { client: bob, errors }] = [watch<AppContract>(t, { url }), watch<AppContract>(t, { url })] as [Watched<AppContract>, Watched<AppContract>]
+  await Promise.all([ann.connect(), bob.connect()])
+
+  const [likes, others] = [ann.crdt('likes', 'pn-counter'), bob.crdt('likes', 'pn-counter')]
+  await until(likes, (value) => value === 5)
+  likes.increment(3)
+  others.decrement()
+  await shared.update((count) => (count as number) + 10)
+  await Promise.all([likes, others].map((handle) => until(handle, (value) => value === 17)))
+  t.equal(await shared.get(), 17)
+
+  const [prefs, theirs] = [ann.crdt('prefs', 'lww-map'), bob.crdt('prefs', 'lww-map')]
+  await until(prefs, ({ color }) => color === 'red')
+  prefs.set('size', 3)
+  t.strictSame(prefs.value, { color: 'red', size: 3 })
+  await acknowledged(prefs)
+  while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+  t.strictSame(heard, [[{ color: 'red', size: 3 }, ann.connectionId]])
+  await until(theirs, ({ color }) => color === 'red')
+  t.strictSame(theirs.value, { color: 'red' }, 'each has its own')
+
+  const title = bob.crdt('title', 'lww-register')
+  await until(title, (value) => value === 'one')
+  title.set('mine')
+  await until(title, (value) => value === 'one')
+  t.match(errors, [{ code: 'UNKNOWN_KEY' }], 'which only the server writes')
+  await down.set('two')
+  await until(title, (value) => value === 'two')
+})
+
 t.test('what is done offline is sent once there is a connection, together, and counts once', async (t) => {
   const { ds, url } = await node(t)
   const { port } = new URL(url)
