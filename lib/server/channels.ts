@@ -30,7 +30,7 @@ const OVERRUN = 100
 const AWAY = 1000
 
 /** Refusals whose code is the client's to know. */
-const REFUSALS: readonly string[] = ['CONFLICT', 'FORBIDDEN', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'INTERNAL'] satisfies ErrorCode[]
+const REFUSALS: readonly string[] = ['CONFLICT', 'FORBIDDEN', 'UNKNOWN_KEY', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'INTERNAL'] satisfies ErrorCode[]
 
 type Channel = SharedChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
 
@@ -179,6 +179,8 @@ export class Channels implements ChannelHost {
     const { key, patches, data } = push
     const ctx = connection.messageContext
     const go = (): void => {
+      // while a hook thought about it, the channel may have ended, and another one may ask for more
+      if (this.#channels.get(key) !== channel) return outcome.failed(new DatasoleError('UNKNOWN_KEY', 'the channel has ended'))
       try {
         channel.push(push, { client: writer.id, seq: push.seq }, ctx, outcome)
       } catch (error) {

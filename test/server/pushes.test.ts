@@ -284,6 +284,32 @@ t.test('prePush refuses, and keeps what it lets through in order', async (t) => 
   t.match(await value(), { n1: 1, n4: 4 })
 })
 
+t.test('what waits for a hook when its channel ends is not written, nor heard', async (t) => {
+  const { ds, connect } = await node(t, { rateLimit: false })
+  const { live } = ds.primitives
+  let open = (): void => {}
+  const opened = new Promise<void>((resolve) => { open = resolve })
+  let waiting = 0
+  let bothWait = (): void => {}
+  const held = new Promise<void>((resolve) => { bothWait = resolve })
+  ds.addHook('prePush', async () => {
+    if (++waiting === 2) bothWait()
+    await opened
+  })
+  const shared = live.createSyncChannel({ key: 'shared', direction: 'bidirectional', mode: 'snapshot', initialValue: 1 })
+  const own = live.createSyncChannel({ key: 'own', direction: 'client-to-server', mode: 'snapshot' })
+  own.onFlush(() => { t.fail('it was closed') })
+  const wire = await connect()
+  const answers = [['shared', 1], ['own', 2]].map(([key, seq]) => wire.ask(Opcode.STATE_PUSH, { key, data: 2, push: { client: 'me', seq } }))
+  await held
+  await shared.close()
+  await own.close()
+  live.createSyncChannel({ key: 'shared', direction: 'bidirectional', mode: 'snapshot', validate: () => false })
+  open()
+  for (const answer of answers) t.match(await answer, { payload: { code: 'UNKNOWN_KEY' } })
+  t.equal(await live.getState('shared'), 1)
+})
+
 t.test('pushes count under a rule named after the key', async (t) => {
   const { pusher } = await board(t, { rateLimit: { rules: { board: { windowMs: 60_000, maxRequests: 2 } } } })
   const pushing = await pusher()
