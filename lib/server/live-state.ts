@@ -2,7 +2,8 @@ import type { ErrorCode } from '../protocol/codes.js'
 import type { Connection } from './connection.js'
 import { DatasoleError, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
-import { type LiveHost, LiveKey, type LiveSource } from './live-key.js'
+import type { KeyChannel } from './key-channel.js'
+import { type LiveHost, LiveKey, type LiveSource, UNASKED } from './live-key.js'
 import type { ChannelInfo } from '../protocol/messages.js'
 import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
@@ -16,15 +17,6 @@ const RETRY = 1000
 
 /** What a SUBSCRIBE says beside the key. */
 export interface Wanted { epoch?: string, version?: number, nodeId?: string }
-/** What a key is beside live state. */
-export interface KeyChannel {
-  readonly info: ChannelInfo
-  readonly scope: Scope
-  /** Takes over when subscribers hear of a change: see `LiveState.publish`. */
-  moved? (replica: Replica, from: number): void
-  /** What a connection mirrors instead of the key's value. */
-  source? (connection: Connection): Source
-}
 
 type Open = (replica: Replica, host: LiveHost, channel: ChannelInfo | undefined) => LiveSource
 
@@ -56,15 +48,16 @@ export class LiveState implements LiveHost {
 
   get compressionThreshold (): number { return this.settings.compressionThreshold }
 
-  /** Declares a key as a scope's: the scope's hooks guard it. */
+  /** Declares a key as a scope's: the scope's hooks guard it, also from those who subscribe to it already. */
   register (key: string, scope: Scope): void {
     const { scope: owner = scope } = this.#channels.get(key) ?? {}
     if (this.#scopes.has(key) || owner !== scope) throw new DatasoleError('DUPLICATE_KEY', `live.register("${key}"): the key is registered already`)
     this.#scopes.set(key, scope)
+    if (scope !== this.root) this.#rejoin(key)
   }
 
   /**
-   * From now on the key is a channel. Who subscribes to it already starts anew.
+   * From now on the key is a channel. Who subscribes to it already starts anew, by the hooks of its scope.
    * @throws DatasoleError `DUPLICATE_KEY` where another scope has registered the key
    */
   attach (key: string, channel: KeyChannel): void {
@@ -173,17 +166,22 @@ export class LiveState implements LiveHost {
   /** Hooks, then the key, then the answer; at once where nothing has to be waited for. */
   #activate (subscription: Subscription): void {
     const { connection, key } = subscription
-    const hooks = this.scopeOf(key).chain('preSubscribe')
+    const scope = this.scopeOf(key)
     let allowed
     try {
-      allowed = runHooks(hooks, connection.messageContext, { key })
+      allowed = runHooks(scope.chain('preSubscribe'), connection.messageContext, { key })
     } catch (thrown) {
       return this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown))
     }
-    if (allowed === undefined) return this.#joinWhenHere(subscription)
+    if (allowed === undefined) return this.#admit(subscription, scope)
     // one that is asked for again: what is published meanwhile must not answer before the hook has
     this.#end(subscription)
-    allowed.then(() => { this.#joinWhenHere(subscription) }, (thrown: unknown) => { this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown)) })
+    allowed.then(() => { this.#admit(subscription, scope) }, (thrown: unknown) => { this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown)) })
+  }
+
+  #admit (subscription: Subscription, scope: Scope): void {
+    subscription.scope = scope
+    this.#joinWhenHere(subscription)
   }
 
   /** @param isRefreshed whether the backend has been asked: that the client knows more is its mistake, then */
@@ -193,6 +191,8 @@ export class LiveState implements LiveHost {
       this.#unreadable.delete(key)
       return this.store.idle(key)
     }
+    // the key has become another scope's meanwhile, which may have hooks of its own
+    if (subscription.scope !== this.scopeOf(key)) return this.#activate(subscription)
     const channel = this.#channels.get(key)
     if (channel?.source !== undefined && subscription.connection.protocol === 2) return this.#follow(subscription, channel.source(subscription.connection))
     const replica = this.store.replica(key)
@@ -257,7 +257,8 @@ export class LiveState implements LiveHost {
 
   #refuse (subscription: Subscription, code: ErrorCode, message: string): void {
     if (!this.#isCurrent(subscription)) return
-    const { connection, key, asked = [] } = subscription
+    // who has its answer already hears that it gets no more
+    const { connection, key, asked = connection.protocol === 1 ? [] : UNASKED } = subscription
     this.unsubscribe(connection, key)
     for (const correlationId of asked) connection.sendError(correlationId, code, message, { key })
   }

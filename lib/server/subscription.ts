@@ -1,5 +1,6 @@
 import type { Head } from '../protocol/messages.js'
 import type { Connection, Stale } from './connection.js'
+import type { Scope } from './hooks.js'
 
 /** The key as its subscribers see it: see LiveKey. */
 export interface Source {
@@ -17,6 +18,8 @@ export class Subscription implements Stale, Head {
   version = -1
   /** Correlation ids of the SUBSCRIBEs that wait for an answer. */
   asked: number[] | undefined
+  /** Whose hooks have let it through. */
+  scope: Scope | undefined
   /** Of a CRDT: as whom the client writes. */
   nodeId: string | undefined
 

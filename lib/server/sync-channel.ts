@@ -54,7 +54,10 @@ export interface SyncChannel<T = unknown> {
    * is joined into the next. Returns what ends it.
    */
   onFlush (handler: FlushHandler<T>): () => void
-  /** Flushes, and ends the channel. A shared value stays, as live state. */
+  /**
+   * Flushes, and ends the channel. A shared value stays, as live state, which only the root's hooks guard
+   * from then on; `live.deleteState` takes it away.
+   */
   close (): Promise<void>
 }
 

@@ -233,6 +233,41 @@ t.test('under Fastify, hooks belong to their scope', async (t) => {
   t.equal((await closed)[0], 1001)
 })
 
+t.test('who waits for a key that a scope declares later goes by its hooks', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(datasole, { rateLimit: false })
+  let inner!: Datasole
+  await app.register(async (child) => {
+    inner = child.ds
+    inner.addHook('preSubscribe', async (ctx) => { if (ctx.connection.protocol === 1 || !ctx.connection.tags.has('member')) throw new Error('members only') })
+  })
+  app.ds.addHook('onConnect', (ctx) => { if (isMember) ctx.tags.add('member') })
+  let isMember = true
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/__ds`
+  const member = await connectTo(url)
+  isMember = false
+  const other = await connectTo(url)
+  t.teardown(() => { for (const { socket } of [member, other]) socket.terminate() })
+  const declare: Record<string, () => unknown> = {
+    shared: () => inner.primitives.live.createSyncChannel({ key: 'shared', direction: 'bidirectional', mode: 'json-patch', initialValue: 'secret' }),
+    own: () => inner.primitives.live.createSyncChannel({ key: 'own', direction: 'client-to-server', mode: 'json-patch', initialValue: 'secret' }),
+    plain: () => {
+      inner.primitives.live.register('plain')
+      return inner.primitives.live.setState('plain', 'secret')
+    }
+  }
+  for (const [key, make] of Object.entries(declare)) {
+    for (const wire of [member, other]) t.match(await wire.ask(Opcode.SUBSCRIBE, { key }), { payload: { version: 0 } })
+    await make()
+    await member.waitFor(({ opcode, payload }) => opcode === Opcode.STATE_SNAPSHOT && payload.key === key && payload.data === 'secret')
+    await other.ping()
+    t.match(await other.nextOf(Opcode.ERROR), { id: 0, payload: { code: 'FORBIDDEN', key } })
+  }
+  t.notMatch(JSON.stringify(other.received), /secret/)
+})
+
 t.test('a second registration in one scope, or below it, fails the start', async (t) => {
   const app: FastifyInstance = Fastify({ loggerInstance: capturedLogger([]) as never }) as never
   await app.register(datasole)
