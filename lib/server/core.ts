@@ -29,7 +29,8 @@ import { FrameLimiter } from './rate-limit.js'
 import { RpcRegistry } from './rpc.js'
 import { Sessions } from './sessions.js'
 import type { Settings } from './settings.js'
-import { StateStore } from './state-store.js'
+import type { StateStore } from './state-store.js'
+import { openStores } from './stores.js'
 import { until } from './until.js'
 import { Workers } from './workers.js'
 
@@ -38,12 +39,6 @@ const GRACE = 500
 
 /** ms before what the backend did not tell is asked again. */
 const RETRY = 1000
-
-/** What is stored around a value, of a session and of a CRDT: the fields, and each with its timestamp. */
-const FIELD_DEPTH = 3
-
-/** Bytes of a session that several nodes have filled at once, each within its bound. */
-const MAX_MERGED = 4 * 1024 * 1024
 
 /**
  * The server without its outside: every part, wired, and the way of a connection through them.
@@ -80,21 +75,19 @@ export class Core implements Destinations, ConnectionHost {
     this.metrics = new Metrics(() => this.hub.size, executor && (() => executor.metrics()))
     this.root = new Scope(undefined, compileSchema)
     this.bus = new Bus(backend, log)
-    this.store = new StateStore(backend, journal, settings, this.metrics, log)
+    const { state, crdt, session } = openStores(backend, journal, settings, this.metrics, log)
+    this.#stores = [state, crdt, session]
+    this.store = state
     this.rateLimiter = settings.rateLimiter ?? new DefaultRateLimiter(backend)
     this.limiter = new FrameLimiter(settings.rateLimit, this.rateLimiter, settings.rateLimiter === undefined, this.metrics, log)
     this.rpc = new RpcRegistry(settings, this.metrics, log)
     this.events = new Events(settings, this.bus, this.metrics, log)
     this.live = new LiveState(settings, this.store, this.root, this.metrics, log)
-    const deeper = { ...settings, maxJsonDepth: settings.maxJsonDepth + FIELD_DEPTH }
-    const crdtStore = new StateStore(backend, journal, deeper, this.metrics, log, { prefix: 'crdt:' })
-    this.crdts = new Crdts(settings, crdtStore, this.root, this.metrics, log)
-    const sessionStore = new StateStore(backend, journal, { ...deeper, maxStateBytes: MAX_MERGED }, this.metrics, log, { prefix: 'session:', ttlMs: settings.session.ttlMs, maxIdle: 0 })
-    this.sessions = new Sessions(sessionStore, this.hub, settings, log)
+    this.crdts = new Crdts(settings, crdt, this.root, this.metrics, log)
+    this.sessions = new Sessions(session, this.hub, settings, log)
     this.channels = new Channels(settings, this.store, this.live, this.crdts, this.metrics, log, () => this.#isConnected || backend.connect === undefined)
     this.leases = new Leases(settings, log)
     this.workers = executor && new Workers(executor, this)
-    this.#stores = [this.store, crdtStore, sessionStore]
     for (const each of [this.bus, ...this.#stores]) each.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
     this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
