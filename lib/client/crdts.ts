@@ -25,7 +25,8 @@ interface Entry {
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
   isClosed: boolean
-  retryTimer?: ReturnType<typeof setTimeout>
+  /** The subscription waits for its time to be asked for again. */
+  cancelRetry?: () => void
 }
 
 /** The CRDT keys of this client: its operations are applied at once, and sent until the server has them. */
@@ -96,7 +97,7 @@ export class ClientCrdts {
     this.#pause = undefined
     for (const entry of this.#entries.values()) {
       entry.asked = 0
-      clearTimeout(entry.retryTimer)
+      entry.cancelRetry?.()
       for (const pending of entry.replica.pending) pending.id = 0
     }
   }
@@ -159,7 +160,7 @@ export class ClientCrdts {
     entry.asked = 0
     this.#schedule()
     if (retryAfter === undefined) this.#report(entry, new DatasoleError(code, `the subscription to "${entry.replica.key}" was refused: ${message}`))
-    else entry.retryTimer = setTimeout(() => { if (entry.asked === 0 && this.#entries.get(entry.replica.key) === entry) this.#ask(entry) }, retryAfter)
+    else this.#askLater(entry, retryAfter)
     return true
   }
 
@@ -190,6 +191,11 @@ export class ClientCrdts {
     const { key, type, nodeId, head } = entry.replica
     entry.asked = this.#host.nextId()
     this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key, type, nodeId, ...head })
+  }
+
+  #askLater (entry: Entry, ms: number): void {
+    const timer = setTimeout(() => { if (entry.asked === 0 && this.#entries.get(entry.replica.key) === entry) this.#ask(entry) }, ms)
+    entry.cancelRetry = () => { clearTimeout(timer) }
   }
 
   /** What one tick does is sent together. */
