@@ -1,5 +1,9 @@
 import * as Y from 'yjs'
+import { fromBase64, toBase64 } from './base64.js'
 import type { DatasoleClient, DatasoleError } from './client.js'
+
+/** ms after which an update is tried again for which there was no room. */
+const RETRY = 1000
 
 export interface YjsBinding {
   /** Resolves once the document has what the server had. */
@@ -12,15 +16,30 @@ export interface YjsBinding {
 export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onError }: { onError?: (error: DatasoleError) => void } = {}): YjsBinding {
   const handle = client.crdt(key, 'yjs')
   let waiting: Uint8Array[] = []
+  let isEnded = false
+  let retry: ReturnType<typeof setTimeout> | undefined
   const origin = {}
   let hasState = (): void => {}
   const synced = new Promise<void>((resolve) => { hasState = resolve })
   // one at a time: what is typed meanwhile, or offline, goes as one
-  const send = (isLast = false): void => {
-    if (waiting.length === 0 || (handle.isPending && !isLast)) return
-    const update = Y.mergeUpdates(waiting)
-    waiting = []
-    handle.update(toBase64(update))
+  const send = (): void => {
+    if (retry !== undefined || (handle.isPending && !isEnded)) return
+    if (waiting.length > 0) {
+      waiting = [Y.mergeUpdates(waiting)]
+      try {
+        handle.update(toBase64(waiting[0]!))
+      } catch (error) {
+        // operations on other keys fill the outbox: it must wait here, since later updates build on it
+        if ((error as DatasoleError).code !== 'BUSY') throw error
+        retry = setTimeout(() => {
+          retry = undefined
+          send()
+        }, RETRY)
+        return
+      }
+      waiting = []
+    }
+    if (isEnded) handle.close()
   }
   const changed = (update: Uint8Array, from: unknown): void => {
     if (from === origin) return
@@ -28,8 +47,8 @@ export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onEr
     queueMicrotask(() => { send() })
   }
   const end = handle.subscribe((updates) => {
-    for (const update of updates) Y.applyUpdate(doc, fromBase64(update), origin)
-    if (handle.isSynced) hasState()
+    if (handle.isSynced) queueMicrotask(hasState)
+    applyAll(doc, updates, origin)
   }, { onError, onSettled: () => { send() } })
   if (doc.store.clients.size > 0) changed(Y.encodeStateAsUpdate(doc), undefined)
   doc.on('update', changed)
@@ -38,18 +57,21 @@ export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onEr
     destroy () {
       doc.off('update', changed)
       end()
-      send(true)
-      handle.close()
+      isEnded = true
+      send()
     }
   }
 }
 
-function toBase64 (bytes: Uint8Array): string {
-  let text = ''
-  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000))
-  return btoa(text)
-}
-
-function fromBase64 (text: string): Uint8Array {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0))
+/** They are told once, so one that the page's observers fail at must not stop the others. */
+function applyAll (doc: Y.Doc, updates: string[], origin: object): void {
+  const thrown: unknown[] = []
+  for (const update of updates) {
+    try {
+      Y.applyUpdate(doc, fromBase64(update), origin)
+    } catch (error) {
+      thrown.push(error)
+    }
+  }
+  if (thrown.length > 0) throw thrown[0]
 }

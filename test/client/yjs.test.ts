@@ -64,3 +64,42 @@ t.test('what is no update is refused', async (t) => {
   doc.getText('t').insert(0, 'x')
   t.equal(await push(Buffer.from(Y.encodeStateAsUpdate(doc)).toString('base64')), Opcode.CRDT_ACK)
 })
+
+t.test('what does not fit beside what waits already is sent later', async (t) => {
+  const { url, ds } = await node(t, { rateLimit: false })
+  const { client, errors } = watch(t, { url })
+  const full = client.crdt('full', 'lww-map')
+  for (let i = 0; i < 1000; i++) full.set(String(i), i)
+  const doc = new Y.Doc()
+  const { destroy } = bindYjs(client, 'text', doc)
+  doc.getText('t').insert(0, 'kept')
+  await setTimeout(1)
+  doc.getText('t').insert(0, 'is ')
+  destroy()
+  await client.connect()
+  await until(() => !full.isPending)
+  const text = async (): Promise<string> => {
+    const stored = new Y.Doc()
+    for (const update of await ds.primitives.crdt.getValue('text') as string[] | undefined ?? []) Y.applyUpdate(stored, Buffer.from(update, 'base64'))
+    return stored.getText('t').toString()
+  }
+  while (await text() !== 'is kept') await setTimeout(5)
+  t.strictSame(errors, [])
+})
+
+t.test('one that the page fails at does not stop the others', async (t) => {
+  const { url, ds } = await node(t, { rateLimit: false })
+  const written = new Y.Doc()
+  const updates: Uint8Array[] = []
+  written.on('update', (update) => { updates.push(update) })
+  for (const letter of 'abc') written.getText('t').insert(0, letter)
+  for (const update of updates) await ds.primitives.crdt.apply('text', { type: 'yjs', op: 'update', value: Buffer.from(update).toString('base64') })
+  const { client, errors } = watch(t, { url })
+  const doc = new Y.Doc()
+  doc.getText('t').observe(() => { if (doc.getText('t').length === 1) throw new Error('the page fails') })
+  const { synced } = bindYjs(client, 'text', doc)
+  await client.connect()
+  await synced
+  t.equal(doc.getText('t').toString(), 'cba')
+  t.match(errors, [{ message: 'the page fails' }])
+})
