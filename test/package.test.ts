@@ -48,7 +48,7 @@ t.test('its dependencies are what it imports', async (t) => {
     .map(({ to }) => to.split('/').slice(0, to.startsWith('@') ? 2 : 1).join('/'))
   // ws is what @fastify/websocket gives us: named so that its version is ours to raise
   t.strictSame(Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }).sort(), [...new Set([...packages, 'ws'])].sort())
-  t.strictSame(manifest.peerDependenciesMeta, { ioredis: { optional: true }, pg: { optional: true }, piscina: { optional: true }, yjs: { optional: true } })
+  t.strictSame(manifest.peerDependenciesMeta, { ioredis: { optional: true }, pg: { optional: true }, piscina: { optional: true }, 'y-protocols': { optional: true }, yjs: { optional: true } })
 })
 
 t.test('publint and attw find nothing', async (t) => {

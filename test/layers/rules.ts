@@ -5,7 +5,7 @@ export const isShipped = (path: string): boolean => path === 'index.ts' || /^(li
 
 const maxLines = 300
 const lazyPackages = ['ioredis', 'pg', 'piscina', 'yjs']
-const browserSafePackages = ['fflate', 'yjs']
+const browserSafePackages = ['fflate', 'yjs', 'y-protocols/awareness']
 const barrels = ['index.ts', 'plugins/server.ts', 'lib/client/browser.ts'] // the last is what the bundle for script tags exports
 const composers = ['plugins/mount.ts', 'plugins/standalone.ts', 'plugins/server.ts']
 
@@ -32,7 +32,8 @@ const importRules: Record<string, (entry: Import) => boolean> = {
     (packageOf(to) === 'ioredis' && from !== 'lib/backend/redis.ts') ||
     (packageOf(to) === 'pg' && from !== 'lib/backend/postgres.ts') ||
     (packageOf(to) === 'piscina' && !isIn(from, 'lib/executor')) ||
-    (packageOf(to) === 'yjs' && !['lib/client/yjs.ts', 'lib/server/crdt-yjs.ts'].includes(from)),
+    (packageOf(to) === 'yjs' && !['lib/client/yjs.ts', 'lib/server/crdt-yjs.ts'].includes(from)) ||
+    (packageOf(to) === 'y-protocols' && from !== 'lib/client/yjs-awareness.ts'),
   '6: plugins import lib, not each other': ({ from, to }) =>
     isIn(from, 'plugins') && isOurs(to) && !isIn(to, 'lib') && !(composers.includes(from) && isIn(to, 'plugins')),
   '7: lib imports nothing of ours outside lib': ({ from, to }) =>
