@@ -142,6 +142,26 @@ for (const useWorker of [true, false, undefined]) {
     t.strictSame(await channel.get(), ['mine', 'more', 'offline'])
     left.pop()
 
+    // what merges: counted once, although the connection is cut beneath it
+    await page.evaluate(async () => {
+      const { client } = lab
+      const [likes, prefs] = [client.crdt('likes', 'pn-counter'), client.crdt('prefs', 'lww-map')]
+      likes.increment(2)
+      prefs.set('__proto__', { color: 'red' })
+      client.crdt('title', 'lww-register').set('ü𝄞'.repeat(3000))
+      while (likes.isPending || prefs.isPending || client.crdt('title', 'lww-register').isPending) await new Promise((resolve) => { setTimeout(resolve, 5) })
+    })
+    await ds.disconnectUser('127.0.0.1', { code: CloseCode.GOING_AWAY })
+    await page.evaluate(() => { for (let i = 0; i < 100; i++) lab.client.crdt('likes', 'pn-counter').increment() })
+    await ds.primitives.crdt.apply('likes', { type: 'pn-counter', op: 'increment', value: 1000 })
+    await page.waitForFunction(() => lab.client.crdt('likes', 'pn-counter').value === 1102)
+    await page.waitForFunction(() => !lab.client.crdt('likes', 'pn-counter').isPending)
+    t.equal(await ds.primitives.crdt.getValue('likes'), 1102)
+    t.equal(JSON.stringify(await ds.primitives.crdt.getValue('prefs')), '{"__proto__":{"color":"red"}}')
+    t.equal(await page.evaluate(() => JSON.stringify(lab.client.crdt('prefs', 'lww-map').value)), '{"__proto__":{"color":"red"}}')
+    t.equal(await ds.primitives.crdt.getValue('title'), 'ü𝄞'.repeat(3000))
+    left.pop()
+
     const gone = new Promise<void>((resolve) => { leave = resolve })
     const ended = Promise.all(page.workers().map((worker) => worker.waitForEvent('close')))
     t.equal(await page.evaluate(() => lab.client.disconnect().then(() => lab.client.getConnectionState())), 'disconnected')
