@@ -13,6 +13,9 @@ import type { SubscriptionHost } from './subscriptions.js'
 const MAX_PENDING = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
+/** ms after which a message is made again that the network had no room for. */
+const RETRY = 1000
+
 /** Of these so many are under way at once. */
 const MAX_UNDER_WAY = 50
 
@@ -33,7 +36,7 @@ interface Entry {
 export class ClientCrdts {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
-  readonly #underWay = new Map<number, { entry: Entry, pending: Pending }>()
+  readonly #underWay = new Map<number, { entry: Entry, pending: Pending, /** It was never sent before. */ isFirst: boolean }>()
   #clock = new HybridClock()
   #count = 0
   #size = 0
@@ -130,9 +133,10 @@ export class ClientCrdts {
     const sent = this.#underWay.get(correlationId)
     if (sent === undefined) return this.#notFollowed(correlationId, code, message, retryAfter)
     this.#underWay.delete(correlationId)
-    const { entry, pending } = sent
+    const { entry, pending, isFirst } = sent
     pending.id = 0
-    if (code === 'RATE_LIMITED') pending.isSent = false
+    // the server has it from no sending before, so that it may still change
+    if (code === 'RATE_LIMITED' && isFirst) pending.isSent = false
     if (retryAfter !== undefined) {
       this.#wait(retryAfter)
     } else if (code === 'CLOCK_SKEW' && now !== undefined && pending.op.timestamp > now) {
@@ -149,9 +153,9 @@ export class ClientCrdts {
     return true
   }
 
-  /** @returns whether it was an operation that was not sent */
+  /** @returns whether what was not sent was about a CRDT */
   unsent (correlationId: number, { code, message }: Failure): boolean {
-    return this.#underWay.has(correlationId) && this.refused(correlationId, { code: code as ErrorMessage['code'], message })
+    return this.refused(correlationId, { code: code as ErrorMessage['code'], message, retryAfter: code === 'BUSY' ? RETRY : undefined })
   }
 
   #notFollowed (correlationId: number, code: string, message: string, retryAfter: number | undefined): boolean {
@@ -217,10 +221,11 @@ export class ClientCrdts {
         if (this.#underWay.size >= MAX_UNDER_WAY) return
         if (pending.id !== 0) continue
         pending.id = this.#host.nextId()
+        const isFirst = !pending.isSent
         // when an amount was counted matters only to those who look for repetitions
-        if (!pending.isSent && entry.replica.type === 'pn-counter') pending.op.timestamp = toMs(this.#clock.tick())
+        if (isFirst && entry.replica.type === 'pn-counter') pending.op.timestamp = toMs(this.#clock.tick())
         pending.isSent = true
-        this.#underWay.set(pending.id, { entry, pending })
+        this.#underWay.set(pending.id, { entry, pending, isFirst })
         this.#host.send(Opcode.CRDT_OP, pending.id, entry.replica.message(pending))
       }
     }

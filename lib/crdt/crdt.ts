@@ -25,7 +25,7 @@ export type Outcome =
   | 'changed'
   /** It was there already, or has lost against a later one. */
   | 'known'
-  /** Too old to tell whether it was counted before: what would say so has been forgotten. */
+  /** Too old: what would tell whether it was counted before, or has lost, has been forgotten. */
   | 'late'
   /** Its number is too far ahead of those that are there. */
   | 'early'

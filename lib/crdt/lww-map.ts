@@ -24,7 +24,9 @@ export const lwwMap: Crdt<MapState, Members> = {
   apply (state, { timestamp, nodeId, op, key, value }) {
     const written: Stamped = op === 'set' ? [timestamp, nodeId, value] : [timestamp, nodeId]
     const before = getMember(state.fields, key!) as Stamped | undefined
-    if (before === undefined ? timestamp <= state.floor : !isLater(written, before)) return 'known'
+    // who has written it must hear that it is lost, as no removal will come that would say so
+    if (before === undefined && timestamp <= state.floor) return op === 'set' ? 'late' : 'known'
+    if (!isLater(written, before)) return 'known'
     putMember(state.fields, key!, written)
     return 'changed'
   },

@@ -63,5 +63,6 @@ export function forget (document: CrdtDocument): void {
 function laterThan (document: CrdtDocument, field: string | undefined, clock: HybridClock): number {
   const written = document.type === 'lww-register' ? document.written : document.type === 'lww-map' ? getMember(document.fields, field!) as Stamped | undefined : undefined
   if (written !== undefined) clock.see(fromMs(written[0]))
+  else if (document.type === 'lww-map') clock.see(fromMs(document.floor))
   return toMs(clock.tick())
 }

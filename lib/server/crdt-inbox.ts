@@ -32,7 +32,7 @@ const RETRY = 1000
 export const REFUSALS: Partial<Record<Result, [code: ErrorCode, message: string]>> = {
   mistyped: ['CONFLICT', 'the key is of another type'],
   foreign: ['FORBIDDEN', 'the nodeId is another user\'s'],
-  late: ['CONFLICT', 'the operation is so old that it cannot be told any more whether it was counted already'],
+  late: ['CONFLICT', 'the operation is so old that it cannot be told any more whether it counts'],
   early: ['LIMIT_EXCEEDED', 'the seq is more than 1,000 ahead'],
   full: ['LIMIT_EXCEEDED', 'the counter can hold no more']
 }

@@ -1,4 +1,7 @@
 import t from 'tap'
+import { type ClientCounter, crdtHandle } from '../../lib/client/crdt-handle.js'
+import { ClientCrdts } from '../../lib/client/crdts.js'
+import { Opcode } from '../../lib/protocol/opcodes.js'
 import { node } from '../helpers/nodes.js'
 import { proxy } from '../helpers/proxy.js'
 import { type Watched, watch } from './dialled.js'
@@ -178,4 +181,76 @@ t.test('a handle that is closed and opened again counts on', async (t) => {
     await acknowledged(likes)
     t.equal(await ds.primitives.crdt.getValue('likes'), i)
   }
+})
+
+/** CRDTs without a connection, and what they would have sent. */
+function alone () {
+  const sent: Array<{ id: number, message: { key: string, op?: { seq: number, value: number } } }> = []
+  const errors: unknown[] = []
+  let id = 0
+  const host = { isConnected: true, nextId: () => ++id, send: (_opcode: number, id: number, message: object) => { sent.push({ id, message: message as { key: string } }) }, onError: (error: unknown) => { errors.push(error) } }
+  const crdts = new ClientCrdts(host)
+  return {
+    crdts,
+    errors,
+    sent,
+    likes: crdtHandle(crdts, 'likes', 'pn-counter') as ClientCounter,
+    answer () { crdts.receive(Opcode.CRDT_STATE, sent.at(-1)!.id, { key: 'likes', epoch: 'e', version: 0 }) },
+    /** What is sent next. */
+    async next () {
+      while (sent.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      return sent.splice(0)
+    }
+  }
+}
+
+t.test('one that may have been counted is sent again as it was, though a rate limit refuses it first', async (t) => {
+  const { crdts, likes, answer, sent, next } = alone()
+  answer()
+  sent.length = 0
+  likes.increment(1)
+  const [first] = await next()
+  t.match(first!.message.op, { seq: 1, value: 1 })
+  crdts.disconnected()
+  crdts.connected()
+  answer()
+  sent.length = 0
+  const [again] = await next()
+  t.strictSame(again!.message.op, first!.message.op)
+  crdts.refused(again!.id, { code: 'RATE_LIMITED', message: 'later', retryAfter: 1 })
+  likes.increment(5)
+  t.match((await next()).map(({ message }) => message.op), [{ seq: 1, value: 1 }, { seq: 2, value: 5 }])
+})
+
+t.test('what the network has no room for is sent later', async (t) => {
+  const { crdts, likes, errors, answer, sent, next } = alone()
+  const { id: subscribe } = sent.splice(0)[0]!
+  t.equal(crdts.unsent(subscribe, { code: 'BUSY', message: 'no room' }), true)
+  likes.increment(3)
+  t.match(await next(), [{ message: { op: { seq: 1, value: 3 } } }])
+  sent.push(...await next())
+  t.equal(sent.length, 1, 'the subscription')
+  answer()
+  sent.length = 0
+  likes.increment(4)
+  const { id } = (await next())[0]!
+  t.equal(crdts.unsent(id, { code: 'BUSY', message: 'no room' }), true)
+  t.equal(likes.value, 7)
+  t.match(await next(), [{ message: { op: { seq: 2, value: 4 } } }])
+  t.strictSame(errors, [])
+})
+
+t.test('a field that has lost against a removal that was forgotten is undone on its client', async (t) => {
+  const { ds, url } = await node(t)
+  const { client } = watch<AppContract>(t, { url })
+  const prefs = client.crdt('prefs', 'lww-map')
+  prefs.set('color', 'red')
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  for (let i = 0; i < 2500; i++) void ds.primitives.crdt.apply('prefs', { type: 'lww-map', op: 'remove', key: `f${i}` })
+  await ds.primitives.crdt.apply('prefs', { type: 'lww-map', op: 'remove', key: 'last' })
+  const refused = new Promise<{ code: string }>((resolve) => { prefs.subscribe(() => {}, { onError: resolve }) })
+  await client.connect()
+  await acknowledged(prefs)
+  t.strictSame(prefs.value, await ds.primitives.crdt.getValue('prefs') as object)
+  t.equal((await refused).code, 'CONFLICT')
 })
