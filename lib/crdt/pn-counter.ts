@@ -12,7 +12,7 @@ export type Counts = [at: number, plus: number, minus: number, seq: number, ...a
 
 export interface CounterState {
   type: 'pn-counter'
-  /** Sums over all nodes, those that are forgotten included. */
+  /** Sums over all nodes, those that are forgotten included; what cancels out may be taken from both. */
   plus: number
   minus: number
   nodes: Record<string, Counts>
@@ -36,12 +36,18 @@ export const pnCounter: Crdt<CounterState, number> = {
       if (seq > Math.max(before?.[3] ?? 0, settled) + WINDOW) return 'early'
     }
     const sum = op === 'increment' ? 'plus' : 'minus'
-    const total = state[sum] + (value as number)
+    // what was counted up and down again makes room
+    const both = state[sum] + (value as number) > Number.MAX_SAFE_INTEGER ? Math.min(state.plus, state.minus) : 0
+    const total = state[sum] - both + (value as number)
     if (total > Number.MAX_SAFE_INTEGER) return 'full'
     const [at, ...counted] = before ?? [0, 0, 0, 0]
     const after: Counts = [Math.max(at, timestamp), ...counted as [number, number, number]]
     if (seq === undefined) after[op === 'increment' ? 1 : 2] += value as number
     else advance(after, seq, op === 'increment' ? value as number : -(value as number), settled)
+    if (both > 0) {
+      state.plus -= both
+      state.minus -= both
+    }
     state[sum] = total
     putMember(state.nodes, nodeId, after)
     return 'changed'

@@ -191,7 +191,7 @@ t.test('what is known of writers and of removed fields is bounded', async (t) =>
   await map.set('b', 1)
   const { fields } = JSON.parse(valueOf(await backend.read('crdt:map'))!) as { fields: object }
   t.ok(Object.keys(fields).length <= 1000 + 1000 + 3, `${Object.keys(fields).length} fields`)
-  await crdt.apply('map', { type: 'lww-map', op: 'set', key: 'f0', value: 'old', timestamp: Date.now() - 1000 })
+  await t.rejects(crdt.apply('map', { type: 'lww-map', op: 'set', key: 'f0', value: 'old', timestamp: Date.now() - 1000 }), { code: 'CONFLICT' })
   t.strictSame(await map.value(), { a: 1, b: 1 }, 'what was forgotten is not undone')
 })
 
@@ -239,4 +239,19 @@ t.test('five methods are enough on one node; a key and its type outlive it', asy
   const ann = await connect()
   await push(ann, 'likes', increment({ seq: 1 }))
   t.match((await ann.ask(Opcode.SUBSCRIBE, { key: 'likes' })).payload.state, { value: 1 })
+})
+
+t.test('a counter that a client has filled up can be counted down to work again', async (t) => {
+  const { ds, connect } = await node(t, OPEN)
+  const likes = ds.primitives.crdt.register('likes', 'pn-counter')
+  await likes.increment(5)
+  const eve = await connect()
+  const huge = Number.MAX_SAFE_INTEGER - 5
+  await push(eve, 'likes', increment({ value: huge }))
+  await t.rejects(likes.increment(), { code: 'LIMIT_EXCEEDED' })
+  await likes.decrement(huge)
+  await likes.increment(2)
+  t.equal(await likes.value(), 7)
+  const { payload: { state } } = await eve.ask(Opcode.SUBSCRIBE, { key: 'likes', type: 'pn-counter', nodeId: 'n1' })
+  t.match(state, { value: 7, metadata: { plus: 7, minus: 0 } })
 })
