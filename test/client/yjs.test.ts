@@ -3,6 +3,7 @@ import t from 'tap'
 import * as Y from 'yjs'
 import { bindYjs } from '../../lib/client/yjs.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
+import { isUpdate, loadYjs } from '../../lib/server/crdt-yjs.js'
 import { cluster, node } from '../helpers/nodes.js'
 import { proxy } from '../helpers/proxy.js'
 import { randomOf, seed } from '../helpers/random.js'
@@ -102,4 +103,13 @@ t.test('one that the page fails at does not stop the others', async (t) => {
   await synced
   t.equal(doc.getText('t').toString(), 'cba')
   t.match(errors, [{ message: 'the page fails' }])
+})
+
+t.test('a few bytes that say they are 33 million structs take no memory', async (t) => {
+  await loadYjs()
+  const before = process.memoryUsage().heapUsed
+  // of one client, 33,000,000 structs, of which the first is not there
+  t.equal(isUpdate(Buffer.from([1, 0xc0, 0x94, 0xde, 0x0f, 5, 0, 0, 3]).toString('base64')), false)
+  const taken = process.memoryUsage().heapUsed - before
+  t.ok(taken < 50_000_000, `${taken} bytes`)
 })
