@@ -3,7 +3,7 @@ import t from 'tap'
 import * as Y from 'yjs'
 import { bindYjs } from '../../lib/client/yjs.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import { isUpdate, loadYjs } from '../../lib/server/crdt-yjs.js'
+import { isUpdate, join, loadYjs } from '../../lib/server/crdt-yjs.js'
 import { cluster, node } from '../helpers/nodes.js'
 import { proxy } from '../helpers/proxy.js'
 import { randomOf, seed } from '../helpers/random.js'
@@ -112,4 +112,42 @@ t.test('a few bytes that say they are 33 million structs take no memory', async 
   t.equal(isUpdate(Buffer.from([1, 0xc0, 0x94, 0xde, 0x0f, 5, 0, 0, 3]).toString('base64')), false)
   const taken = process.memoryUsage().heapUsed - before
   t.ok(taken < 50_000_000, `${taken} bytes`)
+})
+
+/** A text of one struct, and n more that each look through all those before: the work is n². */
+function slow (n: number): string {
+  const bytes: number[] = []
+  const write = (...numbers: number[]): void => {
+    for (let number of numbers) {
+      for (; number > 127; number >>>= 7) bytes.push(128 | (number & 127))
+      bytes.push(number)
+    }
+  }
+  write(2, n, 2, 0)
+  for (let i = 0; i < n; i++) write(0x44, 1, n - i, 1, 121)
+  write(1, 1, 0, 4, 1, 1, 116, n + 5)
+  for (let i = 0; i < n + 5; i++) bytes.push(120)
+  write(0)
+  return Buffer.from(bytes).toString('base64')
+}
+
+t.test('an update that would keep the server computing is taken, and joined, without that', async (t) => {
+  await loadYjs()
+  const update = slow(100_000)
+  const doc = new Y.Doc()
+  const others: string[] = []
+  doc.on('update', (update) => { others.push(Buffer.from(update).toString('base64')) })
+  for (let i = 0; i < 99; i++) doc.getText('t').insert(i, 'z')
+  const state = { type: 'yjs' as const, updates: [update, ...others] }
+  const started = performance.now()
+  t.equal(isUpdate(update), true)
+  join(state)
+  const ms = performance.now() - started
+  t.ok(ms < 2000, `${ms} ms`)
+  t.equal(state.updates.length, 1)
+  const small = { type: 'yjs' as const, updates: [slow(10), ...others] }
+  join(small)
+  const read = new Y.Doc()
+  Y.applyUpdate(read, Buffer.from(small.updates[0]!, 'base64'))
+  t.equal(read.getText('t').length, 99 + 10 + 15)
 })
