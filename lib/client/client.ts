@@ -20,6 +20,7 @@ import type { ChannelHandler } from './shown-value.js'
 import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
 
 export { DatasoleError, RpcError }
+export { RpcCode } from '../protocol/codes.js'
 export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
 export type { AbortSignalLike, CallOptions, Channel, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, EventHandler, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
 
