@@ -63,7 +63,8 @@ export class Channel<T = unknown> {
    * Changes the value at once, and at the server as soon as it can be reached. What one tick changes
    * travels together.
    * @param recipe changes a draft, or returns a new value. Where others were first it runs again, on what
-   *   they made; if it throws then, it is dropped, and `onError` hears of it.
+   *   they made; if it throws then, it is dropped, and `onError` hears of it. Where the value is not known
+   *   yet, it runs once that is.
    * @throws what the recipe throws; DatasoleError `BUSY` where 1,000 changes or 4 MiB wait already, `UNKNOWN_KEY`
    *   where the server takes no changes of this key, `CLOSED`
    */
@@ -84,7 +85,7 @@ export class Channel<T = unknown> {
     return this.#shown.subscribe(handler as ChannelHandler)
   }
 
-  /** Resolves once nothing waits for the server any more, be it acknowledged or refused. */
+  /** Resolves once nothing waits for the server any more, be it acknowledged or refused: of refusals the client's `onError` hears. */
   saved (): Promise<void> {
     return this.pending === 0 ? Promise.resolve() : new Promise((resolve) => { this.#saved.push(resolve) })
   }
