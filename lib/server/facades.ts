@@ -2,14 +2,14 @@ import type { EventData, EventName, RpcName, RpcParams, RpcResult, StateName, St
 import type { Operation } from '../protocol/messages.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { Core } from './core.js'
-import { checkKey, checkRequest } from './default-rate-limiter.js'
+import { checkKey, checkRequest } from './limits/default-rate-limiter.js'
 import type { EventHandler } from './events.js'
 import type { Scope } from './hooks.js'
 import type { Target } from './hub.js'
-import type { RpcHandler, RpcOptions } from './method.js'
-import type { LocalCallContext } from './rpc.js'
-import type { SessionListener } from './sessions.js'
-import type { Recipe } from './write.js'
+import type { RpcHandler, RpcOptions } from './rpc/method.js'
+import type { LocalCallContext } from './rpc/rpc.js'
+import type { SessionListener } from './sessions/sessions.js'
+import type { Recipe } from './state/write.js'
 
 /** A facade of server `S`, through which code that has only the facade finds its siblings. */
 export class Facade<S> {

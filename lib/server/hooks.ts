@@ -1,6 +1,6 @@
 import type { ConnectionContext, MessageContext } from './connection-context.js'
 import { invalidArgument, isThenable } from '../protocol/errors.js'
-import type { RpcContext } from './rpc-context.js'
+import type { RpcContext } from './rpc/rpc-context.js'
 import type { Operation } from '../protocol/messages.js'
 
 type Result = void | Promise<void>

@@ -1,4 +1,4 @@
-import type { Wait } from './shared-limit.js'
+import type { Wait } from './limits/shared-limit.js'
 
 /** Frames of a connection that may wait. */
 const MAX_FRAMES = 1000

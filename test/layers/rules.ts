@@ -32,7 +32,7 @@ const importRules: Record<string, (entry: Import) => boolean> = {
     (packageOf(to) === 'ioredis' && from !== 'lib/backend/redis.ts') ||
     (packageOf(to) === 'pg' && from !== 'lib/backend/postgres.ts') ||
     (packageOf(to) === 'piscina' && !isIn(from, 'lib/executor')) ||
-    (packageOf(to) === 'yjs' && !['lib/client/yjs.ts', 'lib/server/crdt-yjs.ts'].includes(from)) ||
+    (packageOf(to) === 'yjs' && !['lib/client/yjs.ts', 'lib/server/crdts/crdt-yjs.ts'].includes(from)) ||
     (packageOf(to) === 'y-protocols' && from !== 'lib/client/yjs-awareness.ts'),
   '6: plugins import lib, not each other': ({ from, to }) =>
     isIn(from, 'plugins') && isOurs(to) && !isIn(to, 'lib') && !(composers.includes(from) && isIn(to, 'plugins')),

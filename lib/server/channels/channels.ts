@@ -1,0 +1,235 @@
+import { createHash } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
+import { DatasoleError, messageOf } from '../../protocol/errors.js'
+import { copyJson } from '../../protocol/json.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import { PatchError } from '../../protocol/patch.js'
+import type { ErrorCode } from '../../protocol/codes.js'
+import type { Connection } from '../connection.js'
+import { CrdtChannel } from './crdt-channel.js'
+import { crdtTypeFor } from '../crdts/crdt-values.js'
+import type { Crdts } from '../crdts/crdts.js'
+import { encodeMessage } from '../encoding.js'
+import { type Scope, runHooks } from '../hooks.js'
+import { InboundChannel, InboundCrdtChannel } from './inbound-channel.js'
+import { Intake } from '../intake.js'
+import type { LiveState } from '../state/live-state.js'
+import type { Logger } from '../logger.js'
+import type { Metrics } from '../metrics.js'
+import { MalformedPush, type Push, parsePush } from './push.js'
+import { PushCheck } from './push-check.js'
+import type { PushOutcome } from './push-write.js'
+import type { Settings } from '../settings.js'
+import { type ChannelHost, SharedChannel } from './shared-channel.js'
+import type { StateStore } from '../state/state-store.js'
+import { type ChannelSettings, type SyncChannelOptions, resolveChannel } from './sync-channel.js'
+import { until } from '../until.js'
+
+/** ms that a client is told to wait: where too many of its pushes wait, and where the backend is away. */
+const OVERRUN = 100
+const AWAY = 1000
+
+/** Refusals whose code is the client's to know. */
+const REFUSALS: readonly string[] = ['CONFLICT', 'FORBIDDEN', 'UNKNOWN_KEY', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'INTERNAL'] satisfies ErrorCode[]
+
+type Channel = SharedChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
+
+/** What is kept of a connection that pushes. */
+interface Writer {
+  client: string
+  /** What the client is remembered by: not to be guessed, nor told from what is stored. */
+  readonly id: string
+  inFlight: number
+  bytes: number
+  /** There while pushes wait for a hook. */
+  line: Intake | undefined
+}
+
+/** The sync channels of a node, and the way of a push to them. */
+export class Channels implements ChannelHost {
+  /** Data channels, whose state is among the channels here. */
+  readonly composed = new Map<string, unknown>()
+  readonly #channels = new Map<string, Channel>()
+  readonly #writers = new Map<Connection, Writer>()
+  readonly #isReady: () => boolean
+  /** Said once, however many pushes find it out. */
+  #isStoreAway = false
+
+  /** @param isReady whether the backend can be used */
+  constructor (readonly settings: Settings, readonly store: StateStore, readonly live: LiveState, readonly crdts: Crdts, readonly metrics: Metrics, readonly log: Logger, isReady: () => boolean) {
+    this.#isReady = isReady
+    store.keepsPaths = (key) => this.#channels.get(key)?.direction === 'bidirectional'
+  }
+
+  /** @throws DatasoleError `INVALID_OPTION`, `DUPLICATE_KEY` */
+  create (options: SyncChannelOptions, scope: Scope): Channel {
+    const settings = resolveChannel(options, this.settings.maxStateBytes)
+    const { key, initialValue, schema, validate, maxBytes } = settings
+    if (this.#channels.has(key)) throw new DatasoleError('DUPLICATE_KEY', `createSyncChannel("${key}"): the key has a channel already`)
+    const { maxJsonDepth } = this.settings
+    if (initialValue !== undefined) settings.initialValue = copyJson(initialValue, maxJsonDepth)
+    const check = new PushCheck(key, scope, maxBytes, maxJsonDepth, schema, validate)
+    if (this.#isReady()) check.compile()
+    const channel = settings.mode === 'crdt' ? this.#createCrdt(settings, check, scope) : this.#createJson(settings, check, scope)
+    this.#channels.set(key, channel)
+    if (this.#isReady()) void channel.open()
+    return channel
+  }
+
+  #createJson (settings: ChannelSettings, check: PushCheck, scope: Scope): SharedChannel | InboundChannel {
+    const channel = new (settings.direction === 'client-to-server' ? InboundChannel : SharedChannel)(this, settings, check, scope)
+    this.live.attach(settings.key, channel)
+    return channel
+  }
+
+  #createCrdt (settings: ChannelSettings, check: PushCheck, scope: Scope): CrdtChannel | InboundCrdtChannel {
+    const { key, type = crdtTypeFor(settings.initialValue) } = settings
+    const { crdts } = this
+    const isShared = settings.direction !== 'client-to-server'
+    const channel = isShared ? new CrdtChannel(this, crdts, settings, type, check.maxDepth, scope) : new InboundCrdtChannel(this, settings, type, check, scope)
+    if (isShared) crdts.register(key, type, scope)
+    crdts.mirrors.attach(key, channel)
+    crdts.channels.set(key, channel)
+    return channel
+  }
+
+  get (key: string): Channel | undefined {
+    return this.#channels.get(key)
+  }
+
+  closed (key: string): void {
+    const mirrors = this.#channels.get(key)?.mode === 'crdt' ? this.crdts.mirrors : this.live
+    this.#channels.delete(key)
+    this.crdts.channels.delete(key)
+    mirrors.detach(key)
+  }
+
+  /** Opens what was made before the backend could be used. */
+  start (): void {
+    for (const channel of this.#channels.values()) {
+      if ('check' in channel) channel.check.compile()
+      void channel.open()
+    }
+  }
+
+  /** The server closes: what waits goes to clients while they are there. */
+  async release (): Promise<void> {
+    this.#flush()
+    await setImmediate() // until it is on its way
+  }
+
+  /** They have gone, and said their last: the handlers hear of it, until `deadline`. */
+  async drain (deadline: number): Promise<void> {
+    this.#flush()
+    await until(deadline, () => Array.from(this.#channels.values()).every(({ isIdle }) => isIdle))
+  }
+
+  #flush (): void {
+    for (const channel of this.#channels.values()) void channel.flush()
+  }
+
+  /** @param retryAfter ms, where the rate limit refuses it */
+  receive (connection: Connection, correlationId: number, key: string, message: Record<string, unknown>, size: number, retryAfter: number): void {
+    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, key })
+    const channel = this.#channels.get(key)
+    if (channel?.takesPushes !== true) return connection.sendError(correlationId, 'UNKNOWN_KEY', 'nothing takes changes of this key', { key })
+    this.metrics.pushes++
+    let push
+    try {
+      push = parsePush(key, channel.mode, message, size, this.settings.maxJsonDepth)
+    } catch (error) {
+      if (error instanceof MalformedPush) return connection.refuseFrame(correlationId, error.message)
+      return this.#refuse(connection, correlationId, key, error)
+    }
+    const writer = this.#writerOf(connection, push.client)
+    if (writer.client !== push.client) return connection.sendError(correlationId, 'FORBIDDEN', 'a connection pushes under one client id', { key })
+    if (writer.inFlight >= this.settings.maxCallsInFlight || (writer.inFlight > 0 && writer.bytes + size > this.settings.maxInflatedSize)) {
+      return connection.sendError(correlationId, 'BUSY', 'too many pushes wait already', { retryAfter: OVERRUN, key })
+    }
+    writer.inFlight++
+    writer.bytes += size
+    const ended = (): void => {
+      writer.inFlight--
+      writer.bytes -= size
+    }
+    this.#admit(connection, writer, channel, push, {
+      done: (head) => {
+        this.#isStoreAway = false
+        ended()
+        connection.send(encodeMessage(Opcode.STATE_ACK, correlationId, JSON.stringify({ key, ...head }), this.settings.compressionThreshold))
+      },
+      failed: (error) => {
+        ended()
+        this.#refuse(connection, correlationId, key, error)
+      }
+    })
+  }
+
+  disconnected (connection: Connection): void {
+    const { line } = this.#writers.get(connection) ?? {}
+    this.#writers.delete(connection)
+    const end = (): void => { for (const channel of this.#channels.values()) channel.disconnected(connection) }
+    // what it still said is in the copies first
+    if (line === undefined) end()
+    else line.add(0, 0, end)
+  }
+
+  /** Hooks, then the channel; in order of arrival, and at once where nothing has to be waited for. */
+  #admit (connection: Connection, writer: Writer, channel: SharedChannel | InboundChannel, push: Push, outcome: PushOutcome): void {
+    const { key, patches, data } = push
+    const ctx = connection.messageContext
+    const go = (): void => {
+      // while a hook thought about it, the channel may have ended, and another one may ask for more
+      if (this.#channels.get(key) !== channel) return outcome.failed(new DatasoleError('UNKNOWN_KEY', 'the channel has ended'))
+      try {
+        channel.push(push, { client: writer.id, seq: push.seq }, ctx, outcome)
+      } catch (error) {
+        outcome.failed(error)
+      }
+    }
+    const forbid = (thrown: unknown): void => { outcome.failed(new DatasoleError('FORBIDDEN', messageOf(thrown))) }
+    let allowed
+    try {
+      allowed = runHooks(channel.scope.chain('prePush'), ctx, { key, patches, data })
+    } catch (thrown) {
+      return forbid(thrown)
+    }
+    const before = channel.before(push)
+    if (allowed === undefined && before === undefined && writer.line === undefined) return go()
+    let proceed = go
+    const decision = Promise.all([
+      allowed?.catch((thrown: unknown) => { proceed = () => { forbid(thrown) } }),
+      before?.catch((error: unknown) => { proceed = () => { outcome.failed(error) } })
+    ]).then(() => 0)
+    ;(writer.line ??= new Intake(() => { writer.line = undefined })).add(push.size, decision, () => { proceed() })
+  }
+
+  #refuse (connection: Connection, correlationId: number, key: string, error: unknown): void {
+    this.metrics.pushesRefused++
+    const { code } = error as { code?: string }
+    const message = messageOf(error)
+    if (error instanceof PatchError) return connection.sendError(correlationId, 'INVALID_PATCH', message, { key })
+    if (code === 'TOO_DEEP') return connection.sendError(correlationId, 'LIMIT_EXCEEDED', message, { key })
+    if (code === 'BUSY') return connection.sendError(correlationId, 'BUSY', message, { retryAfter: OVERRUN, key })
+    if (code === undefined || !REFUSALS.includes(code)) {
+      if (!this.#isStoreAway) this.log.error({ err: error, key }, 'a push could not be stored; clients send it again until it can')
+      this.#isStoreAway = true
+      // perhaps it was: it will be known again
+      return connection.sendError(correlationId, 'BUSY', 'the change could not be stored: send it again', { retryAfter: AWAY, key })
+    }
+    if (code === 'INTERNAL') this.log.error({ err: error, key }, 'a push could not be looked at')
+    connection.sendError(correlationId, code as ErrorCode, message, { key })
+    if (code === 'CONFLICT') this.live.resync(connection, key)
+  }
+
+  #writerOf (connection: Connection, client: string): Writer {
+    let writer = this.#writers.get(connection)
+    if (writer === undefined) {
+      // an address is not an identity: who has none is known by the client id alone
+      const user = this.settings.authHandler === undefined ? undefined : connection.context.userId
+      const id = createHash('sha256').update(JSON.stringify([user ?? null, client])).digest('base64url').slice(0, 22)
+      this.#writers.set(connection, writer = { client, id, inFlight: 0, bytes: 0, line: undefined })
+    }
+    return writer
+  }
+}

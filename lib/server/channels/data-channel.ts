@@ -1,0 +1,94 @@
+import type { EventData, EventMap, EventName, RpcMap, RpcName, RpcParams, RpcResult, StateMap } from '../../protocol/contract.js'
+import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
+import type { Core } from '../core.js'
+import type { EventHandler } from '../events.js'
+import type { Scope } from '../hooks.js'
+import type { Target } from '../hub.js'
+import type { RpcHandler, RpcOptions } from '../rpc/method.js'
+import type { SyncChannel, SyncChannelOptions } from './sync-channel.js'
+
+/** What of the names of a contract is behind `key.`; any name, where the contract is open. */
+type Under<Name extends string, K extends string> = string extends Name ? string : Name extends `${K}.${infer Rest}` ? Rest : never
+type Full<C, K extends string, N extends string> = `${K}.${N}` & (RpcName<C> | EventName<C>)
+type Value<C, K extends string> = K extends keyof StateMap<C> ? StateMap<C>[K] : unknown
+
+type MethodNames<C, K extends string> = Under<keyof RpcMap<C> & string, K>
+type EventNames<C, K extends string> = Under<keyof EventMap<C> & string, K>
+type Params<C, N> = N extends RpcName<C> ? RpcParams<C, N> : unknown
+type Result<C, N> = N extends RpcName<C> ? RpcResult<C, N> : unknown
+type Data<C, N> = N extends EventName<C> ? EventData<C, N> : unknown
+
+/** A method's handler, or the handler with the options of `rpc.register`. */
+export type DataChannelMethod<P, R> = RpcHandler<P, R> | (RpcOptions & { handler: RpcHandler<P, R> })
+
+export interface DataChannelOptions<C, K extends string> {
+  /** The key of the state, and what the names of methods and events begin with: `key.name`. */
+  key: K
+  /** A sync channel under the key. */
+  state?: Omit<SyncChannelOptions<Value<C, K>, K>, 'key'>
+  /** Methods that clients call as `key.name`. */
+  rpc?: { [N in MethodNames<C, K>]?: DataChannelMethod<Params<C, Full<C, K, N>>, Result<C, Full<C, K, N>>> }
+  /** What to do with the events `key.name` of clients and other nodes. */
+  events?: { [N in EventNames<C, K>]?: EventHandler<Data<C, Full<C, K, N>>> }
+}
+
+/** Methods, events and state of one key: a composition of what is there by itself, with one end. */
+export class DataChannel<C = unknown, K extends string = string> {
+  readonly key: K
+  /** The sync channel, where the options have `state`. */
+  readonly state: SyncChannel<Value<C, K>> | undefined
+  readonly #core: Core
+  readonly #undo: (() => void)[] = []
+
+  /** @internal */
+  constructor (core: Core, options: DataChannelOptions<C, K>, scope: Scope) {
+    const { key, state, rpc = {}, events = {}, ...rest } = options
+    if (typeof key !== 'string') throw invalidArgument('createDataChannel: the key must be a string')
+    const [unknown] = Object.keys(rest)
+    if (unknown !== undefined) throw new DatasoleError('INVALID_OPTION', `createDataChannel("${key}"): option ${unknown} is not an option of a data channel`)
+    if (core.channels.composed.has(key)) throw new DatasoleError('DUPLICATE_KEY', `createDataChannel("${key}"): the key has a data channel already`)
+    this.key = key
+    this.#core = core
+    try {
+      for (const [name, method] of Object.entries(rpc) as [string, DataChannelMethod<unknown, unknown>][]) this.#method(`${key}.${name}`, method, scope)
+      for (const [name, handler] of Object.entries(events) as [string, EventHandler][]) {
+        core.events.on(`${key}.${name}`, handler, scope)
+        this.#undo.push(() => { core.events.off(`${key}.${name}`, handler) })
+      }
+      // the last one, as it cannot be undone without anyone noticing
+      if (state !== undefined) this.state = core.channels.create({ ...state, key } as SyncChannelOptions, scope) as SyncChannel<Value<C, K>>
+    } catch (error) {
+      this.#end()
+      throw error
+    }
+    core.channels.composed.set(key, this)
+  }
+
+  /** Sends the event `key.name` to clients, as `fanout.broadcast`. */
+  broadcast<N extends EventNames<C, K>> (name: N, data: Data<C, Full<C, K, N>>, target?: Target): void {
+    this.#core.broadcast(`${this.key}.${name}`, data, target)
+  }
+
+  /** Sends the event `key.name` to the handlers on every node, as `events.emit`. */
+  emit<N extends EventNames<C, K>> (name: N, data: Data<C, Full<C, K, N>>): void {
+    this.#core.events.emit(`${this.key}.${name}`, data)
+  }
+
+  /** Takes methods and handlers away, flushes the state, and ends its channel. */
+  async close (): Promise<void> {
+    if (this.#core.channels.composed.get(this.key) !== this) return
+    this.#core.channels.composed.delete(this.key)
+    this.#end()
+    await this.state?.close()
+  }
+
+  #method (name: string, method: DataChannelMethod<unknown, unknown>, scope: Scope): void {
+    const { handler, ...options } = typeof method === 'function' ? { handler: method } : method
+    this.#core.rpc.register(name, options, handler, scope)
+    this.#undo.push(() => { this.#core.rpc.unregister(name) })
+  }
+
+  #end (): void {
+    for (const undo of this.#undo.splice(0)) undo()
+  }
+}

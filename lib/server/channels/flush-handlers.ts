@@ -1,0 +1,89 @@
+import { isThenable } from '../../protocol/errors.js'
+import type { Operation } from '../../protocol/messages.js'
+import type { ConnectionContext } from '../connection-context.js'
+import type { Logger } from '../logger.js'
+
+/**
+ * Hears a flush: the value, as a copy, what has changed since the last time, and, for a channel
+ * `client-to-server`, whose copy it is, else null.
+ */
+export type FlushHandler<T = unknown> = (value: T | undefined, patches: Operation[], connection: ConnectionContext | null) => void | Promise<void>
+
+export interface Flushed { value: unknown, patches: Operation[] }
+
+/** The handlers of a channel. One that throws or rejects is logged; the others still run. */
+export class FlushHandlers {
+  readonly #handlers = new Set<{ handler: FlushHandler }>()
+  readonly #key: string
+  readonly #log: Logger
+  /** How many flushes are with their handlers. */
+  running = 0
+
+  constructor (key: string, log: Logger) {
+    this.#key = key
+    this.#log = log
+  }
+
+  get size (): number { return this.#handlers.size }
+
+  /** @returns ends it */
+  add (handler: FlushHandler): () => void {
+    const own = { handler }
+    this.#handlers.add(own)
+    return () => { this.#handlers.delete(own) }
+  }
+
+  /** A promise, which never rejects, where a handler is asynchronous. */
+  run ({ value, patches }: Flushed, connection: ConnectionContext | null): Promise<unknown> | undefined {
+    const failed = (error: unknown): void => { this.#log.error({ err: error, key: this.#key }, 'an onFlush handler failed') }
+    const running: PromiseLike<unknown>[] = []
+    for (const { handler } of [...this.#handlers]) {
+      try {
+        const result: unknown = handler(value, patches, connection)
+        if (isThenable(result)) running.push(result.then(undefined, failed))
+      } catch (error) {
+        failed(error)
+      }
+    }
+    if (running.length === 0) return undefined
+    this.running++
+    return Promise.all(running).then(() => { this.running-- })
+  }
+}
+
+/**
+ * The flushes of one value, one after the other: what comes while handlers still work on the last one
+ * is joined and comes next, so that they neither overtake each other nor pile up.
+ */
+export class FlushLine {
+  readonly #handlers: FlushHandlers
+  readonly #connection: ConnectionContext | null
+  readonly #take: () => Flushed | undefined
+  #current: Promise<void> | undefined
+  #isDue = false
+
+  /** @param take what is new since it was called last, or undefined where nothing is */
+  constructor (handlers: FlushHandlers, connection: ConnectionContext | null, take: () => Flushed | undefined) {
+    this.#handlers = handlers
+    this.#connection = connection
+    this.#take = take
+  }
+
+  due (): void {
+    this.#isDue = true
+    while (this.#isDue && this.#current === undefined) {
+      this.#isDue = false
+      const flushed = this.#take()
+      if (flushed === undefined || this.#handlers.size === 0) return
+      this.#current = this.#handlers.run(flushed, this.#connection)?.then(() => {
+        this.#current = undefined
+        if (this.#isDue) this.due()
+      })
+    }
+  }
+
+  /** Resolves once what is due has been heard. */
+  async settled (): Promise<void> {
+    while (this.#current !== undefined) await this.#current
+  }
+}

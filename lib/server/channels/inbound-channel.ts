@@ -1,0 +1,141 @@
+import type { CrdtType } from '../../crdt/crdt.js'
+import { DatasoleError } from '../../protocol/errors.js'
+import { clonePlain } from '../../protocol/json.js'
+import type { ChannelDirection, ChannelInfo, ChannelMode } from '../../protocol/messages.js'
+import type { Connection } from '../connection.js'
+import type { ConnectionContext, MessageContext } from '../connection-context.js'
+import { Copy, type CopyHost, type OwnValue } from './copy.js'
+import { CrdtCopy } from './crdt-copy.js'
+import type { CrdtWay } from '../crdts/crdts.js'
+import { type FlushHandler, FlushHandlers } from './flush-handlers.js'
+import type { FlushRule } from './flush-strategy.js'
+import type { Scope } from '../hooks.js'
+import type { KeyChannel } from '../state/key-channel.js'
+import type { Push } from './push.js'
+import type { PushCheck } from './push-check.js'
+import type { PushId } from './push-ledger.js'
+import type { PushOutcome } from './push-write.js'
+import type { ChannelHost } from './shared-channel.js'
+import type { Source } from '../state/subscription.js'
+import type { ChannelSettings, SyncChannel } from './sync-channel.js'
+
+/** A channel `client-to-server`: each connection writes a value of its own, and the server hears what came of it. */
+abstract class OwnValues<Own extends OwnValue> implements SyncChannel, KeyChannel, CopyHost {
+  readonly key: string
+  readonly direction: ChannelDirection
+  readonly mode: ChannelMode
+  readonly info: ChannelInfo
+  readonly rule: FlushRule
+  readonly handlers: FlushHandlers
+  readonly initialValue: unknown
+  abstract readonly takesPushes: boolean
+  readonly #host: ChannelHost
+  readonly #copies = new Map<ConnectionContext, Own>()
+  #isClosed = false
+
+  constructor (host: ChannelHost, { key, direction, mode, flush, initialValue }: ChannelSettings, readonly check: PushCheck, readonly scope: Scope) {
+    this.#host = host
+    this.key = key
+    this.direction = direction
+    this.mode = mode
+    this.info = { direction, mode }
+    this.rule = flush
+    this.initialValue = initialValue
+    this.handlers = new FlushHandlers(key, host.log)
+  }
+
+  get compressionThreshold (): number { return this.#host.live.compressionThreshold }
+
+  get isIdle (): boolean { return this.handlers.running === 0 }
+
+  async open (): Promise<void> {} // copies are made when their connections need them
+
+  async get (connection?: ConnectionContext): Promise<unknown> {
+    const copy = connection && this.#copies.get(connection)
+    return copy === undefined ? clonePlain(this.initialValue) : copy.value
+  }
+
+  async set (): Promise<never> {
+    throw new DatasoleError('WRONG_DIRECTION', `channel "${this.key}" is client-to-server: only clients write it`)
+  }
+
+  update (): Promise<never> {
+    return this.set()
+  }
+
+  async flush (): Promise<void> {
+    await Promise.all(Array.from(this.#copies.values(), (copy) => copy.flush()))
+  }
+
+  onFlush (handler: FlushHandler): () => void {
+    return this.handlers.add(handler)
+  }
+
+  async close (): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    const flushed = this.flush()
+    this.#host.closed(this.key)
+    this.#copies.clear()
+    await flushed
+  }
+
+  source ({ context }: Connection): Source {
+    return this.copyOf(context)
+  }
+
+  /** What waits is flushed, with the context of the connection that was. */
+  disconnected ({ context }: Connection): void {
+    const copy = this.#copies.get(context)
+    this.#copies.delete(context)
+    void copy?.flush()
+  }
+
+  protected abstract make (connection: ConnectionContext): Own
+
+  protected copyOf (connection: ConnectionContext): Own {
+    let copy = this.#copies.get(connection)
+    if (copy === undefined) this.#copies.set(connection, copy = this.make(connection))
+    return copy
+  }
+}
+
+/** Its values are JSON, which clients push. */
+export class InboundChannel extends OwnValues<Copy> {
+  readonly takesPushes = true
+
+  before (): undefined {} // nothing to wait for: a copy is here or nowhere
+
+  push (push: Push, _id: PushId, ctx: MessageContext, outcome: PushOutcome): void {
+    const copy = this.copyOf(ctx.connection)
+    let head
+    try {
+      head = copy.push(push, ctx)
+    } catch (error) {
+      return outcome.failed(error)
+    }
+    outcome.done(head)
+    copy.changed()
+  }
+
+  protected make (connection: ConnectionContext): Copy {
+    return new Copy(this, connection)
+  }
+}
+
+/** Its values are CRDTs, on which clients make operations. */
+export class InboundCrdtChannel extends OwnValues<CrdtCopy> implements CrdtWay {
+  readonly takesPushes = false
+  readonly #type: CrdtType
+
+  constructor (host: ChannelHost, settings: ChannelSettings, type: CrdtType, check: PushCheck, scope: Scope) {
+    super(host, settings, check, scope)
+    this.#type = type
+  }
+
+  way (connection: ConnectionContext): CrdtCopy { return this.copyOf(connection) }
+
+  protected make (connection: ConnectionContext): CrdtCopy {
+    return new CrdtCopy(this, connection, this.#type)
+  }
+}

@@ -1,0 +1,72 @@
+import type { Document, PatchLimits } from '../../protocol/document.js'
+import { DatasoleError, coded, isThenable, messageOf } from '../../protocol/errors.js'
+import { clonePlain } from '../../protocol/json.js'
+import type { MessageContext } from '../connection-context.js'
+import type { Scope } from '../hooks.js'
+
+/** Looks at what a push would make of the value, which is its own to keep; false or a throw refuses. Synchronous. */
+export type PushValidator<T = unknown> = (value: T, ctx: MessageContext) => boolean | void
+
+/** Bytes that the operations of any push may copy, move and compare, beside four times its own size. */
+const FREE_WORK = 1024 * 1024
+
+/** What a channel asks of the value that a push makes. */
+export class PushCheck {
+  readonly #scope: Scope
+  readonly #schema: object | undefined
+  readonly #validate: PushValidator | undefined
+  #matches: ((data: unknown) => object[] | null) | undefined
+  #isCompiled = false
+
+  constructor (readonly key: string, scope: Scope, readonly maxBytes: number, readonly maxDepth: number, schema: object | undefined, validate: PushValidator | undefined) {
+    this.#scope = scope
+    this.#schema = schema
+    this.#validate = validate
+  }
+
+  /** Done at start for the channels that are there by then, so that a bad schema is found early. */
+  compile (): void {
+    if (this.#isCompiled) return
+    if (this.#schema !== undefined) this.#matches = this.#scope.compileSchema?.(this.#schema)
+    this.#isCompiled = true
+  }
+
+  /** @param size bytes of the frame */
+  limits (size: number): PatchLimits {
+    return { maxDepth: this.maxDepth, maxWork: 4 * size + FREE_WORK }
+  }
+
+  /** @throws RangeError `LIMIT_EXCEEDED`, DatasoleError `INVALID_VALUE` */
+  run (document: Document, ctx: MessageContext): void {
+    if (document.size > this.maxBytes) throw coded(new RangeError(`the value would have ${document.size} bytes of JSON, and may have ${this.maxBytes}`), 'LIMIT_EXCEEDED')
+    try {
+      this.compile()
+    } catch (error) {
+      throw new DatasoleError('INTERNAL', `channel "${this.key}": the schema cannot be compiled`, { cause: error })
+    }
+    if (this.#matches === undefined && this.#validate === undefined) return
+    const value = clonePlain(document.value)
+    const errors = this.#matches?.(value) ?? []
+    if (errors.length > 0) throw invalid(explain(errors[0]!))
+    if (this.#validate === undefined) return
+    let verdict: unknown
+    try {
+      verdict = this.#validate(value, ctx)
+    } catch (thrown) {
+      throw invalid(messageOf(thrown))
+    }
+    if (isThenable(verdict)) {
+      verdict.then(undefined, () => {}) // whatever it says is too late
+      throw new DatasoleError('INTERNAL', `channel "${this.key}": validate must be synchronous; what has to wait belongs into a prePush hook`)
+    }
+    if (verdict === false) throw invalid('the value is not accepted')
+  }
+}
+
+function invalid (message: string): DatasoleError {
+  return new DatasoleError('INVALID_VALUE', message)
+}
+
+function explain (error: { instancePath?: unknown, message?: unknown }): string {
+  return `the value${typeof error.instancePath === 'string' && error.instancePath !== '' ? ` at ${error.instancePath}` : ''} ${typeof error.message === 'string' ? error.message : 'does not match the schema'}`
+}

@@ -1,0 +1,101 @@
+import type { CrdtType } from '../../crdt/crdt.js'
+import { isCrdtType } from '../../crdt/types.js'
+import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
+import type { ChannelDirection, ChannelMode, Operation } from '../../protocol/messages.js'
+import type { ConnectionContext } from '../connection-context.js'
+import type { FlushHandler } from './flush-handlers.js'
+import { type FlushOptions, type FlushRule, resolveFlush } from './flush-strategy.js'
+import type { PushValidator } from './push-check.js'
+import type { Recipe } from '../state/write.js'
+
+export interface SyncChannelOptions<T = unknown, K extends string = string> {
+  /** The key under which clients find it; its value is that of `live.getState(key)`, unless each connection has its own. */
+  key: K
+  direction: ChannelDirection
+  mode: ChannelMode
+  /** Default: at once. */
+  flush?: FlushOptions
+  /** Committed where the key has no value yet; for `client-to-server`, what each connection's copy begins with. */
+  initialValue?: T
+  /** JSON Schema of the value that a push would make; else the push is refused with `INVALID_VALUE`. Nothing is coerced. */
+  schema?: object
+  /** The same in code. What has to wait belongs into a `prePush` hook. */
+  validate?: PushValidator<T>
+  /**
+   * Bytes of JSON that pushes can make the value grow to; else `LIMIT_EXCEEDED`. Default `maxStateBytes`;
+   * for `client-to-server`, where each connection has its own, 256 KiB.
+   */
+  maxBytes?: number
+  /** For mode `crdt`. Default: a `pn-counter` where `initialValue` is a number, an `lww-map` where it is an object, else an `lww-register`. A document of Yjs is no channel's. */
+  type?: Exclude<CrdtType, 'yjs'>
+}
+
+/** State that flows by rules of its own: who writes, what travels, and when. */
+export interface SyncChannel<T = unknown> {
+  readonly key: string
+  readonly direction: ChannelDirection
+  readonly mode: ChannelMode
+  /**
+   * The committed value, as a copy of your own. For `client-to-server`: that of a connection, or, without
+   * one, what copies begin with.
+   */
+  get (connection?: ConnectionContext): Promise<T | undefined>
+  /**
+   * Commits a value; resolves to the patch, as `live.setState`.
+   * @throws DatasoleError `WRONG_DIRECTION` where only clients write
+   */
+  set (value: T): Promise<Operation[]>
+  /** Commits what a recipe does to a draft, as `live.update`. */
+  update (recipe: Recipe<T>): Promise<Operation[]>
+  /** What waits goes out now. Resolves once the handlers have run. */
+  flush (): Promise<void>
+  /**
+   * Hears every flush on this node, one after the other: what comes while an asynchronous handler works
+   * is joined into the next. Returns what ends it.
+   */
+  onFlush (handler: FlushHandler<T>): () => void
+  /**
+   * Flushes, and ends the channel. A shared value stays, as live state, which only the root's hooks guard
+   * from then on; `live.deleteState` takes it away.
+   */
+  close (): Promise<void>
+}
+
+/** Options with every default applied. */
+export interface ChannelSettings extends Omit<SyncChannelOptions, 'flush'> {
+  flush: FlushRule
+  maxBytes: number
+}
+
+/** Bytes of a connection's copy. */
+const COPY_BYTES = 256 * 1024
+
+const OPTIONS = ['key', 'direction', 'mode', 'flush', 'initialValue', 'schema', 'validate', 'maxBytes', 'type']
+const DIRECTIONS: readonly ChannelDirection[] = ['server-to-client', 'client-to-server', 'bidirectional']
+const MODES: readonly ChannelMode[] = ['json-patch', 'snapshot', 'crdt']
+
+/** @throws DatasoleError `INVALID_OPTION`, naming the option */
+export function resolveChannel (options: SyncChannelOptions, maxStateBytes: number): ChannelSettings {
+  if (typeof options !== 'object' || options === null) throw invalidArgument('createSyncChannel: the options must be an object')
+  const { key, direction, mode, flush = { flushStrategy: 'immediate' }, schema, validate } = options
+  const refuse = (option: string, why: string): never => {
+    throw new DatasoleError('INVALID_OPTION', `createSyncChannel(${typeof key === 'string' ? JSON.stringify(key) : ''}): option ${option} ${why}`)
+  }
+  if (typeof key !== 'string') refuse('key', 'must be a string')
+  for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) refuse(name, 'is not an option of a sync channel')
+  if (!DIRECTIONS.includes(direction)) refuse('direction', `must be one of ${DIRECTIONS.join(', ')}`)
+  if (!MODES.includes(mode)) refuse('mode', `must be one of ${MODES.join(', ')}`)
+  if (schema !== undefined && (typeof schema !== 'object' || schema === null)) refuse('schema', 'must be a JSON Schema')
+  if (validate !== undefined && typeof validate !== 'function') refuse('validate', 'must be a function')
+  if (mode === 'crdt') {
+    for (const name of ['schema', 'validate'] as const) if (options[name] !== undefined) refuse(name, 'is not for mode crdt: look at operations in a prePush hook')
+    if (options.maxBytes !== undefined && direction !== 'client-to-server') refuse('maxBytes', 'is for values that clients push')
+    if (options.type !== undefined && (!isCrdtType(options.type) || (options.type as CrdtType) === 'yjs')) refuse('type', 'must be pn-counter, lww-register or lww-map')
+  } else if (options.type !== undefined) {
+    refuse('type', 'is for mode crdt')
+  }
+  const most = direction === 'client-to-server' ? COPY_BYTES : maxStateBytes
+  const { maxBytes = Math.min(most, maxStateBytes) } = options
+  if (!Number.isInteger(maxBytes) || maxBytes < 1 || maxBytes > maxStateBytes) refuse('maxBytes', `must be a whole number from 1 to maxStateBytes (${maxStateBytes})`)
+  return { ...options, flush: resolveFlush(flush, refuse), maxBytes }
+}

@@ -1,0 +1,68 @@
+import { fromMs, type HybridClock, toMs } from '../../crdt/clock.js'
+import { type CrdtOp, type CrdtType, type Outcome, type Stamped, oldest } from '../../crdt/crdt.js'
+import { type CrdtState, crdtOf } from '../../crdt/types.js'
+import { getMember, putMember } from '../../protocol/json.js'
+
+/** When a nodeId was used last, about, and by whom it was used first. */
+type Owner = [at: number, owner: string]
+
+/** What the store has of a key: the state, and whose the nodeIds are. */
+export type CrdtDocument = CrdtState & { owners: Record<string, Owner> }
+
+/** A change that waits for the store. Without `op` the key is made, where it is not there. */
+export interface Change {
+  readonly type: CrdtType
+  /** Without a timestamp it is later than what it overwrites. */
+  readonly op?: Omit<CrdtOp, 'timestamp'> & { timestamp?: number }
+  /** Who sends it; undefined for server code, which may use any nodeId. */
+  readonly owner?: string
+  done (result: Result): void
+  failed (error: unknown): void
+}
+
+export type Result = Outcome
+  /** The key is of another type. */
+  | 'mistyped'
+  /** The nodeId is another user's. */
+  | 'foreign'
+
+/** What is forgotten of a key: after a day, and beyond so many. */
+const DAY = 24 * 60 * 60 * 1000
+const MAX_NODES = 10_000
+const MAX_REMOVED = 1000
+
+/** ms after which a nodeId that is in use is said to be. */
+const FRESH = 60 * 60 * 1000
+
+export function emptyDocument (type: CrdtType): CrdtDocument {
+  return { ...crdtOf(type).empty(), owners: {} }
+}
+
+/** Applies a change to a document, or a draft of one. */
+export function change (document: CrdtDocument, { type, op, owner }: Change, clock: HybridClock): Result {
+  if (document.type !== type) return 'mistyped'
+  if (op === undefined) return 'known'
+  const known = owner === undefined ? undefined : getMember(document.owners, op.nodeId) as Owner | undefined
+  if (known !== undefined && known[1] !== owner) return 'foreign'
+  const timestamp = op.timestamp ?? laterThan(document, op.key, clock)
+  const outcome = crdtOf(type).apply(document, { ...op, timestamp })
+  if (outcome !== 'changed' || owner === undefined) return outcome
+  const now = Date.now()
+  if (known === undefined || known[0] < now - FRESH) putMember(document.owners, op.nodeId, [now, owner])
+  return outcome
+}
+
+/** Drops what is old or too much. It walks over all that there is. */
+export function forget (document: CrdtDocument): void {
+  const before = Date.now() - DAY
+  crdtOf(document.type).forget(document, before, document.type === 'pn-counter' ? MAX_NODES : MAX_REMOVED)
+  const owners = Object.entries(document.owners).map(([nodeId, [at]]): [string, number] => [nodeId, at])
+  for (const [nodeId] of oldest(owners, before, MAX_NODES)) delete document.owners[nodeId]
+}
+
+function laterThan (document: CrdtDocument, field: string | undefined, clock: HybridClock): number {
+  const written = document.type === 'lww-register' ? document.written : document.type === 'lww-map' ? getMember(document.fields, field!) as Stamped | undefined : undefined
+  if (written !== undefined) clock.see(fromMs(written[0]))
+  else if (document.type === 'lww-map') clock.see(fromMs(document.floor))
+  return toMs(clock.tick())
+}

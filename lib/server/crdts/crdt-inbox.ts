@@ -1,0 +1,148 @@
+import { createHash } from 'node:crypto'
+import { fromMs, toMs } from '../../crdt/clock.js'
+import type { CrdtOp } from '../../crdt/crdt.js'
+import { MAX_SKEW, readOp } from '../../crdt/types.js'
+import type { ErrorCode } from '../../protocol/codes.js'
+import { coded, messageOf } from '../../protocol/errors.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import type { Connection } from '../connection.js'
+import type { ConnectionContext } from '../connection-context.js'
+import type { Change, Result } from './crdt-document.js'
+import { isUpdate, loadYjs } from './crdt-yjs.js'
+import { encodeMessage } from '../encoding.js'
+import { type Scope, runHooks } from '../hooks.js'
+import type { Logger } from '../logger.js'
+import type { Settings } from '../settings.js'
+
+/** Where operations go. */
+export interface CrdtTarget {
+  readonly mirrors: { scopeOf (key: string): Scope }
+  /** Keys that are channels have a way of their own. */
+  readonly channels: ReadonlyMap<string, { way (connection: ConnectionContext): Pick<CrdtTarget, 'write'> | undefined }>
+  write (key: string, change: Change): void
+}
+
+/** Operations of a connection that wait for hooks and the store, at the most. */
+const MAX_IN_FLIGHT = 1000
+
+/** ms after which an operation may be sent again. */
+const RETRY = 1000
+
+/** Why an operation was refused. */
+export const REFUSALS: Partial<Record<Result, [code: ErrorCode, message: string]>> = {
+  mistyped: ['CONFLICT', 'the key is of another type'],
+  foreign: ['FORBIDDEN', 'the nodeId is another user\'s'],
+  late: ['CONFLICT', 'the operation is so old that it cannot be told any more whether it counts'],
+  early: ['LIMIT_EXCEEDED', 'the seq is more than 1,000 ahead'],
+  full: ['LIMIT_EXCEEDED', 'the counter can hold no more']
+}
+
+type Refuse = (code: ErrorCode, message: string, retryAfter?: number) => void
+
+/** Operations of clients: checked, counted while they are under way, and answered. */
+export class CrdtInbox {
+  readonly #crdts: CrdtTarget
+  readonly #settings: Settings
+  readonly #log: Logger
+  readonly #inFlight = new Map<Connection, { count: number, bytes: number }>()
+  /** The last timestamp of a connection of version 1, whose clock has only milliseconds. */
+  readonly #stamps = new WeakMap<Connection, number>()
+
+  constructor (crdts: CrdtTarget, settings: Settings, log: Logger) {
+    this.#crdts = crdts
+    this.#settings = settings
+    this.#log = log
+  }
+
+  /**
+   * CRDT_OP: applied, and acknowledged where it is correlated; or refused.
+   * @param retryAfter ms, where the rate limit refuses it
+   */
+  receive (connection: Connection, correlationId: number, key: string, raw: unknown, size: number, retryAfter: number): void {
+    const refuse: Refuse = (code, message, retryAfter) => { connection.sendError(correlationId, code, message, { key, retryAfter }) }
+    if (retryAfter > 0) return refuse('RATE_LIMITED', 'rate limit exceeded', retryAfter)
+    const channel = this.#crdts.channels.get(key)
+    const target = channel === undefined ? this.#crdts : channel.way(connection.context)
+    if (target === undefined) return refuse('UNKNOWN_KEY', 'nothing takes changes of this key')
+    const op = readOp(raw)
+    if (typeof op === 'string') return refuse('INVALID_PATCH', `this is no operation: ${op}`)
+    if (op.timestamp > Date.now() + MAX_SKEW) return connection.sendError(correlationId, 'CLOCK_SKEW', 'the timestamp is more than a minute ahead', { key, now: Date.now() })
+    if (connection.protocol === 1) this.#stamp(connection, op)
+    if (!this.#enter(connection, size)) return refuse('BUSY', 'too many operations of this connection wait already', RETRY)
+    const ended = (): void => { this.#leave(connection, size) }
+    const change: Change = {
+      type: op.type,
+      op,
+      owner: ownerOf(connection.context.userId),
+      done: (result) => {
+        ended()
+        const refusal = REFUSALS[result]
+        if (refusal !== undefined) return refuse(...refusal)
+        if (correlationId !== 0 && connection.protocol === 2) connection.send(encodeMessage(Opcode.CRDT_ACK, correlationId, JSON.stringify({ key }), Infinity))
+      },
+      failed: (error) => {
+        ended()
+        this.#failed(refuse, key, error)
+      }
+    }
+    const forbidden = (thrown: unknown): void => {
+      ended()
+      refuse('FORBIDDEN', messageOf(thrown))
+    }
+    try {
+      const allowed = runHooks(this.#crdts.mirrors.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op })
+      if (allowed === undefined) this.#write(target, key, change)
+      else allowed.then(() => { this.#write(target, key, change) }, forbidden)
+    } catch (thrown) {
+      forbidden(thrown)
+    }
+  }
+
+  #write (target: Pick<CrdtTarget, 'write'>, key: string, change: Change): void {
+    if (change.type !== 'yjs') return target.write(key, change)
+    const go = (): void => {
+      if (isUpdate(change.op!.value as string)) return target.write(key, change)
+      change.failed(coded(new TypeError('this is no update of Yjs'), 'INVALID_PATCH'))
+    }
+    const loading = loadYjs()
+    if (loading === undefined) go()
+    else loading.then(go, change.failed)
+  }
+
+  /** Several operations in one millisecond follow each other. */
+  #stamp (connection: Connection, op: CrdtOp): void {
+    delete op.seq
+    const last = this.#stamps.get(connection)
+    if (last !== undefined && op.timestamp <= last) op.timestamp = toMs(fromMs(last) + 1)
+    this.#stamps.set(connection, op.timestamp)
+  }
+
+  #enter (connection: Connection, size: number): boolean {
+    let inFlight = this.#inFlight.get(connection)
+    if (inFlight === undefined) this.#inFlight.set(connection, inFlight = { count: 0, bytes: 0 })
+    if (inFlight.count >= MAX_IN_FLIGHT || (inFlight.count > 0 && inFlight.bytes + size > this.#settings.maxInflatedSize)) return false
+    inFlight.count++
+    inFlight.bytes += size
+    return true
+  }
+
+  #leave (connection: Connection, size: number): void {
+    const inFlight = this.#inFlight.get(connection)!
+    inFlight.bytes -= size
+    if (--inFlight.count === 0) this.#inFlight.delete(connection)
+  }
+
+  #failed (refuse: Refuse, key: string, error: unknown): void {
+    const { code } = error as { code?: unknown }
+    if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH') return refuse(code, messageOf(error))
+    // what is sent again under the same seq counts once, whatever became of it here
+    if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return refuse('BUSY', 'the store cannot take the operation just now', RETRY)
+    this.#log.error({ err: error, key }, 'a CRDT operation failed')
+    refuse('INTERNAL', 'the operation could not be applied', RETRY)
+  }
+}
+
+/** Whose a nodeId is; connections without a user are one. */
+function ownerOf (userId: string | undefined): string {
+  return userId === undefined ? '' : createHash('sha256').update(userId).digest('base64url').slice(0, 12)
+}

@@ -1,0 +1,110 @@
+import type { CrdtState } from '../../crdt/types.js'
+import type { CrdtChanges, CrdtSnapshot } from '../../protocol/crdt-messages.js'
+import type { ChannelInfo, Operation } from '../../protocol/messages.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import { changesOf, stateMessage } from './crdt-messages.js'
+import { SharedPayload, encodeMessage } from '../encoding.js'
+import { type LiveHost, type LiveSource, MAX_V1_PAYLOAD, UNASKED } from '../state/live-key.js'
+import type { Replica } from '../state/replica.js'
+import type { Subscription } from '../state/subscription.js'
+
+/** A CRDT key with subscribers on this node: version 2 gets each change, encoded once, version 1 the state. */
+export class CrdtSource implements LiveSource {
+  readonly subscriptions = new Set<Subscription>()
+  readonly replica: Replica
+  readonly #host: LiveHost
+  /** Of the version that the replica has now, by who is told the same. */
+  readonly #states = new Map<string, SharedPayload>()
+  #isOversizedLogged = false
+
+  /** @param channel what the key is beside a CRDT, for subscribers to know */
+  constructor (replica: Replica, host: LiveHost, readonly channel: ChannelInfo | undefined) {
+    this.replica = replica
+    this.#host = host
+  }
+
+  get #version (): number { return this.replica.live ? this.replica.version : 0 }
+
+  moved (): void {
+    this.#states.clear()
+  }
+
+  publish (from: number): void {
+    const { replica, subscriptions } = this
+    const { epoch, version } = replica
+    let message: Buffer | null | undefined
+    for (const subscription of subscriptions) {
+      const { connection } = subscription
+      const isNext = from !== -1 && subscription.version === from && subscription.epoch === epoch && subscription.asked === undefined
+      if (!isNext || connection.protocol === 1 || connection.isCongested || (message ??= this.#changes(from)) === null || !connection.hasRoomFor(message.length)) {
+        connection.markStale(subscription)
+        continue
+      }
+      subscription.version = version
+      this.#host.metrics.statePatches++
+      connection.send(message)
+    }
+  }
+
+  catchUp (subscription: Subscription): boolean {
+    const { connection, asked } = subscription
+    const version = this.#version
+    if (asked === undefined && subscription.epoch === this.replica.epoch && subscription.version === version) return true
+    const isFirst = connection.protocol === 1
+    if (isFirst && version === 0) {
+      subscription.version = -1
+      return true
+    }
+    const payload = this.#state(version, isFirst, subscription.nodeId)
+    if (isFirst && payload.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
+    const ids = asked ?? UNASKED
+    for (let i = 0; i < ids.length; i++) {
+      const message = payload.message(ids[i]!)
+      if (!connection.hasRoomFor(message.length)) {
+        subscription.asked = asked?.slice(i)
+        return false
+      }
+      subscription.epoch = this.replica.epoch
+      subscription.version = version
+      this.#host.metrics.stateSnapshots++
+      connection.send(message)
+    }
+    subscription.asked = undefined
+    return true
+  }
+
+  /** What is new since a version, as one frame; null where only the state can tell. */
+  #changes (from: number): Buffer | null {
+    const { key, epoch, version, live, document } = this.replica
+    const patches = live ? this.replica.patchesSince({ epoch, version: from }) : undefined
+    const ops = patches === undefined ? undefined : changesOf(document.value as CrdtState, JSON.parse(patches) as Operation[])
+    if (ops === undefined) return null
+    const changes: CrdtChanges = { key, epoch, from, version, ops }
+    return encodeMessage(Opcode.CRDT_OP, 0, JSON.stringify(changes), this.#host.compressionThreshold)
+  }
+
+  /** Of a counter each client is told what is known of itself; otherwise all of one version share it. */
+  #state (version: number, isFirst: boolean, nodeId = ''): SharedPayload {
+    const { key, epoch, document } = this.replica
+    const state = version === 0 ? undefined : document.value as CrdtState
+    const reader = state?.type !== 'pn-counter' ? '' : isFirst ? '1' : `2${nodeId}`
+    const cached = this.#states.get(reader)
+    if (cached !== undefined) return cached
+    const snapshot: CrdtSnapshot = { key, epoch, version, state: state && stateMessage(state, version, isFirst ? undefined : nodeId), channel: this.channel }
+    const payload = new SharedPayload(Opcode.CRDT_STATE, JSON.stringify(snapshot), this.#host.compressionThreshold)
+    // for one client alone there is nothing to share
+    if (reader.length <= 1) this.#states.set(reader, payload)
+    return payload
+  }
+
+  #oversized (subscription: Subscription): true {
+    // until the next change: it may be smaller then
+    subscription.epoch = this.replica.epoch
+    subscription.version = this.#version
+    this.#host.metrics.stateOversized++
+    if (this.#isOversizedLogged) return true
+    this.#isOversizedLogged = true
+    this.#host.log.warn({ key: this.replica.key }, 'the state of this CRDT is over 1 MiB: clients of protocol version 1 cannot take it and get no updates of it')
+    return true
+  }
+}

@@ -1,0 +1,32 @@
+import type { CrdtOp, CrdtType } from '../../crdt/crdt.js'
+import { isContainer, isEqual, getMember, type Members } from '../../protocol/json.js'
+import { invalidArgument } from '../../protocol/errors.js'
+
+/** An operation, as far as it says what changes. */
+export type CrdtEdit = Pick<CrdtOp, 'op' | 'key' | 'value'>
+
+/** By default a number counts, an object's fields are written one by one, and anything else is written whole. */
+export function crdtTypeFor (initialValue: unknown): CrdtType {
+  if (typeof initialValue === 'number') return 'pn-counter'
+  return isContainer(initialValue) && !Array.isArray(initialValue) ? 'lww-map' : 'lww-register'
+}
+
+/**
+ * The operations that make one value of another.
+ * @param from undefined for none
+ * @throws TypeError `INVALID_ARGUMENT` where no operations of the type can
+ */
+export function editsBetween (type: CrdtType, from: unknown, to: unknown): CrdtEdit[] {
+  if (type === 'lww-register') return isEqual(from, to) ? [] : [{ op: 'set', value: to }]
+  if (type === 'pn-counter') {
+    if (typeof to !== 'number' || !Number.isFinite(to)) throw invalidArgument('the value of a pn-counter is a number')
+    const difference = to - (typeof from === 'number' ? from : 0)
+    return difference === 0 ? [] : [{ op: difference > 0 ? 'increment' : 'decrement', value: Math.abs(difference) }]
+  }
+  if (!isContainer(to) || Array.isArray(to)) throw invalidArgument('the value of an lww-map is an object')
+  const before: Members = isContainer(from) && !Array.isArray(from) ? from : {}
+  const edits: CrdtEdit[] = []
+  for (const [key, value] of Object.entries(to)) if (!isEqual(getMember(before, key), value)) edits.push({ op: 'set', key, value })
+  for (const key of Object.keys(before)) if (getMember(to, key) === undefined) edits.push({ op: 'remove', key })
+  return edits
+}

@@ -1,0 +1,79 @@
+import type { HybridClock } from '../../crdt/clock.js'
+import { DatasoleError } from '../../protocol/errors.js'
+import { type Change, type CrdtDocument, type Result, change, emptyDocument, forget } from './crdt-document.js'
+import { join } from './crdt-yjs.js'
+import type { StateStore } from '../state/state-store.js'
+
+/** Changes that go out in one commit, and that wait for one, at the most. */
+const MAX_BATCH = 1000
+const MAX_WAITING = 10_000
+
+/** Changes, and ms, after which it is looked for what can be forgotten. */
+const FORGET_CHANGES = 1000
+const FORGET_MS = 60 * 60 * 1000
+
+/** Brings changes of one key into the store: one commit at a time, with all that came meanwhile. */
+export class CrdtWriter {
+  readonly #key: string
+  readonly #store: StateStore
+  readonly #clock: HybridClock
+  #waiting: Change[] = []
+  #isWriting = false
+  #changes = 0
+  #forgottenAt = -Infinity
+
+  constructor (key: string, store: StateStore, clock: HybridClock) {
+    this.#key = key
+    this.#store = store
+    this.#clock = clock
+  }
+
+  get isBusy (): boolean { return this.#isWriting }
+
+  add (each: Change): void {
+    if (this.#waiting.length >= MAX_WAITING) return each.failed(new DatasoleError('BUSY', `${MAX_WAITING} operations of "${this.#key}" wait already; try again later`))
+    this.#waiting.push(each)
+    if (!this.#isWriting) void this.#writeAll()
+  }
+
+  /** Never rejects: every change is told what became of it. */
+  async #writeAll (): Promise<void> {
+    this.#isWriting = true
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0, MAX_BATCH)
+      try {
+        await this.#write(batch)
+      } catch (error) {
+        if (batch.length === 1 || !isTooLarge(error)) for (const each of batch) each.failed(error)
+        // one of them made it too large, and the others shall not suffer for it
+        else for (const each of batch) await this.#write([each]).catch((error: unknown) => { each.failed(error) })
+      }
+    }
+    this.#isWriting = false
+  }
+
+  async #write (batch: Change[]): Promise<void> {
+    let results: Result[] = []
+    const now = performance.now()
+    const isDue = this.#changes >= FORGET_CHANGES || now - this.#forgottenAt >= FORGET_MS
+    await this.#store.update(this.#key, (draft) => {
+      // it may run again
+      const document = (draft ?? emptyDocument(batch[0]!.type)) as CrdtDocument
+      if (document.type === 'yjs') join(document)
+      results = batch.map((each) => change(document, each, this.#clock))
+      if (isDue) forget(document)
+      const isMade = draft === undefined && batch.some(({ op }, i) => op === undefined || results[i] === 'changed')
+      return isMade ? document : undefined
+    }, true)
+    if (isDue) {
+      this.#changes = 0
+      this.#forgottenAt = now
+    }
+    this.#changes += batch.length
+    for (const [i, each] of batch.entries()) each.done(results[i]!)
+  }
+}
+
+function isTooLarge (error: unknown): boolean {
+  return (error as { code?: unknown }).code === 'LIMIT_EXCEEDED'
+}

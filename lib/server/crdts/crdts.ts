@@ -1,0 +1,204 @@
+import { HybridClock } from '../../crdt/clock.js'
+import type { CrdtOp, CrdtType } from '../../crdt/crdt.js'
+import { crdtOf, isCrdtType, readOp } from '../../crdt/types.js'
+import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
+import { clonePlain, copyJson } from '../../protocol/json.js'
+import type { ConnectionContext } from '../connection-context.js'
+import type { Change, CrdtDocument, Result } from './crdt-document.js'
+import { CrdtInbox, REFUSALS } from './crdt-inbox.js'
+import { CrdtSource } from './crdt-source.js'
+import { CrdtWriter } from './crdt-writer.js'
+import { isUpdate, loadYjs } from './crdt-yjs.js'
+import type { Scope } from '../hooks.js'
+import { LiveState } from '../state/live-state.js'
+import type { Logger } from '../logger.js'
+import type { Metrics } from '../metrics.js'
+import type { Settings } from '../settings.js'
+import type { StateStore } from '../state/state-store.js'
+
+/** Where a client's operations on a key go; undefined where they are refused. */
+export interface CrdtWay { way (connection: ConnectionContext): Pick<Crdts, 'write'> | undefined }
+
+/** Told of each change of a key that this node holds. */
+export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void
+
+/**
+ * Values that many may change at once. What a client or server code does to one is merged in the store,
+ * one commit after the other; nobody is told of a change before the store has it, so nothing that was
+ * seen is taken back.
+ */
+export class Crdts {
+  /** Who is told of which key. */
+  readonly mirrors: LiveState
+  /** Takes what clients do. */
+  readonly inbox: CrdtInbox
+  /** Channels of mode `crdt`, which say what becomes of their clients' operations. */
+  readonly channels = new Map<string, CrdtWay>()
+  readonly #store: StateStore
+  readonly #settings: Settings
+  readonly #log: Logger
+  readonly #clock = new HybridClock()
+  /** What server code has registered. */
+  readonly #registered = new Map<string, CrdtType>()
+  readonly #writers = new Map<string, CrdtWriter>()
+  /** Keys that are about to be made. */
+  readonly #making = new Map<string, number>()
+  readonly #listeners = new Set<CrdtListener>()
+  #isStarted = false
+
+  /** @param store of its own */
+  constructor (settings: Settings, store: StateStore, root: Scope, metrics: Metrics, log: Logger) {
+    this.#settings = settings
+    this.#store = store
+    this.#log = log
+    this.mirrors = new LiveState(settings, store, root, metrics, log, (replica, host, channel) => new CrdtSource(replica, host, channel))
+    this.inbox = new CrdtInbox(this, settings, log)
+    const { moved, isNeeded } = store
+    store.isNeeded = (key) => this.#registered.has(key) || isNeeded(key)
+    store.moved = (replica, from) => {
+      moved(replica, from)
+      if (!replica.live) this.#writers.delete(replica.key)
+      if (this.#listeners.size > 0) this.#tell(replica.key, replica.document.value as CrdtDocument | undefined)
+    }
+  }
+
+  /** Whether this is a CRDT key. */
+  has (key: string): boolean {
+    return this.#registered.has(key) || this.mirrors.has(key) || this.channels.has(key)
+  }
+
+  /** Declares a key; it is made as soon as the store can be used. */
+  register (key: string, type: CrdtType, scope: Scope): void {
+    checkKey(key)
+    if (!isCrdtType(type)) throw invalidArgument(`a CRDT must be a pn-counter, an lww-register, an lww-map or yjs, not ${JSON.stringify(type)}`)
+    if (this.#registered.size >= this.#settings.maxCrdtKeys) throw new DatasoleError('LIMIT_EXCEEDED', `there may be ${this.#settings.maxCrdtKeys} CRDT keys (maxCrdtKeys)`)
+    this.mirrors.register(key, scope)
+    this.#registered.set(key, type)
+    if (this.#isStarted) this.#make(key, type)
+  }
+
+  /** The key is one like those that clients make. */
+  unregister (key: string): void {
+    this.#registered.delete(key)
+    this.mirrors.unregister(key)
+    this.#store.idle(key)
+  }
+
+  /** Whether nothing but its making has happened to a key. */
+  async isNew (key: string): Promise<boolean> {
+    return (await this.#store.replica(key)).version <= 1
+  }
+
+  typeOf (key: string): CrdtType | undefined {
+    return this.#registered.get(key)
+  }
+
+  /** Which keys there are. */
+  async learn (): Promise<void> {
+    this.mirrors.learn(await this.#store.liveKeys())
+  }
+
+  /** The store can be used. */
+  start (): void {
+    this.#isStarted = true
+    for (const [key, type] of this.#registered) this.#make(key, type)
+  }
+
+  /** The value that the store has, as a copy; undefined where there is no such key. */
+  async value (key: string): Promise<unknown> {
+    const { document: { value } } = await this.#store.replica(checkKey(key))
+    const copy = value === undefined ? undefined : clonePlain(crdtOf((value as CrdtDocument).type).value(value as CrdtDocument))
+    this.#store.idle(key)
+    return copy
+  }
+
+  /** Applies an operation of server code. Resolves once the store has it. */
+  async apply (key: string, op: Omit<CrdtOp, 'nodeId' | 'timestamp'> & Partial<CrdtOp>): Promise<void> {
+    checkKey(key)
+    const read = readOp({ nodeId: this.#clock.node, timestamp: 0, ...op })
+    if (typeof read === 'string') throw invalidArgument(`crdt.apply("${key}"): ${read}`)
+    if (op.value !== undefined) read.value = copyJson(op.value, this.#settings.maxJsonDepth)
+    if (read.type === 'yjs') {
+      await loadYjs()
+      if (!isUpdate(read.value as string)) throw invalidArgument(`crdt.apply("${key}"): this is no update of Yjs`)
+    }
+    const { timestamp, ...rest } = read
+    const stamped = op.timestamp === undefined ? rest : { ...rest, timestamp }
+    const result = await new Promise<Result>((resolve, reject) => { this.write(key, { type: read.type, op: stamped, done: resolve, failed: reject }) })
+    const refusal = REFUSALS[result]
+    if (refusal !== undefined) throw new DatasoleError(refusal[0], `crdt.apply("${key}"): ${refusal[1]}`)
+  }
+
+  /** Deletes a key that is not registered here. Resolves to whether it was there. */
+  async delete (key: string): Promise<boolean> {
+    if (this.#registered.has(checkKey(key))) throw new DatasoleError('REGISTERED', `crdt.delete("${key}"): server code has registered the key, so it stays`)
+    return await this.#store.delete(key)
+  }
+
+  onChange (fn: CrdtListener): () => void {
+    if (typeof fn !== 'function') throw invalidArgument('crdt.onChange: the listener must be a function')
+    const own: CrdtListener = (...change) => { fn(...change) }
+    this.#listeners.add(own)
+    return () => { this.#listeners.delete(own) }
+  }
+
+  #make (key: string, type: CrdtType): void {
+    this.write(key, {
+      type,
+      done: (result) => { if (result === 'mistyped') this.#log.error({ key }, `the store has this CRDT key as another type than ${type}, as which it is registered; operations on it are refused`) },
+      failed: (error) => {
+        this.#log.error({ err: error, key }, 'a registered CRDT key could not be made; its first operation will make it')
+      }
+    })
+  }
+
+  /** A change on its way to the store; it is told what becomes of it. */
+  write (key: string, change: Change): void {
+    const { maxCrdtKeys } = this.#settings
+    if (this.mirrors.has(key)) return this.#writerOf(key).add(change)
+    const making = this.#making.get(key) ?? 0
+    if (making === 0 && this.mirrors.size + this.#making.size >= maxCrdtKeys) return change.failed(new DatasoleError('LIMIT_EXCEEDED', `there may be ${maxCrdtKeys} CRDT keys (maxCrdtKeys)`))
+    this.#making.set(key, making + 1)
+    const ended = (): void => {
+      const left = this.#making.get(key)! - 1
+      this.#making.set(key, left)
+      if (left > 0) return
+      this.#making.delete(key)
+      if (!this.mirrors.has(key)) this.#writers.delete(key)
+    }
+    this.#writerOf(key).add({
+      ...change,
+      done: (result) => {
+        ended()
+        change.done(result)
+      },
+      failed: (error) => {
+        ended()
+        change.failed(error)
+      }
+    })
+  }
+
+  #writerOf (key: string): CrdtWriter {
+    let writer = this.#writers.get(key)
+    if (writer === undefined) this.#writers.set(key, writer = new CrdtWriter(key, this.#store, this.#clock))
+    return writer
+  }
+
+  #tell (key: string, document: CrdtDocument | undefined): void {
+    if (document === undefined) return
+    const { type } = document
+    for (const listener of this.#listeners) {
+      try {
+        listener(key, clonePlain(crdtOf(type).value(document)), type)
+      } catch (error) {
+        this.#log.error({ err: error, key }, 'a listener of CRDT changes failed')
+      }
+    }
+  }
+}
+
+function checkKey (key: string): string {
+  if (typeof key !== 'string') throw invalidArgument('the key of a CRDT must be a string')
+  return key
+}

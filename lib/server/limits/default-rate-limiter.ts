@@ -1,0 +1,67 @@
+import type { StateBackend } from '../../backend/backend.js'
+import { coded, invalidArgument } from '../../protocol/errors.js'
+import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
+import { SlidingWindows } from '../../protocol/sliding-windows.js'
+import type { RateLimiter } from '../options.js'
+
+/** Before each bucket's name: `delete` of a backend takes values as well. */
+const PREFIX = 'rate:'
+
+/**
+ * An exact sliding window in a backend: one atomic call for each decision, shared by all who use the
+ * backend. Where it has no `consume`, this instance counts for itself, up to 100,000 keys.
+ */
+export class DefaultRateLimiter implements RateLimiter {
+  readonly #backend: StateBackend
+  readonly #own = new SlidingWindows()
+
+  constructor (backend: StateBackend) {
+    this.#backend = backend
+  }
+
+  async check (key: string, rule: RateLimitRule): Promise<RateLimitResult> {
+    checkRequest(key, rule)
+    return await this.decide(key, rule, 0)
+  }
+
+  /** @throws RangeError where `cost` is over `rule.maxRequests`; what the backend throws */
+  async consume (key: string, rule: RateLimitRule, cost = 1): Promise<RateLimitResult> {
+    checkRequest(key, rule, cost)
+    return await this.decide(key, rule, cost)
+  }
+
+  async reset (key: string): Promise<void> {
+    checkKey(key)
+    if (this.#backend.consume === undefined) this.#own.delete(key)
+    else await this.#backend.delete(PREFIX + key)
+  }
+
+  async connect (): Promise<void> { await this.#backend.connect?.() }
+  async close (): Promise<void> { await this.#backend.close?.() }
+
+  /** @internal At once where the backend can. A cost that never fits is refused. */
+  decide (key: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<RateLimitResult> {
+    const fitting = cost > rule.maxRequests ? 0 : cost
+    if (this.#backend.consume !== undefined) return this.#backend.consume(PREFIX + key, rule, fitting)
+    const now = Math.floor(performance.now())
+    return this.#own.get(key, rule, now).consume(now, fitting)
+  }
+}
+
+/**
+ * What server code asks for.
+ * @throws TypeError for what is no key or no rule, RangeError for a cost that can never be admitted
+ */
+export function checkRequest (key: string, rule: RateLimitRule, cost = 0): void {
+  checkKey(key)
+  if (!Number.isSafeInteger(rule?.windowMs) || rule.windowMs < 1 || !Number.isSafeInteger(rule.maxRequests) || rule.maxRequests < 0) {
+    throw invalidArgument('rateLimiter: the rule must be { windowMs, maxRequests }, whole numbers from 1 and from 0')
+  }
+  if (!Number.isSafeInteger(cost) || cost < 0) throw invalidArgument(`rateLimiter: the cost must be a whole number from 0, not ${String(cost)}`)
+  if (cost > rule.maxRequests) throw coded(new RangeError(`rateLimiter: a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
+}
+
+/** @throws TypeError */
+export function checkKey (key: string): void {
+  if (typeof key !== 'string') throw invalidArgument('rateLimiter: the key must be a string')
+}

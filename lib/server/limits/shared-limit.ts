@@ -1,0 +1,121 @@
+import { isThenable } from '../../protocol/errors.js'
+import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
+import { SlidingWindows } from '../../protocol/sliding-windows.js'
+import { DefaultRateLimiter } from './default-rate-limiter.js'
+import type { Logger } from '../logger.js'
+import type { Metrics } from '../metrics.js'
+import type { RateLimiter } from '../options.js'
+import type { RateLimits } from '../settings.js'
+
+/** ms between questions whether a limiter that failed is back. */
+const PROBE = 100
+const PROBE_KEY = 'probe'
+const PROBE_RULE = { windowMs: 1000, maxRequests: 1_000_000 }
+
+/** ms that who is denied for want of a backend is told to wait. */
+const DENIED = 1000
+
+/** ms until a frame is admitted, 0 where it is. */
+export type Wait = number
+
+/** Decisions that a limiter makes for all nodes, and what is done while it fails. */
+export class SharedLimit {
+  readonly #limiter: RateLimiter
+  readonly #policy: Pick<RateLimits, 'onBackendError' | 'timeoutMs'>
+  readonly #metrics: Metrics
+  readonly #log: Logger
+  readonly #now: () => number
+  /** Kept from one outage to the next: a limiter that comes and goes would else admit everything anew each time. */
+  readonly #own = new SlidingWindows()
+  #isDown = false
+  #fallbacks = 0
+  #probe: NodeJS.Timeout | undefined
+  #isClosed = false
+
+  /** @param now monotonic ms */
+  constructor (limiter: RateLimiter, policy: Pick<RateLimits, 'onBackendError' | 'timeoutMs'>, metrics: Metrics, log: Logger, now: () => number) {
+    this.#limiter = limiter
+    this.#policy = policy
+    this.#metrics = metrics
+    this.#log = log
+    this.#now = now
+  }
+
+  /** Counts a frame. A promise, which never rejects, only where the limiter gives one. */
+  take (key: string, rule: RateLimitRule): Wait | Promise<Wait> {
+    // nobody waits for a limiter that is known to be away
+    if (this.#isDown) return this.#decideAlone(key, rule)
+    try {
+      const result = this.#ask(key, rule)
+      return isThenable(result) ? this.#await(result, key, rule) : waitOf(result, rule)
+    } catch (error) {
+      this.#failed(error)
+      return this.#decideAlone(key, rule)
+    }
+  }
+
+  close (): void {
+    this.#isClosed = true
+    clearTimeout(this.#probe)
+  }
+
+  #ask (key: string, rule: RateLimitRule): RateLimitResult | Promise<RateLimitResult> {
+    return this.#limiter instanceof DefaultRateLimiter ? this.#limiter.decide(key, rule, 1) : this.#limiter.consume(key, rule, 1)
+  }
+
+  async #await (result: PromiseLike<RateLimitResult>, key: string, rule: RateLimitRule): Promise<Wait> {
+    try {
+      return waitOf(await this.#inTime(result), rule)
+    } catch (error) {
+      this.#failed(error)
+      return this.#decideAlone(key, rule)
+    }
+  }
+
+  #inTime<T> (result: PromiseLike<T>): Promise<T> {
+    const { timeoutMs } = this.#policy
+    return new Promise((resolve, reject) => {
+      const late = (): void => { reject(new Error(`no decision within rateLimit.timeoutMs (${timeoutMs} ms)`)) }
+      // where it is this process that stood still, the answer is there, and read before the immediate
+      const timer = setTimeout(setImmediate, timeoutMs, late).unref()
+      result.then((value) => { clearTimeout(timer); resolve(value) }, (error: unknown) => { clearTimeout(timer); reject(error) })
+    })
+  }
+
+  #decideAlone (key: string, rule: RateLimitRule): Wait {
+    this.#metrics.rateLimitFallbacks++
+    this.#fallbacks++
+    const { onBackendError } = this.#policy
+    if (onBackendError === 'allow') return 0
+    if (onBackendError === 'deny') return DENIED
+    const now = Math.floor(this.#now())
+    return this.#own.get(key, rule, now).take(now, 1)
+  }
+
+  #failed (error: unknown): void {
+    if (this.#isDown || this.#isClosed) return
+    this.#isDown = true
+    this.#log.error({ err: error, onBackendError: this.#policy.onBackendError }, 'shared rate limits cannot be decided; until they can, rateLimit.onBackendError says what happens')
+    this.#probeSoon()
+  }
+
+  /** Asked without a frame, too: whoever comes first after an outage is to find the limits exact. */
+  #probeSoon (): void {
+    this.#probe = setTimeout(() => {
+      this.#inTime((async () => await this.#ask(PROBE_KEY, PROBE_RULE))()).then(() => { this.#isBack() }, () => { if (!this.#isClosed) this.#probeSoon() })
+    }, PROBE).unref()
+  }
+
+  #isBack (): void {
+    this.#log.warn(`shared rate limits are decided again; ${this.#fallbacks} frames went by rateLimit.onBackendError`)
+    this.#isDown = false
+    this.#fallbacks = 0
+  }
+}
+
+/** @throws TypeError for what is no decision: nothing is admitted by mistake */
+function waitOf ({ allowed, retryAfter }: RateLimitResult, { windowMs }: RateLimitRule): Wait {
+  if (typeof allowed !== 'boolean') throw new TypeError('the rateLimiter has to answer { allowed: boolean, remaining, resetAt, retryAfter? }')
+  if (allowed) return 0
+  return Number.isFinite(retryAfter) ? Math.max(1, Math.ceil(retryAfter!)) : windowMs
+}

@@ -1,0 +1,137 @@
+import { RpcCode } from '../../protocol/codes.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import { Call, type CallHost, errorAnswer } from './call.js'
+import { type AuthResult, ConnectionContext } from '../connection-context.js'
+import type { Connection } from '../connection.js'
+import { encodeMessage } from '../encoding.js'
+import { DatasoleError, RpcError } from '../../protocol/errors.js'
+import type { Scope } from '../hooks.js'
+import type { Logger } from '../logger.js'
+import { callWorker } from './local-worker-call.js'
+import { Method, type RpcHandler, type RpcOptions, WorkerMethod, toRpcError } from './method.js'
+import type { Metrics } from '../metrics.js'
+import { RpcContext, abortContext } from './rpc-context.js'
+import type { Settings } from '../settings.js'
+import { WorkerCall } from './worker-call.js'
+
+/** For whom server code calls a method, e.g. the user of an HTTP request. */
+export interface LocalCallContext {
+  auth?: AuthResult
+  /** The connection on whose behalf the call is made, if there is one. */
+  connection?: ConnectionContext
+  /** Handed on to the handler as `ctx.signal`; the call itself ends when the handler does. */
+  signal?: AbortSignal
+}
+
+/** The methods that clients can call, and the calls of all connections. */
+export class RpcRegistry implements CallHost {
+  /** Whether new calls are refused, because the server closes. */
+  isDraining = false
+  readonly #methods = new Map<string, Method | WorkerMethod>()
+  readonly #settings: Settings
+
+  constructor (settings: Settings, readonly metrics: Metrics, readonly log: Logger) {
+    this.#settings = settings
+  }
+
+  get compressionThreshold (): number { return this.#settings.compressionThreshold }
+
+  register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
+    if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
+    if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
+    const { timeoutMs = this.#settings.rpcTimeoutMs } = options
+    if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > 2 ** 31 - 1) throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): timeoutMs must be a whole number of ms from 0`)
+    this.add(new Method(name, timeoutMs, options, handler, scope))
+  }
+
+  /** @throws DatasoleError `DUPLICATE_METHOD` */
+  add (method: Method | WorkerMethod): void {
+    const { name } = method
+    if (this.#methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
+    this.#methods.set(name, method)
+  }
+
+  unregister (name: string): void {
+    this.#methods.delete(name)
+  }
+
+  /** Compiles the schemas that are there, so that a bad one fails the start. */
+  compile (): void {
+    for (const method of this.#methods.values()) if (method instanceof Method) method.compile()
+  }
+
+  has (name: string): boolean {
+    return this.#methods.has(name)
+  }
+
+  runsInWorker (name: string): boolean {
+    return this.#methods.get(name) instanceof WorkerMethod
+  }
+
+  /**
+   * A call from a client: limits first, then hooks, validation and handler. Every call is answered.
+   * @param params of a method that runs in a worker: the frame's payload, as it came
+   * @param retryAfter ms, where the rate limit refuses it
+   */
+  receive (connection: Connection, correlationId: number, name: string, params: unknown, size: number, retryAfter: number): void {
+    const method = this.#methods.get(name)
+    if (retryAfter > 0) return this.#refuse(connection, correlationId, RpcCode.RATE_LIMITED, 'rate limit exceeded', { code: 'RATE_LIMITED', retryAfter })
+    if (method === undefined) return this.#refuse(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
+    const inFlight = connection.calls?.size ?? 0
+    if (this.isDraining) return this.#refuse(connection, correlationId, RpcCode.BUSY, 'the server is going away', { code: 'BUSY', retryAfter: 1000 })
+    if (inFlight >= this.#settings.maxCallsInFlight || (inFlight > 0 && connection.callBytes + size > this.#settings.maxInflatedSize)) {
+      return this.#refuse(connection, correlationId, RpcCode.BUSY, 'too many calls in flight', { code: 'BUSY', retryAfter: 100 })
+    }
+    if (method instanceof Method) new Call(this, connection, correlationId, method, size).run(params)
+    else new WorkerCall(this, connection, correlationId, method, params as Buffer, size).run(this.#settings.maxJsonDepth)
+  }
+
+  /** A call that could not even be looked at: a fault of the server's, which has been logged. */
+  failed (connection: Connection, correlationId: number): void {
+    this.#refuse(connection, correlationId, RpcCode.INTERNAL, 'the call could not be handled', { code: 'INTERNAL' })
+  }
+
+  /** A call that is not even looked at, because too much waits before it. */
+  overrun (connection: Connection, correlationId: number, message: string, retryAfter: number): void {
+    this.#refuse(connection, correlationId, RpcCode.BUSY, message, { code: 'BUSY', retryAfter })
+  }
+
+  cancel (connection: Connection, correlationId: number): void {
+    for (const call of connection.calls ?? []) {
+      if (call.correlationId === correlationId) call.abort(new RpcError(RpcCode.CANCELLED, 'the client cancelled the call', { code: 'CANCELLED' }))
+    }
+  }
+
+  disconnected (connection: Connection): void {
+    for (const call of connection.calls ?? []) call.abort(new RpcError(RpcCode.CANCELLED, 'the client disconnected', { code: 'CANCELLED' }))
+  }
+
+  /**
+   * Runs a method in this process: hooks and schema, without the limits on clients.
+   * @throws RpcError with `code` and `data`, as a client would get it
+   */
+  async call (name: string, params: unknown, context: LocalCallContext = {}): Promise<unknown> {
+    const method = this.#methods.get(name)
+    if (method === undefined) throw new RpcError(RpcCode.METHOD_NOT_FOUND, `unknown method "${name}"`, { code: 'METHOD_NOT_FOUND' })
+    const auth = context.auth ?? context.connection?.auth ?? { authenticated: false }
+    const connection = context.connection ?? new ConnectionContext('local', auth, '', 2)
+    const ctx = new RpcContext(connection, () => this.log, auth)
+    const { signal } = context
+    const cancelled = (): void => abortContext(ctx, new RpcError(RpcCode.CANCELLED, 'the caller cancelled the call', { code: 'CANCELLED' }))
+    if (signal?.aborted) cancelled()
+    signal?.addEventListener('abort', cancelled, { once: true })
+    try {
+      if (method instanceof Method) return await method.invoke(params, ctx, () => false)
+      return await callWorker(method, { params, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
+    } catch (thrown) {
+      throw toRpcError(thrown)
+    } finally {
+      signal?.removeEventListener('abort', cancelled)
+    }
+  }
+
+  #refuse (connection: Connection, correlationId: number, code: number, message: string, data: object): void {
+    const json = errorAnswer(this, correlationId, new RpcError(code, message, data))
+    connection.send(encodeMessage(Opcode.RPC_RES, correlationId, json, this.compressionThreshold))
+  }
+}

@@ -1,0 +1,96 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Logger } from '../logger.js'
+import type { Session } from './session.js'
+import type { Settings } from '../settings.js'
+import type { StateStore } from '../state/state-store.js'
+
+/** ms before a failed flush is tried again: doubled each time. */
+const FIRST_RETRY = 100
+const LONGEST_RETRY = 30_000
+
+/** Brings what sessions have in front of the backend there: after so many changes, after a while, and again where it fails. */
+export class SessionFlusher {
+  readonly #store: StateStore
+  readonly #settings: Settings['session']
+  readonly #log: Logger
+  readonly #load: (session: Session) => Promise<void>
+  #hasFailed = false
+  #isClosed = false
+
+  constructor (store: StateStore, settings: Settings['session'], log: Logger, load: (session: Session) => Promise<void>) {
+    this.#store = store
+    this.#settings = settings
+    this.#log = log
+    this.#load = load
+  }
+
+  /** The session has one change more. */
+  changed (session: Session): void {
+    session.changes++
+    if (session.changes >= this.#settings.flushThreshold && session.failures === 0) this.soon(session)
+    else this.#later(session)
+  }
+
+  soon (session: Session): void {
+    this.flush(session).catch(() => {}) // logged, and tried again
+  }
+
+  /** Resolves once what was written before it is in the backend. */
+  flush (session: Session): Promise<void> {
+    if (session.flushing === undefined) {
+      return (session.flushing = this.#flush(session).finally(() => { session.flushing = undefined }))
+    }
+    return (session.next ??= session.flushing.catch(() => {}).then(() => { // who waits for that one is told
+      session.next = undefined
+      return this.flush(session)
+    }))
+  }
+
+  /** Until nothing waits, or the deadline, in ms of the monotonic clock. */
+  async drain (sessions: ReadonlyMap<string, Session>, deadline: number): Promise<void> {
+    const dirty = (): Session[] => Array.from(sessions.values()).filter(({ isDirty }) => isDirty)
+    const ending = new AbortController()
+    const late = wait(Math.max(0, deadline - performance.now()), undefined, { signal: ending.signal }).catch(() => {}) // needed no more
+    for (let left = dirty(); left.length > 0 && performance.now() < deadline; left = dirty()) {
+      const outcomes = await Promise.race([late, Promise.allSettled(left.map((session) => this.flush(session)))])
+      if (outcomes?.some(({ status }) => status === 'rejected')) await Promise.race([late, wait(FIRST_RETRY)])
+    }
+    ending.abort()
+    const lost = dirty().length
+    if (lost > 0) this.#log.error(`closing: what was set last in the sessions of ${lost} users did not reach the backend, or may not have`)
+  }
+
+  close (sessions: Iterable<Session>): void {
+    this.#isClosed = true
+    for (const { timer } of sessions) clearTimeout(timer)
+  }
+
+  async #flush (session: Session): Promise<void> {
+    clearTimeout(session.timer)
+    session.timer = undefined
+    session.changes = 0
+    try {
+      if (!session.isDirty) return
+      if (!session.isLoaded) await this.#load(session)
+      const { recipe, done } = session.flush()
+      await this.#store.update(session.userId, recipe, false)
+      done()
+      session.failures = 0
+      if (this.#hasFailed) this.#log.info('sessions reach the backend again')
+      this.#hasFailed = false
+    } catch (error) {
+      session.failures++
+      if (!this.#hasFailed && !this.#isClosed) this.#log.error({ err: error, userId: session.userId }, 'a session did not reach the backend, or may not have; it is tried again until it does, as are others')
+      this.#hasFailed = true
+      throw error
+    } finally {
+      if (session.isDirty && !this.#isClosed) this.#later(session)
+    }
+  }
+
+  #later (session: Session): void {
+    const { failures } = session
+    const backoff = Math.min(FIRST_RETRY * 2 ** (failures - 1), LONGEST_RETRY) * (0.5 + Math.random() / 2)
+    session.timer ??= setTimeout(() => { this.soon(session) }, failures > 0 ? backoff : this.#settings.flushIntervalMs).unref()
+  }
+}

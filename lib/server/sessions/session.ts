@@ -1,0 +1,190 @@
+import { coded } from '../../protocol/errors.js'
+import { clonePlain, getMember, jsonSize, putMember } from '../../protocol/json.js'
+import { type HybridClock, addMs, bounded } from '../../crdt/clock.js'
+import type { Replica } from '../state/replica.js'
+
+/** A field as it is stored: when and by whom it was written, and what; without a value it is deleted. */
+export type Field = [time: number, node: string, value?: unknown]
+
+type Fields = Record<string, Field>
+
+/** Bytes of JSON that a user's session may have, names and timestamps included. */
+const MAX_BYTES = 256 * 1024
+
+/**
+ * That a field was deleted is remembered for a day, of so many fields and in so many bytes, which the
+ * session then lacks for others: older writes that come later are refused by it.
+ */
+const TOMBSTONE_MS = 24 * 60 * 60 * 1000
+const MAX_TOMBSTONES = 1000
+const MAX_TOMBSTONE_BYTES = 64 * 1024
+
+interface Dirty {
+  field: Field
+  /** Bytes by which the session will grow. */
+  growth: number
+}
+
+/** One user's session on this node: what the backend has of it, and over that what is not yet there. */
+export class Session {
+  /** ms of the monotonic clock when server code last used it, and when it is to be looked whether it has expired. */
+  usedAt = 0
+  checkAt = Infinity
+  /** Changes since the last flush began. */
+  changes = 0
+  /** Flushes that failed in a row. */
+  failures = 0
+  /** Calls of `restore` under way. */
+  restores = 0
+  loading: Promise<void> | undefined
+  flushing: Promise<void> | undefined
+  /** The flush after the one that is under way. */
+  next: Promise<void> | undefined
+  timer: NodeJS.Timeout | undefined
+  readonly #clock: HybridClock
+  readonly #dirty = new Map<string, Dirty>()
+  #growth = 0
+  #replica: Replica | undefined
+  /** What was reported last, where changes are. */
+  readonly #reported: Map<string, Field> | undefined
+
+  constructor (readonly userId: string, clock: HybridClock, hasChangeStream: boolean) {
+    this.#clock = clock
+    if (hasChangeStream) this.#reported = new Map()
+  }
+
+  get isLoaded (): boolean { return this.#replica !== undefined }
+  get isDirty (): boolean { return this.#dirty.size > 0 }
+  get isStored (): boolean { return this.#replica !== undefined && this.#replica.version > 0 }
+
+  /** A copy of a field's value; undefined where there is none. */
+  get (key: string): unknown {
+    return clonePlain(this.#field(key)?.[2])
+  }
+
+  has (key: string): boolean {
+    return isThere(this.#field(key))
+  }
+
+  /** A copy of everything. */
+  values (): Record<string, unknown> {
+    const values: Record<string, unknown> = {}
+    for (const key of this.#keys()) if (this.has(key)) putMember(values, key, this.get(key))
+    return values
+  }
+
+  /** @throws RangeError `LIMIT_EXCEEDED` where the session would be too large */
+  write (key: string, field: Field): void {
+    const stored = ownField(this.#stored, key)
+    const growth = sizeOf(key, field) - (stored === undefined ? 0 : sizeOf(key, stored))
+    const before = this.#dirty.get(key)?.growth ?? 0
+    const size = (this.#replica?.document.size ?? 0) + this.#growth + growth - before
+    if (size > MAX_BYTES && growth > before) {
+      throw coded(new RangeError(`the session of "${this.userId}" would have ${size} bytes of JSON; it may have ${MAX_BYTES}`), 'LIMIT_EXCEEDED')
+    }
+    this.#growth += growth - before
+    this.#dirty.set(key, { field, growth })
+    this.#reported?.set(key, field)
+  }
+
+  /** What was written before is later than what was there already, whatever clocks say. */
+  loaded (replica: Replica): void {
+    this.#replica = replica
+    this.#seen()
+    for (const [key, { field }] of this.#dirty) {
+      const stored = ownField(this.#stored, key)
+      if (stored !== undefined && !isLater(field, stored)) field[0] = this.#clock.tick()
+    }
+    for (const key of this.#keys()) this.#reported?.set(key, this.#field(key)!)
+  }
+
+  /** The backend has moved: gives what that changes, where changes are reported. */
+  moved (): Array<[key: string, field: Field]> {
+    this.#seen()
+    for (const [key, { field }] of this.#dirty) {
+      const stored = ownField(this.#stored, key)
+      if (stored !== undefined && isLater(stored, field)) this.#clean(key)
+    }
+    if (this.#reported === undefined) return []
+    const changes: Array<[string, Field]> = []
+    for (const key of this.#keys()) {
+      const [field, reported] = [this.#field(key)!, this.#reported.get(key)]
+      this.#reported.set(key, field)
+      if (reported === undefined ? isThere(field) : !isSame(field, reported)) changes.push([key, field])
+    }
+    for (const [key, reported] of this.#reported) {
+      if (this.#field(key) !== undefined) continue
+      this.#reported.delete(key)
+      if (isThere(reported)) changes.push([key, [this.#clock.tick(), this.#clock.node]])
+    }
+    return changes
+  }
+
+  /** A recipe that makes what is dirty now part of what is stored by then, and what to call once it is. */
+  flush (): { recipe (draft: unknown): Fields | undefined, done (): void } {
+    const writes = Array.from(this.#dirty, ([key, { field }]): [string, Field] => [key, field])
+    return {
+      recipe: (draft) => {
+        const stored = this.#stored
+        const next = (draft ?? {}) as Fields
+        for (const [key, field] of writes) {
+          const known = ownField(stored, key)
+          if (known === undefined || isLater(field, known)) putMember(next, key, field)
+        }
+        for (const key of forgotten(stored, addMs(this.#clock.tick(), -TOMBSTONE_MS))) delete next[key]
+        return draft === undefined ? next : undefined
+      },
+      done: () => { for (const [key, field] of writes) if (this.#dirty.get(key)?.field === field) this.#clean(key) }
+    }
+  }
+
+  get #stored (): Fields { return (this.#replica?.document.value ?? {}) as Fields }
+
+  #field (key: string): Field | undefined {
+    return this.#dirty.get(key)?.field ?? ownField(this.#stored, key)
+  }
+
+  #keys (): Set<string> {
+    return new Set([...entriesOf(this.#stored).map(([key]) => key), ...this.#dirty.keys()])
+  }
+
+  #seen (): void {
+    for (const [, [time]] of entriesOf(this.#stored)) this.#clock.see(time)
+  }
+
+  #clean (key: string): void {
+    this.#growth -= this.#dirty.get(key)!.growth
+    this.#dirty.delete(key)
+  }
+}
+
+/** Deleted fields of which nothing has to be known any more. */
+function forgotten (stored: Fields, before: number): string[] {
+  const newestFirst = entriesOf(stored).filter(([, field]) => !isThere(field)).sort(([, [a]], [, [b]]) => b - a)
+  let bytes = 0
+  const isOld = ([key, field]: [string, Field], i: number): boolean => {
+    bytes += sizeOf(key, field)
+    return field[0] < before || i >= MAX_TOMBSTONES || bytes > MAX_TOMBSTONE_BYTES
+  }
+  return newestFirst.filter(isOld).map(([key]) => key)
+}
+
+/** Members that are undefined are on their way out. */
+function entriesOf (fields: Fields): Array<[key: string, field: Field]> {
+  return Object.entries(fields).filter(([, field]) => (field as Field | undefined) !== undefined)
+}
+
+function ownField (fields: Fields, key: string): Field | undefined {
+  return getMember(fields, key) as Field | undefined
+}
+
+function isThere (field: Field | undefined): boolean { return field !== undefined && field.length === 3 }
+
+function isSame (a: Field, b: Field): boolean { return a[0] === b[0] && a[1] === b[1] }
+
+function isLater (a: Field, b: Field): boolean {
+  const [at, before] = [bounded(a[0]), bounded(b[0])]
+  return at === before ? a[1] > b[1] : at > before
+}
+
+function sizeOf (key: string, field: Field): number { return jsonSize(key) + jsonSize(field) + 2 }

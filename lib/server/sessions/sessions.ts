@@ -1,0 +1,242 @@
+import { DatasoleError, invalidArgument, isThenable } from '../../protocol/errors.js'
+import { clonePlain, copyJson } from '../../protocol/json.js'
+import { escapeToken } from '../../protocol/pointer.js'
+import { HybridClock } from '../../crdt/clock.js'
+import type { Hub } from '../hub.js'
+import type { Logger } from '../logger.js'
+import { SessionFlusher } from './session-flusher.js'
+import { type Field, Session } from './session.js'
+import type { Settings } from '../settings.js'
+import type { StateStore } from '../state/state-store.js'
+
+/** Told of each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
+export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void | Promise<void>
+
+/** Sessions of users without a connection on this node, at the most. */
+const MAX_UNCONNECTED = 10_000
+
+/** ms that a session without connection and without changes stays after it was used last. */
+const LINGER = 2000
+
+/** ms between looks at what can go. */
+const SWEEP = 1000
+
+/**
+ * What is kept for each user beyond connections. Sessions in use are here, so that reading and writing
+ * them is synchronous; what was written goes to the backend a little later, and there it is merged,
+ * field by field, with what other nodes wrote.
+ */
+export class Sessions {
+  readonly #store: StateStore
+  readonly #hub: Hub
+  readonly #settings: Settings['session']
+  readonly #maxDepth: number
+  readonly #log: Logger
+  readonly #flusher: SessionFlusher
+  readonly #clock = new HybridClock()
+  /** The least recently used first. */
+  readonly #sessions = new Map<string, Session>()
+  readonly #listeners = new Set<SessionListener>()
+  #sweeping: NodeJS.Timeout | undefined
+  /** Until then nothing is looked for that could make room. */
+  #fullUntil = 0
+  #isClosed = false
+
+  /** @param store of its own */
+  constructor (store: StateStore, hub: Hub, { session, maxJsonDepth }: Settings, log: Logger) {
+    this.#store = store
+    this.#hub = hub
+    this.#settings = session
+    this.#maxDepth = maxJsonDepth
+    this.#log = log
+    this.#flusher = new SessionFlusher(store, session, log, (each) => this.#load(each))
+    store.isNeeded = (userId) => this.#sessions.has(userId)
+    store.moved = ({ key }) => { this.#moved(key) }
+  }
+
+  async restore (userId: string | undefined): Promise<Record<string, unknown>> {
+    const session = this.#open(userId)
+    session.restores++
+    try {
+      // what is here already may be a moment behind
+      if (session.isLoaded) await this.#store.refresh(session.userId)
+      else await this.#load(session)
+      if (this.#settings.ttlMs !== undefined && session.isStored) {
+        await this.#store.touch(session.userId)
+        this.#renew(session)
+      }
+      return session.values()
+    } finally {
+      session.restores--
+      // who restored it is going to read it, however long that took
+      this.#use(session)
+    }
+  }
+
+  get (userId: string, key: string): unknown {
+    checkKey(key)
+    const session = this.#sessions.get(checkUser(userId))
+    if (session !== undefined) this.#use(session)
+    return session?.get(key)
+  }
+
+  set (userId: string, key: string, value: unknown): void {
+    checkKey(key)
+    const copy = copyJson(value, this.#maxDepth, `/${escapeToken(key)}`)
+    this.#write(this.#open(userId), key, [this.#clock.tick(), this.#clock.node, copy])
+  }
+
+  delete (userId: string, key: string): boolean {
+    checkKey(key)
+    const session = this.#open(userId)
+    const isThere = session.has(key)
+    // where it is not known what there is, it is deleted all the same
+    if (isThere || !session.isLoaded) this.#write(session, key, [this.#clock.tick(), this.#clock.node])
+    return isThere
+  }
+
+  async flush (userId: string): Promise<void> {
+    const session = this.#sessions.get(checkUser(userId))
+    if (session !== undefined) await this.#flusher.flush(session)
+  }
+
+  onChange (fn: SessionListener): () => void {
+    if (!this.#settings.enableChangeStream) throw new DatasoleError('NOT_ENABLED', 'sessions.onChange needs the option session: { enableChangeStream: true }')
+    if (typeof fn !== 'function') throw invalidArgument('sessions.onChange: the listener must be a function')
+    const own: SessionListener = (...change) => fn(...change)
+    this.#listeners.add(own)
+    return () => { this.#listeners.delete(own) }
+  }
+
+  /** A connection has ended: of its user nothing waits any longer. */
+  departed (userId: string | undefined): void {
+    const session = userId === undefined || this.#hub.hasUser(userId) ? undefined : this.#sessions.get(userId)
+    if (session === undefined) return
+    this.#use(session)
+    if (session.isDirty && session.failures === 0) this.#flusher.soon(session)
+  }
+
+  /** Writes everything that waits, and takes no more. */
+  async drain (deadline: number): Promise<void> {
+    await this.#flusher.drain(this.#sessions, deadline)
+    this.close()
+  }
+
+  close (): void {
+    this.#isClosed = true
+    clearInterval(this.#sweeping)
+    this.#flusher.close(this.#sessions.values())
+  }
+
+  /** The session of a user, to be loaded. */
+  #open (userId: string | undefined): Session {
+    if (this.#isClosed) throw new DatasoleError('CLOSED', 'the server is closed: sessions cannot be changed any more')
+    let session = this.#sessions.get(checkUser(userId))
+    if (session === undefined) {
+      this.#makeRoom()
+      session = new Session(userId!, this.#clock, this.#settings.enableChangeStream)
+      const { ttlMs = Infinity } = this.#settings
+      this.#sweeping ??= setInterval(() => { this.#sweep() }, Math.max(10, Math.min(SWEEP, ttlMs / 4))).unref()
+    }
+    this.#use(session)
+    return session
+  }
+
+  #use (session: Session): void {
+    session.usedAt = performance.now()
+    this.#sessions.delete(session.userId)
+    this.#sessions.set(session.userId, session)
+  }
+
+  #load (session: Session): Promise<void> {
+    if (session.isLoaded) return Promise.resolve()
+    return (session.loading ??= (async () => {
+      try {
+        session.loaded(await this.#store.replica(session.userId))
+        this.#renew(session)
+      } finally {
+        session.loading = undefined
+      }
+    })())
+  }
+
+  #write (session: Session, key: string, field: Field): void {
+    session.write(key, field)
+    this.#renew(session)
+    this.#flusher.changed(session)
+    // the sooner it is known what there is, the better
+    if (!session.isLoaded) this.#load(session).catch(() => {}) // the flush tries again
+    this.#report(session.userId, key, field)
+  }
+
+  #moved (userId: string): void {
+    const session = this.#sessions.get(userId)
+    if (!session?.isLoaded) return
+    this.#renew(session)
+    for (const [key, field] of session.moved()) this.#report(userId, key, field)
+  }
+
+  #report (userId: string, key: string, [version, , value]: Field): void {
+    const failed = (error: unknown): void => { this.#log.error({ err: error }, 'a listener of session changes failed') }
+    for (const listener of this.#listeners) {
+      try {
+        const result = listener(userId, key, clonePlain(value), version)
+        if (isThenable(result)) result.then(undefined, failed)
+      } catch (error) {
+        failed(error)
+      }
+    }
+  }
+
+  /** Its term in the backend begins anew about now. */
+  #renew (session: Session): void {
+    session.checkAt = performance.now() + (this.#settings.ttlMs ?? Infinity)
+  }
+
+  #sweep (): void {
+    const now = performance.now()
+    const { ttlMs = Infinity } = this.#settings
+    const expired = []
+    for (const session of this.#sessions.values()) {
+      if (session.usedAt + LINGER < now) this.#evict(session)
+      if (session.checkAt > now || !session.isStored) continue
+      // another node may have restored it: the backend knows
+      session.checkAt = now + Math.max(SWEEP, ttlMs / 10)
+      expired.push(session.userId)
+    }
+    if (expired.length > 0) this.#store.recheck(expired)
+    if (this.#sessions.size > 0) return
+    clearInterval(this.#sweeping)
+    this.#sweeping = undefined
+  }
+
+  #evict (session: Session): void {
+    const { userId, isDirty, restores, loading, flushing } = session
+    if (isDirty || restores > 0 || loading !== undefined || flushing !== undefined || this.#hub.hasUser(userId)) return
+    clearTimeout(session.timer)
+    this.#sessions.delete(userId)
+    this.#store.idle(userId)
+  }
+
+  #makeRoom (): void {
+    const limit = MAX_UNCONNECTED + this.#hub.users
+    if (this.#sessions.size < limit) return
+    const now = performance.now()
+    if (now >= this.#fullUntil) {
+      for (const session of this.#sessions.values()) this.#evict(session)
+      if (this.#sessions.size < limit) return
+      this.#fullUntil = now + SWEEP
+    }
+    throw new DatasoleError('BUSY', `sessions of ${MAX_UNCONNECTED} users without a connection wait to be stored already; try again later`)
+  }
+}
+
+function checkUser (userId: string | undefined): string {
+  if (userId === undefined || userId === '') throw new DatasoleError('NO_USER_ID', 'sessions belong to users, and there is no userId: the authHandler has to give one')
+  if (typeof userId !== 'string') throw invalidArgument('the userId of a session must be a string')
+  return userId
+}
+
+function checkKey (key: string): void {
+  if (typeof key !== 'string') throw invalidArgument('the key of a session\'s field must be a string')
+}

@@ -1,0 +1,60 @@
+import { setTimeout } from 'node:timers/promises'
+import type { Logger } from '../logger.js'
+
+/** Keys that are read at once: many may be behind when a backend comes back. */
+const CHUNK = 100
+
+/** ms before what could not be read is tried again. */
+const RETRY = 1000
+
+/** The keys of a node that may be behind the backend, and who reads them until they are not. */
+export class CatchUp {
+  readonly #behind = new Set<string>()
+  readonly #refresh: (key: string) => Promise<void>
+  readonly #log: Logger
+  readonly #closing = new AbortController()
+  #isRunning = false
+  #hasFailed = false
+
+  constructor (refresh: (key: string) => Promise<void>, log: Logger) {
+    this.#refresh = refresh
+    this.#log = log
+  }
+
+  add (keys: Iterable<string>): void {
+    for (const key of keys) this.#behind.add(key)
+    if (!this.#isRunning) void this.#run()
+  }
+
+  /** The key could not be read. Said once, however often it is tried. */
+  failed (key: string, error: unknown): void {
+    if (this.#closing.signal.aborted) return
+    if (!this.#hasFailed) this.#log.error({ err: error, key }, 'a key could not be read again; its clients are behind until it can')
+    this.#hasFailed = true
+    this.#behind.add(key)
+    if (!this.#isRunning) void this.#run(RETRY)
+  }
+
+  close (): void {
+    this.#behind.clear()
+    this.#closing.abort()
+  }
+
+  /** @param wait ms before it begins */
+  async #run (wait = 0): Promise<void> {
+    this.#isRunning = true
+    const { signal } = this.#closing
+    while (this.#behind.size > 0 && !signal.aborted) {
+      if (wait > 0) await setTimeout(wait, undefined, { ref: false, signal }).catch(() => {}) // closed
+      const keys = [...this.#behind].slice(0, CHUNK)
+      for (const key of keys) this.#behind.delete(key)
+      const outcomes = await Promise.all(keys.map((key) => this.#refresh(key).then(() => true, (error: unknown) => {
+        this.failed(key, error)
+        return false
+      })))
+      wait = outcomes.includes(false) ? RETRY : 0
+    }
+    this.#isRunning = false
+    this.#hasFailed = false
+  }
+}

@@ -1,0 +1,248 @@
+import { randomUUID } from 'node:crypto'
+import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, StateBackend, Unsubscribe } from '../../backend/backend.js'
+import { DatasoleError } from '../../protocol/errors.js'
+import { prepareAll, requestOf, takeBatch } from './batch.js'
+import { Replica, valueOf } from './replica.js'
+import type { Write } from './write.js'
+
+/** What the keys of a node share. */
+export interface StateHost {
+  readonly backend: StateBackend
+  readonly journal: Journal
+  readonly maxStateBytes: number
+  /** Put before a key's name in the backend, apart from whatever else is there. */
+  readonly prefix: string
+  /** ms that a key stays in the backend after a commit; undefined for ever. */
+  readonly ttlMs: number | undefined
+  /** What has to be waited for before the backend can be used. */
+  ready (): Promise<void> | undefined
+  /** The replica has moved: `from` is the version before, or -1 where there is no way from it by patches. */
+  moved (replica: Replica, from: number): void
+  committed (count: number): void
+  /** Nothing is under way any more: the key may be forgotten. */
+  idle (key: string): void
+  /** Whether the paths that a commit touches are asked for later: see `prepare`. */
+  keepsPaths (key: string): boolean
+  /** The key could not be read: it is to be refreshed, again and again. */
+  fellBehind (key: string, error: unknown): void
+}
+
+/** Writes of a key that wait, at the most. */
+const MAX_WAITING = 10_000
+
+/** One key on this node: its replica, its writers in line, and what other nodes commit. */
+export class StateKey {
+  readonly replica: Replica
+  /** While the first read is under way. */
+  loading: Promise<Replica> | undefined
+  readonly #host: StateHost
+  readonly #storageKey: string
+  #writes: Write[] = []
+  #isWriting = false
+  /** The journal came back without what is here. */
+  #isLost = false
+  /** While a commit is with the journal the replica stands still: its answer brings what others did. */
+  #committing: Promise<CommitResult> | undefined
+  /** The newest notice that came meanwhile, or while the key was loading. */
+  #noticed: CommitNotice | undefined
+  #logBytes = 0
+  #unsubscribe: Unsubscribe | undefined
+
+  constructor (key: string, host: StateHost) {
+    this.#host = host
+    this.#storageKey = host.prefix + key
+    this.replica = new Replica(key)
+    this.loading = this.#load()
+  }
+
+  /** Whether a write would have to wait for something. */
+  get isBusy (): boolean { return this.#isWriting || this.loading !== undefined }
+
+  write (write: Write): void {
+    if (this.#writes.length >= MAX_WAITING) {
+      return write.reject(new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.replica.key}" wait already; try again later`))
+    }
+    this.#writes.push(write)
+    if (!this.#isWriting) void this.#writeAll()
+  }
+
+  /** Reads what this replica lacks, as of now or later. */
+  async refresh (): Promise<void> {
+    await this.loading
+    await this.#committing?.catch(() => {}) // its writers are told
+    await this.#read()
+  }
+
+  close (): void {
+    this.#unsubscribe?.()
+  }
+
+  async #load (): Promise<Replica> {
+    try {
+      await this.#host.ready()
+      // before reading, so that nothing committed in between is missed
+      this.#unsubscribe = this.#host.backend.subscribe(this.#storageKey, (_, notice) => { this.#notice(notice as CommitNotice) })
+      await this.#unsubscribe.ready
+      await this.#read()
+      return this.replica
+    } finally {
+      this.loading = undefined
+      this.#takeNoticed()
+    }
+  }
+
+  /** Asks for as long as the answer does not connect with what is here by then. */
+  async #read (): Promise<void> {
+    const { replica } = this
+    for (;;) {
+      const asked = replica.position
+      const record = await this.#host.journal.read(this.#storageKey, asked.epoch === '' ? undefined : asked)
+      // its answer will tell all that this one does
+      if (this.#committing !== undefined) return
+      // the answer may be older than what came meanwhile: of an epoch that is over, then
+      if (replica.epoch !== asked.epoch) continue
+      if (replica.isAheadOf(record)) {
+        // writers in line find it out by themselves
+        this.#isLost = true
+        if (!this.#isWriting) void this.#writeAll()
+        return
+      }
+      if (this.#adopt(record)) return
+    }
+  }
+
+  /** Takes what the journal answered; false where that does not connect with what is here. */
+  #adopt (record: KeyRecord): boolean {
+    const { replica } = this
+    const { epoch, version, live } = replica
+    const connects = replica.adopt(record)
+    if (epoch === '') return connects
+    if (replica.epoch !== epoch || replica.live !== live) this.#host.moved(replica, -1)
+    else if (replica.version !== version) this.#host.moved(replica, version)
+    return connects
+  }
+
+  /**
+   * The journal has lost commits that clients may have seen. What it has left goes on in another
+   * epoch, in which they all start anew; one node makes it, and the others follow.
+   */
+  async #renew (): Promise<void> {
+    const { replica } = this
+    this.#isLost = false
+    for (;;) {
+      const record = await this.#host.journal.read(this.#storageKey, replica.position)
+      if (!replica.isAheadOf(record)) {
+        if (this.#adopt(record)) return
+        continue
+      }
+      const { epoch, version, id, live } = record
+      const reset = { epoch: randomUUID(), id: randomUUID(), value: valueOf(record) }
+      const { accepted } = await this.#send({ base: { epoch, version, id }, commits: [], reset })
+      if (!accepted) continue
+      replica.reset(reset)
+      replica.live = live && reset.value !== undefined
+      return this.#host.moved(replica, -1)
+    }
+  }
+
+  /** One batch after the other, for as long as someone waits. Never rejects: every write is settled. */
+  async #writeAll (): Promise<void> {
+    this.#isWriting = true
+    try {
+      if (this.loading !== undefined) await this.loading
+    } catch (error) {
+      for (const { reject } of this.#writes) reject(error)
+      return
+    }
+    while (this.#writes.length > 0 || this.#isLost) {
+      const batch = takeBatch(this.#writes)
+      try {
+        await (batch.length > 0 ? this.#commit(batch) : this.#renew())
+      } catch (error) {
+        for (const { reject } of batch) reject(error)
+        // it may have been committed all the same
+        this.#reread()
+      }
+      this.#takeNoticed()
+    }
+    this.#isWriting = false
+    this.#host.idle(this.replica.key)
+  }
+
+  /** Until the journal takes them: where another node was first, they are computed again on what it did. */
+  async #commit (batch: Write[]): Promise<void> {
+    const { replica } = this
+    for (;;) {
+      const prepared = prepareAll(replica, batch, this.#host.maxStateBytes, this.#host.keepsPaths(replica.key))
+      const request = requestOf(replica, prepared, this.#logBytes)
+      if (request !== undefined) {
+        const result = await this.#send(request)
+        if (!result.accepted) {
+          for (const { write, patches } of prepared) write.lost?.(replica.document, patches)
+          await this.#catchUp(result.missed)
+          batch = prepared.map(({ write }) => write)
+          continue
+        }
+        this.#logBytes = result.logBytes
+        for (const { write } of prepared) write.accepted?.()
+        this.#accepted(request)
+      }
+      for (const { write, patches } of prepared) write.resolve(patches)
+      return
+    }
+  }
+
+  async #catchUp (missed: KeyRecord): Promise<void> {
+    if (this.replica.isAheadOf(missed)) await this.#renew()
+    else if (!this.#adopt(missed)) await this.#read()
+  }
+
+  async #send (request: CommitRequest): Promise<CommitResult> {
+    try {
+      return await (this.#committing = this.#host.journal.commit(this.#storageKey, { ...request, ttlMs: this.#host.ttlMs }))
+    } finally {
+      this.#committing = undefined
+    }
+  }
+
+  #accepted ({ base, commits, live = false, reset }: CommitRequest): void {
+    const { replica } = this
+    if (reset !== undefined) {
+      replica.reset(reset)
+      return this.#host.moved(replica, -1)
+    }
+    const becameLive = live && !replica.live
+    replica.advance(base.version, commits)
+    if (becameLive) replica.becomeLive()
+    this.#host.committed(commits.length)
+    this.#host.moved(replica, becameLive ? -1 : base.version)
+  }
+
+  /** Another node's commit, or our own, come back. */
+  #notice (notice: CommitNotice): void {
+    const { replica } = this
+    const { base, head, live, commits } = notice
+    if (this.loading !== undefined || this.#committing !== undefined) {
+      this.#noticed = notice
+      return
+    }
+    if (replica.covers(head) && replica.live === live) return
+    const { epoch, version } = replica
+    if (commits !== undefined && head.epoch === epoch && replica.live === live && replica.continues(base, commits)) {
+      replica.advance(base.version, commits)
+      return this.#host.moved(replica, version)
+    }
+    this.#reread()
+  }
+
+  /** Once the answer that was waited for has been taken in: see whether it told all. */
+  #takeNoticed (): void {
+    const noticed = this.#noticed
+    this.#noticed = undefined
+    if (noticed !== undefined) this.#notice(noticed)
+  }
+
+  #reread (): void {
+    this.#read().catch((error: unknown) => { this.#host.fellBehind(this.replica.key, error) })
+  }
+}
