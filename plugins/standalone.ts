@@ -172,7 +172,7 @@ function httpServerOf<T> (target: T, adapter?: (target: T) => AnyHttpServer): An
     ? adapter(target)
     : isServer(target) ? target : typeof candidate?.getHttpServer === 'function' ? candidate.getHttpServer() : candidate?.server
   if (!isServer(found)) {
-    throw invalidArgument('transport.attach takes an http.Server or https.Server, an object with getHttpServer() or server, or an adapter as second argument that returns one')
+    throw invalidArgument('transport.attach takes an http.Server or https.Server, an object with getHttpServer() or server, or an adapter as second argument that returns one; for an Express app, pass http.createServer(app)')
   }
   return found
 }

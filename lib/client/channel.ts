@@ -276,6 +276,6 @@ export class Channel<T = unknown> {
   }
 
   #unwritable (): DatasoleError {
-    return new DatasoleError('UNKNOWN_KEY', `the server takes no changes of "${this.key}"`)
+    return new DatasoleError('UNKNOWN_KEY', `the server takes no changes of "${this.key}": live.createSyncChannel declares it there, with a direction in which clients write`)
   }
 }
