@@ -294,6 +294,22 @@ t.test('two nodes', async (t) => {
     await until(async () => (await b!.primitives.live.getState('k') as { n: number }).n === 6)
   })
 
+  t.test('a doubt does not wait for the next attempt after one that failed', async (t) => {
+    const { backends, nodes: [a, b] } = await two(t)
+    await a!.primitives.live.setState('k', 0)
+    await b!.primitives.live.getState('k')
+    backends[1]!.hears = () => false
+    await a!.primitives.live.setState('k', 1)
+    let failures = 0
+    backends[1]!.before = (method) => { if (method === 'read') { failures++; throw new Error('away') } }
+    backends[1]!.doubt()
+    await until(async () => failures > 0)
+    backends[1]!.before = () => undefined
+    await new Promise(setImmediate)
+    backends[1]!.doubt()
+    await until(async () => await b!.primitives.live.getState('k') === 1)
+  })
+
   t.test('a commit whose answer was lost is neither applied twice nor hidden', async (t) => {
     const { backends, nodes: [a, b] } = await two(t)
     await b!.primitives.live.setState('k', { n: 0 })

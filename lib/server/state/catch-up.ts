@@ -1,4 +1,3 @@
-import { setTimeout } from 'node:timers/promises'
 import type { Logger } from '../logger.js'
 
 /** Keys that are read at once: many may be behind when a backend comes back. */
@@ -15,15 +14,19 @@ export class CatchUp {
   readonly #closing = new AbortController()
   #isRunning = false
   #hasFailed = false
+  /** Ends the wait between attempts. */
+  #wake = (): void => {}
 
   constructor (refresh: (key: string) => Promise<void>, log: Logger) {
     this.#refresh = refresh
     this.#log = log
   }
 
+  /** They are read at once, and with them what could not be read before: what makes one look may be that the store is back. */
   add (keys: Iterable<string>): void {
     for (const key of keys) this.#behind.add(key)
-    if (!this.#isRunning) void this.#run()
+    if (this.#isRunning) this.#wake()
+    else void this.#run()
   }
 
   /** The key could not be read. Said once, however often it is tried. */
@@ -38,6 +41,7 @@ export class CatchUp {
   close (): void {
     this.#behind.clear()
     this.#closing.abort()
+    this.#wake()
   }
 
   /** @param wait ms before it begins */
@@ -45,7 +49,7 @@ export class CatchUp {
     this.#isRunning = true
     const { signal } = this.#closing
     while (this.#behind.size > 0 && !signal.aborted) {
-      if (wait > 0) await setTimeout(wait, undefined, { ref: false, signal }).catch(() => {}) // closed
+      if (wait > 0) await this.#pause(wait)
       const keys = [...this.#behind].slice(0, CHUNK)
       for (const key of keys) this.#behind.delete(key)
       const outcomes = await Promise.all(keys.map((key) => this.#refresh(key).then(() => true, (error: unknown) => {
@@ -56,5 +60,15 @@ export class CatchUp {
     }
     this.#isRunning = false
     this.#hasFailed = false
+  }
+
+  #pause (ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms).unref()
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   }
 }
