@@ -6,6 +6,7 @@ import { join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { chromium } from './run/chromium.js'
 import { type Counts, describe, isGreen, readCounts } from './run/counts.js'
+import { readFailures } from './run/failures.js'
 import { faketime } from './run/faketime.js'
 import { type Started, satisfy } from './run/need.js'
 import { postgres } from './run/postgres.js'
@@ -16,7 +17,7 @@ import { redis } from './run/redis.js'
  * need, runs them, ends it. The last line is `N passed, N failed`.
  */
 const needs = [chromium, redis, postgres, faketime]
-const limitMs = 900_000 // it takes two or three minutes on two cores: this ends what hangs
+const limitMs = 900_000 // it takes four minutes on two cores: this ends what hangs
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 async function testFiles (named: string[]): Promise<string[]> {
@@ -42,10 +43,22 @@ async function runTap (files: string[], env: Record<string, string>): Promise<Co
   try {
     const [code, signal] = await once(tap, 'exit')
     if (signal !== null) console.error(`tap was ended by ${signal}; it may take ${limitMs / 1000} s`)
-    return readCounts(await readFile(output, 'utf8'), code)
+    const results = await readFile(output, 'utf8')
+    const counts = readCounts(results, code)
+    if (!isGreen(counts)) report(results, code)
+    return counts
   } finally {
     await rm(folder, { recursive: true })
   }
+}
+
+/** Above the counts: tap's reporter wraps and cuts what it shows, and may show nothing of a run that ended badly. */
+function report (results: string, code: number | null): void {
+  const failures = readFailures(results)
+  if (failures.length === 0) {
+    failures.push(`FAIL tap exited with ${code}, though no test failed; the end of its output:`, results.slice(-2000))
+  }
+  console.log(`\n${failures.join('\n\n')}\n`)
 }
 
 async function run (): Promise<Counts> {
