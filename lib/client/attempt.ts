@@ -15,7 +15,7 @@ export class Attempt {
 
   /** @param cause undefined where `disconnect()` was called */
   failed (cause: DatasoleError | undefined): void {
-    // whoever called disconnect() knows, so it is no crash where nobody looks at the promise
+    // whoever called disconnect() knows why: it must not end the process where nobody looks at the promise
     if (cause === undefined) this.promise.catch(() => {})
     this.#reject(cause ?? new DatasoleError('DISCONNECTED', 'disconnect() was called'))
   }

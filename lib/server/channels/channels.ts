@@ -20,7 +20,8 @@ import { MalformedPush, type Push, parsePush } from './push.js'
 import { PushCheck } from './push-check.js'
 import type { PushOutcome } from './push-write.js'
 import type { Settings } from '../settings.js'
-import { type ChannelHost, SharedChannel } from './shared-channel.js'
+import type { ChannelHost } from './shared-channel.js'
+import { StateChannel } from './state-channel.js'
 import type { StateStore } from '../state/state-store.js'
 import { type ChannelSettings, type SyncChannelOptions, resolveChannel } from './sync-channel.js'
 import { until } from '../until.js'
@@ -32,7 +33,7 @@ const AWAY = 1000
 /** Refusals whose code is the client's to know. */
 const REFUSALS: readonly string[] = ['CONFLICT', 'FORBIDDEN', 'UNKNOWN_KEY', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'INTERNAL'] satisfies ErrorCode[]
 
-type Channel = SharedChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
+type Channel = StateChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
 
 /** What is kept of a connection that pushes. */
 interface Writer {
@@ -76,8 +77,8 @@ export class Channels implements ChannelHost {
     return channel
   }
 
-  #createJson (settings: ChannelSettings, check: PushCheck, scope: Scope): SharedChannel | InboundChannel {
-    const channel = new (settings.direction === 'client-to-server' ? InboundChannel : SharedChannel)(this, settings, check, scope)
+  #createJson (settings: ChannelSettings, check: PushCheck, scope: Scope): StateChannel | InboundChannel {
+    const channel = new (settings.direction === 'client-to-server' ? InboundChannel : StateChannel)(this, settings, check, scope)
     this.live.attach(settings.key, channel)
     return channel
   }
@@ -175,7 +176,7 @@ export class Channels implements ChannelHost {
   }
 
   /** Hooks, then the channel; in order of arrival, and at once where nothing has to be waited for. */
-  #admit (connection: Connection, writer: Writer, channel: SharedChannel | InboundChannel, push: Push, outcome: PushOutcome): void {
+  #admit (connection: Connection, writer: Writer, channel: StateChannel | InboundChannel, push: Push, outcome: PushOutcome): void {
     const { key, patches, data } = push
     const ctx = connection.messageContext
     const go = (): void => {

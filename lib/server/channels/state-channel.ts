@@ -1,0 +1,69 @@
+import { clonePlain } from '../../protocol/json.js'
+import type { Head, Operation } from '../../protocol/messages.js'
+import type { MessageContext } from '../connection-context.js'
+import type { Flushed } from './flush-handlers.js'
+import type { Scope } from '../hooks.js'
+import type { Push } from './push.js'
+import type { PushCheck } from './push-check.js'
+import type { PushId } from './push-ledger.js'
+import { type PushOutcome, PushWrite } from './push-write.js'
+import { type ChannelHost, SharedChannel } from './shared-channel.js'
+import type { ChannelSettings } from './sync-channel.js'
+import type { Recipe } from '../state/write.js'
+
+/** A shared channel whose value is live state. */
+export class StateChannel extends SharedChannel {
+  /** Where the handlers are. */
+  #told: Head | undefined
+
+  constructor (host: ChannelHost, settings: ChannelSettings, readonly check: PushCheck, scope: Scope) {
+    super(host, settings, scope)
+  }
+
+  get takesPushes (): boolean { return this.direction === 'bidirectional' }
+
+  get (): Promise<unknown> {
+    return this.host.store.get(this.key)
+  }
+
+  set (value: unknown): Promise<Operation[]> {
+    return this.host.store.set(this.key, value, true)
+  }
+
+  update (recipe: Recipe<unknown>): Promise<Operation[]> {
+    return this.host.store.update(this.key, recipe, true)
+  }
+
+  /** What a push has to wait for: a client may have come from a node that is ahead of this one. */
+  before ({ key, epoch, base }: Push): Promise<void> | undefined {
+    const { replica } = this
+    return replica !== undefined && epoch === replica.epoch && base > replica.version ? this.host.store.refresh(key) : undefined
+  }
+
+  push (push: Push, id: PushId, ctx: MessageContext, outcome: PushOutcome): void {
+    this.host.store.write(this.key, new PushWrite(push, id, this.check, ctx, outcome))
+  }
+
+  protected async start (): Promise<void> {
+    await this.host.store.update(this.key, (draft) => draft === undefined ? this.initialValue : undefined, true)
+    const { epoch, version } = this.replica = await this.host.store.replica(this.key)
+    this.#told ??= { epoch, version }
+  }
+
+  protected publish (from: number): void {
+    this.host.live.publish(this.key, from)
+  }
+
+  protected take (): Flushed | undefined {
+    const { replica } = this
+    if (replica === undefined) return undefined
+    const { epoch, version, document, live } = replica
+    const told = this.#told
+    this.#told = { epoch, version }
+    if (this.handlers.size === 0 || (told?.epoch === epoch && told.version === version)) return undefined
+    if (version === 0) return { value: undefined, patches: [{ op: 'remove', path: '' }] }
+    const value = clonePlain(document.value)
+    const since = this.mode === 'snapshot' || told === undefined || !live ? undefined : replica.patchesSince(told)
+    return { value, patches: since === undefined ? [{ op: 'replace', path: '', value }] : JSON.parse(since) as Operation[] }
+  }
+}
