@@ -99,7 +99,7 @@ export interface ExecutorMetrics {
 export interface Executor {
   /**
    * Starts a thread and loads the script.
-   * @throws what the script throws; DatasoleError `DRIVER_MISSING`, `WORKER_FAILED`
+   * @throws what the script throws; DatasoleError `INVALID_OPTION` (no such script), `DRIVER_MISSING`, `WORKER_FAILED`
    */
   start (services: WorkerServices, log: Logger): Promise<Registered>
   /** Takes a task, or refuses it at once with `BUSY`; never throws. */

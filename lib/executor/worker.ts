@@ -1,4 +1,4 @@
-import { RpcError } from '../protocol/errors.js'
+import { DatasoleError, RpcError, memberOf } from '../protocol/errors.js'
 import type { SchemaCompiler } from '../server/hooks.js'
 import { type BatchToWorker, FromWorker, ToWorker, type WorkerSetup, copyError, sharedNow } from './messages.js'
 import { WorkerConnection } from './worker-connection.js'
@@ -28,6 +28,18 @@ export default async function work (setup: WorkerSetup): Promise<never> {
   return await new Promise<never>(() => {}) // the main thread ends it
 }
 
+/** @throws DatasoleError `INVALID_OPTION` where there is no such script, or it has nothing to call; what the script throws */
+async function registration (script: string): Promise<(ds: WorkerDatasole) => unknown> {
+  const invalid = (why: string, cause?: unknown): DatasoleError => new DatasoleError('INVALID_OPTION', `datasole: option executor.workerScript: ${script} ${why}`, { cause })
+  const module: unknown = await import(script).catch((error: unknown) => {
+    // and not a module that the script imports
+    throw memberOf(error, 'code') === 'ERR_MODULE_NOT_FOUND' && memberOf(error, 'url') === script ? invalid('does not exist', error) : error
+  })
+  const register = memberOf(module, 'default')
+  if (typeof register !== 'function') throw invalid('must have a function as default export: (ds) => {}')
+  return register as (ds: WorkerDatasole) => unknown
+}
+
 /** The inside of a thread: its script, and the tasks that come, in order. */
 class WorkerThread {
   readonly #setup: WorkerSetup
@@ -48,8 +60,7 @@ class WorkerThread {
     const { script, schemas, limits } = this.#setup
     const compile = schemas === undefined ? undefined : ((await import(schemas)) as SchemaModule).workerCompiler()
     this.#tasks = new WorkerTasks(limits, this.#link, compile)
-    const { default: register } = await import(script) as { default?: unknown }
-    if (typeof register !== 'function') throw new TypeError(`the worker script ${script} has to have a function as default export: (ds) => {}`)
+    const register = await registration(script)
     await register(new WorkerDatasole(this.#tasks, this.#link, limits.maxJsonDepth))
     this.#tasks.seal()
     const methods = Array.from(this.#tasks.methods.values(), ({ name, timeoutMs }) => ({ name, timeoutMs }))

@@ -434,16 +434,18 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
     const [a] = await makeBackend(t)
     if (a.consume === undefined) return
     const rule = { windowMs: 150, maxRequests: 3 }
-    const admitted: number[] = []
-    for (const end = performance.now() + 1000; performance.now() < end;) {
-      const before = performance.now()
+    const admitted: Array<{ asked: number, answered: number }> = []
+    for (let isDue = false; admitted.length < 15;) {
+      const asked = performance.now()
       const { allowed, retryAfter } = await a.consume('bucket', rule, 1)
-      if (allowed) admitted.push(before)
-      else await new Promise((resolve) => setTimeout(resolve, Math.min(retryAfter!, 20)))
+      if (allowed) admitted.push({ asked, answered: performance.now() })
+      else if (isDue) throw new Error('refused after it had waited as long as it was told')
+      // timers may be early by a part of a millisecond
+      else await new Promise((resolve) => setTimeout(resolve, retryAfter! + 2))
+      isDue = !allowed
     }
-    t.ok(admitted.length >= 12, `${admitted.length} were admitted in a second`)
-    // before it is asked and when it is answered are further apart than the decisions: some slack
-    for (let i = 3; i < admitted.length; i++) t.ok(admitted[i]! - admitted[i - 3]! > rule.windowMs - 25)
+    // it was decided somewhen between the question and the answer, by a clock that may count whole milliseconds
+    for (let i = 3; i < admitted.length; i++) t.ok(admitted[i]!.answered - admitted[i - 3]!.asked >= rule.windowMs - 1)
     t.match(await a.consume('empty', { windowMs: 10, maxRequests: 0 }, 0), { allowed: false, remaining: 0, retryAfter: 10 })
   })
 }

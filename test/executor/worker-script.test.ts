@@ -13,11 +13,12 @@ t.test('a script that does not load fails the start with its error', async (t) =
   t.teardown(async () => { await rm(folder, { recursive: true }) })
   const script = async (name: string, text: string): Promise<string> => { await writeFile(join(folder, name), text); return join(folder, name) }
   const cases: Array<[path: string, error: { code?: string, name?: string, message?: string | RegExp }]> = [
-    [join(folder, 'missing.mjs'), { code: 'ERR_MODULE_NOT_FOUND' }],
+    [join(folder, 'missing.mjs'), { code: 'INVALID_OPTION', message: /executor\.workerScript: .*missing\.mjs does not exist/ }],
+    [await script('imports.mjs', "import './missing.mjs'"), { code: 'ERR_MODULE_NOT_FOUND', message: /missing\.mjs/ }],
     [await script('syntax.mjs', 'export default ('), { name: 'SyntaxError' }],
     [await script('throws.mjs', "export default () => { throw Object.assign(new RangeError('no'), { code: 'MINE', fn () {} }) }"), { name: 'RangeError', message: 'no', code: 'MINE' }],
     [await script('rejects.mjs', "export default async () => { await null; throw 'text' }"), { code: 'WORKER_FAILED', message: /text/ }],
-    [await script('none.mjs', 'export const a = 1'), { message: /default export/ }],
+    [await script('none.mjs', 'export const a = 1'), { code: 'INVALID_OPTION', message: /executor\.workerScript: .*default export/ }],
     [await script('exits.mjs', 'export default () => { process.exit(1) }'), { message: /exited/ }],
     [await script('twice.mjs', "export default (ds) => { ds.rpc.register('a', () => 1); ds.rpc.register('a', () => 1) }"), { code: 'DUPLICATE_METHOD' }],
     [await script('schema.mjs', "export default (ds) => { ds.rpc.register('a', { schema: { params: { type: 'nonsense' } } }, () => 1) }"), { message: /schema|type/ }],
