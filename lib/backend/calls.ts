@@ -29,7 +29,7 @@ export class Calls {
 
   /**
    * @param store its name, for messages
-   * @param isFault whether an error says that the store is away, and not that it refused
+   * @param isFault whether an error says that the store is away, and not that it refused; a `DatasoleError` says neither
    */
   constructor (store: string, limits: CallLimits, isFault: (error: unknown) => boolean) {
     this.#store = store
@@ -39,13 +39,13 @@ export class Calls {
     setMaxListeners(0, this.#ended.signal)
   }
 
-  /** For what may take effect twice, such as a message: one attempt, while the store is there. */
+  /** For what may take effect twice, such as a message: one attempt, while the store is there. Throws as `repeat` does. */
   async once<T> (send: () => Promise<T>): Promise<T> {
     this.#enter()
     try {
       return await send()
     } catch (error) {
-      throw this.#isFault(error) ? this.#away(error) : error
+      throw this.#explained(error)
     } finally {
       this.#pending--
     }
@@ -53,7 +53,8 @@ export class Calls {
 
   /**
    * For what may be sent again after a fault.
-   * @throws DatasoleError `BACKEND_UNAVAILABLE` where the store stayed away, `BUSY` over the bound, `CLOSED`; what the store answers
+   * @throws DatasoleError `BACKEND_UNAVAILABLE` where the store stayed away, `BACKEND_REFUSED` with what it answers as
+   *   `cause`, `BUSY` over the bound, `CLOSED`
    */
   async repeat<T> (send: () => Promise<T>): Promise<T> {
     this.#enter()
@@ -63,8 +64,7 @@ export class Calls {
         try {
           return await send()
         } catch (error) {
-          if (!this.#isFault(error)) throw error
-          if (performance.now() + wait > deadline) throw this.#away(error)
+          if (!this.#isFault(error) || performance.now() + wait > deadline) throw this.#explained(error)
           await setTimeout(wait * (0.5 + Math.random() / 2), undefined, this.#ended).catch(() => { throw this.#closed() })
         }
       }
@@ -99,8 +99,10 @@ export class Calls {
     this.#pending++
   }
 
-  #away (cause: unknown): DatasoleError {
-    return new DatasoleError('BACKEND_UNAVAILABLE', `${this.#store} cannot be reached: ${messageOf(cause)}`, { cause })
+  #explained (cause: unknown): unknown {
+    if (this.#isFault(cause)) return new DatasoleError('BACKEND_UNAVAILABLE', `${this.#store} cannot be reached: ${messageOf(cause)}`, { cause })
+    if (cause instanceof DatasoleError || cause instanceof TypeError) return cause
+    return new DatasoleError('BACKEND_REFUSED', `${this.#store} refused: ${messageOf(cause)}`, { cause })
   }
 
   #closed (): DatasoleError {

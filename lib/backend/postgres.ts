@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { DatasoleError, coded, invalidArgument } from '../protocol/errors.js'
+import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend, Unsubscribe } from './backend.js'
 import { encodeMessage, encodeNotice } from './notice.js'
@@ -95,7 +95,7 @@ export class PostgresBackend implements StateBackend {
       }
     } catch (error) {
       // what Postgres answers to the only attempt is an answer; anything else leaves it open
-      throw sent > 1 || (sent === 1 && error instanceof DatasoleError) ? outcomeUnknown(key, error) : error
+      throw sent > 1 || (sent === 1 && memberOf(error, 'code') !== 'BACKEND_REFUSED') ? outcomeUnknown(key, error) : error
     }
     try {
       // what has expired is not seen, but stands in the way of a first commit

@@ -1,4 +1,4 @@
-import { DatasoleError, coded, invalidArgument } from '../protocol/errors.js'
+import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend, Unsubscribe } from './backend.js'
 import { encodeMessage } from './notice.js'
@@ -83,7 +83,7 @@ export class RedisBackend implements StateBackend {
       return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries])
     }).catch((error: unknown) => {
       // what Redis answers to the only attempt is an answer; anything else leaves it open
-      throw sent > 1 || (sent === 1 && error instanceof DatasoleError) ? outcomeUnknown(key, error) : error
+      throw sent > 1 || (sent === 1 && memberOf(error, 'code') !== 'BACKEND_REFUSED') ? outcomeUnknown(key, error) : error
     })
     if (reply[0] === 2) throw outcomeUnknown(key)
     if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }

@@ -155,6 +155,17 @@ t.test('a commit whose reply was lost is found again, and applied once', async (
   }), { code: 'OUTCOME_UNKNOWN' }, 'where the log does not go back that far')
 })
 
+t.test('what Postgres itself refuses has a code, and leaves nothing in doubt', async (t) => {
+  const tableName = ownTables(t)
+  const [a] = await two(t, { tableName })
+  const base = await startOf(a, 'k')
+  const sql = await admin(t)
+  await sql.query(`ALTER TABLE ${tableName} RENAME TO ${tableName}_away`)
+  await t.rejects(a.commit('k', { base, commits: [replace(1)] }), { code: 'BACKEND_REFUSED', message: /^Postgres refused: relation .* does not exist/, cause: { code: '42P01' } })
+  await sql.query(`ALTER TABLE ${tableName}_away RENAME TO ${tableName}`)
+  t.match(await a.commit('k', { base, commits: [replace(1)] }), { accepted: true, version: 1 })
+})
+
 t.test('every connection is terminated in the middle of 200 commits', async (t) => {
   const tableName = ownTables(t)
   const nodes = await two(t, { tableName, connectionString: named(tableName) })

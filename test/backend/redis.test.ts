@@ -158,6 +158,21 @@ t.test('more calls than it may hold are refused', async (t) => {
   t.strictSame(warnings, [])
 })
 
+t.test('what Redis itself refuses has a code, and leaves nothing in doubt', async (t) => {
+  const server = await redisServer(t)
+  const admin = new Redis(server.port)
+  t.teardown(() => admin.disconnect())
+  const ds = await storeNode(t, { stateBackend: new RedisBackend({ url: server.url }) })
+  const { live } = ds.primitives
+  await live.setState('k', 1)
+  await admin.config('SET', 'maxmemory', '1')
+  await t.rejects(live.setState('k', 2), { code: 'BACKEND_REFUSED', message: /^Redis refused: OOM/, cause: { name: 'ReplyError' } })
+  t.equal(await live.getState('k'), 1)
+  await admin.config('SET', 'maxmemory', '0')
+  await live.setState('k', 3)
+  t.equal(await live.getState('k'), 3)
+})
+
 t.test('a commit whose reply is lost takes effect once', async (t) => {
   const [a, b] = await two(t, { url })
   const base = await a.read('k')

@@ -253,7 +253,7 @@ for (const useWorker of [true, false]) {
     const { ds, page } = await open(t, {
       authHandler: (req) => {
         tokens.push(getToken(req))
-        return { authenticated: true, userId: 'ann', expiresAt: Date.now() + 600 }
+        return { authenticated: true, userId: 'ann', expiresAt: Date.now() + 2000 }
       }
     })
     await page.evaluate((useWorker) => {

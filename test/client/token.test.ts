@@ -204,7 +204,7 @@ for (const [entrance, start] of entrances) {
       authHandler: (req): AuthResult => {
         const token = getToken(req)!
         seen.push(token)
-        return { authenticated: true, userId: 'ann', roles: [token], expiresAt: Date.now() + 200 }
+        return { authenticated: true, userId: 'ann', roles: [token], expiresAt: Date.now() + 1000 }
       }
     })
     ds.rpc.register('roles', (_params, { auth }) => auth?.roles)
@@ -214,9 +214,9 @@ for (const [entrance, start] of entrances) {
     await client.connect()
     t.strictSame(await client.rpc('roles'), ['t1'])
     const started = performance.now()
-    while (seen.length < 5) await new Promise((resolve) => setTimeout(resolve, 5))
-    t.ok(performance.now() - started > 200, 'longer than any token')
-    t.match(await client.rpc('roles'), [/^t[4567]$/])
+    while (seen.length < 4) await new Promise((resolve) => setTimeout(resolve, 5))
+    t.ok(performance.now() - started > 1000, 'longer than any token')
+    t.match(await client.rpc('roles'), [/^t[456]$/])
     t.strictSame(states, ['connecting', 'connected'])
     t.equal(left, 0)
     t.strictSame(errors, [])

@@ -93,10 +93,10 @@ for (const [entrance, start] of entrances) {
       const { ds, connect } = await start(t, { authHandler: handler() })
       const left = new Promise<number>((resolve) => { ds.addHook('onDisconnect', (_, code) => { resolve(code) }) })
       const started = performance.now()
-      const wire = await connect({ protocols: offer({ ms: 600 }) })
+      const wire = await connect({ protocols: offer({ ms: 1200 }) })
       t.same(await wire.closed, { code: 4401, reason: 'authentication expired' })
       const took = performance.now() - started
-      t.ok(took >= 599 && took < 5000, `${took} ms`)
+      t.ok(took >= 1199 && took < 10_000, `${took} ms`)
       t.equal(await left, 4401)
       t.equal(wire.received.filter(({ opcode }) => opcode === AUTH_REFRESH).length, 1)
     })
@@ -174,7 +174,7 @@ for (const [entrance, start] of entrances) {
     t.test('a jump of the wall clock neither ends nor prolongs what was accepted', async (t) => {
       const { connect } = await start(t, { authHandler: handler() })
       const stays = await connect({ protocols: offer({ ms: 60_000 }) })
-      const ends = await connect({ protocols: offer({ ms: 200 }) })
+      const ends = await connect({ protocols: offer({ ms: 1000 }) })
       await Promise.all([stays, ends].map((wire) => wire.ping()))
       const { now } = Date
       t.teardown(() => { Date.now = now })
