@@ -5,13 +5,14 @@ import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import findMyWay from 'find-my-way'
 import type { WebSocket } from 'ws'
-import type { Arrival } from '../lib/server/arrivals.js'
+import { ABNORMAL, type Arrival } from '../lib/server/arrivals.js'
 import { authenticate, isAllowedOrigin, redactUrl } from '../lib/server/auth.js'
 import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { Core } from '../lib/server/core.js'
 import { Lease } from '../lib/server/leases.js'
 import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 import { CloseCode } from '../lib/protocol/codes.js'
+import { DatasoleError } from '../lib/protocol/errors.js'
 import { HEADER_SIZE } from '../lib/protocol/frame.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
 
@@ -97,6 +98,10 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       try {
         context = await core.admit({ auth, remoteAddress: request.ip, protocol })
       } catch (error) {
+        if (error instanceof DatasoleError && error.code === 'AUTH_TIMEOUT') {
+          core.log.error({ err: error }, 'an onConnect hook hangs')
+          return refuse(reply, 500, 'connection failed')
+        }
         core.log.info({ err: error }, 'an onConnect hook refused a connection')
         return refuse(reply, 403, 'connection refused')
       }
@@ -137,9 +142,6 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
 
   return route
 }
-
-/** The close code of a socket that ended without one (RFC 6455 section 7.1.5). */
-const ABNORMAL = 1006
 
 /** The sockets of connections, and of those that are still to be authenticated. */
 class Slots {

@@ -1,5 +1,8 @@
 import { DatasoleError } from '../protocol/errors.js'
 
+/** The code of a connection that ended without one, never sent (RFC 6455 section 7.1.5). */
+export const ABNORMAL = 1006
+
 /** How a connection is to end. */
 export interface Ending { code: number, reason: string }
 

@@ -4,6 +4,7 @@ import type { AuthResult } from './connection-context.js'
 import { DatasoleError, isThenable, notSynchronous } from '../protocol/errors.js'
 import type { DatasoleServerOptions } from './options.js'
 import type { Settings } from './settings.js'
+import { within } from './until.js'
 
 /**
  * The token that a client sent: from `Authorization: Bearer`, else from the subprotocol
@@ -100,18 +101,9 @@ export async function authenticate ({ authHandler, authTimeoutMs }: Settings, re
   if (authHandler === undefined) return { authenticated: true, userId: remoteAddress }
   const token = getToken(req)
   if (token !== undefined) req.headers.authorization ??= `Bearer ${token}`
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => { reject(new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`)) }, authTimeoutMs)
-    timer.unref()
-  })
-  try {
-    const result = await Promise.race([authHandler(req), timeout])
-    if (!isAuthResult(result)) throw new DatasoleError('INVALID_AUTH_RESULT', 'the authHandler must resolve to { authenticated: boolean, userId?: string, roles?: string[], metadata?: object, expiresAt?: number (Unix time in ms, not s) }')
-    return (result.expiresAt ?? Infinity) > Date.now() ? result : { authenticated: false }
-  } finally {
-    clearTimeout(timer)
-  }
+  const result = await within(authTimeoutMs, authHandler(req), () => new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`))
+  if (!isAuthResult(result)) throw new DatasoleError('INVALID_AUTH_RESULT', 'the authHandler must resolve to { authenticated: boolean, userId?: string, roles?: string[], metadata?: object, expiresAt?: number (Unix time in ms, not s) }')
+  return (result.expiresAt ?? Infinity) > Date.now() ? result : { authenticated: false }
 }
 
 function isAuthResult (result: unknown): result is AuthResult {

@@ -6,7 +6,7 @@ import type { Executor } from '../executor/executor.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
-import { Arrivals, checkEnding } from './arrivals.js'
+import { ABNORMAL, Arrivals, checkEnding } from './arrivals.js'
 import { Bus } from './bus.js'
 import { Channels } from './channels/channels.js'
 import { ConnectionContext, type Identity } from './connection-context.js'
@@ -31,7 +31,7 @@ import { Sessions } from './sessions/sessions.js'
 import type { Settings } from './settings.js'
 import type { StateStore } from './state/state-store.js'
 import { openStores } from './state/stores.js'
-import { until } from './until.js'
+import { until, within } from './until.js'
 import { Workers } from './rpc/workers.js'
 
 /** ms that clients have for their close frame, even where calls have used up the time. */
@@ -175,10 +175,21 @@ export class Core implements Destinations, ConnectionHost {
     return connection
   }
 
-  /** The context of a connection that is about to be accepted, once the `onConnect` hooks let it through. */
+  /**
+   * The context of a connection that is about to be accepted, once the `onConnect` hooks let it through.
+   * @throws DatasoleError `AUTH_TIMEOUT` where they take longer than `authTimeoutMs`; what they throw
+   */
   async admit ({ auth, remoteAddress, protocol }: Identity): Promise<ConnectionContext> {
     const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol, this.settings.maxTags)
-    await runHooks(this.root.chain('onConnect'), context)
+    const { authTimeoutMs } = this.settings
+    const running = runHooks(this.root.chain('onConnect'), context)
+    if (running !== undefined) {
+      await within(authTimeoutMs, running, () => {
+        // one that is let in after all has gone by then
+        running.then(() => { this.departed(context, ABNORMAL) }, () => { /* it was refused anyway */ })
+        return new DatasoleError('AUTH_TIMEOUT', `the onConnect hooks did not answer within authTimeoutMs (${authTimeoutMs})`)
+      })
+    }
     return context
   }
 

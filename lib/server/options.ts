@@ -123,7 +123,7 @@ export interface DatasoleServerOptions {
   maxEventNameLength?: number
   /** Origins that browsers may connect from. Default: the host that the request names. Requests without Origin pass. */
   allowedOrigins?: string[] | ((origin: string, req: IncomingMessage) => boolean)
-  /** ms that authentication may take. Default 10,000; then HTTP 500. */
+  /** ms that the auth handler may take, and then the `onConnect` hooks together. Default 10,000; then HTTP 500. */
   authTimeoutMs?: number
   /** ms between heartbeats. Default 25,000; a connection silent for two of them is closed with 4408. */
   heartbeatMs?: number

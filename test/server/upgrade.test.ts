@@ -159,6 +159,27 @@ for (const [entrance, start] of entrances) {
       t.equal(disconnected, 1, 'only who was let in can leave')
     })
 
+    t.test('500 where onConnect hooks hang, which holds no place; who is let in after all has gone by then', async (t) => {
+      const { url, ds, logs } = await start(t, { maxConnections: 1, authTimeoutMs: 50 })
+      const entered: Array<(error?: Error) => void> = []
+      const left: number[] = []
+      ds.addHook('onConnect', () => entered.length < 2 ? new Promise<void>((resolve, reject) => { entered.push((error) => { error === undefined ? resolve() : reject(error) }) }) : undefined)
+      ds.addHook('onDisconnect', (_connection, code) => { left.push(code) })
+      for (let refused = 0; refused < 2;) {
+        const { status } = await refusal(url)
+        if (status === 503) continue // its place is given back when its socket has closed
+        t.equal(status, 500)
+        refused++
+      }
+      t.equal(logs.filter((line) => line.includes('onConnect hooks did not answer within authTimeoutMs (50)')).length, 2)
+      t.same(left, [])
+      entered[0]!()
+      entered[1]!(new Error('no'))
+      await new Promise((resolve) => setImmediate(resolve))
+      t.same(left, [1006], 'who was never let in does not leave')
+      await (await soon(url)).close()
+    })
+
     t.test('onDisconnect runs once for everyone whom onConnect let in, even where they never became a connection', async (t) => {
       const { ds, port, connect } = await start(t)
       let letIn = (): void => {}
