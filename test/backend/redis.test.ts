@@ -87,7 +87,7 @@ t.test('what cannot be used is refused in time, by name', async (t) => {
     const error = await new RedisBackend(options).connect().then(() => undefined, (thrown: Error) => thrown)
     t.match(error, { code, message })
     t.notMatch(error?.message, /wrong@/, 'passwords are not shown')
-    t.ok(performance.now() - started < 6000)
+    t.ok(performance.now() - started < 10_000)
   }
   const backend = new RedisBackend({ url: secured.url.replace('//', '//:secret@') })
   await backend.connect()

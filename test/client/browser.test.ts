@@ -177,7 +177,7 @@ for (const useWorker of [true, false, undefined]) {
   })
 
   t.test(`a network that has gone silent, useWorker: ${useWorker}`, async (t) => {
-    const { ds, page, context } = await open(t, { heartbeatMs: 300 })
+    const { ds, page, context } = await open(t, { heartbeatMs: 500 })
     await ds.primitives.live.setState('board', 1)
     await page.evaluate((useWorker) => start({ useWorker }), useWorker)
     await page.waitForFunction(() => lab.told.length === 1)

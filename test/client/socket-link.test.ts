@@ -144,7 +144,7 @@ t.test('an address that no socket takes is not tried again', async (t) => {
 })
 
 t.test('a silent server is asked for a sign of life, and left when it gives none', async (t) => {
-  const { peer, server, causes, states, until } = await dial(t, {}, { heartbeatMs: 40 })
+  const { peer, server, causes, states, until } = await dial(t, {}, { heartbeatMs: 150 })
   await peer.until(() => peer.pings === 3)
   t.strictSame(states, ['connecting', 'connected'], 'PONG is such a sign')
   peer.answersPings = false

@@ -18,7 +18,7 @@ async function until (isTrue: () => boolean): Promise<void> {
 const [, start] = entrances[1]!
 
 t.test('model thread: one connection per thread, the others wait', async (t) => {
-  const executor: Partial<ExecutorOptions> = { model: 'thread', maxThreads: 2, workerScript, execArgv: [], queueTimeoutMs: 300, idleTimeout: 60_000 }
+  const executor: Partial<ExecutorOptions> = { model: 'thread', maxThreads: 2, workerScript, execArgv: [], queueTimeoutMs: 1500, idleTimeout: 60_000 }
   const server = await start(t, { executor, rateLimit: false })
   const [a, b, c] = await Promise.all([server.connect(), server.connect(), server.connect()]) as [Wire, Wire, Wire]
   const threads = [(await a.call('thread')).result, (await b.call('thread')).result]

@@ -45,10 +45,10 @@ t.test('an endless loop in an event handler ends with its thread, too', async (t
 })
 
 t.test('much that is slow is not taken for an endless loop', async (t) => {
-  const server = await start(t, { ...pool({ poolSize: 1 }), rpcTimeoutMs: 50 })
+  const server = await start(t, { ...pool({ poolSize: 1, stuckTimeoutMs: 800 }), rpcTimeoutMs: 50 })
   const wire = await server.connect()
   await wire.call('w.echo')
-  await Promise.all(Array.from({ length: 6 }, () => wire.call('spin', 100)))
+  await Promise.all(Array.from({ length: 6 }, () => wire.call('spin', 200)))
   while (server.ds.metrics.snapshot().executor!.queued > 0) await new Promise((resolve) => setTimeout(resolve, 10))
   t.equal(server.ds.metrics.snapshot().executor!.restarts, 0)
 })

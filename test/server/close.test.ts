@@ -85,7 +85,7 @@ for (const [entrance, start] of entrances) {
       await wire.ping()
       const started = performance.now()
       await close()
-      t.ok(performance.now() - started < 3000)
+      t.ok(performance.now() - started < 10_000)
       t.match(await wire.closed, { code: 1001 })
       t.equal(ds.transport.getConnectionCount(), 0)
     })

@@ -247,7 +247,7 @@ t.test('close stores everything, and then nothing can be set', async (t) => {
   shaky.before = () => { throw new Error('away') }
   const before = performance.now()
   await ds.close()
-  t.ok(performance.now() - before < 2000, 'not for ever')
+  t.ok(performance.now() - before < 10_000, 'not for ever')
   t.ok(logs.some((line) => line.includes('sessions of 1 users')), 'what was lost is said')
 })
 
@@ -316,13 +316,13 @@ for (const [kind, make] of Object.entries(stores)) {
   t.test(`${kind}: a session goes ttlMs after the last write or restore, everywhere`, async (t) => {
     const open = make()
     const backend = open()
-    const options = { ...MANUAL, ttlMs: 400, enableChangeStream: true }
+    const options = { ...MANUAL, ttlMs: 1500, enableChangeStream: true }
     const [a, b] = [await start(t, options, { stateBackend: backend }), await start(t, options, { stateBackend: open() })]
     const changes = changesOf(a.sessions)
     a.sessions.set('ann', 'k', 1)
     await a.sessions.flush('ann')
     for (let i = 0; i < 4; i++) {
-      await setTimeout(200)
+      await setTimeout(500)
       t.strictSame(await b.sessions.restore({ userId: 'ann' }), { k: 1 }, 'each restore is a new term')
     }
     t.equal(a.sessions.get('ann', 'k'), 1)
