@@ -7,7 +7,7 @@ import { clonePlain } from '../../lib/protocol/json.js'
 import type { Operation, Subscribe } from '../../lib/protocol/messages.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { applyPatch } from '../../lib/protocol/patch.js'
-import { json, operationSeeds, operationsOn } from '../protocol/arbitrary-json.js'
+import { DEEP, json, operationSeeds, operationsOn } from '../protocol/arbitrary-json.js'
 
 const seed = Number(process.env.SEED ?? Math.trunc(Math.random() * 2 ** 31))
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
@@ -49,7 +49,7 @@ class Model implements SubscriptionHost {
 
   commit (change: (value: unknown) => unknown): void {
     const next = change(this.value)
-    const patches = this.value === undefined ? [{ op: 'replace' as const, path: '', value: clonePlain(next) }] : diff(this.value, next, 100)
+    const patches = this.value === undefined ? [{ op: 'replace' as const, path: '', value: clonePlain(next) }] : diff(this.value, next, DEEP)
     this.#log.push({ from: this.version, patches })
     if (this.#log.length > 3) this.#log.shift()
     this.value = clonePlain(next)
@@ -167,7 +167,7 @@ class Witness {
 /** The order of members is not part of a value. */
 function isSame (a: string | undefined, b: string | undefined): boolean {
   if (a === undefined || b === undefined) return a === b
-  return a === b || diff(JSON.parse(a), JSON.parse(b), 100).length === 0
+  return a === b || diff(JSON.parse(a), JSON.parse(b), DEEP).length === 0
 }
 
 type Step = (model: Model, witnesses: Witness[], ends: Array<() => void>) => void

@@ -40,6 +40,9 @@ export const key = hostileKey
 /** A choice that is made when the value to choose from is known. */
 export const choice = fc.nat(1000)
 
+/** Deeper than what becomes of a value that is copied into itself by operations. */
+export const DEEP = 10_000
+
 /** Numbers from which `operationsOn` makes a patch. */
 export const operationSeeds = (values = json) => fc.array(fc.record({
   op: fc.constantFrom('add', 'add', 'remove', 'replace', 'move', 'copy', 'test'),

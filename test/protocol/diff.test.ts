@@ -4,14 +4,14 @@ import { Document } from '../../lib/protocol/document.js'
 import { diff } from '../../lib/protocol/diff.js'
 import { clonePlain, copyJson, isEqual, type Members } from '../../lib/protocol/json.js'
 import { applyPatch, parsePatch } from '../../lib/protocol/patch.js'
-import { containersOf, json, operationSeeds, operationsOn } from './arbitrary-json.js'
+import { DEEP, containersOf, json, operationSeeds, operationsOn } from './arbitrary-json.js'
 import { invalidValues } from './invalid-values.js'
 
 /** The diff; fails where it is not right. */
 function check (from: unknown, to: unknown) {
   const before = JSON.stringify(from)
-  const patches = diff(from, to, 20)
-  const expected = copyJson(to, 20)
+  const patches = diff(from, to, DEEP)
+  const expected = copyJson(to, DEEP)
   const theirs = new Set([...containersOf(from), ...containersOf(to)])
   for (const container of containersOf(patches)) if (theirs.has(container)) throw new Error('the patches share a value')
   if (isEqual(from, expected) !== (patches.length === 0)) throw new Error('operations if, and only if, something differs')

@@ -4,10 +4,7 @@ import { diff } from '../../lib/protocol/diff.js'
 import { Document } from '../../lib/protocol/document.js'
 import { record } from '../../lib/protocol/draft.js'
 import { clonePlain, isContainer, isEqual } from '../../lib/protocol/json.js'
-import { json, operationSeeds, operationsOn } from './arbitrary-json.js'
-
-// copies of a value into itself nest
-const DEEP = 10_000
+import { DEEP, json, operationSeeds, operationsOn } from './arbitrary-json.js'
 
 const sizeOf = (value: unknown) => value === undefined ? 0 : Buffer.byteLength(JSON.stringify(value))
 
