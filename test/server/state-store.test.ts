@@ -310,6 +310,26 @@ t.test('two nodes', async (t) => {
     await until(async () => await b!.primitives.live.getState('k') === 1)
   })
 
+  t.test('nor does one that comes while an attempt is about to fail', async (t) => {
+    const { backends, nodes: [a, b] } = await two(t)
+    await a!.primitives.live.setState('k', 0)
+    await b!.primitives.live.getState('k')
+    backends[1]!.hears = () => false
+    await a!.primitives.live.setState('k', 1)
+    const gate = new Gate()
+    backends[1]!.before = async (method) => {
+      if (method !== 'read') return
+      await gate.pass()
+      throw new Error('away')
+    }
+    backends[1]!.doubt()
+    await gate.arrival()
+    backends[1]!.before = () => undefined
+    backends[1]!.doubt()
+    gate.open()
+    await until(async () => await b!.primitives.live.getState('k') === 1)
+  })
+
   t.test('a commit whose answer was lost is neither applied twice nor hidden', async (t) => {
     const { backends, nodes: [a, b] } = await two(t)
     await b!.primitives.live.setState('k', { n: 0 })

@@ -13,6 +13,8 @@ export class CatchUp {
   readonly #log: Logger
   readonly #closing = new AbortController()
   #isRunning = false
+  /** The next attempt does not wait: nothing has failed, or something made one look since the last one began. */
+  #isDue = false
   #hasFailed = false
   /** Ends the wait between attempts. */
   #wake = (): void => {}
@@ -25,8 +27,9 @@ export class CatchUp {
   /** They are read at once, and with them what could not be read before: what makes one look may be that the store is back. */
   add (keys: Iterable<string>): void {
     for (const key of keys) this.#behind.add(key)
-    if (this.#isRunning) this.#wake()
-    else void this.#run()
+    this.#isDue = true
+    this.#wake()
+    if (!this.#isRunning) void this.#run()
   }
 
   /** The key could not be read. Said once, however often it is tried. */
@@ -35,7 +38,7 @@ export class CatchUp {
     if (!this.#hasFailed) this.#log.error({ err: error, key }, 'a key could not be read again; its clients are behind until it can')
     this.#hasFailed = true
     this.#behind.add(key)
-    if (!this.#isRunning) void this.#run(RETRY)
+    if (!this.#isRunning) void this.#run()
   }
 
   close (): void {
@@ -44,27 +47,25 @@ export class CatchUp {
     this.#wake()
   }
 
-  /** @param wait ms before it begins */
-  async #run (wait = 0): Promise<void> {
+  async #run (): Promise<void> {
     this.#isRunning = true
-    const { signal } = this.#closing
-    while (this.#behind.size > 0 && !signal.aborted) {
-      if (wait > 0) await this.#pause(wait)
+    while (this.#behind.size > 0 && !this.#closing.signal.aborted) {
+      if (!this.#isDue) await this.#pause()
+      this.#isDue = false
       const keys = [...this.#behind].slice(0, CHUNK)
       for (const key of keys) this.#behind.delete(key)
       const outcomes = await Promise.all(keys.map((key) => this.#refresh(key).then(() => true, (error: unknown) => {
         this.failed(key, error)
         return false
       })))
-      wait = outcomes.includes(false) ? RETRY : 0
+      if (!outcomes.includes(false)) this.#isDue = true
     }
-    this.#isRunning = false
-    this.#hasFailed = false
+    this.#isRunning = this.#isDue = this.#hasFailed = false
   }
 
-  #pause (ms: number): Promise<void> {
+  #pause (): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms).unref()
+      const timer = setTimeout(resolve, RETRY).unref()
       this.#wake = () => {
         clearTimeout(timer)
         resolve()
