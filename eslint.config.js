@@ -28,5 +28,10 @@ export default [
       '@typescript-eslint/no-explicit-any': 'error',
       'no-console': 'error'
     }
+  },
+  {
+    // plugins put methods of others in front of theirs
+    files: ['lib/**/*.ts'],
+    rules: { '@typescript-eslint/unbound-method': 'error' }
   }
 ]

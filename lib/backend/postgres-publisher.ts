@@ -47,9 +47,9 @@ export class PostgresPublisher {
       try {
         if (isLong(text)) await this.#query(this.#sql.post, [channel, text])
         else await this.#query(this.#sql.notify, [batch.map(({ channel }) => channel), batch.map(({ text }) => text)])
-        for (const { resolve } of batch) resolve()
+        for (const message of batch) message.resolve()
       } catch (error) {
-        for (const { reject } of batch) reject(error)
+        for (const message of batch) message.reject(error)
       }
     }
     this.#sending = undefined

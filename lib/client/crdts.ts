@@ -20,7 +20,7 @@ const RETRY = 1000
 const MAX_UNDER_WAY = 50
 
 /** Told of a key's value, and of what went wrong with an operation or the subscription. */
-export interface CrdtSubscriber { onValue? (value: unknown): void, /** Nothing waits for the server any more. */ onSettled? (): void, onError? (error: DatasoleError): void }
+export interface CrdtSubscriber { onValue?: (value: unknown) => void, /** Nothing waits for the server any more. */ onSettled?: () => void, onError?: (error: DatasoleError) => void }
 
 interface Entry {
   replica: CrdtKey

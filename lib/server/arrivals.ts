@@ -20,7 +20,7 @@ export function checkEnding ({ code, reason }: Ending): void {
 export interface Arrival {
   /** How it has to end, where its user was disconnected meanwhile. */
   endingOf (userId: string | undefined): Ending | undefined
-  end (): void
+  end: () => void
 }
 
 /**

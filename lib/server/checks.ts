@@ -1,4 +1,4 @@
-import { DatasoleError } from '../protocol/errors.js'
+import { DatasoleError, memberOf } from '../protocol/errors.js'
 
 /** Timers in Node.js hold at most 2^31-1 ms. */
 export const TIMER = 2 ** 31 - 1
@@ -13,6 +13,10 @@ export function integer (name: string, value: unknown, least: number, most: numb
 
 export function checkFunction (name: string, value: unknown): void {
   if (typeof value !== 'function') throw invalid(name, 'must be a function')
+}
+
+export function checkMethods (name: string, object: unknown, methods: readonly string[]): void {
+  for (const method of methods) checkFunction(`${name}.${method}`, memberOf(object, method))
 }
 
 export function isObject<T> (value: T): value is T & object {

@@ -1,6 +1,6 @@
 import type { StateBackend } from '../backend/backend.js'
 import { DEFAULT_PATH } from '../protocol/opcodes.js'
-import { TIMER, checkFunction, integer, invalid, isObject } from './checks.js'
+import { TIMER, checkFunction, checkMethods, integer, invalid, isObject } from './checks.js'
 import { MAX_TAGS } from './connection-context.js'
 import type { ExecutorSettings } from '../executor/executor.js'
 import { resolveExecutor } from './executor-settings.js'
@@ -82,7 +82,7 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     numbers[name] = integer(name, value, least, most)
   }
   if (options.stateBackend !== undefined && options.backendConfig !== undefined) throw invalid('backendConfig', 'and stateBackend exclude each other: pass only one')
-  for (const level of LOGGER_METHODS) if (options.logger !== undefined) checkFunction(`logger.${level}`, options.logger?.[level])
+  if (options.logger !== undefined) checkMethods('logger', options.logger, LOGGER_METHODS)
   if (options.authHandler !== undefined) checkFunction('authHandler', options.authHandler)
   return {
     ...numbers as Numbers,
@@ -130,7 +130,7 @@ function checkBackendConfig ({ backendConfig = { type: 'memory' } }: DatasoleSer
 
 function checkStateBackend (stateBackend: StateBackend | undefined): StateBackend | undefined {
   if (stateBackend === undefined) return undefined
-  for (const method of BACKEND_METHODS) checkFunction(`stateBackend.${method}`, stateBackend?.[method])
+  checkMethods('stateBackend', stateBackend, BACKEND_METHODS)
   const journal = JOURNAL_METHODS.filter((method) => stateBackend[method] !== undefined)
   if (journal.length !== 0 && journal.length !== JOURNAL_METHODS.length) {
     throw invalid('stateBackend', `has ${journal.join(' and ')} only: of ${JOURNAL_METHODS.join(', ')} it must have all or none`)
@@ -159,8 +159,8 @@ function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit
 
 function checkRateLimiter (rateLimiter: RateLimiter | undefined): RateLimiter | undefined {
   if (rateLimiter === undefined) return undefined
-  for (const method of LIMITER_METHODS) checkFunction(`rateLimiter.${method}`, rateLimiter?.[method])
-  for (const method of ['connect', 'close'] as const) if (rateLimiter[method] !== undefined) checkFunction(`rateLimiter.${method}`, rateLimiter[method])
+  checkMethods('rateLimiter', rateLimiter, LIMITER_METHODS)
+  checkMethods('rateLimiter', rateLimiter, (['connect', 'close'] as const).filter((method) => rateLimiter[method] !== undefined))
   return rateLimiter
 }
 

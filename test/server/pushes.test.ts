@@ -5,6 +5,7 @@ import { Opcode } from '../../lib/protocol/opcodes.js'
 import { commitId, packSnapshot, pushOf, PushLedger, unpackSnapshot } from '../../lib/server/channels/push-ledger.js'
 import { TouchedPaths } from '../../lib/server/channels/touched-paths.js'
 import type { Operation } from '../../lib/protocol/messages.js'
+import { ShakyBackend } from '../helpers/backends.js'
 import { type Node, type NodeOptions, cluster, node } from '../helpers/nodes.js'
 import type { Received, Wire } from '../helpers/wire.js'
 
@@ -190,6 +191,25 @@ t.test('pushes to what takes none', async (t) => {
   for (const key of ['down', 'plain', 'nothing', '__proto__', 'toString']) {
     t.match(await wire.ask(Opcode.STATE_PUSH, { key, data: 1, push: { client: 'me', seq: 1 } }), { opcode: Opcode.ERROR, payload: { code: 'UNKNOWN_KEY', key } })
   }
+})
+
+t.test('a push that the store did not take is to be sent again', async (t) => {
+  const stateBackend = new ShakyBackend()
+  const { pusher, value, logs, ds } = await board(t, { stateBackend })
+  const pushing = await pusher()
+  stateBackend.before = (method) => { if (method === 'commit') throw new Error('the disk is full') }
+  const busy = { opcode: Opcode.ERROR, payload: { code: 'BUSY', key: 'board', retryAfter: Number } }
+  t.match(await pushing.push(replace('/title', 'mine')), busy)
+  t.match(await pushing.push(replace('/title', 'mine'), { push: { client: 'me', seq: 1 } }), busy)
+  t.equal(logs.filter((line) => line.includes('the disk is full')).length, 1)
+  stateBackend.before = () => undefined
+  t.match(await pushing.push(replace('/title', 'mine'), { push: { client: 'me', seq: 1 } }), { opcode: Opcode.STATE_ACK })
+  t.match(await value(), { title: 'mine' })
+
+  // nor could it be read
+  stateBackend.before = () => { throw new Error('the disk is gone') }
+  ds.primitives.live.createSyncChannel({ key: 'other', direction: 'bidirectional', mode: 'json-patch', initialValue })
+  t.match(await pushing.push(replace('/title', 'mine'), { key: 'other' }), { ...busy, payload: { ...busy.payload, key: 'other' } })
 })
 
 t.test('a client speaks for itself only', async (t) => {

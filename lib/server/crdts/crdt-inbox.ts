@@ -106,7 +106,7 @@ export class CrdtInbox {
     }
     const loading = loadYjs()
     if (loading === undefined) go()
-    else loading.then(go, change.failed)
+    else loading.then(go, (error: unknown) => { change.failed(error) })
   }
 
   /** Several operations in one millisecond follow each other. */

@@ -121,7 +121,7 @@ export class Session {
   }
 
   /** A recipe that makes what is dirty now part of what is stored by then, and what to call once it is. */
-  flush (): { recipe (draft: unknown): Fields | undefined, done (): void } {
+  flush (): { recipe: (draft: unknown) => Fields | undefined, done: () => void } {
     const writes = Array.from(this.#dirty, ([key, { field }]): [string, Field] => [key, field])
     return {
       recipe: (draft) => {

@@ -151,7 +151,7 @@ export class StateKey {
     try {
       if (this.loading !== undefined) await this.loading
     } catch (error) {
-      for (const { reject } of this.#writes) reject(error)
+      for (const write of this.#writes) write.reject(error)
       return
     }
     while (this.#writes.length > 0 || this.#isLost) {
@@ -159,7 +159,7 @@ export class StateKey {
       try {
         await (batch.length > 0 ? this.#commit(batch) : this.#renew())
       } catch (error) {
-        for (const { reject } of batch) reject(error)
+        for (const write of batch) write.reject(error)
         // it may have been committed all the same
         this.#reread()
       }

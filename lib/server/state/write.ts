@@ -74,7 +74,7 @@ export function touchWrite (settle: Settle): Write {
 }
 
 /** @param resolve told whether there was a value */
-export function deleteWrite ({ resolve, reject }: { resolve (existed: boolean): void, reject (error: unknown): void }): Write {
+export function deleteWrite ({ resolve, reject }: { resolve: (existed: boolean) => void, reject: (error: unknown) => void }): Write {
   let existed = false
   return {
     live: false,
