@@ -19,6 +19,7 @@ export type ErrorCode =
  * the protocol, every other number is the application's.
  */
 export const RpcCode = {
+  INVALID_REQUEST: -32600,
   METHOD_NOT_FOUND: -32601,
   INVALID_PARAMS: -32602,
   INTERNAL: -32603,

@@ -83,7 +83,7 @@ export class Core implements Destinations, ConnectionHost {
     this.rpc = new RpcRegistry(settings, this.metrics, log)
     this.events = new Events(settings, this.bus, this.metrics, log)
     this.live = new LiveState(settings, this.store, this.root, this.metrics, log)
-    this.crdts = new Crdts(settings, crdt, this.root, this.metrics, log)
+    this.crdts = new Crdts(settings, crdt, this.live, this.root, this.metrics, log)
     this.sessions = new Sessions(session, this.hub, settings, log)
     this.channels = new Channels(settings, this.store, this.live, this.crdts, this.metrics, log, () => this.#isConnected || backend.connect === undefined)
     this.leases = new Leases(settings, log)

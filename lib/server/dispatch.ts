@@ -6,7 +6,7 @@ import type { Connection } from './connection.js'
 import type { Crdts } from './crdts/crdts.js'
 import { encodeMessage, receivedSize } from './encoding.js'
 import type { Events } from './events.js'
-import { BrokenStream, inflate } from './inflate.js'
+import { BrokenStream, inflate, inflateHead } from './inflate.js'
 import { Intake } from './intake.js'
 import type { Leases } from './leases.js'
 import type { LiveState, Wanted } from './state/live-state.js'
@@ -47,6 +47,8 @@ const MAX_FREE = 64 * 1024
 /** ms that a client is told to wait where too many of its frames wait already. */
 const OVERRUN = 100
 
+const NO_HEAD = Buffer.alloc(0)
+
 /**
  * A message from a client: inflated, decoded and parsed once, then handed to who it is for.
  * Whatever it is, this does not throw.
@@ -57,41 +59,59 @@ export function dispatch (to: Destinations, connection: Connection, data: Buffer
   to.metrics.bytesIn += receivedSize(data.length)
   if (!isBinary) return connection.refuseFrame(0, 'text messages are not part of this protocol', CloseCode.UNSUPPORTED_DATA)
   if (data.length > to.settings.maxPayload + HEADER_SIZE) return connection.close(CloseCode.TOO_BIG, 'frame over maxPayload')
-  let correlationId = 0
-  let frame: Buffer | undefined
+  let head: Buffer = NO_HEAD
   try {
+    let frame: Buffer | undefined = data
     if (data[0] === ZLIB_MAGIC) {
-      const retryAfter = connection.inflation.wait(to.settings.maxInflatedSize)
-      if (retryAfter > 0) return connection.sendError(0, 'BUSY', 'too much was inflated for this connection within a second', { retryAfter })
-      frame = inflate(data, to.settings.maxInflatedSize)
-      connection.inflation.count(frame?.length ?? to.settings.maxInflatedSize)
-      if (frame === undefined) return connection.refuseFrame(0, `frame inflates to more than ${to.settings.maxInflatedSize} bytes`, undefined, 'PAYLOAD_TOO_LARGE')
-    } else {
-      frame = data
+      const { maxInflatedSize } = to.settings
+      const retryAfter = connection.inflation.wait(maxInflatedSize)
+      if (retryAfter > 0) return overrun(to, connection, inflateHead(data), 'too much was inflated for this connection within a second', retryAfter)
+      frame = inflate(data, maxInflatedSize)
+      connection.inflation.count(frame?.length ?? maxInflatedSize)
+      if (frame === undefined) {
+        head = inflateHead(data)
+        throw new BadFrame(`frame inflates to more than ${maxInflatedSize} bytes`, 'PAYLOAD_TOO_LARGE')
+      }
     }
     if (!isWellFormed(frame)) throw new BadFrame('the frame is truncated, or its declared length is wrong')
-    correlationId = readUint32(frame, 1)
-    if (connection.intake?.hasRoomFor(frame.length, to.settings.maxInflatedSize) === false) return overrun(to, connection, frame, correlationId)
-    route(to, connection, frame, correlationId)
+    head = frame
+    if (connection.intake?.hasRoomFor(frame.length, to.settings.maxInflatedSize) === false && frame[0] !== Opcode.AUTH) {
+      return overrun(to, connection, frame, 'too many frames wait for the rate limit', OVERRUN)
+    }
+    route(to, connection, frame, readUint32(frame, 1))
   } catch (error) {
-    failed(to, connection, frame, correlationId, error)
+    failed(to, connection, head, error)
   }
 }
 
-function failed (to: Destinations, connection: Connection, frame: Buffer | undefined, correlationId: number, error: unknown): void {
-  if (error instanceof BadFrame || error instanceof BrokenStream) return connection.refuseFrame(correlationId, error.message)
+/** What a frame is answered under; 0 where that cannot be told. */
+function idOf (head: Buffer): number {
+  return head.length < HEADER_SIZE ? 0 : readUint32(head, 1)
+}
+
+/** @param head of the frame; empty where it is none */
+function failed (to: Destinations, connection: Connection, head: Buffer, error: unknown): void {
+  const correlationId = idOf(head)
+  const isCall = head[0] === Opcode.RPC_REQ
+  if (error instanceof BadFrame || error instanceof BrokenStream) {
+    const code = error instanceof BadFrame ? error.code : undefined
+    // a call is answered as well: clients of version 1 ignore ERROR
+    connection.refuseFrame(correlationId, error.message, undefined, code)
+    if (isCall) to.rpc.malformed(connection, correlationId, error.message, code)
+    return
+  }
   to.log.error({ err: error, connectionId: connection.id }, 'a frame could not be handled')
-  if (frame?.[0] === Opcode.RPC_REQ) to.rpc.failed(connection, correlationId)
+  if (isCall) to.rpc.failed(connection, correlationId)
   else connection.sendError(correlationId, 'INTERNAL', 'the frame could not be handled')
 }
 
 /** Counts as a refusal, so that who goes on regardless is closed in the end. */
-function overrun (to: Destinations, connection: Connection, frame: Buffer, correlationId: number): void {
-  const message = 'too many frames wait for the rate limit'
+function overrun (to: Destinations, connection: Connection, head: Buffer, message: string, retryAfter: number): void {
+  const correlationId = idOf(head)
   to.limiter.refused(connection)
-  if (frame[0] !== Opcode.RPC_REQ) return connection.sendError(correlationId, 'BUSY', message, { retryAfter: OVERRUN })
+  if (head[0] !== Opcode.RPC_REQ) return connection.sendError(correlationId, 'BUSY', message, { retryAfter })
   to.metrics.rpcCalls++
-  to.rpc.overrun(connection, correlationId, message, OVERRUN)
+  to.rpc.overrun(connection, correlationId, message, retryAfter)
 }
 
 /**
@@ -99,7 +119,7 @@ function overrun (to: Destinations, connection: Connection, frame: Buffer, corre
  * has to be asked.
  * @param limit undefined where the frame is free
  */
-function inTurn (to: Destinations, connection: Connection, frame: Buffer, correlationId: number, limit: Limit | undefined, method: string | undefined, handOn: (wait: Wait) => void): void {
+function inTurn (to: Destinations, connection: Connection, frame: Buffer, limit: Limit | undefined, method: string | undefined, handOn: (wait: Wait) => void): void {
   const decision = limit === undefined ? 0 : to.limiter.admit(connection, limit, method)
   if (typeof decision === 'number' && connection.intake === undefined) {
     if (decision > 0) to.limiter.refused(connection, limit)
@@ -111,7 +131,7 @@ function inTurn (to: Destinations, connection: Connection, frame: Buffer, correl
       if (wait > 0) to.limiter.refused(connection, limit)
       handOn(wait)
     } catch (error) {
-      failed(to, connection, frame, correlationId, error)
+      failed(to, connection, frame, error)
     }
   })
 }
@@ -133,7 +153,7 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       if (id !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
       const called = string(method, 'method')
       metrics.rpcCalls++
-      return inTurn(to, connection, frame, correlationId, limiter.limitOf(called), to.rpc.has(called) ? called : undefined, (retryAfter) => {
+      return inTurn(to, connection, frame, limiter.limitOf(called), to.rpc.has(called) ? called : undefined, (retryAfter) => {
         to.rpc.receive(connection, correlationId, called, params, frame.length, retryAfter)
       })
     }
@@ -141,16 +161,13 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       const { event: sent, data } = workers?.event(frame) ?? members(frame, maxJsonDepth)
       const event = string(sent, 'event')
       metrics.eventsIn++
-      if (event.length > maxEventNameLength) {
-        metrics.eventsDropped++
-        return
-      }
-      return inTurn(to, connection, frame, correlationId, limiter.limitOf(event), to.events.has(event) ? event : undefined, (retryAfter) => {
-        to.events.receive(connection, correlationId, { event, data }, frame.length, retryAfter)
+      return inTurn(to, connection, frame, limiter.limitOf(event), to.events.has(event) ? event : undefined, (retryAfter) => {
+        if (retryAfter === 0 && event.length > maxEventNameLength) metrics.eventsDropped++
+        else to.events.receive(connection, correlationId, { event, data }, frame.length, retryAfter)
       })
     }
     case Opcode.PING:
-      return inTurn(to, connection, frame, correlationId, undefined, undefined, () => {
+      return inTurn(to, connection, frame, undefined, undefined, () => {
         connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity))
       })
     case Opcode.SUBSCRIBE: {
@@ -160,29 +177,31 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       if (type !== undefined) name(type, 'type')
       if (nodeId !== undefined) name(nodeId, 'nodeId')
       if (version !== undefined && !Number.isSafeInteger(version)) throw new BadFrame('the member "version" is not a whole number')
-      return inTurn(to, connection, frame, correlationId, limiter.subscriptions, '$subscribe', (retryAfter) => {
-        const mirrors = type !== undefined || to.crdts.has(key) ? to.crdts.mirrors : to.live
+      return inTurn(to, connection, frame, limiter.subscriptions, '$subscribe', (retryAfter) => {
+        const isCrdt = to.crdts.has(key) || (type !== undefined && to.crdts.isOpen(key))
+        const mirrors = isCrdt ? to.crdts.mirrors : to.live
         mirrors.subscribe(connection, correlationId, key, { epoch, version, nodeId } as Wanted, retryAfter)
       })
     }
     case Opcode.UNSUBSCRIBE: {
       const key = name(members(frame, maxJsonDepth).key, 'key')
-      return inTurn(to, connection, frame, correlationId, undefined, undefined, () => {
+      return inTurn(to, connection, frame, undefined, undefined, () => {
         to.live.unsubscribe(connection, key)
         to.crdts.mirrors.unsubscribe(connection, key)
       })
     }
     case Opcode.RPC_CANCEL:
-      return inTurn(to, connection, frame, correlationId, undefined, undefined, () => { to.rpc.cancel(connection, correlationId) })
+      return inTurn(to, connection, frame, undefined, undefined, () => { to.rpc.cancel(connection, correlationId) })
     case Opcode.AUTH: {
       const token = string(members(frame, maxJsonDepth).token, 'token')
       if (token.length > MAX_TOKEN) throw new BadFrame(`a token has at most ${MAX_TOKEN} characters`)
       return to.leases.receive(connection, correlationId, token)
     }
     case Opcode.CRDT_OP: {
-      const { key: asked, op } = members(frame, maxJsonDepth)
+      // a value may be as deep as any: it stands inside an operation
+      const { key: asked, op } = members(frame, maxJsonDepth + 1)
       const key = name(asked, 'key')
-      return inTurn(to, connection, frame, correlationId, limiter.limitOf(key), undefined, (retryAfter) => {
+      return inTurn(to, connection, frame, limiter.limitOf(key), undefined, (retryAfter) => {
         to.crdts.inbox.receive(connection, correlationId, key, op, frame.length, retryAfter)
       })
     }
@@ -190,7 +209,7 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       // a pushed value may be as deep as any: it stands inside an operation of a list
       const push = members(frame, maxJsonDepth + 2)
       const key = name(push.key, 'key')
-      return inTurn(to, connection, frame, correlationId, limiter.limitOf(key), to.channels.get(key) === undefined ? undefined : key, (retryAfter) => {
+      return inTurn(to, connection, frame, limiter.limitOf(key), to.channels.get(key) === undefined ? undefined : key, (retryAfter) => {
         to.channels.receive(connection, correlationId, key, push, frame.length, retryAfter)
       })
     }

@@ -1,4 +1,4 @@
-import { inflateSync } from 'node:zlib'
+import { constants, inflateSync } from 'node:zlib'
 
 /** Bytes that are not one whole zlib stream (RFC 1950); the message says why. */
 export class BrokenStream extends Error {}
@@ -16,6 +16,18 @@ export function inflate (data: Buffer, bound: number): Buffer | undefined {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return undefined
     throw error instanceof BrokenStream ? error : new BrokenStream('the zlib stream is broken')
+  }
+}
+
+/** Bytes of a stream in which its first ones are told: the tables before them have up to 300 (RFC 1951 section 3.2.7). */
+const HEAD = 320
+
+/** The beginning of a frame that is not inflated whole, so that its refusal names it; empty where the stream is broken. */
+export function inflateHead (data: Buffer): Buffer {
+  try {
+    return inflateSync(data.subarray(0, HEAD), { finishFlush: constants.Z_SYNC_FLUSH })
+  } catch {
+    return Buffer.alloc(0) // it is refused in any case
   }
 }
 

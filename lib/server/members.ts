@@ -3,7 +3,11 @@ import { HEADER_SIZE } from '../protocol/frame.js'
 import { exceedsDepth } from './json-depth.js'
 
 /** A frame that is refused; the message says why. */
-export class BadFrame extends Error {}
+export class BadFrame extends Error {
+  constructor (message: string, readonly code: 'BAD_FRAME' | 'PAYLOAD_TOO_LARGE' = 'BAD_FRAME') {
+    super(message)
+  }
+}
 
 export type Members = Record<string, unknown>
 

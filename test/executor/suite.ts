@@ -147,6 +147,7 @@ export function suite (t: Test, start: Start): void {
     for (const frame of frames) {
       wire.sendRaw(frame)
       t.match(await wire.next(), { opcode: ERROR, id: 9, payload: { code: 'BAD_FRAME' } })
+      if (frame[0] === RPC_REQ) t.match(await wire.next(), { opcode: RPC_RES, id: 9, payload: { error: { code: -32600, data: { code: 'BAD_FRAME' } } } })
     }
     wire.sendRaw(bad('{"method":"unknown","\\u006dethod":"w.echo","correlationId":9,"params":1}'))
     t.match((await wire.next()).payload, { result: 1 }, 'of two the last one counts')

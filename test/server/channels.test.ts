@@ -179,6 +179,23 @@ async function merges (t: Test, direction: ChannelDirection, flush: FlushOptions
   t.equal(ds.primitives.live.getSyncChannel('board'), undefined)
 }
 
+t.test('changes that were not looked at, because too much was inflated, are sent again', { timeout: 30_000 }, async (t) => {
+  const { ds, url } = await node(t, { rateLimit: false, maxInflatedSize: 100_000 })
+  ds.rpc.register('echo', (params) => params)
+  const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction: 'bidirectional', mode: 'json-patch', initialValue: { n: 0, items: [] } })
+  const writer = (await client(t, url)).client
+  const board = writer.channel('board')
+  await new Promise<void>((resolve) => { board.subscribe(() => { resolve() }) })
+  const calls = Array.from({ length: 12 }, () => writer.rpc('echo', 'x'.repeat(90_000)).then(() => 0, ({ code }: { code: number }) => code))
+  board.update((draft) => { draft.items.push('y'.repeat(10_000)) })
+  writer.crdt('map', 'lww-map').set('k', 'z'.repeat(10_000))
+  t.ok((await Promise.all(calls)).includes(-32030), 'some calls were not')
+  await board.saved()
+  t.equal((await channel.get() as Board).items.length, 1)
+  const map = ds.primitives.crdt.register('map', 'lww-map')
+  while ((await map.value() as { k?: string } | undefined)?.k === undefined) await sleep(5)
+})
+
 t.test('the value says which CRDT it is, unless the channel does', async (t) => {
   const { ds } = await node(t)
   const { live } = ds.primitives

@@ -180,6 +180,37 @@ t.test('names that are refused leave nothing behind', async (t) => {
   t.equal(open(), 2)
 })
 
+t.test('names of state are not for operations of clients, whoever was first', async (t) => {
+  const { ds, connect } = await node(t, OPEN)
+  const { live, crdt } = ds.primitives
+  const guarded = { direction: 'bidirectional', mode: 'json-patch', initialValue: 1 } as const
+  live.createSyncChannel({ key: 'channel', ...guarded })
+  live.register('declared')
+  await live.setState('live', { v: 1 })
+  const op = (key: string): object => ({ key, op: { type: 'lww-register', nodeId: 'e', timestamp: Date.now(), op: 'set', value: 'mine', seq: 1 } })
+  const evil = await connect()
+  for (const key of ['channel', 'declared', 'live']) t.match(await evil.ask(Opcode.CRDT_OP, op(key)), { opcode: Opcode.ERROR, payload: { code: 'UNKNOWN_KEY', key } })
+  t.match(await evil.ask(Opcode.CRDT_OP, op('later')), { opcode: Opcode.CRDT_ACK })
+  await live.setState('later', { v: 2 })
+  const ann = await connect()
+  for (const type of [undefined, 'lww-register']) {
+    t.match(await ann.ask(Opcode.SUBSCRIBE, { key: 'live', type }), { opcode: Opcode.STATE_SNAPSHOT, payload: { data: { v: 1 } } })
+    t.match(await ann.ask(Opcode.SUBSCRIBE, { key: 'later', type }), { opcode: Opcode.STATE_SNAPSHOT, payload: { data: { v: 2 } } })
+  }
+  t.match(await evil.ask(Opcode.CRDT_OP, op('later')), { opcode: Opcode.ERROR, payload: { code: 'UNKNOWN_KEY' } })
+  for (const key of ['channel', 'declared']) t.throws(() => { crdt.register(key, 'lww-map') }, { code: 'DUPLICATE_KEY' })
+  crdt.register('counted', 'pn-counter')
+  t.throws(() => { live.createSyncChannel({ key: 'counted', ...guarded }) }, { code: 'DUPLICATE_KEY' })
+})
+
+t.test('a value of an operation may be as deep as any', async (t) => {
+  const { connect } = await node(t, { ...OPEN, maxJsonDepth: 5 })
+  const wire = await connect()
+  const set = (value: unknown): object => ({ key: 'k', op: { type: 'lww-register', nodeId: 'e', timestamp: Date.now(), op: 'set', value } })
+  t.equal((await wire.ask(Opcode.CRDT_OP, set([[[[[]]]]]))).opcode, Opcode.CRDT_ACK)
+  t.match((await wire.ask(Opcode.CRDT_OP, set([[[[[[]]]]]]))).payload, { code: 'BAD_FRAME' })
+})
+
 t.test('what is known of writers and of removed fields is bounded', async (t) => {
   const backend = new MemoryBackend()
   const ds = await storeNode(t, { stateBackend: backend })

@@ -105,6 +105,15 @@ for (const [entrance, start] of entrances) {
       t.equal(seen, 3)
     })
 
+    t.test('a name that is too long counts in the rate limit all the same', async (t) => {
+      const { connect, ds } = await start(t, { maxEventNameLength: 5, rateLimit: { defaultRule: { windowMs: 60_000, maxRequests: 5 } } })
+      const wire = await connect()
+      for (let i = 1; i <= 8; i++) wire.send(EVENT_C2S, i, { event: 'x'.repeat(6), data: i })
+      await wire.ping()
+      t.strictSame(wire.received.filter(({ opcode }) => opcode === ERROR).map(({ id, payload }) => [id, payload.code]), [[6, 'RATE_LIMITED'], [7, 'RATE_LIMITED'], [8, 'RATE_LIMITED']])
+      t.match(ds.metrics.snapshot(), { eventsDropped: 5, rateLimited: 3 })
+    })
+
     t.test('a name that is too long is dropped without a word, and counted', async (t) => {
       const { ds, connect } = await start(t, { maxEventNameLength: 5 })
       const seen: string[] = []

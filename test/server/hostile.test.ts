@@ -1,5 +1,6 @@
 import { deflateSync } from 'node:zlib'
 import t, { type Test } from 'tap'
+import { isWellFormed } from '../../lib/protocol/frame.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { type Running, entrances } from '../helpers/entrances.js'
 import { exchange, tcp, upgradeRequest, upgraded, webSocketFrame } from '../helpers/raw.js'
@@ -137,6 +138,8 @@ for (const [entrance, start] of entrances) {
         const { opcode, payload } = await attacker.next()
         t.match({ opcode, ...payload }, { opcode: Opcode.ERROR, code: 'BAD_FRAME', message: String }, name)
         t.equal(running.ds.metrics.snapshot().badFrames, badFrames + 1)
+        if (message[0] !== Opcode.RPC_REQ || !isWellFormed(message)) continue
+        t.match(await attacker.next(), { opcode: Opcode.RPC_RES, id: 7, payload: { error: { code: -32600, data: { code: 'BAD_FRAME' } } } }, 'every call is answered')
       }
       attacker.sendRaw('text')
       t.match(await attacker.next(), { opcode: Opcode.ERROR, payload: { code: 'BAD_FRAME' } }, 'text')

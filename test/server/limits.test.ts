@@ -119,6 +119,23 @@ for (const [entrance, start] of entrances) {
       t.ok(running.ds.metrics.snapshot().eventsIn <= 8, 'four in a second, or in each of two')
     })
 
+    t.test('a call that is not inflated, or not whole, is answered all the same', async (t) => {
+      const running = await start(t, { maxInflatedSize: MIB, rateLimit: false })
+      const client = await running.connect()
+      const call = (id: number, size: number): Buffer => deflateSync(encode(Opcode.RPC_REQ, id, { method: 'echo', params: ' '.repeat(size), correlationId: id }))
+      client.sendRaw(call(1, MIB))
+      t.match(await client.waitFor(({ id, opcode }) => id === 1 && opcode === Opcode.RPC_RES), { payload: { error: { code: -32600, data: { code: 'PAYLOAD_TOO_LARGE' } } } })
+      for (let id = 2; id < 30; id++) client.sendRaw(call(id, MIB - 100))
+      let busy = 0
+      for (let id = 2; id < 30; id++) {
+        const { payload: { error } } = await client.waitFor((frame) => frame.id === id)
+        if (error === undefined) continue
+        t.match(error, { code: -32030, data: { code: 'BUSY', retryAfter: Number } })
+        busy++
+      }
+      t.ok(busy > 0)
+    })
+
     t.test('a client that never reads while it is broadcast to', async (t) => {
       const running = await start(t)
       const witness = await running.connect()

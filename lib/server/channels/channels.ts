@@ -78,6 +78,7 @@ export class Channels implements ChannelHost {
   }
 
   #createJson (settings: ChannelSettings, check: PushCheck, scope: Scope): StateChannel | InboundChannel {
+    if (this.crdts.typeOf(settings.key) !== undefined) throw new DatasoleError('DUPLICATE_KEY', `createSyncChannel("${settings.key}"): the key is a CRDT already`)
     const channel = new (settings.direction === 'client-to-server' ? InboundChannel : StateChannel)(this, settings, check, scope)
     this.live.attach(settings.key, channel)
     return channel

@@ -19,6 +19,8 @@ export interface CrdtTarget {
   readonly mirrors: { scopeOf (key: string): Scope }
   /** Keys that are channels have a way of their own. */
   readonly channels: ReadonlyMap<string, { way (connection: ConnectionContext): Pick<CrdtTarget, 'write'> | undefined }>
+  /** Whether the key is, or may become, one of clients' operations. */
+  isOpen (key: string): boolean
   write (key: string, change: Change): void
 }
 
@@ -63,7 +65,7 @@ export class CrdtInbox {
     if (retryAfter > 0) return refuse('RATE_LIMITED', 'rate limit exceeded', retryAfter)
     const channel = this.#crdts.channels.get(key)
     const target = channel === undefined ? this.#crdts : channel.way(connection.context)
-    if (target === undefined) return refuse('UNKNOWN_KEY', 'nothing takes changes of this key')
+    if (target === undefined || !this.#crdts.isOpen(key)) return refuse('UNKNOWN_KEY', 'nothing takes changes of this key')
     const op = readOp(raw)
     if (typeof op === 'string') return refuse('INVALID_PATCH', `this is no operation: ${op}`)
     if (op.timestamp > Date.now() + MAX_SKEW) return connection.sendError(correlationId, 'CLOCK_SKEW', 'the timestamp is more than a minute ahead', { key, now: Date.now() })

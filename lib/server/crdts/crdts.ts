@@ -46,8 +46,11 @@ export class Crdts {
   readonly #listeners = new Set<CrdtListener>()
   #isStarted = false
 
-  /** @param store of its own */
-  constructor (settings: Settings, store: StateStore, root: Scope, metrics: Metrics, log: Logger) {
+  /**
+   * @param store of its own
+   * @param state whose names are not for CRDTs
+   */
+  constructor (settings: Settings, store: StateStore, readonly state: Pick<LiveState, 'claims' | 'isDeclared'>, root: Scope, metrics: Metrics, log: Logger) {
     this.#settings = settings
     this.#store = store
     this.#log = log
@@ -62,15 +65,23 @@ export class Crdts {
     }
   }
 
-  /** Whether this is a CRDT key. */
+  /** Whether this is a CRDT key. One that only clients have made is none where state has the name. */
   has (key: string): boolean {
-    return this.#registered.has(key) || this.mirrors.has(key) || this.channels.has(key)
+    return this.#isDeclared(key) || (this.mirrors.has(key) && !this.state.claims(key))
   }
+
+  /** Whether clients may make the key, or have: names of state are not theirs. */
+  isOpen (key: string): boolean {
+    return this.#isDeclared(key) || !this.state.claims(key)
+  }
+
+  #isDeclared (key: string): boolean { return this.#registered.has(key) || this.channels.has(key) }
 
   /** Declares a key; it is made as soon as the store can be used. */
   register (key: string, type: CrdtType, scope: Scope): void {
     checkKey(key)
     if (!isCrdtType(type)) throw invalidArgument(`a CRDT must be a pn-counter, an lww-register, an lww-map or yjs, not ${JSON.stringify(type)}`)
+    if (this.state.isDeclared(key)) throw new DatasoleError('DUPLICATE_KEY', `crdt.register("${key}"): the key is one of live state already`)
     if (this.#registered.size >= this.#settings.maxCrdtKeys) throw new DatasoleError('LIMIT_EXCEEDED', `there may be ${this.#settings.maxCrdtKeys} CRDT keys (maxCrdtKeys)`)
     this.mirrors.register(key, scope)
     this.#registered.set(key, type)

@@ -91,6 +91,11 @@ export class RpcRegistry implements CallHost {
     this.#refuse(connection, correlationId, RpcCode.INTERNAL, 'the call could not be handled', { code: 'INTERNAL' })
   }
 
+  /** A frame that is no call. */
+  malformed (connection: Connection, correlationId: number, message: string, code = 'BAD_FRAME'): void {
+    this.#refuse(connection, correlationId, RpcCode.INVALID_REQUEST, message, { code })
+  }
+
   /** A call that is not even looked at, because too much waits before it. */
   overrun (connection: Connection, correlationId: number, message: string, retryAfter: number): void {
     this.#refuse(connection, correlationId, RpcCode.BUSY, message, { code: 'BUSY', retryAfter })

@@ -82,8 +82,8 @@ export class WorkerCall implements CallInFlight, Task {
 
   malformed (message: string): void {
     if (this.#answered) return
-    this.#answered = true
     if (this.connection.isOpen) this.connection.refuseFrame(this.correlationId, message)
+    this.#fail(new RpcError(RpcCode.INVALID_REQUEST, message, { code: 'BAD_FRAME' }))
   }
 
   ended (): void {

@@ -99,6 +99,11 @@ export class LiveState implements LiveHost {
 
   has (key: string): boolean { return this.#liveKeys.has(key) }
 
+  /** Whether server code has made the key live, or declared it: then it is nothing else. */
+  claims (key: string): boolean { return this.#liveKeys.has(key) || this.isDeclared(key) }
+
+  isDeclared (key: string): boolean { return this.#scopes.has(key) || this.#channels.has(key) }
+
   scopeOf (key: string): Scope { return this.#channels.get(key)?.scope ?? this.#scopes.get(key) ?? this.root }
 
   /** Told at start which keys are live, and by other nodes which became so. */
