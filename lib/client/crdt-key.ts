@@ -30,7 +30,7 @@ export class CrdtKey {
   #seq = 0
 
   /** @param nodeId of this replica alone: its operations are numbered under it */
-  constructor (readonly key: string, readonly type: CrdtType, readonly nodeId: string) {
+  constructor (readonly key: string, readonly type: CrdtType, public nodeId: string) {
     this.#base = crdtOf(type).empty()
     this.#view = crdtOf(type).empty()
   }
@@ -63,7 +63,8 @@ export class CrdtKey {
       return (pending.size = JSON.stringify(pending.op).length)
     }
     const { seq } = replaced.op
-    replaced.op = isCounter ? { ...op, value: sum(replaced.op, op), seq } : { ...op, seq }
+    const { nodeId } = replaced.op
+    replaced.op = isCounter ? { ...op, value: sum(replaced.op, op), nodeId, seq } : { ...op, nodeId, seq }
     const before = replaced.size
     return (replaced.size = JSON.stringify(replaced.op).length) - before
   }
@@ -75,7 +76,8 @@ export class CrdtKey {
 
   /** The server has it. What says so to everyone may still come. */
   acknowledge (pending: Pending): void {
-    crdtOf(this.type).apply(this.#base, this.#numbered(pending))
+    // what the server counts under a nodeId of before is in its sums only
+    if (this.type !== 'pn-counter' || pending.op.nodeId === this.nodeId) crdtOf(this.type).apply(this.#base, this.#numbered(pending))
     this.#drop(pending)
   }
 
@@ -83,6 +85,20 @@ export class CrdtKey {
   refuse (pending: Pending): void {
     this.#drop(pending)
     this.#rebuild()
+  }
+
+  /** From now on operations go under another nodeId. Those that were sent may be there under the last one. */
+  rename (nodeId: string): void {
+    this.nodeId = nodeId
+    this.#seq = 0
+  }
+
+  /** The server has refused it as another user's: under the nodeId of now it may have it. */
+  renumber (pending: Pending): void {
+    this.#drop(pending)
+    pending.op = { ...pending.op, nodeId: this.nodeId, seq: ++this.#seq }
+    pending.isSent = false
+    this.pending.push(pending)
   }
 
   /** Gives an operation another time. */
@@ -140,9 +156,9 @@ export class CrdtKey {
     this.#value = undefined
   }
 
-  /** They wait in the order of their numbers. */
+  /** Those of a nodeId wait in the order of their numbers. */
   #numbered ({ op }: Pending): CrdtOp {
-    return { ...op, settled: this.pending[0]!.op.seq! - 1 }
+    return { ...op, settled: this.pending.find((each) => each.op.nodeId === op.nodeId)!.op.seq! - 1 }
   }
 }
 

@@ -128,7 +128,7 @@ export class ClientCrdts {
   }
 
   /** @returns whether the error was about a CRDT */
-  refused (correlationId: number, { code, message, retryAfter, now }: ErrorMessage): boolean {
+  refused (correlationId: number, { code, message, retryAfter, now, nodeId }: ErrorMessage): boolean {
     if (correlationId === 0) return false
     const sent = this.#underWay.get(correlationId)
     if (sent === undefined) return this.#notFollowed(correlationId, code, message, retryAfter)
@@ -137,11 +137,19 @@ export class ClientCrdts {
     pending.id = 0
     // the server has it from no sending before, so that it may still change
     if (code === 'RATE_LIMITED' && isFirst) pending.isSent = false
+    if (nodeId !== undefined && nodeId === entry.replica.nodeId) {
+      // the client is another user's now
+      entry.replica.rename(randomNode())
+      this.#ask(entry)
+    }
     if (retryAfter !== undefined) {
       this.#wait(retryAfter)
     } else if (code === 'CLOCK_SKEW' && now !== undefined && pending.op.timestamp > now) {
       this.#correct(now)
       entry.replica.restamp(pending, toMs(this.#clock.tick()))
+      this.#schedule()
+    } else if (nodeId !== undefined && isFirst) {
+      entry.replica.renumber(pending)
       this.#schedule()
     } else {
       this.#settled(pending)

@@ -254,3 +254,38 @@ t.test('a field that has lost against a removal that was forgotten is undone on 
   t.strictSame(prefs.value, await ds.primitives.crdt.getValue('prefs') as object)
   t.equal((await refused).code, 'CONFLICT')
 })
+
+t.test('who logs in as another user goes on writing, and nothing is lost or counted twice', async (t) => {
+  const { ds, url } = await node(t, {
+    rateLimit: false,
+    authHandler: (req) => ({ authenticated: true, userId: String(req.headers.authorization) })
+  })
+  let user = 'ann'
+  const { client, errors } = watch<AppContract>(t, { url, getToken: () => user })
+  const { client: other } = watch<AppContract>(t, { url, getToken: () => 'eve' })
+  await Promise.all([client.connect(), other.connect()])
+  const likes = client.crdt('likes', 'pn-counter')
+  const prefs = client.crdt('prefs', 'lww-map')
+  likes.increment()
+  prefs.set('color', 'red')
+  await acknowledged(likes, prefs)
+  for (const [i, name] of ['bob', 'cid', 'bob'].entries()) {
+    user = name
+    await client.disconnect()
+    await client.connect()
+    // several are under way when the first is refused
+    for (let j = 0; j < 5; j++) {
+      likes.increment()
+      prefs.set('size', 10 * i + j)
+      await new Promise(setImmediate)
+    }
+    await acknowledged(likes, prefs)
+    const count = 1 + 5 * (i + 1)
+    await until(likes, (value) => value === count)
+    t.equal(await ds.primitives.crdt.getValue('likes'), count)
+    t.strictSame(await ds.primitives.crdt.getValue('prefs'), { color: 'red', size: 10 * i + 4 })
+    other.crdt('likes', 'pn-counter').increment(0)
+  }
+  t.equal(likes.value, 16)
+  t.strictSame(errors, [])
+})
