@@ -4,6 +4,7 @@ import { type CrdtState, crdtOf } from '../crdt/types.js'
 import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../protocol/crdt-messages.js'
 import { clonePlain, getMember, putMember } from '../protocol/json.js'
 import type { Head } from '../protocol/messages.js'
+import { lostWrites } from './lost-writes.js'
 import type { Outcome } from './mirror.js'
 
 /** An operation of this client that the server has not acknowledged. */
@@ -28,6 +29,8 @@ export class CrdtKey {
   #view: CrdtState
   #value: { value: unknown } | undefined
   #seq = 0
+  /** The server has operations of this client. */
+  #hasWritten = false
 
   /** @param nodeId of this replica alone: its operations are numbered under it */
   constructor (readonly key: string, readonly type: CrdtType, public nodeId: string) {
@@ -57,11 +60,7 @@ export class CrdtKey {
     this.#value = undefined
     const isCounter = this.type === 'pn-counter'
     const replaced = this.type === 'yjs' ? undefined : this.pending.find((each) => !each.isSent && (isCounter ? each.op.op === op.op && sum(each.op, op) <= Number.MAX_SAFE_INTEGER : each.op.key === op.key))
-    if (replaced === undefined) {
-      const pending = { op: { ...op, seq: ++this.#seq }, id: 0, isSent: false, size: 0 }
-      this.pending.push(pending)
-      return (pending.size = JSON.stringify(pending.op).length)
-    }
+    if (replaced === undefined) return this.#queue(op)
     const { seq } = replaced.op
     const { nodeId } = replaced.op
     replaced.op = isCounter ? { ...op, value: sum(replaced.op, op), nodeId, seq } : { ...op, nodeId, seq }
@@ -78,6 +77,7 @@ export class CrdtKey {
   acknowledge (pending: Pending): void {
     // what the server counts under a nodeId of before is in its sums only
     if (this.type !== 'pn-counter' || pending.op.nodeId === this.nodeId) crdtOf(this.type).apply(this.#base, this.#numbered(pending))
+    this.#hasWritten = true
     this.#drop(pending)
   }
 
@@ -107,10 +107,21 @@ export class CrdtKey {
     this.#rebuild()
   }
 
-  state ({ epoch, version, state }: CrdtSnapshot): void {
+  /** @returns characters of JSON that wait more */
+  state ({ epoch, version, state, channel }: CrdtSnapshot): number {
+    const isNewCopy = this.#hasWritten && channel?.direction === 'client-to-server' && this.head?.epoch !== epoch
+    const { value } = this
+    const last = this.#base
     this.head = { epoch, version }
     this.#base = state === undefined ? crdtOf(this.type).empty() : baseOf(state, this.nodeId)
+    let size = 0
+    if (isNewCopy) {
+      // the copy on this connection does not have what the last one had
+      this.#hasWritten = false
+      for (const write of lostWrites(last, value, this.#base, this.pending.map(({ op }) => op))) size += this.#queue({ type: this.type, nodeId: this.nodeId, ...write })
+    }
     this.#rebuild()
+    return size
   }
 
   changes ({ epoch, from, version, ops }: CrdtChanges): Outcome {
@@ -144,6 +155,13 @@ export class CrdtKey {
     if (this.#base.type !== 'yjs') return
     this.#base = crdtOf('yjs').empty()
     this.#rebuild()
+  }
+
+  /** @returns characters of its JSON */
+  #queue (op: CrdtOp): number {
+    const pending = { op: { ...op, seq: ++this.#seq }, id: 0, isSent: false, size: 0 }
+    this.pending.push(pending)
+    return (pending.size = JSON.stringify(pending.op).length)
   }
 
   #drop (pending: Pending): void {

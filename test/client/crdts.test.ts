@@ -289,3 +289,38 @@ t.test('who logs in as another user goes on writing, and nothing is lost or coun
   t.equal(likes.value, 16)
   t.strictSame(errors, [])
 })
+
+t.test('what the server has acknowledged of a channel client-to-server is on the next connection, too', async (t) => {
+  const { ds, url } = await node(t, { rateLimit: false, authHandler: () => ({ authenticated: true, userId: 'ann' }) })
+  const heard: Record<string, unknown> = {}
+  const initial = { likes: 5, title: 'one', prefs: { color: 'red', size: 1 } }
+  for (const [key, initialValue] of Object.entries(initial)) {
+    const own = ds.primitives.live.createSyncChannel({ key, direction: 'client-to-server', mode: 'crdt', initialValue })
+    own.onFlush((value, _patches, connection) => { heard[`${connection!.connectionId} ${key}`] = value })
+  }
+  const { client, errors, until: eventually } = watch<AppContract>(t, { url })
+  await client.connect()
+  const [likes, title, prefs] = [client.crdt('likes', 'pn-counter'), client.crdt('title', 'lww-register'), client.crdt('prefs', 'lww-map')]
+  for (const handle of [likes, title, prefs]) handle.subscribe(() => {})
+  likes.increment(3)
+  title.set('two')
+  prefs.set('size', 2)
+  prefs.remove('color')
+  await acknowledged(likes, title, prefs)
+  for (let round = 1; round <= 3; round++) {
+    const last = client.connectionId
+    ds.disconnectUser('ann', { code: 1001 })
+    await eventually(() => client.getConnectionState() !== 'connected')
+    likes.decrement()
+    if (round === 2) prefs.set('size', 3)
+    await eventually(() => client.getConnectionState() === 'connected')
+    t.not(client.connectionId, last)
+    await acknowledged(likes, title, prefs)
+    const expected = { likes: 8 - round, title: 'two', prefs: { size: round > 1 ? 3 : 2 } }
+    for (const [key, value] of Object.entries(expected)) {
+      while (JSON.stringify(heard[`${client.connectionId} ${key}`]) !== JSON.stringify(value)) await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    t.strictSame({ likes: likes.value, title: title.value, prefs: prefs.value }, expected)
+  }
+  t.strictSame(errors, [])
+})
