@@ -4,6 +4,7 @@ import { type CrdtState, crdtOf } from '../crdt/types.js'
 import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../protocol/crdt-messages.js'
 import { clonePlain, getMember, putMember } from '../protocol/json.js'
 import type { Head } from '../protocol/messages.js'
+import { lostWrites } from './lost-writes.js'
 import type { Outcome } from './mirror.js'
 
 /** An operation of this client that the server has not acknowledged. */
@@ -28,9 +29,11 @@ export class CrdtKey {
   #view: CrdtState
   #value: { value: unknown } | undefined
   #seq = 0
+  /** The server has operations of this client. */
+  #hasWritten = false
 
   /** @param nodeId of this replica alone: its operations are numbered under it */
-  constructor (readonly key: string, readonly type: CrdtType, readonly nodeId: string) {
+  constructor (readonly key: string, readonly type: CrdtType, public nodeId: string) {
     this.#base = crdtOf(type).empty()
     this.#view = crdtOf(type).empty()
   }
@@ -57,13 +60,10 @@ export class CrdtKey {
     this.#value = undefined
     const isCounter = this.type === 'pn-counter'
     const replaced = this.type === 'yjs' ? undefined : this.pending.find((each) => !each.isSent && (isCounter ? each.op.op === op.op && sum(each.op, op) <= Number.MAX_SAFE_INTEGER : each.op.key === op.key))
-    if (replaced === undefined) {
-      const pending = { op: { ...op, seq: ++this.#seq }, id: 0, isSent: false, size: 0 }
-      this.pending.push(pending)
-      return (pending.size = JSON.stringify(pending.op).length)
-    }
+    if (replaced === undefined) return this.#queue(op)
     const { seq } = replaced.op
-    replaced.op = isCounter ? { ...op, value: sum(replaced.op, op), seq } : { ...op, seq }
+    const { nodeId } = replaced.op
+    replaced.op = isCounter ? { ...op, value: sum(replaced.op, op), nodeId, seq } : { ...op, nodeId, seq }
     const before = replaced.size
     return (replaced.size = JSON.stringify(replaced.op).length) - before
   }
@@ -75,7 +75,9 @@ export class CrdtKey {
 
   /** The server has it. What says so to everyone may still come. */
   acknowledge (pending: Pending): void {
-    crdtOf(this.type).apply(this.#base, this.#numbered(pending))
+    // what the server counts under a nodeId of before is in its sums only
+    if (this.type !== 'pn-counter' || pending.op.nodeId === this.nodeId) crdtOf(this.type).apply(this.#base, this.#numbered(pending))
+    this.#hasWritten = true
     this.#drop(pending)
   }
 
@@ -85,16 +87,41 @@ export class CrdtKey {
     this.#rebuild()
   }
 
+  /** From now on operations go under another nodeId. Those that were sent may be there under the last one. */
+  rename (nodeId: string): void {
+    this.nodeId = nodeId
+    this.#seq = 0
+  }
+
+  /** The server has refused it as another user's: under the nodeId of now it may have it. */
+  renumber (pending: Pending): void {
+    this.#drop(pending)
+    pending.op = { ...pending.op, nodeId: this.nodeId, seq: ++this.#seq }
+    pending.isSent = false
+    this.pending.push(pending)
+  }
+
   /** Gives an operation another time. */
   restamp (pending: Pending, timestamp: number): void {
     pending.op.timestamp = timestamp
     this.#rebuild()
   }
 
-  state ({ epoch, version, state }: CrdtSnapshot): void {
+  /** @returns characters of JSON that wait more */
+  state ({ epoch, version, state, channel }: CrdtSnapshot): number {
+    const isNewCopy = this.#hasWritten && channel?.direction === 'client-to-server' && this.head?.epoch !== epoch
+    const { value } = this
+    const last = this.#base
     this.head = { epoch, version }
     this.#base = state === undefined ? crdtOf(this.type).empty() : baseOf(state, this.nodeId)
+    let size = 0
+    if (isNewCopy) {
+      // the copy on this connection does not have what the last one had
+      this.#hasWritten = false
+      for (const write of lostWrites(last, value, this.#base, this.pending.map(({ op }) => op))) size += this.#queue({ type: this.type, nodeId: this.nodeId, ...write })
+    }
     this.#rebuild()
+    return size
   }
 
   changes ({ epoch, from, version, ops }: CrdtChanges): Outcome {
@@ -130,6 +157,13 @@ export class CrdtKey {
     this.#rebuild()
   }
 
+  /** @returns characters of its JSON */
+  #queue (op: CrdtOp): number {
+    const pending = { op: { ...op, seq: ++this.#seq }, id: 0, isSent: false, size: 0 }
+    this.pending.push(pending)
+    return (pending.size = JSON.stringify(pending.op).length)
+  }
+
   #drop (pending: Pending): void {
     this.pending.splice(this.pending.indexOf(pending), 1)
   }
@@ -140,9 +174,9 @@ export class CrdtKey {
     this.#value = undefined
   }
 
-  /** They wait in the order of their numbers. */
+  /** Those of a nodeId wait in the order of their numbers. */
   #numbered ({ op }: Pending): CrdtOp {
-    return { ...op, settled: this.pending[0]!.op.seq! - 1 }
+    return { ...op, settled: this.pending.find((each) => each.op.nodeId === op.nodeId)!.op.seq! - 1 }
   }
 }
 

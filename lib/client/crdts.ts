@@ -82,11 +82,16 @@ export class ClientCrdts {
     if (typeof read === 'string') throw invalidArgument(`crdt("${replica.key}"): ${read}`)
     if (this.#count >= MAX_PENDING || this.#size >= MAX_SIZE) throw new DatasoleError('BUSY', `${this.#count} operations wait for the server already`)
     if (entry.isClosed) this.open(replica.key, replica.type)
-    const before = replica.pending.length
-    this.#size += replica.add(read)
-    this.#count += replica.pending.length - before
+    this.#waits(entry, () => replica.add(read))
     this.#tell(entry)
-    this.#schedule()
+  }
+
+  /** @param run returns characters of JSON that wait more */
+  #waits ({ replica: { pending } }: Entry, run: () => number): void {
+    const before = pending.length
+    this.#size += run()
+    this.#count += pending.length - before
+    if (pending.length > 0) this.#schedule()
   }
 
   connected (): void {
@@ -123,12 +128,12 @@ export class ClientCrdts {
     const { state } = message as CrdtSnapshot
     if (state !== undefined && state.type !== entry.replica.type) return this.#report(entry, new DatasoleError('TYPE_MISMATCH', `"${message.key}" is a ${state.type}, not a ${entry.replica.type}`))
     if (state !== undefined) this.#clock.see(fromMs(state.metadata.timestamp))
-    entry.replica.state(message as CrdtSnapshot)
+    this.#waits(entry, () => entry.replica.state(message as CrdtSnapshot))
     this.#tell(entry)
   }
 
   /** @returns whether the error was about a CRDT */
-  refused (correlationId: number, { code, message, retryAfter, now }: ErrorMessage): boolean {
+  refused (correlationId: number, { code, message, retryAfter, now, nodeId }: ErrorMessage): boolean {
     if (correlationId === 0) return false
     const sent = this.#underWay.get(correlationId)
     if (sent === undefined) return this.#notFollowed(correlationId, code, message, retryAfter)
@@ -137,11 +142,19 @@ export class ClientCrdts {
     pending.id = 0
     // the server has it from no sending before, so that it may still change
     if (code === 'RATE_LIMITED' && isFirst) pending.isSent = false
+    if (nodeId !== undefined && nodeId === entry.replica.nodeId) {
+      // the client is another user's now
+      entry.replica.rename(randomNode())
+      this.#ask(entry)
+    }
     if (retryAfter !== undefined) {
       this.#wait(retryAfter)
     } else if (code === 'CLOCK_SKEW' && now !== undefined && pending.op.timestamp > now) {
       this.#correct(now)
       entry.replica.restamp(pending, toMs(this.#clock.tick()))
+      this.#schedule()
+    } else if (nodeId !== undefined && isFirst) {
+      entry.replica.renumber(pending)
       this.#schedule()
     } else {
       this.#settled(pending)

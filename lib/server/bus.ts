@@ -11,8 +11,12 @@ export interface BusMessages {
   fanout: { payload: string, to?: object, except?: object }
   /** A key became live. */
   live: { key: string }
+  /** A key is live no more. */
+  gone: { key: string }
   /** A CRDT key was made. */
   crdt: { key: string }
+  /** A CRDT key was deleted. */
+  crdtGone: { key: string }
   disconnect: { userId: string, code: number, reason: string }
 }
 

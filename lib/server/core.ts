@@ -90,8 +90,8 @@ export class Core implements Destinations, ConnectionHost {
     this.workers = executor && new Workers(executor, this)
     for (const each of [this.bus, ...this.#stores]) each.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
-    this.live.onBecameLive = (key) => { this.bus.publish('live', { key }) }
-    this.crdts.mirrors.onBecameLive = (key) => { this.bus.publish('crdt', { key }) }
+    this.live.names.announce = (key, isLive) => { this.bus.publish(isLive ? 'live' : 'gone', { key }) }
+    this.crdts.mirrors.names.announce = (key, isLive) => { this.bus.publish(isLive ? 'crdt' : 'crdtGone', { key }) }
     if (backend.connect === undefined) this.crdts.start()
   }
 
@@ -114,8 +114,10 @@ export class Core implements Destinations, ConnectionHost {
     await this.bus.open({
       event: (message) => { this.events.deliver(message) },
       fanout: ({ payload, to, except }) => { this.#deliver(payload, { to, except }) },
-      live: ({ key }) => { this.live.learn([key]) },
-      crdt: ({ key }) => { this.crdts.mirrors.learn([key]) },
+      live: ({ key }) => { this.live.names.learn(key) },
+      gone: ({ key }) => { void this.live.names.doubt(key) },
+      crdt: ({ key }) => { this.crdts.mirrors.names.learn(key) },
+      crdtGone: ({ key }) => { void this.crdts.mirrors.names.doubt(key) },
       disconnect: ({ userId, code, reason }) => { this.#disconnect(userId, code, reason) }
     })
     await this.#learn()
@@ -135,8 +137,8 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   async #learn (): Promise<void> {
-    this.live.learn(await this.store.liveKeys())
-    await this.crdts.learn()
+    await this.live.names.relearn()
+    await this.crdts.mirrors.names.relearn()
   }
 
   /** Which keys are live: what other nodes said of it may have been missed. Asked until it is told. */

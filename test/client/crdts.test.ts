@@ -254,3 +254,73 @@ t.test('a field that has lost against a removal that was forgotten is undone on 
   t.strictSame(prefs.value, await ds.primitives.crdt.getValue('prefs') as object)
   t.equal((await refused).code, 'CONFLICT')
 })
+
+t.test('who logs in as another user goes on writing, and nothing is lost or counted twice', async (t) => {
+  const { ds, url } = await node(t, {
+    rateLimit: false,
+    authHandler: (req) => ({ authenticated: true, userId: String(req.headers.authorization) })
+  })
+  let user = 'ann'
+  const { client, errors } = watch<AppContract>(t, { url, getToken: () => user })
+  const { client: other } = watch<AppContract>(t, { url, getToken: () => 'eve' })
+  await Promise.all([client.connect(), other.connect()])
+  const likes = client.crdt('likes', 'pn-counter')
+  const prefs = client.crdt('prefs', 'lww-map')
+  likes.increment()
+  prefs.set('color', 'red')
+  await acknowledged(likes, prefs)
+  for (const [i, name] of ['bob', 'cid', 'bob'].entries()) {
+    user = name
+    await client.disconnect()
+    await client.connect()
+    // several are under way when the first is refused
+    for (let j = 0; j < 5; j++) {
+      likes.increment()
+      prefs.set('size', 10 * i + j)
+      await new Promise(setImmediate)
+    }
+    await acknowledged(likes, prefs)
+    const count = 1 + 5 * (i + 1)
+    await until(likes, (value) => value === count)
+    t.equal(await ds.primitives.crdt.getValue('likes'), count)
+    t.strictSame(await ds.primitives.crdt.getValue('prefs'), { color: 'red', size: 10 * i + 4 })
+    other.crdt('likes', 'pn-counter').increment(0)
+  }
+  t.equal(likes.value, 16)
+  t.strictSame(errors, [])
+})
+
+t.test('what the server has acknowledged of a channel client-to-server is on the next connection, too', async (t) => {
+  const { ds, url } = await node(t, { rateLimit: false, authHandler: () => ({ authenticated: true, userId: 'ann' }) })
+  const heard: Record<string, unknown> = {}
+  const initial = { likes: 5, title: 'one', prefs: { color: 'red', size: 1 } }
+  for (const [key, initialValue] of Object.entries(initial)) {
+    const own = ds.primitives.live.createSyncChannel({ key, direction: 'client-to-server', mode: 'crdt', initialValue })
+    own.onFlush((value, _patches, connection) => { heard[`${connection!.connectionId} ${key}`] = value })
+  }
+  const { client, errors, until: eventually } = watch<AppContract>(t, { url })
+  await client.connect()
+  const [likes, title, prefs] = [client.crdt('likes', 'pn-counter'), client.crdt('title', 'lww-register'), client.crdt('prefs', 'lww-map')]
+  for (const handle of [likes, title, prefs]) handle.subscribe(() => {})
+  likes.increment(3)
+  title.set('two')
+  prefs.set('size', 2)
+  prefs.remove('color')
+  await acknowledged(likes, title, prefs)
+  for (let round = 1; round <= 3; round++) {
+    const last = client.connectionId
+    ds.disconnectUser('ann', { code: 1001 })
+    await eventually(() => client.getConnectionState() !== 'connected')
+    likes.decrement()
+    if (round === 2) prefs.set('size', 3)
+    await eventually(() => client.getConnectionState() === 'connected')
+    t.not(client.connectionId, last)
+    await acknowledged(likes, title, prefs)
+    const expected = { likes: 8 - round, title: 'two', prefs: { size: round > 1 ? 3 : 2 } }
+    for (const [key, value] of Object.entries(expected)) {
+      while (JSON.stringify(heard[`${client.connectionId} ${key}`]) !== JSON.stringify(value)) await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    t.strictSame({ likes: likes.value, title: title.value, prefs: prefs.value }, expected)
+  }
+  t.strictSame(errors, [])
+})

@@ -287,3 +287,11 @@ t.test('a counter that a client has filled up can be counted down to work again'
   const { payload: { state } } = await eve.ask(Opcode.SUBSCRIBE, { key: 'likes', type: 'pn-counter', nodeId: 'n1' })
   t.match(state, { value: 7, metadata: { plus: 7, minus: 0 } })
 })
+
+t.test('without an auth handler a nodeId is not bound to the address that it came from first', async (t) => {
+  const { ds, connect } = await node(t, OPEN)
+  await push(await connect(), 'likes', increment({ seq: 1 }))
+  const moved = await connect({ localAddress: '127.0.0.2' })
+  t.equal((await push(moved, 'likes', increment({ seq: 2 }))).opcode, Opcode.CRDT_ACK)
+  t.equal(await ds.primitives.crdt.getValue('likes'), 2)
+})

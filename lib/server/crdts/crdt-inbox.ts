@@ -75,10 +75,13 @@ export class CrdtInbox {
     const change: Change = {
       type: op.type,
       op,
-      owner: ownerOf(connection.context.userId),
+      // an address is not an identity
+      owner: ownerOf(this.#settings.authHandler === undefined ? undefined : connection.context.userId),
       done: (result) => {
         ended()
         const refusal = REFUSALS[result]
+        // who has become another user can tell that it needs another one
+        if (result === 'foreign') return connection.sendError(correlationId, ...refusal!, { key, nodeId: op.nodeId })
         if (refusal !== undefined) return refuse(...refusal)
         if (correlationId !== 0 && connection.protocol === 2) connection.send(encodeMessage(Opcode.CRDT_ACK, correlationId, JSON.stringify({ key }), Infinity))
       },

@@ -67,7 +67,7 @@ export class Crdts {
 
   /** Whether this is a CRDT key. One that only clients have made is none where state has the name. */
   has (key: string): boolean {
-    return this.#isDeclared(key) || (this.mirrors.has(key) && !this.state.claims(key))
+    return this.#isDeclared(key) || (this.mirrors.names.has(key) && !this.state.claims(key))
   }
 
   /** Whether clients may make the key, or have: names of state are not theirs. */
@@ -102,11 +102,6 @@ export class Crdts {
 
   typeOf (key: string): CrdtType | undefined {
     return this.#registered.get(key)
-  }
-
-  /** Which keys there are. */
-  async learn (): Promise<void> {
-    this.mirrors.learn(await this.#store.liveKeys())
   }
 
   /** The store can be used. */
@@ -166,16 +161,16 @@ export class Crdts {
   /** A change on its way to the store; it is told what becomes of it. */
   write (key: string, change: Change): void {
     const { maxCrdtKeys } = this.#settings
-    if (this.mirrors.has(key)) return this.#writerOf(key).add(change)
+    if (this.mirrors.names.has(key)) return this.#writerOf(key).add(change)
     const making = this.#making.get(key) ?? 0
-    if (making === 0 && this.mirrors.size + this.#making.size >= maxCrdtKeys) return change.failed(new DatasoleError('LIMIT_EXCEEDED', `there may be ${maxCrdtKeys} CRDT keys (maxCrdtKeys)`))
+    if (making === 0 && this.mirrors.names.size + this.#making.size >= maxCrdtKeys) return change.failed(new DatasoleError('LIMIT_EXCEEDED', `there may be ${maxCrdtKeys} CRDT keys (maxCrdtKeys)`))
     this.#making.set(key, making + 1)
     const ended = (): void => {
       const left = this.#making.get(key)! - 1
       this.#making.set(key, left)
       if (left > 0) return
       this.#making.delete(key)
-      if (!this.mirrors.has(key)) this.#writers.delete(key)
+      if (!this.mirrors.names.has(key)) this.#writers.delete(key)
     }
     this.#writerOf(key).add({
       ...change,

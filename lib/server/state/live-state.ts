@@ -3,6 +3,7 @@ import type { Connection } from '../connection.js'
 import { DatasoleError, isThenable, messageOf } from '../../protocol/errors.js'
 import { type Scope, runHooks } from '../hooks.js'
 import type { KeyChannel } from './key-channel.js'
+import { LiveNames } from './live-names.js'
 import { type LiveHost, LiveKey, type LiveSource, UNASKED } from './live-key.js'
 import type { ChannelInfo } from '../../protocol/messages.js'
 import type { Logger } from '../logger.js'
@@ -25,8 +26,8 @@ export class LiveState implements LiveHost {
   /** Keys with subscribers on this node. */
   readonly #keys = new Map<string, LiveSource>()
   readonly #byConnection = new Map<Connection, Map<string, Subscription>>()
-  /** Every live key of the backend, for version 1 clients. */
-  readonly #liveKeys = new Set<string>()
+  /** Every live key of the backend; clients of version 1 mirror them all. */
+  readonly names: LiveNames
   readonly #scopes = new Map<string, Scope>()
   readonly #open: Open
   readonly #channels = new Map<string, KeyChannel>()
@@ -42,6 +43,9 @@ export class LiveState implements LiveHost {
     open: Open = (replica, host, channel) => new LiveKey(replica, host, channel)
   ) {
     this.#open = open
+    this.names = new LiveNames(store, (key) => {
+      for (const [connection] of this.#byConnection) if (connection.protocol === 1) this.#mirror(connection, key)
+    })
     store.moved = (replica, from) => { this.#moved(replica, from) }
     store.isNeeded = (key) => this.#keys.has(key) || this.#channels.has(key)
   }
@@ -91,34 +95,17 @@ export class LiveState implements LiveHost {
     this.#scopes.delete(key)
   }
 
-  /** Told of a key that became live, so that other nodes hear of it. */
-  onBecameLive: (key: string) => void = () => {}
-
-  /** Live keys, as far as this node knows. */
-  get size (): number { return this.#liveKeys.size }
-
-  has (key: string): boolean { return this.#liveKeys.has(key) }
-
   /** Whether server code has made the key live, or declared it: then it is nothing else. */
-  claims (key: string): boolean { return this.#liveKeys.has(key) || this.isDeclared(key) }
+  claims (key: string): boolean { return this.names.has(key) || this.isDeclared(key) }
 
   isDeclared (key: string): boolean { return this.#scopes.has(key) || this.#channels.has(key) }
 
   scopeOf (key: string): Scope { return this.#channels.get(key)?.scope ?? this.#scopes.get(key) ?? this.root }
 
-  /** Told at start which keys are live, and by other nodes which became so. */
-  learn (keys: Iterable<string>): void {
-    for (const key of keys) {
-      if (this.#liveKeys.has(key)) continue
-      this.#liveKeys.add(key)
-      for (const [connection] of this.#byConnection) if (connection.protocol === 1) this.#mirror(connection, key)
-    }
-  }
-
   connected (connection: Connection): void {
     if (connection.protocol !== 1) return
     this.#byConnection.set(connection, new Map())
-    for (const key of this.#liveKeys) this.#mirror(connection, key)
+    for (const key of this.names) this.#mirror(connection, key)
   }
 
   disconnected (connection: Connection): void {
@@ -270,12 +257,7 @@ export class LiveState implements LiveHost {
 
   #moved (replica: Replica, from: number): void {
     const { key, live } = replica
-    if (!live) {
-      this.#liveKeys.delete(key)
-    } else if (!this.#liveKeys.has(key)) {
-      this.learn([key])
-      this.onBecameLive(key)
-    }
+    this.names.moved(key, live)
     const liveKey = this.#keys.get(key)
     liveKey?.moved()
     const channel = this.#channels.get(key)

@@ -132,6 +132,16 @@ export class StateStore implements StateHost {
     return keys.filter((key) => key.startsWith(this.prefix)).map((key) => key.slice(this.prefix.length))
   }
 
+  /** Whether the backend has a key as one that clients may see. */
+  async isLive (name: string): Promise<boolean> {
+    return (await this.journal.read(this.prefix + name)).live
+  }
+
+  /** Whether this node has a replica of a key that clients may see, which will tell what becomes of it. */
+  holdsLive (name: string): boolean {
+    return this.#keys.get(name)?.replica.live === true
+  }
+
   /** Nobody waits for a key any more. Without a value it is forgotten, so that names which clients make up cost nothing. */
   idle (name: string): void {
     const replica = this.#keys.get(name)?.replica

@@ -1,0 +1,29 @@
+import { type CrdtOp, isLater, type Stamped } from '../crdt/crdt.js'
+import { type CrdtState, crdtOf } from '../crdt/types.js'
+import { getMember } from '../protocol/json.js'
+
+/** An operation without what numbers it. */
+export type Write = Pick<CrdtOp, 'op' | 'key' | 'value' | 'timestamp'>
+
+/**
+ * The operations that make of a new copy what the last one was. Of a Yjs document there are none: who has been
+ * told of its updates has them.
+ * @param waiting operations that are on their way to it in any case
+ */
+export function lostWrites (last: CrdtState, shown: unknown, copy: CrdtState, waiting: CrdtOp[]): Write[] {
+  if (copy.type === 'pn-counter') {
+    let lost = (shown as number) - (crdtOf(copy.type).value(copy) as number)
+    for (const { op, value } of waiting) lost -= op === 'increment' ? value as number : -(value as number)
+    return lost === 0 ? [] : [{ op: lost > 0 ? 'increment' : 'decrement', value: Math.abs(lost), timestamp: 0 }]
+  }
+  if (copy.type === 'lww-register') return writeOf((last as typeof copy).written, copy.written)
+  if (copy.type === 'lww-map') return Object.entries((last as typeof copy).fields).flatMap(([key, stamped]) => writeOf(stamped, getMember(copy.fields, key) as Stamped | undefined, key))
+  return []
+}
+
+/** First values are everyone's, and at time 0. */
+function writeOf (written: Stamped | undefined, there: Stamped | undefined, key?: string): Write[] {
+  if (written === undefined || written[0] === 0 || !isLater(written, there)) return []
+  const [timestamp, , value] = written
+  return [written.length === 2 ? { op: 'remove', key, timestamp } : { op: 'set', key, value, timestamp }]
+}

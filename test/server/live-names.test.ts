@@ -1,0 +1,153 @@
+import t from 'tap'
+import { MemoryBackend } from '../../lib/backend/memory.js'
+import { Opcode } from '../../lib/protocol/opcodes.js'
+import { LiveNames } from '../../lib/server/state/live-names.js'
+import type { StateStore } from '../../lib/server/state/state-store.js'
+import { cluster } from '../helpers/nodes.js'
+
+/** Names over a backend that answers when the test says so. */
+function start (): { names: LiveNames, told: unknown[][], answer (live: string[] | Error): Promise<void> } {
+  const waiting: Array<(live: string[] | Error) => void> = []
+  const asked = async (): Promise<string[]> => await new Promise((resolve, reject) => {
+    waiting.push((live) => { if (live instanceof Error) reject(live); else resolve(live) })
+  })
+  const store: Pick<StateStore, 'isLive' | 'holdsLive' | 'liveKeys'> = {
+    isLive: async (key) => (await asked()).includes(key),
+    holdsLive: (key) => key === 'held',
+    liveKeys: asked
+  }
+  const names = new LiveNames(store as StateStore, () => {})
+  const told: unknown[][] = []
+  names.announce = (...what) => { told.push(what) }
+  return {
+    names,
+    told,
+    async answer (live) {
+      waiting.shift()!(live)
+      await new Promise(setImmediate)
+    }
+  }
+}
+
+t.test('a name goes once the backend confirms it', async (t) => {
+  const { names, told, answer } = start()
+  for (const key of ['a', 'b', 'c']) names.learn(key)
+  void names.doubt('a')
+  void names.doubt('b')
+  void names.doubt('c')
+  void names.doubt('unknown')
+  t.equal(names.has('a'), true)
+  await answer([])
+  await answer(['b'])
+  await answer(new Error('away'))
+  t.strictSame([...names], ['b', 'c'])
+  t.strictSame(told, [['b', true]], 'what is there all the same is told to those who have asked too early')
+})
+
+t.test('one that is made again meanwhile stays, and the others hear of it', async (t) => {
+  const { names, told, answer } = start()
+  for (const key of ['a', 'b', 'c']) names.learn(key)
+  void names.doubt('a')
+  names.learn('a')
+  await answer([])
+  void names.doubt('b')
+  names.moved('b', true)
+  await answer([])
+  t.strictSame(told, [])
+  await answer(['b'])
+  t.strictSame(told, [['b', true]])
+  void names.doubt('c')
+  names.learn('c')
+  void names.doubt('c')
+  await answer(['c'])
+  t.strictSame(told, [['b', true]], 'the answer to the first question is out of date')
+  await answer([])
+  t.strictSame([...names], ['a', 'b'])
+})
+
+t.test('what this node sees itself', async (t) => {
+  const { names, told } = start()
+  names.moved('a', true)
+  names.moved('a', true)
+  names.moved('a', false)
+  names.moved('a', false)
+  names.moved('a', true)
+  t.strictSame(told, [['a', true], ['a', false], ['a', true]])
+})
+
+t.test('all are asked about again after a doubt', async (t) => {
+  const { names, told, answer } = start()
+  for (const key of ['a', 'gone', 'held', 'made', 'moved']) names.learn(key)
+  const relearnt = names.relearn()
+  names.learn('made')
+  names.moved('moved', true)
+  names.learn('new')
+  await answer(['a', 'b'])
+  await relearnt
+  t.strictSame([...names].sort(), ['a', 'b', 'held', 'made', 'moved', 'new'])
+  const failed = t.rejects(names.relearn())
+  await answer(new Error('away'))
+  await failed
+  const again = names.relearn()
+  await answer(['a'])
+  await again
+  t.strictSame([...names], ['a', 'held'])
+  t.strictSame(told, [])
+})
+
+t.test('keys that were deleted on one node make room on the others', async (t) => {
+  const [one, two] = await cluster(t, 2, { rateLimit: false, maxCrdtKeys: 3 })
+  const [ann, bob] = [await one!.connect(), await two!.connect()]
+  const make = async (wire: typeof ann, key: string): Promise<number> => {
+    const op = { type: 'pn-counter', nodeId: 'n', timestamp: Date.now(), op: 'increment', seq: 1 }
+    return (await wire.ask(Opcode.CRDT_OP, { key, op })).opcode
+  }
+  for (let i = 0; i < 5; i++) {
+    t.equal(await make(ann, `k${i}`), Opcode.CRDT_ACK)
+    t.equal(await one!.ds.primitives.crdt.delete(`k${i}`), true)
+  }
+  for (let i = 0; i < 3; i++) while (await make(bob, `fresh ${i}`) !== Opcode.CRDT_ACK) await new Promise((resolve) => setTimeout(resolve, 2))
+  t.equal(await make(bob, 'one more'), Opcode.ERROR)
+})
+
+t.test('a live key that was deleted on one node is read no more on another', async (t) => {
+  const backend = new MemoryBackend()
+  const read: string[] = []
+  const before = backend.read.bind(backend)
+  backend.read = async (key, position) => {
+    read.push(key)
+    return await before(key, position)
+  }
+  const [one, two] = await cluster(t, 2, { stateBackend: backend })
+  const { live } = one!.ds.primitives
+  for (let i = 0; i < 20; i++) {
+    await live.setState(`room ${i}`, 1)
+    await live.deleteState(`room ${i}`)
+  }
+  await live.setState('last', 1)
+  for (;;) {
+    read.length = 0
+    const client = await two!.connectV1()
+    await client.until(({ state }) => state.get('last') === 1)
+    client.wire.socket.terminate()
+    if (read.every((key) => !key.includes('room'))) break
+  }
+  t.pass()
+})
+
+t.test('keys that two nodes delete and make again at once end up known to all', async (t) => {
+  const nodes = await cluster(t, 3, { stateBackend: new MemoryBackend() })
+  const keys = Array.from({ length: 10 }, (_, i) => `k${i}`)
+  await Promise.all(nodes.slice(0, 2).flatMap(({ ds: { primitives: { live } } }) => keys.map(async (key) => {
+    for (let i = 0; i < 20; i++) {
+      await live.setState(key, i)
+      await live.deleteState(key)
+    }
+    await live.setState(key, 'end')
+  })))
+  for (const { connectV1 } of nodes) {
+    const client = await connectV1()
+    await client.until(({ state }) => keys.every((key) => state.get(key) === 'end'))
+  }
+  t.pass()
+})
