@@ -1,6 +1,6 @@
 import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
-import { DatasoleError, RpcError, messageOf } from '../protocol/errors.js'
+import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
 import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { Attempt } from './attempt.js'
@@ -186,6 +186,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    * Returns what ends that.
    */
   onConnectionState (handler: ConnectionStateHandler): () => void {
+    checkHandler('onConnectionState', handler)
     this.#stateHandlers.add(handler)
     return () => { this.#stateHandlers.delete(handler) }
   }

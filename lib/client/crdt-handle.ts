@@ -1,5 +1,5 @@
 import type { CrdtType } from '../crdt/crdt.js'
-import type { DatasoleError } from '../protocol/errors.js'
+import { type DatasoleError, checkHandler } from '../protocol/errors.js'
 import { copyJson } from '../protocol/json.js'
 import type { ClientCrdts } from './crdts.js'
 
@@ -74,7 +74,10 @@ export function crdtHandle (crdts: ClientCrdts, key: string, type: CrdtType): un
     get value () { return entry.replica.value },
     get isSynced () { return entry.replica.head !== undefined },
     get isPending () { return entry.replica.pending.length > 0 },
-    subscribe: (handler: (value: unknown) => void, options: CrdtSubscription = {}) => crdts.subscribe(opened(), { onValue: handler, ...options }),
+    subscribe: (handler: (value: unknown) => void, options: CrdtSubscription = {}) => {
+      checkHandler(`crdt("${key}").subscribe`, handler)
+      return crdts.subscribe(opened(), { onValue: handler, ...options })
+    },
     close: () => { crdts.close(entry) }
   }
   const operations = {

@@ -1,5 +1,5 @@
 import { RpcCode } from '../protocol/codes.js'
-import { DatasoleError, RpcError, invalidArgument, isThenable } from '../protocol/errors.js'
+import { DatasoleError, RpcError, checkHandler, invalidArgument, isThenable } from '../protocol/errors.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type CallHost, errorAnswer } from '../server/rpc/call.js'
 import { encodeMessage } from '../server/encoding.js'
@@ -51,7 +51,7 @@ export class WorkerTasks implements CallHost {
 
   on (event: string, handler: EventHandler): void {
     if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
-    if (typeof handler !== 'function') throw invalidArgument(`events.on("${event}"): the handler must be a function`)
+    checkHandler(`events.on("${event}")`, handler)
     if (!this.handlers.has(event)) this.#checkOpen(`events.on("${event}")`)
     this.handlers.set(event, [...this.handlers.get(event) ?? [], handler])
   }

@@ -15,11 +15,11 @@ import { DefaultRateLimiter } from './limits/default-rate-limiter.js'
 import { type Destinations, afterFrames, dispatch } from './dispatch.js'
 import { Crdts } from './crdts/crdts.js'
 import { encodeMessage } from './encoding.js'
-import { DatasoleError } from '../protocol/errors.js'
+import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import { Events } from './events.js'
 import { Flusher } from './flusher.js'
 import { Scope, type SchemaCompiler, runHooks } from './hooks.js'
-import { Hub, type Target } from './hub.js'
+import { Hub, type Target, checkTarget } from './hub.js'
 import { type Lease, Leases } from './leases.js'
 import { LiveState } from './state/live-state.js'
 import type { Logger } from './logger.js'
@@ -194,12 +194,14 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   broadcast (event: string, data: unknown, target: Target = {}): void {
+    checkTarget(event, target)
     const payload = JSON.stringify({ event, data, timestamp: Date.now() })
     this.bus.publish('fanout', { payload, ...target })
     this.#deliver(payload, target)
   }
 
   disconnectUser (userId: string, code: number, reason: string): void {
+    if (typeof userId !== 'string') throw invalidArgument('disconnectUser: the user id must be a string')
     checkEnding({ code, reason })
     this.bus.publish('disconnect', { userId, code, reason })
     this.#disconnect(userId, code, reason)

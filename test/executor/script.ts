@@ -58,6 +58,15 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
     const before = await sessions.get(connection.userId!, 'theme')
     return [before, await sessions.delete(connection.userId!, 'theme'), await sessions.get(connection.userId!, 'theme') ?? null]
   })
+  rpc.register('broadcast to', async (target) => {
+    try {
+      await fanout.broadcast('targeted', 1, target as never)
+      return 'sent'
+    } catch (error) {
+      const { name, code } = error as Error & { code: string }
+      return { name, code }
+    }
+  })
   rpc.register('nobody', async () => { await sessions.restore({}).catch((error: unknown) => { throw Object.assign(new Error((error as { code: string }).code), { code: 1 }) }) })
   rpc.register('log', (what) => {
     if (what === 'nothing') log.warn({ toJSON: () => undefined }, 'nothing to say')

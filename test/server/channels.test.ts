@@ -131,6 +131,7 @@ async function merges (t: Test, direction: ChannelDirection, flush: FlushOptions
   const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction, mode: 'crdt', flush, initialValue: { n: 0, title: 'a' } })
   while (JSON.stringify(await channel.get()) !== '{"n":0,"title":"a"}') await sleep(1)
   await channel.flush()
+  t.throws(() => { channel.onFlush(5 as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /onFlush/ })
   const heard: Array<{ value: unknown, patches: Operation[], connection: ConnectionContext | null }> = []
   let tell = (): void => {}
   channel.onFlush((value, patches, connection) => {

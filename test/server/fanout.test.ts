@@ -92,6 +92,16 @@ for (const [entrance, start] of entrances) {
       t.throws(() => { fanout.broadcast('bad', cycle) }, TypeError)
     })
 
+    t.test('a target that cannot be meant is refused: it would reach everyone', async (t) => {
+      const targets = [null, 'ann', 5, [], { too: { user: 'ann' } }, { to: null }, { to: 'ann' }, { to: [] }, { except: null }, { to: { users: 'ann' } }, { to: { user: 5 } }, { to: { user: null } }, { to: { tag: ['red', 5] } }, { except: { connection: {} } }]
+      for (const target of targets) {
+        t.throws(() => { fanout.broadcast('news', 1, target as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT' }, JSON.stringify(target))
+      }
+      t.throws(() => { fanout.broadcast('news', 1, { too: {} } as never) }, { message: /"news".*target\.too/ })
+      t.throws(() => { fanout.broadcast('news', 1, { to: { users: [] } } as never) }, { message: /target\.to\.users/ })
+      t.strictSame(await reached({ to: { tag: undefined }, except: undefined } as Target), [])
+    })
+
     t.test('tags are strings', async (t) => {
       let error: unknown
       ds.rpc.register('bad tag', (_params, { connection }) => { try { connection.tags.add(1 as never) } catch (thrown) { error = thrown } })
@@ -123,6 +133,7 @@ for (const [entrance, start] of entrances) {
     ds.disconnectUser('bob', { code: 4000, reason: 'because' })
     t.strictSame(await wires[2]!.closed, { code: 4000, reason: 'because' })
     ds.disconnectUser('nobody')
+    for (const userId of [undefined, null, 5]) t.throws(() => { ds.disconnectUser(userId as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /disconnectUser/ })
     t.equal(wires[3]!.socket.readyState, wires[3]!.socket.OPEN)
   })
 }
