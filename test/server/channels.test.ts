@@ -375,6 +375,8 @@ t.test('a data channel: methods, events and state of one key, with one end', { t
   t.throws(() => live.createDataChannel(options), { code: 'DUPLICATE_KEY' })
   t.throws(() => live.createDataChannel({ key: 'x', colour: 1 } as never), { code: 'INVALID_OPTION', message: /colour/ })
   ds.rpc.register('other.taken', () => 1)
+  t.throws(() => live.createDataChannel({ key: 'x', rpc: { m: { timeout: 5, handler: () => 1 } as never } }), { code: 'INVALID_OPTION', message: /"x\.m".*option timeout / })
+  t.throws(() => live.createDataChannel({ key: 'x', rpc: { m: null as never } }), { code: 'INVALID_METHOD', message: /"x\.m"/ })
   t.throws(() => live.createDataChannel({ key: 'other', rpc: { free: () => 1, taken: () => 1 } }), { code: 'DUPLICATE_METHOD' })
   t.match(await wire.call('other.free'), { error: { code: -32601 } }, 'all of it, or nothing')
   await game.close()

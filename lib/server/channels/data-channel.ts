@@ -83,7 +83,7 @@ export class DataChannel<C = unknown, K extends string = string> {
   }
 
   #method (name: string, method: DataChannelMethod<unknown, unknown>, scope: Scope): void {
-    const { handler, ...options } = typeof method === 'function' ? { handler: method } : method
+    const { handler, ...options } = typeof method === 'function' ? { handler: method } : { ...method }
     this.#core.rpc.register(name, options, handler, scope)
     this.#undo.push(() => { this.#core.rpc.unregister(name) })
   }

@@ -1,6 +1,7 @@
 import type { Executor } from '../../executor/executor.js'
 import { RpcCode } from '../../protocol/codes.js'
-import { RpcError, isThenable, memberOf, messageOf } from '../../protocol/errors.js'
+import { DatasoleError, RpcError, isThenable, memberOf, messageOf } from '../../protocol/errors.js'
+import { TIMER, isObject } from '../checks.js'
 import { type Scope, runHooks } from '../hooks.js'
 import type { RpcContext } from './rpc-context.js'
 
@@ -14,6 +15,27 @@ export interface RpcOptions {
 }
 
 type Check = (data: unknown) => object[] | null
+
+/**
+ * What `rpc.register` makes of its arguments, here and in threads.
+ * @param rpcTimeoutMs where the options have none
+ * @throws DatasoleError `INVALID_METHOD`, `INVALID_OPTION`
+ */
+export function methodOf (name: string, options: RpcOptions, handler: RpcHandler, rpcTimeoutMs: number, scope: Scope): Method {
+  if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
+  if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
+  const refuse = (what: string): never => { throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): ${what}`) }
+  if (!isObject(options)) refuse('the options must be an object')
+  for (const option of Object.keys(options)) if (option !== 'schema' && option !== 'timeoutMs') refuse(`option ${option} is not an option of a method`)
+  const { schema = {}, timeoutMs = rpcTimeoutMs } = options
+  if (!isObject(schema)) refuse('option schema must be { params, result }')
+  for (const [section, value] of Object.entries(schema)) {
+    if (section !== 'params' && section !== 'result') refuse(`option schema.${section} is unknown: there are params and result`)
+    if (value !== undefined && !isObject(value)) refuse(`option schema.${section} must be a JSON Schema`)
+  }
+  if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > TIMER) refuse('option timeoutMs must be a whole number of ms from 0')
+  return new Method(name, timeoutMs, options, handler, scope)
+}
 
 /** A registered method: hooks, then validation, then the handler. */
 export class Method {

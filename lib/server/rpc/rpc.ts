@@ -8,7 +8,7 @@ import { DatasoleError, RpcError } from '../../protocol/errors.js'
 import type { Scope } from '../hooks.js'
 import type { Logger } from '../logger.js'
 import { callWorker } from './local-worker-call.js'
-import { Method, type RpcHandler, type RpcOptions, WorkerMethod, toRpcError } from './method.js'
+import { Method, type RpcHandler, type RpcOptions, WorkerMethod, methodOf, toRpcError } from './method.js'
 import type { Metrics } from '../metrics.js'
 import { RpcContext, abortContext } from './rpc-context.js'
 import type { Settings } from '../settings.js'
@@ -37,11 +37,7 @@ export class RpcRegistry implements CallHost {
   get compressionThreshold (): number { return this.#settings.compressionThreshold }
 
   register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
-    if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
-    if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
-    const { timeoutMs = this.#settings.rpcTimeoutMs } = options
-    if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > 2 ** 31 - 1) throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): timeoutMs must be a whole number of ms from 0`)
-    this.add(new Method(name, timeoutMs, options, handler, scope))
+    this.add(methodOf(name, options, handler, this.#settings.rpcTimeoutMs, scope))
   }
 
   /** @throws DatasoleError `DUPLICATE_METHOD` */
