@@ -68,20 +68,22 @@ export class Method {
     )
   }
 
-  /** Done at start for what is registered by then, so that a bad schema is found early; else on first use. */
+  /**
+   * Done at start for what is registered by then, later on at once: a bad schema is found early. Only calls
+   * of server code before the start find one that is not compiled yet.
+   * @throws DatasoleError `INVALID_OPTION`
+   */
   compile (): void {
     if (this.#compiled) return
-    const { schema } = this.options
-    const compiler = this.scope.compileSchema
-    if (schema !== undefined && compiler !== undefined) {
-      if (schema.params !== undefined) this.#checkParams = compiler(schema.params)
-      if (schema.result !== undefined) this.#checkResult = compiler(schema.result)
-    }
+    const { params, result } = this.options.schema ?? {}
+    const compile = (section: string, schema: object): Check | undefined => this.scope.compile(`rpc.register("${this.name}"): option schema.${section}`, schema)
+    if (params !== undefined) this.#checkParams = compile('params', params)
+    if (result !== undefined) this.#checkResult = compile('result', result)
     this.#compiled = true
   }
 
   #handle (params: unknown, ctx: RpcContext): unknown {
-    if (!this.#compiled) this.compile()
+    if (!this.#compiled) this.#compileLate(ctx)
     const errors = this.#checkParams?.(params)
     if (errors) {
       throw new RpcError(RpcCode.INVALID_PARAMS, `invalid params for method "${this.name}"`, { code: 'INVALID_PARAMS', errors })
@@ -89,6 +91,15 @@ export class Method {
     const result = this.handler(params, ctx)
     if (this.#checkResult === undefined) return result
     return isThenable(result) ? result.then((settled) => this.#checked(settled, ctx)) : this.#checked(result, ctx)
+  }
+
+  #compileLate (ctx: RpcContext): void {
+    try {
+      this.compile()
+    } catch (error) {
+      ctx.log.error({ err: error, method: this.name }, 'a schema cannot be compiled')
+      throw new RpcError(RpcCode.INTERNAL, `a schema of method "${this.name}" cannot be compiled`, { code: 'INTERNAL' })
+    }
   }
 
   #checked (result: unknown, ctx: RpcContext): unknown {

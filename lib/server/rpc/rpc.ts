@@ -29,6 +29,7 @@ export class RpcRegistry implements CallHost {
   isDraining = false
   readonly #methods = new Map<string, Method | WorkerMethod>()
   readonly #settings: Settings
+  #isCompiled = false
 
   constructor (settings: Settings, readonly metrics: Metrics, readonly log: Logger) {
     this.#settings = settings
@@ -37,7 +38,9 @@ export class RpcRegistry implements CallHost {
   get compressionThreshold (): number { return this.#settings.compressionThreshold }
 
   register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
-    this.add(methodOf(name, options, handler, this.#settings.rpcTimeoutMs, scope))
+    const method = methodOf(name, options, handler, this.#settings.rpcTimeoutMs, scope)
+    if (this.#isCompiled) method.compile()
+    this.add(method)
   }
 
   /** @throws DatasoleError `DUPLICATE_METHOD` */
@@ -51,9 +54,10 @@ export class RpcRegistry implements CallHost {
     this.#methods.delete(name)
   }
 
-  /** Compiles the schemas that are there, so that a bad one fails the start. */
+  /** Compiles the schemas that are there, so that a bad one fails the start; from then on `register` does. */
   compile (): void {
     for (const method of this.#methods.values()) if (method instanceof Method) method.compile()
+    this.#isCompiled = true
   }
 
   has (name: string): boolean {
