@@ -1,6 +1,7 @@
 import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
+import { userOf } from '../server/checks.js'
 import type { EventHandler } from '../server/events.js'
 import { type Target, checkTarget } from '../server/hub.js'
 import type { Logger } from '../server/logger.js'
@@ -161,7 +162,7 @@ class WorkerSessions {
   }
 
   async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
-    return await this.#link.request('sessionRestore', connection.userId) as Partial<T>
+    return await this.#link.request('sessionRestore', userOf(connection)) as Partial<T>
   }
 
   async get<T = unknown> (userId: string, key: string): Promise<T | undefined> {

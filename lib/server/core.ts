@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { Journal, StateBackend } from '../backend/backend.js'
 import type { Executor } from '../executor/executor.js'
 import { CloseCode } from '../protocol/codes.js'
+import { stringify } from '../protocol/json.js'
 import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { ABNORMAL, Arrivals, checkEnding } from './arrivals.js'
@@ -195,7 +196,7 @@ export class Core implements Destinations, ConnectionHost {
 
   broadcast (event: string, data: unknown, target: Target = {}): void {
     checkTarget(event, target)
-    const payload = JSON.stringify({ event, data, timestamp: Date.now() })
+    const payload = stringify({ event, data, timestamp: Date.now() })!
     this.bus.publish('fanout', { payload, ...target })
     this.#deliver(payload, target)
   }

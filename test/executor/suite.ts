@@ -86,6 +86,7 @@ export function suite (t: Test, start: Start): void {
     t.strictSame((await a.call('state')).result, { value: { a: 2, ['__proto__']: 2 }, deleted: true, gone: true, refused: 'JSON cannot hold a bigint, found at "/a": give plain objects, arrays, strings, finite numbers, booleans or null' })
     t.strictSame((await a.call('session')).result, ['dark', true, null])
     for (const target of [null, { too: { user: 'ada' } }, { to: null }]) t.strictSame((await a.call('broadcast to', target)).result, { name: 'TypeError', code: 'INVALID_ARGUMENT' })
+    t.strictSame((await a.call('big')).result, ['INVALID_JSON', 'INVALID_JSON', 'INVALID_ARGUMENT'].map((code) => ({ name: 'TypeError', code })))
     t.equal((await a.call('broadcast to', { to: { user: 'nobody' } })).result, 'sent')
     t.match(await a.call('nobody'), { error: { code: 1, message: 'NO_USER_ID' } })
     a.send(EVENT_C2S, 1, { event: 'relay', data: { n: 1 } })

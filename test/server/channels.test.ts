@@ -373,6 +373,7 @@ t.test('a data channel: methods, events and state of one key, with one end', { t
   game.broadcast('told', 5)
   t.match((await wire.nextOf(Opcode.EVENT_S2C)).payload, { event: 'game.told', data: 5 })
   t.throws(() => live.createDataChannel(options), { code: 'DUPLICATE_KEY' })
+  for (const none of [undefined, null, 'x']) t.throws(() => live.createDataChannel(none as never), { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /createDataChannel: the options/ })
   t.throws(() => live.createDataChannel({ key: 'x', colour: 1 } as never), { code: 'INVALID_OPTION', message: /colour/ })
   ds.rpc.register('other.taken', () => 1)
   t.throws(() => live.createDataChannel({ key: 'x', rpc: { m: { timeout: 5, handler: () => 1 } as never } }), { code: 'INVALID_OPTION', message: /"x\.m".*option timeout / })

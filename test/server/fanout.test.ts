@@ -86,10 +86,13 @@ for (const [entrance, start] of entrances) {
         for (const wire of wires) t.strictSame((await wire.nextOf(EVENT_S2C)).payload.data, data)
       }
       await old.until(({ events }) => events.length === 6)
-      t.throws(() => { fanout.broadcast('bad', 1n) }, TypeError)
+      t.throws(() => { fanout.broadcast('bad', 1n) }, { name: 'TypeError', code: 'INVALID_JSON', message: /BigInt/ })
       const cycle: { self?: unknown } = {}
       cycle.self = cycle
-      t.throws(() => { fanout.broadcast('bad', cycle) }, TypeError)
+      t.throws(() => { fanout.broadcast('bad', cycle) }, { name: 'TypeError', code: 'INVALID_JSON', message: /circular/ })
+      t.throws(() => { ds.primitives.events.emit('bad', 1n) }, { name: 'TypeError', code: 'INVALID_JSON' })
+      const own = new Error('of its own')
+      t.throws(() => { fanout.broadcast('bad', { toJSON () { throw own } }) }, own)
     })
 
     t.test('a target that cannot be meant is refused: it would reach everyone', async (t) => {
