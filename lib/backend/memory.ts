@@ -1,4 +1,5 @@
 import { coded, invalidArgument } from '../protocol/errors.js'
+import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import { SlidingWindows } from '../protocol/sliding-windows.js'
 import type { CommitNotice, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, Snapshot, StateBackend, Unsubscribe } from './backend.js'
@@ -42,7 +43,7 @@ export class MemoryBackend implements StateBackend {
   }
 
   async set<T = unknown> (key: string, value: T): Promise<void> {
-    const json = JSON.stringify(value) as string | undefined
+    const json = stringify(value)
     if (json === undefined) throw invalidArgument(`MemoryBackend.set("${key}"): the value is not JSON`)
     this.#values.set(key, { json, expiresAt: Infinity })
   }

@@ -5,6 +5,12 @@ export function positiveOption (owner: string, name: string, value: unknown): nu
   return value as number
 }
 
+/** @throws DatasoleError `INVALID_OPTION` where the options are none, or have names that are not known */
+export function checkNames (owner: string, options: unknown, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', `${owner}: the options must be an object`)
+  for (const name of Object.keys(options)) if (!known.includes(name)) throw invalidOption(owner, name, 'is not an option')
+}
+
 /** @param owner the class whose option it is */
 export function invalidOption (owner: string, name: string, why: string): DatasoleError {
   return new DatasoleError('INVALID_OPTION', `${owner}: option ${name} ${why}`)

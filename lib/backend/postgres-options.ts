@@ -1,5 +1,5 @@
 import { type DatasoleError } from '../protocol/errors.js'
-import { invalidOption, positiveOption } from './options.js'
+import { checkNames, invalidOption, positiveOption } from './options.js'
 
 export interface QueryResult { rows: Array<Record<string, unknown>> }
 
@@ -70,7 +70,7 @@ const KNOWN = ['connectionString', 'pool', 'tableName', 'prefix', 'unlogged', 'p
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function checkPostgresOptions (options: PostgresBackendOptions): PostgresSettings {
   const invalid = (name: string, why: string): DatasoleError => invalidOption('PostgresBackend', name, why)
-  for (const name of Object.keys(options)) if (!KNOWN.includes(name)) throw invalid(name, 'is not an option')
+  checkNames('PostgresBackend', options, KNOWN)
   const { connectionString, pool, tableName = 'datasole', prefix = '', unlogged = false, poolSize = 4, connectTimeoutMs = 5000, commandTimeoutMs = 10_000, maxCommands = 10_000 } = options
   // one that cannot be read is refused here, where it is not shown: what is in it may be a password
   if (connectionString !== undefined && !isUrl(String(connectionString))) throw invalid('connectionString', 'must be a URL such as "postgres://user:password@127.0.0.1:5432/database"')

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
+import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend, Unsubscribe } from './backend.js'
 import { encodeMessage, encodeNotice } from './notice.js'
@@ -55,7 +56,7 @@ export class PostgresBackend implements StateBackend {
   }
 
   async set<T = unknown> (key: string, value: T): Promise<void> {
-    const json = JSON.stringify(value) as string | undefined
+    const json = stringify(value)
     if (json === undefined) throw invalidArgument(`PostgresBackend.set("${key}"): the value is not JSON`)
     await this.#repeat(this.#sql.set, this.#hash(key), json)
   }

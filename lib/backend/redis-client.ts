@@ -1,5 +1,5 @@
 import type { DatasoleError } from '../protocol/errors.js'
-import { invalidOption, positiveOption } from './options.js'
+import { checkNames, invalidOption, positiveOption } from './options.js'
 
 /** What we need of an ioredis client, a Cluster included. */
 export interface RedisClient {
@@ -109,8 +109,7 @@ export interface RedisSettings { prefix: string, connectTimeoutMs: number, timeo
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function checkRedisOptions (options: RedisBackendOptions): RedisSettings {
   const invalid = (name: string, why: string): DatasoleError => invalidOption('RedisBackend', name, why)
-  const known = ['url', 'keyPrefix', 'prefix', 'redis', 'connectTimeoutMs', 'commandTimeoutMs', 'maxCommands']
-  for (const name of Object.keys(options)) if (!known.includes(name)) throw invalid(name, 'is not an option')
+  checkNames('RedisBackend', options, ['url', 'keyPrefix', 'prefix', 'redis', 'connectTimeoutMs', 'commandTimeoutMs', 'maxCommands'])
   const { url, keyPrefix, prefix, redis, connectTimeoutMs = 5000, commandTimeoutMs = 10_000, maxCommands = 10_000 } = options
   if (url !== undefined && !/^rediss?:\/\/./.test(String(url))) throw invalid('url', 'must be a URL such as "redis://127.0.0.1:6379", or "rediss://…" for TLS')
   if (url !== undefined && redis !== undefined) throw invalid('redis', 'and url exclude each other: pass only one')

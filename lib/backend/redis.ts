@@ -1,4 +1,5 @@
 import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
+import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend, Unsubscribe } from './backend.js'
 import { encodeMessage } from './notice.js'
@@ -43,7 +44,7 @@ export class RedisBackend implements StateBackend {
   }
 
   async set<T = unknown> (key: string, value: T): Promise<void> {
-    const json = JSON.stringify(value) as string | undefined
+    const json = stringify(value)
     if (json === undefined) throw invalidArgument(`RedisBackend.set("${key}"): the value is not JSON`)
     await this.#connection.repeat('set', this.#name('value', key), json)
   }

@@ -1,6 +1,7 @@
 import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
-import { DatasoleError, RpcError, messageOf } from '../protocol/errors.js'
+import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
+import { stringify } from '../protocol/json.js'
 import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { Attempt } from './attempt.js'
@@ -108,14 +109,14 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    * @throws RpcError what the server answered, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
    *   `BUSY` where too much waits for the connection, `PAYLOAD_TOO_LARGE` where the server would not
-   *   take it; the signal's reason where that was aborted
+   *   take it; the signal's reason where that was aborted; TypeError `INVALID_JSON` where JSON cannot hold the parameters
    */
   async rpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcResult<C, M>> {
     const [params, options = {}] = args
     options.signal?.throwIfAborted()
     if (this.#state === 'disconnected') throw notConnected()
     const id = this.#calls.nextId()
-    const json = JSON.stringify({ method, params, correlationId: id })
+    const json = stringify({ method, params, correlationId: id })!
     const answer = this.#calls.add(id, method, { ...options, timeoutMs: options.timeoutMs ?? this.#settings.rpcTimeoutMs })
     if (this.#state === 'connected') this.#sendCall(id, json)
     else if (!this.#outbox.add(id, json, () => { this.#sendCall(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits for the connection already'))
@@ -126,10 +127,10 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    * Sends an event, at most once.
    * @returns false where the client is disconnected, or too much waits for a connection already; what
    *   the connection itself refuses later goes to `onError`
-   * @throws TypeError where JSON cannot hold its data
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold its data
    */
   emit<E extends EventName<C>> (event: E, ...[data]: EventArguments<EventData<C, E>>): boolean {
-    const json = JSON.stringify({ event, data })
+    const json = stringify({ event, data })!
     if (this.#state === 'disconnected') return false
     const send = (): void => { this.#link?.send(Opcode.EVENT_C2S, 0, json) }
     if (this.#state !== 'connected') return this.#outbox.add(Symbol(event), json, send)
@@ -186,6 +187,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    * Returns what ends that.
    */
   onConnectionState (handler: ConnectionStateHandler): () => void {
+    checkHandler('onConnectionState', handler)
     this.#stateHandlers.add(handler)
     return () => { this.#stateHandlers.delete(handler) }
   }

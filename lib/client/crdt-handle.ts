@@ -1,5 +1,6 @@
 import type { CrdtType } from '../crdt/crdt.js'
-import type { DatasoleError } from '../protocol/errors.js'
+import { isCrdtType } from '../crdt/types.js'
+import { type DatasoleError, checkHandler, invalidArgument } from '../protocol/errors.js'
 import { copyJson } from '../protocol/json.js'
 import type { ClientCrdts } from './crdts.js'
 
@@ -64,6 +65,7 @@ export type ClientCrdt<Type extends CrdtType, V> = {
 
 /** The handle of a key, with the operations of its type. */
 export function crdtHandle (crdts: ClientCrdts, key: string, type: CrdtType): unknown {
+  if (!isCrdtType(type)) throw invalidArgument(`crdt("${key}"): the type must be pn-counter, lww-register, lww-map or yjs`)
   let entry = crdts.open(key, type)
   const opened = (): typeof entry => (entry = crdts.open(key, type))
   const apply = (op: Parameters<ClientCrdts['apply']>[1]): void => { crdts.apply(opened(), op) }
@@ -74,7 +76,10 @@ export function crdtHandle (crdts: ClientCrdts, key: string, type: CrdtType): un
     get value () { return entry.replica.value },
     get isSynced () { return entry.replica.head !== undefined },
     get isPending () { return entry.replica.pending.length > 0 },
-    subscribe: (handler: (value: unknown) => void, options: CrdtSubscription = {}) => crdts.subscribe(opened(), { onValue: handler, ...options }),
+    subscribe: (handler: (value: unknown) => void, options: CrdtSubscription = {}) => {
+      checkHandler(`crdt("${key}").subscribe`, handler)
+      return crdts.subscribe(opened(), { onValue: handler, ...options })
+    },
     close: () => { crdts.close(entry) }
   }
   const operations = {

@@ -1,3 +1,4 @@
+import { checkHandler } from '../protocol/errors.js'
 import type { ServerEvent } from '../protocol/messages.js'
 
 /** An event of the server; `timestamp` is Unix time in ms. */
@@ -14,6 +15,7 @@ export class EventHandlers {
   }
 
   on (event: string, handler: EventHandler): void {
+    checkHandler(`on("${event}")`, handler)
     let handlers = this.#handlers.get(event)
     if (handlers === undefined) this.#handlers.set(event, handlers = new Set())
     handlers.add(handler)

@@ -47,6 +47,7 @@ export interface ClientSettings {
 
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
   const { path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, rpcTimeoutMs = 30_000 } = options
   const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'rpcTimeoutMs', 'webSocket', 'onError']
   for (const name of Object.keys(options)) if (!names.includes(name)) throw invalid(name, 'is not an option of the client')

@@ -1,3 +1,4 @@
+import { checkHandler } from '../protocol/errors.js'
 import { isEqual } from '../protocol/json.js'
 
 export type ChannelHandler<T = unknown> = (value: T | undefined) => void
@@ -20,6 +21,7 @@ export class ShownValue {
   get isKnown (): boolean { return this.#isKnown }
 
   subscribe (handler: ChannelHandler): () => void {
+    checkHandler('subscribe', handler)
     const subscriber = { handler, wasTold: false }
     this.#subscribers.add(subscriber)
     // not before the caller has its unsubscriber

@@ -1,4 +1,4 @@
-import { DatasoleError } from '../protocol/errors.js'
+import { DatasoleError, checkHandler } from '../protocol/errors.js'
 import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { Mirror, type Outcome } from './mirror.js'
@@ -49,6 +49,7 @@ export class Subscriptions {
   }
 
   add (key: string, handler: StateHandler, { onError }: SubscriptionOptions): () => void {
+    checkHandler(`subscribeState("${key}")`, handler)
     const subscriber: Subscriber = { handler, onError, wasTold: false }
     let entry = this.#entries.get(key)
     if (entry === undefined) {

@@ -1,9 +1,9 @@
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
-import { DatasoleError, coded } from '../protocol/errors.js'
+import { DatasoleError, coded, memberOf } from '../protocol/errors.js'
 import type { Driver, ThreadOwner } from './driver.js'
 import type { ExecutorSettings, Registered, WorkerLimits } from './executor.js'
-import { type BatchFromWorker, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from './messages.js'
+import { type BatchFromWorker, type ErrorCopy, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from './messages.js'
 import { Outbox } from './outbox.js'
 
 /** What runs in the thread. */
@@ -129,9 +129,7 @@ export class Thread {
         this.#port.unref()
         this.#events.ready({ methods: message[1], events: message[2] })
       } else if (message[0] === FromWorker.FAILED) {
-        const [, error, { message: text, code }] = message
-        const thrown = error instanceof Error ? error : new DatasoleError('WORKER_FAILED', `the worker script threw ${text}`)
-        this.#lose(typeof code === 'string' ? coded(thrown, code) : thrown)
+        this.#lose(failureOf(message[1], message[2]))
       } else {
         this.#events.received(message)
       }
@@ -143,4 +141,11 @@ export class Thread {
     void this.end()
     this.#events.lost(error)
   }
+}
+
+/** What a script's failure was there, here: crossing costs an error its code, and its class where that is not JavaScript's own. */
+function failureOf (error: unknown, { name, message, code, stack }: ErrorCopy): Error {
+  if (name === 'DatasoleError' && typeof code === 'string') return Object.assign(new DatasoleError(code, message, { cause: memberOf(error, 'cause') }), { stack })
+  const thrown = error instanceof Error ? error : new DatasoleError('WORKER_FAILED', `the worker script threw ${message}`)
+  return typeof code === 'string' ? coded(thrown, code) : thrown
 }

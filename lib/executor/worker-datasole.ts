@@ -1,8 +1,9 @@
 import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
+import { userOf } from '../server/checks.js'
 import type { EventHandler } from '../server/events.js'
-import type { Target } from '../server/hub.js'
+import { type Target, checkTarget } from '../server/hub.js'
 import type { Logger } from '../server/logger.js'
 import type { RpcHandler, RpcOptions } from '../server/rpc/method.js'
 import type { WorkerLink } from './worker-link.js'
@@ -144,7 +145,8 @@ class WorkerFanout<C> {
   constructor (link: WorkerLink) { this.#link = link }
 
   /** Resolves once it is on its way to the clients of every node. */
-  async broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target?: Target): Promise<void> {
+  async broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target: Target = {}): Promise<void> {
+    checkTarget(event, target) // here, where nothing has been left out by JSON yet
     await this.#link.request('broadcast', event, data, target)
   }
 }
@@ -160,7 +162,7 @@ class WorkerSessions {
   }
 
   async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
-    return await this.#link.request('sessionRestore', connection.userId) as Partial<T>
+    return await this.#link.request('sessionRestore', userOf(connection)) as Partial<T>
   }
 
   async get<T = unknown> (userId: string, key: string): Promise<T | undefined> {

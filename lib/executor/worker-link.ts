@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import type { MessagePort } from 'node:worker_threads'
 import { DatasoleError, coded } from '../protocol/errors.js'
+import { stringify } from '../protocol/json.js'
 import type { Logger } from '../server/logger.js'
 import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals } from './messages.js'
 import { Outbox } from './outbox.js'
@@ -33,7 +34,7 @@ export class WorkerLink {
   request (name: string, ...args: unknown[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_REQUESTS) throw new DatasoleError('BUSY', `${MAX_REQUESTS} requests of this thread to the main thread are under way already`)
-      const text = JSON.stringify(args)
+      const text = stringify(args)!
       const id = ++this.#lastId
       this.#waiting.set(id, { resolve, reject })
       this.outbox.push([FromWorker.REQUEST, id, name, text])

@@ -1,12 +1,12 @@
 import { RpcCode } from '../protocol/codes.js'
-import { DatasoleError, RpcError, invalidArgument, isThenable } from '../protocol/errors.js'
+import { DatasoleError, RpcError, checkHandler, invalidArgument, isThenable } from '../protocol/errors.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type CallHost, errorAnswer } from '../server/rpc/call.js'
 import { encodeMessage } from '../server/encoding.js'
 import type { EventHandler } from '../server/events.js'
 import { Scope, type SchemaCompiler } from '../server/hooks.js'
 import { BadFrame, parseMembers, string, textOf } from '../server/members.js'
-import { Method, type RpcHandler, type RpcOptions, toRpcError } from '../server/rpc/method.js'
+import { type Method, type RpcHandler, type RpcOptions, methodOf, toRpcError } from '../server/rpc/method.js'
 import { RpcContext, abortContext } from '../server/rpc/rpc-context.js'
 import type { WorkerLimits } from './executor.js'
 import { FromWorker, SMALL, type ToWorker } from './messages.js'
@@ -41,17 +41,14 @@ export class WorkerTasks implements CallHost {
 
   register (name: string, options: RpcOptions, handler: RpcHandler): void {
     this.#checkOpen(`rpc.register("${name}")`)
-    if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
-    if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
+    const method = methodOf(name, options, handler, this.#limits.rpcTimeoutMs, this.#scope)
     if (this.methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
-    const { timeoutMs = this.#limits.rpcTimeoutMs } = options
-    if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > 2 ** 31 - 1) throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): timeoutMs must be a whole number of ms from 0`)
-    this.methods.set(name, new Method(name, timeoutMs, options, handler, this.#scope))
+    this.methods.set(name, method)
   }
 
   on (event: string, handler: EventHandler): void {
     if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
-    if (typeof handler !== 'function') throw invalidArgument(`events.on("${event}"): the handler must be a function`)
+    checkHandler(`events.on("${event}")`, handler)
     if (!this.handlers.has(event)) this.#checkOpen(`events.on("${event}")`)
     this.handlers.set(event, [...this.handlers.get(event) ?? [], handler])
   }

@@ -35,7 +35,9 @@ async function registration (script: string): Promise<(ds: WorkerDatasole) => un
     // and not a module that the script imports
     throw memberOf(error, 'code') === 'ERR_MODULE_NOT_FOUND' && memberOf(error, 'url') === script ? invalid('does not exist', error) : error
   })
-  const register = memberOf(module, 'default')
+  const given = memberOf(module, 'default')
+  // what compilers make CommonJS of has its default export one level down
+  const register = memberOf(given, '__esModule') === true ? memberOf(given, 'default') : given
   if (typeof register !== 'function') throw invalid('must have a function as default export: (ds) => {}')
   return register as (ds: WorkerDatasole) => unknown
 }

@@ -28,6 +28,11 @@ export function invalidArgument (message: string): TypeError & { code: string } 
   return coded(new TypeError(message), 'INVALID_ARGUMENT')
 }
 
+/** @param what names it in the error: `invalidArgument` */
+export function checkHandler (what: string, handler: unknown): void {
+  if (typeof handler !== 'function') throw invalidArgument(`${what}: the handler must be a function`)
+}
+
 /** A member of anything that can be thrown; undefined where even looking at it throws. */
 export function memberOf (thrown: unknown, name: string): unknown {
   try {

@@ -116,6 +116,20 @@ function stringSize (text: string): number {
 }
 
 /**
+ * `JSON.stringify`, for what may be the user's.
+ *
+ * @throws TypeError `INVALID_JSON` for a bigint or a cycle
+ */
+export function stringify (value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error // from a `toJSON`, or too deep
+    throw coded(new TypeError(`JSON cannot hold this: ${error.message}`, { cause: error }), 'INVALID_JSON')
+  }
+}
+
+/**
  * A plain copy that the caller owns, by the rules of JSON.stringify.
  *
  * @param value anything; `toJSON` is called, `undefined` members are left out, boxed primitives are

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { StateBackend, Unsubscribe } from '../backend/backend.js'
+import { stringify } from '../protocol/json.js'
 import type { ServerEvent } from '../protocol/messages.js'
 import type { Logger } from './logger.js'
 
@@ -51,9 +52,9 @@ export class Bus {
     await this.#unsubscribe.ready
   }
 
-  /** @throws TypeError where the message is not JSON */
+  /** @throws TypeError `INVALID_JSON` where the message is not JSON */
   publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
-    const envelope = this.#node + JSON.stringify({ kind, message })
+    const envelope = this.#node + stringify({ kind, message })!
     const ready = this.ready()
     const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : ready.then(() => this.#backend.publish(CHANNEL, envelope))
     published.then(this.#succeeded, this.#failed)

@@ -1,4 +1,4 @@
-import { DatasoleError, memberOf } from '../protocol/errors.js'
+import { DatasoleError, invalidArgument, memberOf } from '../protocol/errors.js'
 
 /** Timers in Node.js hold at most 2^31-1 ms. */
 export const TIMER = 2 ** 31 - 1
@@ -9,6 +9,12 @@ export function integer (name: string, value: unknown, least: number, most: numb
     throw invalid(name, `must be a whole number from ${least}${most === Infinity ? ' up' : ` to ${most}`}, not ${String(value)}`)
   }
   return value as number
+}
+
+/** @throws TypeError `INVALID_ARGUMENT` for what is no connection */
+export function userOf (connection: { readonly userId?: string | undefined }): string | undefined {
+  if (!isObject(connection)) throw invalidArgument('sessions.restore: takes a connection, or { userId }')
+  return connection.userId
 }
 
 export function checkFunction (name: string, value: unknown): void {

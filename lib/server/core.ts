@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { Journal, StateBackend } from '../backend/backend.js'
 import type { Executor } from '../executor/executor.js'
 import { CloseCode } from '../protocol/codes.js'
+import { stringify } from '../protocol/json.js'
 import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { ABNORMAL, Arrivals, checkEnding } from './arrivals.js'
@@ -15,11 +16,11 @@ import { DefaultRateLimiter } from './limits/default-rate-limiter.js'
 import { type Destinations, afterFrames, dispatch } from './dispatch.js'
 import { Crdts } from './crdts/crdts.js'
 import { encodeMessage } from './encoding.js'
-import { DatasoleError } from '../protocol/errors.js'
+import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import { Events } from './events.js'
 import { Flusher } from './flusher.js'
 import { Scope, type SchemaCompiler, runHooks } from './hooks.js'
-import { Hub, type Target } from './hub.js'
+import { Hub, type Target, checkTarget } from './hub.js'
 import { type Lease, Leases } from './leases.js'
 import { LiveState } from './state/live-state.js'
 import type { Logger } from './logger.js'
@@ -196,12 +197,14 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   broadcast (event: string, data: unknown, target: Target = {}): void {
-    const payload = JSON.stringify({ event, data, timestamp: Date.now() })
+    checkTarget(event, target)
+    const payload = stringify({ event, data, timestamp: Date.now() })!
     this.bus.publish('fanout', { payload, ...target })
     this.#deliver(payload, target)
   }
 
   disconnectUser (userId: string, code: number, reason: string): void {
+    if (typeof userId !== 'string') throw invalidArgument('disconnectUser: the user id must be a string')
     checkEnding({ code, reason })
     this.bus.publish('disconnect', { userId, code, reason })
     this.#disconnect(userId, code, reason)

@@ -2,7 +2,7 @@ import type { ClientEvent, ServerEvent } from '../protocol/messages.js'
 import type { Bus } from './bus.js'
 import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
-import { invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
+import { checkHandler, invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import { type Scope, runHooks } from './hooks.js'
 import { LazyMembers } from './rpc/lazy-members.js'
 import type { Logger } from './logger.js'
@@ -42,7 +42,7 @@ export class Events {
 
   on (event: string, handler: EventHandler, scope: Scope): void {
     if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
-    if (typeof handler !== 'function') throw invalidArgument(`events.on("${event}"): the handler must be a function`)
+    checkHandler(`events.on("${event}")`, handler)
     this.#add(event, { handler, scope })
   }
 

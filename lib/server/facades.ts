@@ -1,6 +1,7 @@
 import type { EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { Operation } from '../protocol/messages.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
+import { userOf } from './checks.js'
 import type { Core } from './core.js'
 import { checkKey, checkRequest } from './limits/default-rate-limiter.js'
 import type { EventHandler } from './events.js'
@@ -93,7 +94,10 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
     this.core.events.off(event, handler as EventHandler)
   }
 
-  /** Reaches the handlers on every node; for clients there is `fanout.broadcast`. */
+  /**
+   * Reaches the handlers on every node; for clients there is `fanout.broadcast`.
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`
+   */
   emit<E extends EventName<C>> (event: E, data: EventData<C, E>): void {
     this.core.events.emit(event, data)
   }
@@ -104,7 +108,7 @@ export class FanoutFacade<C, S> extends Facade<S> {
   /**
    * Sends an event to every client, on every node, or to those that `target` selects. It is encoded
    * once; delivery is at most once, in order per connection.
-   * @throws TypeError where JSON cannot hold `data`
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_ARGUMENT` for a target that is none
    */
   broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target?: Target): void {
     this.core.broadcast(event, data, target)
@@ -156,7 +160,7 @@ export class SessionsFacade<S> extends Facade<S> {
    * @returns a copy of all fields
    */
   async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
-    return await this.core.sessions.restore(connection.userId) as Partial<T>
+    return await this.core.sessions.restore(userOf(connection)) as Partial<T>
   }
 
   /** A copy of a field's value; undefined where there is none, or the session has not been restored on this node. */

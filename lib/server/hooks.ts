@@ -1,5 +1,5 @@
 import type { ConnectionContext, MessageContext } from './connection-context.js'
-import { invalidArgument, isThenable } from '../protocol/errors.js'
+import { DatasoleError, invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import type { RpcContext } from './rpc/rpc-context.js'
 import type { Operation } from '../protocol/messages.js'
 
@@ -32,14 +32,28 @@ export type SchemaCompiler = (schema: object) => (data: unknown) => object[] | n
  */
 export class Scope {
   readonly root: Scope
+  readonly #compileSchema: SchemaCompiler | undefined
   readonly #own = new Map<HookName, Array<Hooks[HookName]>>()
   readonly #chains = new Map<HookName, ReadonlyArray<Hooks[HookName]>>()
   /** Kept at the root: counts added hooks, so that chains are built again when one came late. */
   #generation = 0
   #chainsOf = 0
 
-  constructor (readonly parent?: Scope, readonly compileSchema: SchemaCompiler | undefined = parent?.compileSchema) {
+  constructor (readonly parent?: Scope, compileSchema?: SchemaCompiler) {
+    this.#compileSchema = compileSchema ?? (parent === undefined ? undefined : parent.#compileSchema)
     this.root = parent?.root ?? this
+  }
+
+  /**
+   * @param what whose schema it is, for the error
+   * @throws DatasoleError `INVALID_OPTION`
+   */
+  compile (what: string, schema: object): ReturnType<SchemaCompiler> | undefined {
+    try {
+      return this.#compileSchema?.(schema)
+    } catch (error) {
+      throw new DatasoleError('INVALID_OPTION', `${what} cannot be compiled: ${messageOf(error)}`, { cause: error })
+    }
   }
 
   add<N extends HookName> (name: N, hook: Hooks[N]): void {

@@ -1,3 +1,5 @@
+import { invalidArgument } from '../protocol/errors.js'
+import { isObject } from './checks.js'
 import type { Connection } from './connection.js'
 
 /** Several members of one selector are a union; several values of one member too. */
@@ -9,6 +11,27 @@ export interface Selector {
 
 /** Who gets a broadcast: everyone selected by `to` (everyone, if it is absent) but those selected by `except`. */
 export interface Target { to?: Selector, except?: Selector }
+
+const SELECTS = ['connection', 'user', 'tag'] as const satisfies Array<keyof Selector>
+
+/**
+ * A slip in a target would reach everyone, so it is refused.
+ * @param event for whom it is, in the error
+ * @throws TypeError `INVALID_ARGUMENT`
+ */
+export function checkTarget (event: string, target: Target): void {
+  const refuse = (path: string, why: string): never => { throw invalidArgument(`broadcast("${event}"): ${path} ${why}`) }
+  if (!isObject(target)) refuse('target', 'must be an object')
+  for (const [name, selector] of Object.entries(target) as [string, Selector | undefined][]) {
+    if (name !== 'to' && name !== 'except') refuse(`target.${name}`, 'is unknown: there are to and except')
+    if (selector === undefined) continue
+    if (!isObject(selector)) refuse(`target.${name}`, 'must be an object')
+    for (const [member, value] of Object.entries(selector)) {
+      if (!SELECTS.includes(member as keyof Selector)) refuse(`target.${name}.${member}`, `is unknown: there are ${SELECTS.join(', ')}`)
+      if (value !== undefined && !list(value).every((each) => typeof each === 'string')) refuse(`target.${name}.${member}`, 'must be a string or a list of strings')
+    }
+  }
+}
 
 /** Who is connected on this node, by connection, user and tag. */
 export class Hub {

@@ -122,7 +122,8 @@ function checkBackendConfig ({ backendConfig = { type: 'memory' } }: DatasoleSer
   if (!['memory', 'redis', 'postgres'].includes(type)) throw invalid('backendConfig.type', `must be "memory", "redis" or "postgres", not ${JSON.stringify(type)}`)
   for (const [name, value] of Object.entries(backendConfig)) {
     if (name === 'type' || value === undefined) continue
-    if (name !== type) throw invalid(`backendConfig.${name}`, `has no meaning for type "${type}"`)
+    // also those of other types: a configuration file may have them all, and choose by type
+    if (name !== 'redis' && name !== 'postgres') throw invalid(`backendConfig.${name}`, 'is unknown: there are type, redis and postgres')
     if (!isObject(value)) throw invalid(`backendConfig.${name}`, 'must be an object')
   }
   return backendConfig

@@ -1,5 +1,24 @@
 import t from 'tap'
+import { MemoryBackend } from '../../lib/backend/memory.js'
 import { hidePassword } from '../../lib/backend/options.js'
+import { PostgresBackend } from '../../lib/backend/postgres.js'
+import { RedisBackend } from '../../lib/backend/redis.js'
+
+t.test('options that are none are refused', async (t) => {
+  for (const options of [null, 'redis://127.0.0.1', []]) {
+    t.throws(() => new RedisBackend(options as never), { name: 'DatasoleError', code: 'INVALID_OPTION', message: /RedisBackend: the options must be an object/ })
+    t.throws(() => new PostgresBackend(options as never), { name: 'DatasoleError', code: 'INVALID_OPTION', message: /PostgresBackend: the options must be an object/ })
+  }
+})
+
+t.test('what JSON cannot hold is refused, with a code', async (t) => {
+  const cycle: { self?: unknown } = {}
+  cycle.self = cycle
+  for (const backend of [new MemoryBackend(), new RedisBackend(), new PostgresBackend()]) {
+    for (const value of [1n, cycle]) await t.rejects(backend.set('x', value), { name: 'TypeError', code: 'INVALID_JSON' })
+    await t.rejects(backend.set('x', undefined), { code: 'INVALID_ARGUMENT' })
+  }
+})
 
 t.test('a URL is shown without its password', async (t) => {
   const shown: Array<[url: string, shown: string]> = [

@@ -48,6 +48,24 @@ t.test('a call that gets no answer in time is cancelled', async (t) => {
   for (const timeoutMs of [-1, NaN]) await t.rejects(client.rpc('x', undefined, { timeoutMs }), { code: 'INVALID_ARGUMENT' })
 })
 
+t.test('what JSON cannot hold is refused, with a code', async (t) => {
+  const { client } = await dial(t)
+  t.throws(() => { client.emit('x', 1n) }, { name: 'TypeError', code: 'INVALID_JSON' })
+  await t.rejects(client.rpc('x', 1n), { name: 'TypeError', code: 'INVALID_JSON' })
+})
+
+t.test('what is to be called later has to be a function', async (t) => {
+  const { client } = await dial(t)
+  const wrong = { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /must be a function/ }
+  for (const handler of [undefined, null, 'x']) {
+    t.throws(() => { client.on('x', handler as never) }, wrong)
+    t.throws(() => { client.subscribeState('x', handler as never) }, wrong)
+    t.throws(() => { client.onConnectionState(handler as never) }, wrong)
+    t.throws(() => { client.channel('c').subscribe(handler as never) }, wrong)
+    t.throws(() => { client.crdt('d', 'lww-register').subscribe(handler as never) }, wrong)
+  }
+})
+
 t.test('a signal cancels a call', async (t) => {
   const { client, peer } = await dial(t)
   const controller = new AbortController()

@@ -145,6 +145,7 @@ t.test('what the server refuses is undone, and told', async (t) => {
   t.strictSame(errors, [])
   t.throws(() => { likes.increment(-1) }, { code: 'INVALID_ARGUMENT' })
   t.throws(() => { client.crdt('likes', 'lww-map' as never) }, { code: 'TYPE_MISMATCH' })
+  for (const type of ['nope', undefined, 'toString']) t.throws(() => { client.crdt('other' as never, type as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /"other".*pn-counter/ })
   client.crdt('title', 'pn-counter' as never)
   await ds.primitives.crdt.apply('prefs', { type: 'lww-register', op: 'set', value: 1 })
   const wrong = client.crdt('prefs', 'lww-map')

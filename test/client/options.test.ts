@@ -37,6 +37,7 @@ t.test('a wrong option throws at construction, and is named', async (t) => {
   for (const [name, options] of wrong) {
     t.throws(() => new DatasoleClient({ ...base, ...options } as never), { code: 'INVALID_OPTION', message: new RegExp(`option ${name} `) }, JSON.stringify(options))
   }
+  for (const options of [null, 'http://127.0.0.1:3000', []]) t.throws(() => new DatasoleClient(options as never), { name: 'DatasoleError', code: 'INVALID_OPTION', message: /options must be an object/ })
 })
 
 t.test('where there is no WebSocket one has to be passed', async (t) => {

@@ -58,6 +58,9 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
     const before = await sessions.get(connection.userId!, 'theme')
     return [before, await sessions.delete(connection.userId!, 'theme'), await sessions.get(connection.userId!, 'theme') ?? null]
   })
+  const outcome = async (sent: Promise<void>): Promise<unknown> => await sent.then(() => 'sent', ({ name, code }) => ({ name, code }))
+  rpc.register('broadcast to', async (target) => await outcome(fanout.broadcast('targeted', 1, target as never)))
+  rpc.register('big', async () => [await outcome(fanout.broadcast('big', 1n)), await outcome(events.emit('big', 1n)), await outcome(sessions.restore(undefined as never) as never)])
   rpc.register('nobody', async () => { await sessions.restore({}).catch((error: unknown) => { throw Object.assign(new Error((error as { code: string }).code), { code: 1 }) }) })
   rpc.register('log', (what) => {
     if (what === 'nothing') log.warn({ toJSON: () => undefined }, 'nothing to say')

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { DatasoleServer } from '../../plugins/server.js'
+import { DatasoleError, DatasoleServer } from '../../plugins/server.js'
 import { capturedLogger } from '../helpers/entrances.js'
 
 t.test('a script that does not load fails the start with its error', async (t) => {
@@ -21,15 +21,31 @@ t.test('a script that does not load fails the start with its error', async (t) =
     [await script('none.mjs', 'export const a = 1'), { code: 'INVALID_OPTION', message: /executor\.workerScript: .*default export/ }],
     [await script('exits.mjs', 'export default () => { process.exit(1) }'), { message: /exited/ }],
     [await script('twice.mjs', "export default (ds) => { ds.rpc.register('a', () => 1); ds.rpc.register('a', () => 1) }"), { code: 'DUPLICATE_METHOD' }],
-    [await script('schema.mjs', "export default (ds) => { ds.rpc.register('a', { schema: { params: { type: 'nonsense' } } }, () => 1) }"), { message: /schema|type/ }],
+    [await script('option.mjs', "export default (ds) => { ds.rpc.register('a', { schema: { body: {} } }, () => 1) }"), { code: 'INVALID_OPTION', message: /"a".*schema\.body/ }],
+    [await script('schema.mjs', "export default (ds) => { ds.rpc.register('a', { schema: { params: { type: 'nonsense' } } }, () => 1) }"), { code: 'INVALID_OPTION', message: /"a".*schema\.params cannot be compiled/ }],
     [await script('here.mjs', "export default (ds) => { ds.rpc.register('here', () => 1) }"), { code: 'DUPLICATE_METHOD' }]
   ]
+  const ownCodes = ['INVALID_OPTION', 'WORKER_FAILED', 'DUPLICATE_METHOD']
   for (const [path, error] of cases) {
     const ds = new DatasoleServer({ executor: { model: 'thread-pool', poolSize: 1, workerScript: path, execArgv: [] }, logger: capturedLogger([]) })
     ds.rpc.register('here', () => 1)
-    await t.rejects(ds.init(), error as Error, path)
+    const thrown: unknown = await ds.init().catch((thrown: unknown) => thrown)
+    t.match(thrown, error, path)
+    t.equal(thrown instanceof DatasoleError, ownCodes.includes(error.code ?? ''), path)
     await ds.close()
   }
+})
+
+t.test('a script that TypeScript has made a CommonJS module loads', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'datasole-'))
+  t.teardown(async () => { await rm(folder, { recursive: true }) })
+  const workerScript = join(folder, 'script.cjs')
+  const text = "Object.defineProperty(exports, '__esModule', { value: true })\nexports.default = register\nfunction register (ds) { ds.rpc.register('add', ({ a, b }) => a + b) }\n"
+  await writeFile(workerScript, text)
+  const ds = new DatasoleServer({ executor: { model: 'thread-pool', poolSize: 1, workerScript, execArgv: [] }, logger: capturedLogger([]) })
+  t.teardown(() => ds.close())
+  await ds.init()
+  t.equal(await ds.rpc.call('add', { a: 1, b: 2 }), 3)
 })
 
 t.test('a TypeScript script loads where the process loads TypeScript', async (t) => {

@@ -131,6 +131,7 @@ async function merges (t: Test, direction: ChannelDirection, flush: FlushOptions
   const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction, mode: 'crdt', flush, initialValue: { n: 0, title: 'a' } })
   while (JSON.stringify(await channel.get()) !== '{"n":0,"title":"a"}') await sleep(1)
   await channel.flush()
+  t.throws(() => { channel.onFlush(5 as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /onFlush/ })
   const heard: Array<{ value: unknown, patches: Operation[], connection: ConnectionContext | null }> = []
   let tell = (): void => {}
   channel.onFlush((value, patches, connection) => {
@@ -389,8 +390,11 @@ t.test('a data channel: methods, events and state of one key, with one end', { t
   game.broadcast('told', 5)
   t.match((await wire.nextOf(Opcode.EVENT_S2C)).payload, { event: 'game.told', data: 5 })
   t.throws(() => live.createDataChannel(options), { code: 'DUPLICATE_KEY' })
+  for (const none of [undefined, null, 'x']) t.throws(() => live.createDataChannel(none as never), { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /createDataChannel: the options/ })
   t.throws(() => live.createDataChannel({ key: 'x', colour: 1 } as never), { code: 'INVALID_OPTION', message: /colour/ })
   ds.rpc.register('other.taken', () => 1)
+  t.throws(() => live.createDataChannel({ key: 'x', rpc: { m: { timeout: 5, handler: () => 1 } as never } }), { code: 'INVALID_OPTION', message: /"x\.m".*option timeout / })
+  t.throws(() => live.createDataChannel({ key: 'x', rpc: { m: null as never } }), { code: 'INVALID_METHOD', message: /"x\.m"/ })
   t.throws(() => live.createDataChannel({ key: 'other', rpc: { free: () => 1, taken: () => 1 } }), { code: 'DUPLICATE_METHOD' })
   t.match(await wire.call('other.free'), { error: { code: -32601 } }, 'all of it, or nothing')
   await game.close()

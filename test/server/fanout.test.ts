@@ -86,10 +86,23 @@ for (const [entrance, start] of entrances) {
         for (const wire of wires) t.strictSame((await wire.nextOf(EVENT_S2C)).payload.data, data)
       }
       await old.until(({ events }) => events.length === 6)
-      t.throws(() => { fanout.broadcast('bad', 1n) }, TypeError)
+      t.throws(() => { fanout.broadcast('bad', 1n) }, { name: 'TypeError', code: 'INVALID_JSON', message: /BigInt/ })
       const cycle: { self?: unknown } = {}
       cycle.self = cycle
-      t.throws(() => { fanout.broadcast('bad', cycle) }, TypeError)
+      t.throws(() => { fanout.broadcast('bad', cycle) }, { name: 'TypeError', code: 'INVALID_JSON', message: /circular/ })
+      t.throws(() => { ds.primitives.events.emit('bad', 1n) }, { name: 'TypeError', code: 'INVALID_JSON' })
+      const own = new Error('of its own')
+      t.throws(() => { fanout.broadcast('bad', { toJSON () { throw own } }) }, own)
+    })
+
+    t.test('a target that cannot be meant is refused: it would reach everyone', async (t) => {
+      const targets = [null, 'ann', 5, [], { too: { user: 'ann' } }, { to: null }, { to: 'ann' }, { to: [] }, { except: null }, { to: { users: 'ann' } }, { to: { user: 5 } }, { to: { user: null } }, { to: { tag: ['red', 5] } }, { except: { connection: {} } }]
+      for (const target of targets) {
+        t.throws(() => { fanout.broadcast('news', 1, target as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT' }, JSON.stringify(target))
+      }
+      t.throws(() => { fanout.broadcast('news', 1, { too: {} } as never) }, { message: /"news".*target\.too/ })
+      t.throws(() => { fanout.broadcast('news', 1, { to: { users: [] } } as never) }, { message: /target\.to\.users/ })
+      t.strictSame(await reached({ to: { tag: undefined }, except: undefined } as Target), [])
     })
 
     t.test('tags are strings', async (t) => {
@@ -123,6 +136,7 @@ for (const [entrance, start] of entrances) {
     ds.disconnectUser('bob', { code: 4000, reason: 'because' })
     t.strictSame(await wires[2]!.closed, { code: 4000, reason: 'because' })
     ds.disconnectUser('nobody')
+    for (const userId of [undefined, null, 5]) t.throws(() => { ds.disconnectUser(userId as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /disconnectUser/ })
     t.equal(wires[3]!.socket.readyState, wires[3]!.socket.OPEN)
   })
 }

@@ -31,7 +31,7 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   ...[null, 5, {}, { ...five, publish: undefined }, { ...five, get: 'get' }].map((stateBackend): [unknown, string] => [{ stateBackend }, 'stateBackend']),
   [{ stateBackend: { ...five, commit: async () => {} } }, /stateBackend.*commit.*read.*liveKeys/],
   [{ stateBackend: backend, backendConfig: { type: 'memory' } }, /backendConfig.*stateBackend/],
-  ...[null, 'memory', {}, { type: 'sqlite' }, { type: 5 }, { type: 'memory', redis: {} }, { type: 'redis', postgres: {} }, { type: 'redis', redis: 'redis://localhost' }].map((backendConfig): [unknown, string] => [{ backendConfig }, 'backendConfig']),
+  ...[null, 'memory', {}, { type: 'sqlite' }, { type: 5 }, { type: 'memory', redis: 'redis://localhost' }, { type: 'redis', postgres: null }, { type: 'redis', redis: 'redis://localhost' }, { type: 'memory', memory: {} }, { type: 'redis', url: 'redis://localhost' }].map((backendConfig): [unknown, string] => [{ backendConfig }, 'backendConfig']),
   [{ backendConfig: { type: 'redis', redis: { url: 'http://localhost' } } }, 'url'],
   [{ backendConfig: { type: 'redis', redis: { uri: 'redis://localhost' } } }, 'uri'],
   [{ backendConfig: { type: 'redis', redis: { prefix: 'a', keyPrefix: 'b' } } }, 'prefix'],
@@ -97,7 +97,7 @@ t.test('what is left out, or undefined, has its default', async (t) => {
 
 t.test('what is documented is taken', async (t) => {
   for (const options of [
-    { backendConfig: { type: 'memory' } }, { stateBackend: five }, { stateBackend: backend }, { executor: { model: 'async' } }, { executor: {} }, { executor: { model: 'thread' } }, { executor: { model: 'thread-pool', poolSize: 2, workerScript: 'file:///a.js' } },
+    { backendConfig: { type: 'memory' } }, { backendConfig: { type: 'memory', redis: { url: 'redis://localhost' }, postgres: {} } }, { backendConfig: { type: 'redis', redis: {}, postgres: {} } }, { stateBackend: five }, { stateBackend: backend }, { executor: { model: 'async' } }, { executor: {} }, { executor: { model: 'thread' } }, { executor: { model: 'thread-pool', poolSize: 2, workerScript: 'file:///a.js' } },
     { rateLimiter: { check () {}, consume () {}, reset () {} } }, { rateLimit: false }, { rateLimit: {} }, { rateLimit: { rules: { a: { windowMs: 1, maxRequests: 0 } } } }, { compression: false }, { compression: {} }, { compression: { threshold: 0 } },
     { maxConnections: Infinity }, { rpcTimeoutMs: 0 }, { closeTimeoutMs: 0 }, { maxBadFrames: 0 }, { path: '/' }, { path: '/a/b.c-d~e' }, { allowedOrigins: [] }
   ] as DatasoleServerOptions[]) {

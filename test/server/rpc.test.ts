@@ -235,6 +235,14 @@ for (const [entrance, start] of entrances) {
       t.throws(() => ds.rpc.register('echo', () => 1), { code: 'DUPLICATE_METHOD', message: /echo/ })
       t.throws(() => ds.rpc.register('', () => 1), { code: 'INVALID_METHOD' })
       t.throws(() => ds.rpc.register('x', undefined as never), { code: 'INVALID_METHOD' })
+      const options: Array<[unknown, RegExp]> = [
+        [null, /options/], [undefined, /options/], ['x', /options/], [[], /options/], [{ timeout: 5 }, /option timeout /], [{ schema: 'x' }, /option schema /],
+        [{ schema: null }, /option schema /], [{ schema: { body: {} } }, /option schema\.body /], [{ schema: { params: 'x' } }, /option schema\.params /], [{ schema: { result: null } }, /option schema\.result /]
+      ]
+      for (const [wrong, message] of options) {
+        t.throws(() => { ds.rpc.register('x', wrong as never, () => 1) }, { name: 'DatasoleError', code: 'INVALID_OPTION', message }, JSON.stringify(wrong))
+        t.throws(() => { ds.rpc.register('x', wrong as never, () => 1) }, { message: /rpc\.register\("x"\)/ })
+      }
       t.throws(() => ds.rpc.register('x', { timeoutMs: -1 }, () => 1), { code: 'INVALID_OPTION', message: /timeoutMs/ })
       ds.rpc.register('x', () => 1)
     })

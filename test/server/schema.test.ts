@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import datasole from '../../index.js'
+import { DatasoleServer } from '../../plugins/server.js'
 import { capturedLogger, entrances } from '../helpers/entrances.js'
 import { type Wire, connect as connectTo } from '../helpers/wire.js'
 
@@ -58,16 +59,25 @@ for (const [entrance, start] of entrances) {
   })
 
   t.test(`${entrance}: a broken schema fails the start`, async (t) => {
-    await t.rejects(start(t, { prepare: (ds) => { ds.rpc.register('m', { schema: { params: { type: 'nonsense' } } }, () => 1) } }), /schema|type/i)
+    await t.rejects(start(t, { prepare: (ds) => { ds.rpc.register('m', { schema: { params: { type: 'nonsense' } } }, () => 1) } }), { name: 'DatasoleError', code: 'INVALID_OPTION', message: /rpc\.register\("m"\): option schema\.params cannot be compiled: ./, cause: Error })
+    await t.rejects(start(t, { prepare: (ds) => { ds.primitives.live.createSyncChannel({ key: 'k', direction: 'bidirectional', mode: 'snapshot', schema: { type: 'nonsense' } }) } }), { name: 'DatasoleError', code: 'INVALID_OPTION', message: /createSyncChannel\("k"\): option schema cannot be compiled: ./, cause: Error })
   })
 }
 
-t.test('a broken schema that comes late fails its calls, and no others', async (t) => {
+t.test('a broken schema of a method that is called before the start is the server\'s fault', async (t) => {
+  const ds = new DatasoleServer({ logger: capturedLogger([]) })
+  ds.rpc.register('m', { schema: { params: { type: 'nonsense' } } }, () => 1)
+  await t.rejects(ds.rpc.call('m', 1), { code: -32603, data: { code: 'INTERNAL' } })
+})
+
+t.test('a broken schema that comes late is refused at once', async (t) => {
   const [[, start]] = entrances as [[string, typeof entrances[number][1]]]
   const { ds, connect } = await start(t)
-  ds.rpc.register('broken', { schema: { params: { type: 'nonsense' } } }, () => 1)
+  const broken = { type: 'nonsense' }
+  t.throws(() => { ds.rpc.register('broken', { schema: { result: broken } }, () => 1) }, { name: 'DatasoleError', code: 'INVALID_OPTION', message: /"broken".*schema\.result/ })
+  t.throws(() => ds.primitives.live.createSyncChannel({ key: 'k', direction: 'bidirectional', mode: 'snapshot', schema: broken }), { name: 'DatasoleError', code: 'INVALID_OPTION', message: /"k".*schema/ })
   const wire = await connect()
-  t.ok((await wire.call('broken')).error.code < 0)
+  t.match(await wire.call('broken'), { error: { code: -32601 } })
   t.equal((await wire.call('echo', 1)).result, 1)
 })
 

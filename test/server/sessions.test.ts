@@ -100,6 +100,7 @@ t.test('what cannot be is refused, with a code, and changes nothing', async (t) 
   const { sessions } = await start(t, MANUAL, { maxJsonDepth: 3 })
   for (const userId of [undefined, ''] as string[]) {
     await t.rejects(sessions.restore({ userId }), { code: 'NO_USER_ID', message: /userId/ })
+    await t.rejects(sessions.restore(undefined as never), { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /sessions\.restore/ })
     await t.rejects(sessions.flush(userId), { code: 'NO_USER_ID' })
     t.throws(() => sessions.get(userId, 'k'), { code: 'NO_USER_ID' })
     t.throws(() => { sessions.set(userId, 'k', 1) }, { code: 'NO_USER_ID' })

@@ -1,5 +1,6 @@
 import type { EventData, EventMap, EventName, RpcMap, RpcName, RpcParams, RpcResult, StateMap } from '../../protocol/contract.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
+import { isObject } from '../checks.js'
 import type { Core } from '../core.js'
 import type { EventHandler } from '../events.js'
 import type { Scope } from '../hooks.js'
@@ -42,6 +43,7 @@ export class DataChannel<C = unknown, K extends string = string> {
 
   /** @internal */
   constructor (core: Core, options: DataChannelOptions<C, K>, scope: Scope) {
+    if (!isObject(options)) throw invalidArgument('createDataChannel: the options must be an object')
     const { key, state, rpc = {}, events = {}, ...rest } = options
     if (typeof key !== 'string') throw invalidArgument('createDataChannel: the key must be a string')
     const [unknown] = Object.keys(rest)
@@ -83,7 +85,7 @@ export class DataChannel<C = unknown, K extends string = string> {
   }
 
   #method (name: string, method: DataChannelMethod<unknown, unknown>, scope: Scope): void {
-    const { handler, ...options } = typeof method === 'function' ? { handler: method } : method
+    const { handler, ...options } = typeof method === 'function' ? { handler: method } : { ...method }
     this.#core.rpc.register(name, options, handler, scope)
     this.#undo.push(() => { this.#core.rpc.unregister(name) })
   }

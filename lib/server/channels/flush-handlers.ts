@@ -1,4 +1,4 @@
-import { isThenable } from '../../protocol/errors.js'
+import { checkHandler, isThenable } from '../../protocol/errors.js'
 import type { Operation } from '../../protocol/messages.js'
 import type { ConnectionContext } from '../connection-context.js'
 import type { Logger } from '../logger.js'
@@ -28,6 +28,7 @@ export class FlushHandlers {
 
   /** @returns ends it */
   add (handler: FlushHandler): () => void {
+    checkHandler(`onFlush of "${this.#key}"`, handler)
     const own = { handler }
     this.#handlers.add(own)
     return () => { this.#handlers.delete(own) }

@@ -24,10 +24,10 @@ export class PushCheck {
     this.#validate = validate
   }
 
-  /** Done at start for the channels that are there by then, so that a bad schema is found early. */
+  /** Done at start for the channels that are there by then, so that a bad schema is found early: DatasoleError `INVALID_OPTION`. */
   compile (): void {
     if (this.#isCompiled) return
-    if (this.#schema !== undefined) this.#matches = this.#scope.compileSchema?.(this.#schema)
+    if (this.#schema !== undefined) this.#matches = this.#scope.compile(`createSyncChannel("${this.key}"): option schema`, this.#schema)
     this.#isCompiled = true
   }
 

@@ -1,6 +1,7 @@
 import type { Executor } from '../../executor/executor.js'
 import { RpcCode } from '../../protocol/codes.js'
-import { RpcError, isThenable, memberOf, messageOf } from '../../protocol/errors.js'
+import { DatasoleError, RpcError, isThenable, memberOf, messageOf } from '../../protocol/errors.js'
+import { TIMER, isObject } from '../checks.js'
 import { type Scope, runHooks } from '../hooks.js'
 import type { RpcContext } from './rpc-context.js'
 
@@ -14,6 +15,27 @@ export interface RpcOptions {
 }
 
 type Check = (data: unknown) => object[] | null
+
+/**
+ * What `rpc.register` makes of its arguments, here and in threads.
+ * @param rpcTimeoutMs where the options have none
+ * @throws DatasoleError `INVALID_METHOD`, `INVALID_OPTION`
+ */
+export function methodOf (name: string, options: RpcOptions, handler: RpcHandler, rpcTimeoutMs: number, scope: Scope): Method {
+  if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
+  if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
+  const refuse = (what: string): never => { throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): ${what}`) }
+  if (!isObject(options)) refuse('the options must be an object')
+  for (const option of Object.keys(options)) if (option !== 'schema' && option !== 'timeoutMs') refuse(`option ${option} is not an option of a method`)
+  const { schema = {}, timeoutMs = rpcTimeoutMs } = options
+  if (!isObject(schema)) refuse('option schema must be { params, result }')
+  for (const [section, value] of Object.entries(schema)) {
+    if (section !== 'params' && section !== 'result') refuse(`option schema.${section} is unknown: there are params and result`)
+    if (value !== undefined && !isObject(value)) refuse(`option schema.${section} must be a JSON Schema`)
+  }
+  if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > TIMER) refuse('option timeoutMs must be a whole number of ms from 0')
+  return new Method(name, timeoutMs, options, handler, scope)
+}
 
 /** A registered method: hooks, then validation, then the handler. */
 export class Method {
@@ -46,20 +68,22 @@ export class Method {
     )
   }
 
-  /** Done at start for what is registered by then, so that a bad schema is found early; else on first use. */
+  /**
+   * Done at start for what is registered by then, later on at once: a bad schema is found early. Only calls
+   * of server code before the start find one that is not compiled yet.
+   * @throws DatasoleError `INVALID_OPTION`
+   */
   compile (): void {
     if (this.#compiled) return
-    const { schema } = this.options
-    const compiler = this.scope.compileSchema
-    if (schema !== undefined && compiler !== undefined) {
-      if (schema.params !== undefined) this.#checkParams = compiler(schema.params)
-      if (schema.result !== undefined) this.#checkResult = compiler(schema.result)
-    }
+    const { params, result } = this.options.schema ?? {}
+    const compile = (section: string, schema: object): Check | undefined => this.scope.compile(`rpc.register("${this.name}"): option schema.${section}`, schema)
+    if (params !== undefined) this.#checkParams = compile('params', params)
+    if (result !== undefined) this.#checkResult = compile('result', result)
     this.#compiled = true
   }
 
   #handle (params: unknown, ctx: RpcContext): unknown {
-    if (!this.#compiled) this.compile()
+    if (!this.#compiled) this.#compileLate(ctx)
     const errors = this.#checkParams?.(params)
     if (errors) {
       throw new RpcError(RpcCode.INVALID_PARAMS, `invalid params for method "${this.name}"`, { code: 'INVALID_PARAMS', errors })
@@ -67,6 +91,15 @@ export class Method {
     const result = this.handler(params, ctx)
     if (this.#checkResult === undefined) return result
     return isThenable(result) ? result.then((settled) => this.#checked(settled, ctx)) : this.#checked(result, ctx)
+  }
+
+  #compileLate (ctx: RpcContext): void {
+    try {
+      this.compile()
+    } catch (error) {
+      ctx.log.error({ err: error, method: this.name }, 'a schema cannot be compiled')
+      throw new RpcError(RpcCode.INTERNAL, `a schema of method "${this.name}" cannot be compiled`, { code: 'INTERNAL' })
+    }
   }
 
   #checked (result: unknown, ctx: RpcContext): unknown {

@@ -8,7 +8,7 @@ import { DatasoleError, RpcError } from '../../protocol/errors.js'
 import type { Scope } from '../hooks.js'
 import type { Logger } from '../logger.js'
 import { callWorker } from './local-worker-call.js'
-import { Method, type RpcHandler, type RpcOptions, WorkerMethod, toRpcError } from './method.js'
+import { Method, type RpcHandler, type RpcOptions, WorkerMethod, methodOf, toRpcError } from './method.js'
 import type { Metrics } from '../metrics.js'
 import { RpcContext, abortContext } from './rpc-context.js'
 import type { Settings } from '../settings.js'
@@ -29,6 +29,7 @@ export class RpcRegistry implements CallHost {
   isDraining = false
   readonly #methods = new Map<string, Method | WorkerMethod>()
   readonly #settings: Settings
+  #isCompiled = false
 
   constructor (settings: Settings, readonly metrics: Metrics, readonly log: Logger) {
     this.#settings = settings
@@ -37,11 +38,9 @@ export class RpcRegistry implements CallHost {
   get compressionThreshold (): number { return this.#settings.compressionThreshold }
 
   register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
-    if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
-    if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
-    const { timeoutMs = this.#settings.rpcTimeoutMs } = options
-    if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > 2 ** 31 - 1) throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): timeoutMs must be a whole number of ms from 0`)
-    this.add(new Method(name, timeoutMs, options, handler, scope))
+    const method = methodOf(name, options, handler, this.#settings.rpcTimeoutMs, scope)
+    if (this.#isCompiled) method.compile()
+    this.add(method)
   }
 
   /** @throws DatasoleError `DUPLICATE_METHOD` */
@@ -55,9 +54,10 @@ export class RpcRegistry implements CallHost {
     this.#methods.delete(name)
   }
 
-  /** Compiles the schemas that are there, so that a bad one fails the start. */
+  /** Compiles the schemas that are there, so that a bad one fails the start; from then on `register` does. */
   compile (): void {
     for (const method of this.#methods.values()) if (method instanceof Method) method.compile()
+    this.#isCompiled = true
   }
 
   has (name: string): boolean {
