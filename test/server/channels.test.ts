@@ -6,7 +6,7 @@ import type { FlushOptions } from '../../lib/server/channels/flush-strategy.js'
 import type { ConnectionContext } from '../../lib/server/connection-context.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { WebSocket } from 'ws'
-import { node } from '../helpers/nodes.js'
+import { node, storeNode } from '../helpers/nodes.js'
 
 interface Board { n: number, items: string[], by?: string }
 
@@ -402,4 +402,29 @@ t.test('a data channel: methods, events and state of one key, with one end', { t
   t.match(await wire.call('game.add', 1), { error: { code: -32601 } })
   t.equal(live.getSyncChannel('game'), undefined)
   await live.createDataChannel(options).close()
+})
+
+t.test('writes of a node to a channel of mode crdt follow each other', async (t) => {
+  const { live } = (await storeNode(t)).primitives
+  const common = { direction: 'bidirectional', mode: 'crdt' } as const
+  const count = live.createSyncChannel({ key: 'count', ...common, initialValue: 0 })
+  await Promise.all([count.set(5), count.set(5)])
+  t.equal(await count.get(), 5)
+  await Promise.all([count.set(1), count.update((value) => (value as number) + 1), count.update((value) => (value as number) * 10)])
+  t.equal(await count.get(), 20)
+  const begun = live.createSyncChannel({ key: 'begun', ...common, initialValue: 100 })
+  await begun.set(3)
+  t.equal(await begun.get(), 3, 'the first value is set first')
+  const map = live.createSyncChannel({ key: 'map', ...common, initialValue: {} })
+  const value = { a: 1 }
+  const writes = [map.set(value), map.update(() => { throw new Error('no') }), map.set({ b: 1 })]
+  value.a = 2
+  const [first, failed, last] = await Promise.allSettled(writes)
+  t.match(first, { value: [{ op: 'add', path: '/a', value: 1 }] })
+  t.equal(failed!.status, 'rejected')
+  t.equal(last!.status, 'fulfilled')
+  t.strictSame(await map.get(), { b: 1 })
+  const many = await Promise.allSettled(Array.from({ length: 10_001 }, () => count.set(7)))
+  t.match(many.filter(({ status }) => status === 'rejected'), [{ reason: { code: 'BUSY' } }])
+  t.equal(await count.get(), 7)
 })

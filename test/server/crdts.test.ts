@@ -127,6 +127,25 @@ t.test('clients make keys up to maxCrdtKeys, on all nodes together', async (t) =
   t.equal((await push(bob, 'e', increment())).opcode, Opcode.CRDT_ACK, 'one that was deleted makes room')
 })
 
+t.test('keys of clients leave server code no room, except for what it registers before it has started', async (t) => {
+  const backend = new MemoryBackend()
+  const { ds: { primitives: { crdt, live } }, connect } = await node(t, { ...OPEN, stateBackend: backend, maxCrdtKeys: 2 })
+  const ann = await connect()
+  await push(ann, 'a', increment())
+  await push(ann, 'b', increment())
+  t.throws(() => crdt.register('mine', 'pn-counter'), { code: 'LIMIT_EXCEEDED' })
+  t.throws(() => live.createSyncChannel({ key: 'mine', direction: 'bidirectional', mode: 'crdt', initialValue: 0 }), { code: 'LIMIT_EXCEEDED' })
+  await crdt.register('a', 'pn-counter').increment()
+  t.equal(await crdt.getValue('a'), 2, 'one that is there may be declared')
+  await crdt.delete('b')
+  await crdt.register('mine', 'pn-counter').increment()
+  t.throws(() => crdt.register('more', 'pn-counter'), { code: 'LIMIT_EXCEEDED' })
+
+  const other = await node(t, { ...OPEN, stateBackend: backend, maxCrdtKeys: 2, prepare: (ds) => { ds.primitives.crdt.register('first', 'pn-counter') } })
+  await other.ds.primitives.crdt.apply('first', { type: 'pn-counter', op: 'increment' })
+  t.equal(await other.ds.primitives.crdt.getValue('first'), 1)
+})
+
 t.test('server code: handles, operations, listeners', async (t) => {
   const ds = await storeNode(t)
   const { crdt } = ds.primitives

@@ -3,6 +3,7 @@ import { crdtOf } from '../../crdt/types.js'
 import { diff } from '../../protocol/diff.js'
 import { Document } from '../../protocol/document.js'
 import { record } from '../../protocol/draft.js'
+import { DatasoleError } from '../../protocol/errors.js'
 import { clonePlain, copyJson } from '../../protocol/json.js'
 import type { Operation } from '../../protocol/messages.js'
 import type { CrdtDocument } from '../crdts/crdt-document.js'
@@ -17,6 +18,9 @@ import type { Recipe } from '../state/write.js'
 /** Who sets the first value: the same one on every node, so that it counts once. */
 const INITIAL = '$initial'
 
+/** Writes that wait, at the most. */
+const MAX_WAITING = 10_000
+
 /** A shared channel of mode `crdt`: its value is that of a CRDT key. */
 export class CrdtChannel extends SharedChannel implements CrdtWay {
   readonly takesPushes = false
@@ -25,6 +29,9 @@ export class CrdtChannel extends SharedChannel implements CrdtWay {
   readonly #maxDepth: number
   /** What the handlers know. */
   #told: unknown
+  /** Settled once the last write is. */
+  #last: Promise<unknown> = Promise.resolve()
+  #waiting = 0
 
   constructor (host: ChannelHost, crdts: Crdts, settings: ChannelSettings, type: CrdtType, maxDepth: number, scope: Scope) {
     super(host, settings, scope)
@@ -43,14 +50,16 @@ export class CrdtChannel extends SharedChannel implements CrdtWay {
 
   /** The operations that make this of the value: others', made meanwhile, are merged with them. */
   async set (value: unknown): Promise<Operation[]> {
-    return await this.#become(await this.get(), copyJson(value, this.#maxDepth))
+    const after = copyJson(value, this.#maxDepth)
+    return await this.#become(() => after)
   }
 
   async update (recipe: Recipe<unknown>): Promise<Operation[]> {
-    const before = await this.get()
-    const after = new Document(clonePlain(before))
-    after.apply(record(after, recipe, this.#maxDepth))
-    return await this.#become(before, after.value)
+    return await this.#become((before) => {
+      const after = new Document(clonePlain(before))
+      after.apply(record(after, recipe, this.#maxDepth))
+      return after.value
+    })
   }
 
   protected override ended (): void {
@@ -58,12 +67,14 @@ export class CrdtChannel extends SharedChannel implements CrdtWay {
     this.#crdts.unregister(this.key)
   }
 
-  protected async start (): Promise<void> {
-    if (this.initialValue !== undefined && await this.#crdts.isNew(this.key)) {
-      let seq = 0
-      for (const edit of editsBetween(this.#type, undefined, this.initialValue)) await this.#apply({ ...edit, nodeId: INITIAL, timestamp: 0, seq: ++seq })
-    }
-    this.#told ??= await this.get()
+  protected start (): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.initialValue !== undefined && await this.#crdts.isNew(this.key)) {
+        let seq = 0
+        for (const edit of editsBetween(this.#type, undefined, this.initialValue)) await this.#apply({ ...edit, nodeId: INITIAL, timestamp: 0, seq: ++seq })
+      }
+      this.#told ??= await this.get()
+    })
   }
 
   protected publish (from: number): void {
@@ -79,9 +90,22 @@ export class CrdtChannel extends SharedChannel implements CrdtWay {
     return patches.length === 0 ? undefined : { value: clonePlain(value), patches }
   }
 
-  async #become (before: unknown, after: unknown): Promise<Operation[]> {
-    await Promise.all(editsBetween(this.#type, before, after).map((edit) => this.#apply(edit)))
-    return diff(before, after, this.#maxDepth)
+  /** This node's writes follow each other: what one has made of the value the next one begins with. */
+  #inTurn<T> (write: () => Promise<T>): Promise<T> {
+    if (this.#waiting >= MAX_WAITING) throw new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.key}" wait already; try again later`)
+    this.#waiting++
+    const written = this.#last.then(write).finally(() => { this.#waiting-- })
+    this.#last = written.catch(() => {}) // its writer is told
+    return written
+  }
+
+  #become (make: (before: unknown) => unknown): Promise<Operation[]> {
+    return this.#inTurn(async () => {
+      const before = await this.get()
+      const after = make(before)
+      await Promise.all(editsBetween(this.#type, before, after).map((edit) => this.#apply(edit)))
+      return diff(before, after, this.#maxDepth)
+    })
   }
 
   #apply (edit: CrdtEdit & Partial<CrdtOp>): Promise<void> {

@@ -50,7 +50,8 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   /**
    * Declares a key as this scope's, so that its `preSubscribe` and `prePush` hooks guard it, and makes it:
    * clients of protocol version 1 are told of it from then on.
-   * @throws DatasoleError `DUPLICATE_KEY` where it is registered already, `LIMIT_EXCEEDED` beyond `maxCrdtKeys`
+   * @throws DatasoleError `DUPLICATE_KEY` where it is registered already, `LIMIT_EXCEEDED` beyond `maxCrdtKeys`, those of
+   *   clients included as soon as they are known: what is registered before the server has started is made in any case
    */
   register<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ServerCrdt<T, CrdtValue<C, K, T>> {
     this.core.crdts.register(key, type, this.scope)

@@ -82,7 +82,7 @@ export class Crdts {
     checkKey(key)
     if (!isCrdtType(type)) throw invalidArgument(`a CRDT must be a pn-counter, an lww-register, an lww-map or yjs, not ${JSON.stringify(type)}`)
     if (this.state.isDeclared(key)) throw new DatasoleError('DUPLICATE_KEY', `crdt.register("${key}"): the key is one of live state already`)
-    if (this.#registered.size >= this.#settings.maxCrdtKeys) throw new DatasoleError('LIMIT_EXCEEDED', `there may be ${this.#settings.maxCrdtKeys} CRDT keys (maxCrdtKeys)`)
+    if (this.#registered.size >= this.#settings.maxCrdtKeys || !this.#hasRoomFor(key)) throw this.#tooMany()
     this.mirrors.register(key, scope)
     this.#registered.set(key, type)
     if (this.#isStarted) this.#make(key, type)
@@ -160,10 +160,10 @@ export class Crdts {
 
   /** A change on its way to the store; it is told what becomes of it. */
   write (key: string, change: Change): void {
-    const { maxCrdtKeys } = this.#settings
     if (this.mirrors.names.has(key)) return this.#writerOf(key).add(change)
     const making = this.#making.get(key) ?? 0
-    if (making === 0 && this.mirrors.names.size + this.#making.size >= maxCrdtKeys) return change.failed(new DatasoleError('LIMIT_EXCEEDED', `there may be ${maxCrdtKeys} CRDT keys (maxCrdtKeys)`))
+    // what was registered before it could be known how many there are is made in any case
+    if (!this.#registered.has(key) && !this.#hasRoomFor(key)) return change.failed(this.#tooMany())
     this.#making.set(key, making + 1)
     const ended = (): void => {
       const left = this.#making.get(key)! - 1
@@ -183,6 +183,15 @@ export class Crdts {
         change.failed(error)
       }
     })
+  }
+
+  #hasRoomFor (key: string): boolean {
+    const { names } = this.mirrors
+    return names.has(key) || this.#making.has(key) || names.size + this.#making.size < this.#settings.maxCrdtKeys
+  }
+
+  #tooMany (): DatasoleError {
+    return new DatasoleError('LIMIT_EXCEEDED', `there may be ${this.#settings.maxCrdtKeys} CRDT keys (maxCrdtKeys)`)
   }
 
   #writerOf (key: string): CrdtWriter {

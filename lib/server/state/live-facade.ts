@@ -44,7 +44,7 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * Makes a key a channel: who writes it, what travels, and when. The key belongs to this scope, whose
    * `preSubscribe` and `prePush` hooks guard it. Every node declares its channels.
-   * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` where the key is taken
+   * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` where the key is taken; `LIMIT_EXCEEDED` in mode `crdt` beyond `maxCrdtKeys`
    */
   createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K>): SyncChannel<StateValue<C, K>> {
     return this.core.channels.create(options as SyncChannelOptions, this.scope) as SyncChannel<StateValue<C, K>>
