@@ -4,7 +4,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import type { DatasoleContract } from '../lib/protocol/contract.js'
 import type { Core } from '../lib/server/core.js'
-import { Datasole, createCore } from '../lib/server/datasole.js'
+import { Datasole, type Primitives, createCore } from '../lib/server/datasole.js'
 import { DatasoleError, invalidArgument } from '../lib/protocol/errors.js'
 import { TransportFacade } from '../lib/server/facades.js'
 import type { DatasoleServerOptions } from '../lib/server/options.js'
@@ -28,6 +28,7 @@ export type AttachTarget = AnyHttpServer | { getHttpServer: () => unknown } | { 
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
 export class DatasoleServer<C extends DatasoleContract = DatasoleContract> extends Datasole<C> {
+  declare readonly primitives: Primitives<C, DatasoleServer<C>>
   declare readonly transport: StandaloneTransport<this>
   readonly #host: PrivateHost
 

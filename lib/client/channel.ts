@@ -8,7 +8,7 @@ import type { Mirror } from './mirror.js'
 import { type ChannelHandler, ShownValue } from './shown-value.js'
 
 /** ms: the bound of the wait after a second conflict in a row; it doubles up to the most. */
-const FIRST_WAIT = 20
+const FIRST_WAIT = 80
 const MAX_WAIT = 2000
 
 export interface ChannelHost {
@@ -167,7 +167,7 @@ export class Channel<T = unknown> {
     if (code === 'CONFLICT') {
       this.#waiting.unshift(...flight.changes)
       this.#awaitsValue = true
-      if (this.#conflicts++ > 0) this.#wait(Math.random() * Math.min(MAX_WAIT, FIRST_WAIT * 2 ** this.#conflicts))
+      if (this.#conflicts++ > 0) this.#wait(Math.random() * Math.min(MAX_WAIT, FIRST_WAIT * 2 ** (this.#conflicts - 2)))
     } else if (flight.changes.at(-1)!.tick !== flight.changes[0]!.tick) {
       // it is one of them, or that they are so many
       this.#waiting.unshift(...flight.changes)

@@ -39,19 +39,21 @@ function openBackend ({ type, redis, postgres }: BackendConfig): StateBackend {
   return new MemoryBackend()
 }
 
+/** `ds.primitives` of a server `S`. */
+export interface Primitives<C, S> {
+  readonly live: LiveFacade<C, S>
+  readonly state: StateFacade<C, S>
+  readonly events: EventsFacade<C, S>
+  readonly fanout: FanoutFacade<C, S>
+  readonly rateLimiter: RateLimiterFacade<S>
+  readonly sessions: SessionsFacade<S>
+  readonly crdt: CrdtFacade<C, S>
+}
+
 /** What `ds` is: in a route of Fastify, and beside any HTTP server. `C` is the application's contract. */
 export class Datasole<C extends DatasoleContract = DatasoleContract> {
   readonly rpc: RpcFacade<C, this>
-  readonly primitives: {
-    readonly live: LiveFacade<C, Datasole<C>>
-    readonly state: StateFacade<C, Datasole<C>>
-    readonly events: EventsFacade<C, Datasole<C>>
-    readonly fanout: FanoutFacade<C, Datasole<C>>
-    readonly rateLimiter: RateLimiterFacade<Datasole<C>>
-    readonly sessions: SessionsFacade<Datasole<C>>
-    readonly crdt: CrdtFacade<C, Datasole<C>>
-  }
-
+  readonly primitives: Primitives<C, Datasole<C>>
   readonly metrics: Pick<Metrics, 'snapshot'>
   readonly transport: TransportFacade<this>
   readonly #core: Core

@@ -33,6 +33,18 @@ type Partly = { rpc: { add: { params: number, result: number } } }
 
 // What follows is compiled and never run: every line marked as an error must be one.
 
+/** Every facade leads to its server, as what it is. */
+export function siblings (ds: DatasoleServer<AppContract>, root: Root<AppContract>): void {
+  const { live, state, events, fanout, rateLimiter, sessions, crdt } = ds.primitives
+  const facades = [live, state, events, fanout, rateLimiter, sessions, crdt, ds.rpc, ds.transport]
+  const servers: DatasoleServer<AppContract>[] = facades.map(({ server }) => server)
+  const general: Root<AppContract>[] = servers
+  same<typeof root.primitives.live.server, Root<AppContract>>(true)
+  // @ts-expect-error the plugin's is no DatasoleServer
+  const own: DatasoleServer<AppContract> = root.primitives.live.server
+  void [general, own]
+}
+
 export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void> {
   ds.rpc.register(Method.Add, ({ a, b }, ctx) => {
     same<typeof a, number>(true)
@@ -170,7 +182,7 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
   const check = await ds.primitives.rateLimiter.check('key', rule)
   is<RateLimitResult>()(check, true)
   await ds.primitives.rateLimiter.reset('key')
-  same<typeof ds.primitives.rateLimiter.server, Root<AppContract>>(true)
+  same<typeof ds.primitives.rateLimiter.server, DatasoleServer<AppContract>>(true)
   // @ts-expect-error a rule has both
   await ds.primitives.rateLimiter.consume('key', { windowMs: 1000 })
   // @ts-expect-error checking costs nothing
