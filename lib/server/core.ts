@@ -67,6 +67,8 @@ export class Core implements Destinations, ConnectionHost {
   #heartbeat: NodeJS.Timeout | undefined
   #starting: Promise<void> | undefined
   #announced: Promise<void> | undefined
+  /** `onDisconnect` hooks under way, by connection. */
+  #departing = 0
   #isConnected = false
   #isLimiterConnected = false
 
@@ -205,7 +207,7 @@ export class Core implements Destinations, ConnectionHost {
     this.#disconnect(userId, code, reason)
   }
 
-  /** Takes no more calls, lets those in flight finish, closes every connection with 1001, then stores sessions; within `closeTimeoutMs`. */
+  /** Takes no more calls, lets those in flight finish, closes every connection with 1001, lets hooks and handlers finish, then stores sessions; within `closeTimeoutMs`. */
   async drain (): Promise<void> {
     const deadline = performance.now() + this.settings.closeTimeoutMs
     clearInterval(this.#heartbeat)
@@ -215,7 +217,10 @@ export class Core implements Destinations, ConnectionHost {
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
     await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
+    this.bus.close() // or what other nodes emit would give handlers work without end
     await until(deadline, () => this.workers?.isIdle ?? true)
+    // the hooks of those that were cut off begin a moment later
+    await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0 && this.#departing === 0 && this.events.running === 0)
     await this.channels.drain(Math.max(deadline, performance.now() + GRACE))
     if (this.#isConnected) await this.sessions.drain(Math.max(deadline, performance.now() + GRACE))
   }
@@ -283,7 +288,10 @@ export class Core implements Destinations, ConnectionHost {
   departed (context: ConnectionContext, code: number): void {
     const failed = (error: unknown): void => { this.log.error({ err: error }, 'an onDisconnect hook failed') }
     try {
-      runHooks(this.root.chain('onDisconnect'), context, code)?.catch(failed)
+      const running = runHooks(this.root.chain('onDisconnect'), context, code)
+      if (running === undefined) return
+      this.#departing++
+      running.catch(failed).finally(() => { this.#departing-- })
     } catch (error) {
       failed(error)
     }
