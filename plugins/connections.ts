@@ -96,7 +96,7 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       const lease = Lease.of(auth, request.raw)
       let context: ConnectionContext
       try {
-        context = await core.admit({ auth, remoteAddress: request.ip, protocol })
+        context = await core.admissions.admit({ auth, remoteAddress: request.ip, protocol })
       } catch (error) {
         if (error instanceof DatasoleError && error.code === 'AUTH_TIMEOUT') {
           core.log.error({ err: error }, 'an onConnect hook hangs')
@@ -106,7 +106,7 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
         return refuse(reply, 403, 'connection refused')
       }
       // one that goes before it has become a connection was admitted all the same
-      const gone = (): void => { core.departed(context, ABNORMAL) }
+      const gone = (): void => { core.admissions.departed(context, ABNORMAL) }
       if (socket.destroyed || core.rpc.isDraining) {
         gone()
         return socket.destroyed ? reply.hijack() : refuse(reply, 503, 'the server is going away')

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import type { Journal, StateBackend } from '../backend/backend.js'
@@ -7,10 +6,11 @@ import { CloseCode } from '../protocol/codes.js'
 import { stringify } from '../protocol/json.js'
 import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
-import { ABNORMAL, Arrivals, checkEnding } from './arrivals.js'
+import { Admissions } from './admissions.js'
+import { Arrivals, checkEnding } from './arrivals.js'
 import { Bus } from './bus.js'
 import { Channels } from './channels/channels.js'
-import { ConnectionContext, type Identity } from './connection-context.js'
+import type { ConnectionContext } from './connection-context.js'
 import { Connection, type ConnectionHost, type WebSocketLike } from './connection.js'
 import { DefaultRateLimiter } from './limits/default-rate-limiter.js'
 import { type Destinations, afterFrames, dispatch } from './dispatch.js'
@@ -19,7 +19,7 @@ import { encodeMessage } from './encoding.js'
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import { Events } from './events.js'
 import { Flusher } from './flusher.js'
-import { Scope, type SchemaCompiler, runHooks } from './hooks.js'
+import { Scope, type SchemaCompiler } from './hooks.js'
 import { Hub, type Target, checkTarget } from './hub.js'
 import { type Lease, Leases } from './leases.js'
 import { LiveState } from './state/live-state.js'
@@ -32,7 +32,7 @@ import { Sessions } from './sessions/sessions.js'
 import type { Settings } from './settings.js'
 import type { StateStore } from './state/state-store.js'
 import { openStores } from './state/stores.js'
-import { until, within } from './until.js'
+import { until } from './until.js'
 import { Workers } from './rpc/workers.js'
 
 /** ms that clients have for their close frame, even where calls have used up the time. */
@@ -64,6 +64,7 @@ export class Core implements Destinations, ConnectionHost {
   readonly leases: Leases
   readonly workers: Workers | undefined
   readonly arrivals = new Arrivals()
+  readonly admissions: Admissions
   readonly #backend: StateBackend
   #heartbeat: NodeJS.Timeout | undefined
   #starting: Promise<void> | undefined
@@ -88,6 +89,7 @@ export class Core implements Destinations, ConnectionHost {
     this.sessions = new Sessions(session, this.hub, settings, log)
     this.channels = new Channels(settings, this.store, this.live, this.crdts, this.metrics, log, () => this.#isConnected || backend.connect === undefined)
     this.leases = new Leases(settings, log)
+    this.admissions = new Admissions(settings, this.root, this.hub, log)
     this.workers = executor && new Workers(executor, this)
     for (const each of [this.bus, ...this.#stores]) each.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
@@ -178,24 +180,6 @@ export class Core implements Destinations, ConnectionHost {
     return connection
   }
 
-  /**
-   * The context of a connection that is about to be accepted, once the `onConnect` hooks let it through.
-   * @throws DatasoleError `AUTH_TIMEOUT` where they take longer than `authTimeoutMs`; what they throw
-   */
-  async admit ({ auth, remoteAddress, protocol }: Identity): Promise<ConnectionContext> {
-    const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol, this.settings.maxTags)
-    const { authTimeoutMs } = this.settings
-    const running = runHooks(this.root.chain('onConnect'), context)
-    if (running !== undefined) {
-      await within(authTimeoutMs, running, () => {
-        // one that is let in after all has gone by then
-        running.then(() => { this.departed(context, ABNORMAL) }, () => { /* it was refused anyway */ })
-        return new DatasoleError('AUTH_TIMEOUT', `the onConnect hooks did not answer within authTimeoutMs (${authTimeoutMs})`)
-      })
-    }
-    return context
-  }
-
   broadcast (event: string, data: unknown, target: Target = {}): void {
     checkTarget(event, target)
     const payload = stringify({ event, data, timestamp: Date.now() })!
@@ -210,7 +194,7 @@ export class Core implements Destinations, ConnectionHost {
     this.#disconnect(userId, code, reason)
   }
 
-  /** Takes no more calls, lets those in flight finish, closes every connection with 1001, then stores sessions; within `closeTimeoutMs`. */
+  /** Takes no more calls, lets those in flight finish, closes every connection with 1001, lets hooks and handlers finish, then stores sessions; within `closeTimeoutMs`. */
   async drain (): Promise<void> {
     const deadline = performance.now() + this.settings.closeTimeoutMs
     clearInterval(this.#heartbeat)
@@ -220,7 +204,10 @@ export class Core implements Destinations, ConnectionHost {
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
     await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
+    this.bus.close() // or what other nodes emit would give handlers work without end
     await until(deadline, () => this.workers?.isIdle ?? true)
+    // the hooks of those that were cut off begin a moment later
+    await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0 && this.admissions.departing === 0 && this.events.running === 0)
     await this.channels.drain(Math.max(deadline, performance.now() + GRACE))
     if (this.#isConnected) await this.sessions.drain(Math.max(deadline, performance.now() + GRACE))
   }
@@ -280,17 +267,7 @@ export class Core implements Destinations, ConnectionHost {
     this.channels.disconnected(connection)
     this.rpc.disconnected(connection)
     this.workers?.departed(connection.context)
-    this.departed(connection.context, code)
+    this.admissions.departed(connection.context, code)
     this.sessions.departed(connection.context.userId)
-  }
-
-  /** Runs the `onDisconnect` hooks, once for every context that was admitted. */
-  departed (context: ConnectionContext, code: number): void {
-    const failed = (error: unknown): void => { this.log.error({ err: error }, 'an onDisconnect hook failed') }
-    try {
-      runHooks(this.root.chain('onDisconnect'), context, code)?.catch(failed)
-    } catch (error) {
-      failed(error)
-    }
   }
 }

@@ -32,6 +32,8 @@ type Received = ServerEvent & { unread?: LazyMembers }
 /** Handlers of events: those that clients send, once, and those that server code emits, on every node. */
 export class Events {
   readonly #handlers = new Map<string, Registered[]>()
+  /** Asynchronous handlers of this thread under way, and events that wait for a hook. */
+  running = 0
 
   constructor (
     readonly settings: Settings,
@@ -113,7 +115,9 @@ export class Events {
   #enqueue (connection: Connection, waiting: Promise<void>, size: number): void {
     connection.waitingEvents++
     connection.waitingEventBytes += size
+    this.running++
     connection.events = waiting.then(() => {
+      this.running--
       connection.waitingEventBytes -= size
       if (--connection.waitingEvents === 0) connection.events = undefined
     })
@@ -154,7 +158,9 @@ export class Events {
     const failed = (error: unknown): void => { this.log.error({ err: error, event: message.event }, 'an event handler failed') }
     try {
       const result = handler(message as Parameters<EventHandler>[0], connection)
-      if (isThenable(result)) result.then(undefined, failed)
+      if (!isThenable(result)) return
+      result.then(() => { this.running-- }, (error: unknown) => { this.running--; failed(error) })
+      this.running++
     } catch (error) {
       failed(error)
     }

@@ -150,7 +150,8 @@ export class RateLimiterFacade<S> extends Facade<S> {
  * `ds.primitives.sessions`: what is kept for a user beyond connections. It is read and written at once in
  * the copy that this node has loaded; the backend follows (`flushThreshold`, `flushIntervalMs`), where of
  * two writes of a field the later one wins. Values are JSON, copied in and out; a session may have 256 KiB.
- * A copy goes two seconds after its last use, if its user has no connection here and nothing waits.
+ * A copy goes where its user has no connection here, no `onConnect` hook is letting one in, and nothing waits:
+ * 60 s after its last use, two where it was never restored, or sooner where 10,000 such are here.
  *
  * Every method throws (or rejects with) DatasoleError `NO_USER_ID` for a user without an id.
  */

@@ -1,5 +1,6 @@
 import { invalidArgument } from '../protocol/errors.js'
 import { isObject } from './checks.js'
+import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
 
 /** Several members of one selector are a union; several values of one member too. */
@@ -38,14 +39,27 @@ export class Hub {
   readonly #connections = new Map<string, Connection>()
   readonly #users = new Map<string, Set<Connection>>()
   readonly #tags = new Map<string, Set<Connection>>()
+  /** Those that are being let in, by user. */
+  readonly #arriving = new Map<string, Set<ConnectionContext>>()
 
   get size (): number { return this.#connections.size }
   get users (): number { return this.#users.size }
 
   [Symbol.iterator] (): Iterator<Connection> { return this.#connections.values() }
 
+  /** Until `add` or `left` its user counts as here. */
+  arriving (context: ConnectionContext): void {
+    if (context.userId !== undefined) put(this.#arriving, context.userId, context)
+  }
+
+  /** It will be no connection. */
+  left (context: ConnectionContext): void {
+    if (context.userId !== undefined) take(this.#arriving, context.userId, context)
+  }
+
   add (connection: Connection): void {
     const { context } = connection
+    this.left(context)
     this.#connections.set(connection.id, connection)
     if (context.userId !== undefined) put(this.#users, context.userId, connection)
     context.listen({
@@ -66,8 +80,9 @@ export class Hub {
     return this.#users.get(userId) ?? []
   }
 
+  /** Whether a connection of the user's is open, or being let in. */
   hasUser (userId: string): boolean {
-    return this.#users.has(userId)
+    return this.#users.has(userId) || this.#arriving.has(userId)
   }
 
   select ({ to, except }: Target): Iterable<Connection> {
@@ -93,13 +108,13 @@ function list (value: string | string[] | undefined): string[] {
   return value === undefined ? [] : Array.isArray(value) ? value : [value]
 }
 
-function put (index: Map<string, Set<Connection>>, name: string, connection: Connection): void {
+function put<T> (index: Map<string, Set<T>>, name: string, one: T): void {
   const set = index.get(name)
-  if (set === undefined) index.set(name, new Set([connection]))
-  else set.add(connection)
+  if (set === undefined) index.set(name, new Set([one]))
+  else set.add(one)
 }
 
-function take (index: Map<string, Set<Connection>>, name: string, connection: Connection): void {
+function take<T> (index: Map<string, Set<T>>, name: string, one: T): void {
   const set = index.get(name)
-  if (set?.delete(connection) && set.size === 0) index.delete(name)
+  if (set?.delete(one) && set.size === 0) index.delete(name)
 }

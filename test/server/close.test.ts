@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
 import t from 'tap'
@@ -73,6 +74,66 @@ for (const [entrance, start] of entrances) {
       await close()
       await wire.closed
       t.equal(wire.received.filter(({ opcode }) => opcode === Opcode.EVENT_S2C).length, 100)
+    })
+
+    t.test('onDisconnect hooks and event handlers that are under way finish first, and what they write is kept', async (t) => {
+      const stateBackend = new MemoryBackend()
+      const { ds, connect, close } = await start(t, { stateBackend, authHandler: () => ({ authenticated: true, userId: 'ann' }) })
+      const gates = { hook: gate(), handler: gate(), allowed: gate() }
+      const began = gate()
+      ds.addHook('preEvent', (_ctx, { data }) => data === 'guarded' ? gates.allowed.opened : undefined)
+      ds.addHook('onDisconnect', async () => {
+        began.open()
+        await gates.hook.opened
+        ds.primitives.sessions.set('ann', 'hook', true)
+        await ds.primitives.state.setState('hook', true)
+        throw new Error('counted all the same')
+      })
+      ds.primitives.events.on('e', async ({ data }) => {
+        await gates.handler.opened
+        ds.primitives.sessions.set('ann', data as string, true)
+        await ds.primitives.state.setState(data as string, true)
+        throw new Error('counted all the same')
+      })
+      const wire = await connect()
+      for (const data of ['client', 'guarded']) wire.send(Opcode.EVENT_C2S, 0, { event: 'e', data })
+      await wire.ping()
+      ds.primitives.events.emit('e', 'server')
+      let isClosed = false
+      const closing = close().then(() => { isClosed = true })
+      await wire.closed
+      await began.opened
+      for (const each of [gates.hook, gates.allowed, gates.handler]) {
+        await setTimeout(100) // enough for a close that does not wait
+        t.equal(isClosed, false)
+        each.open()
+      }
+      await closing
+      const next = new DatasoleServer({ stateBackend, logger: capturedLogger([]) })
+      t.strictSame(await next.primitives.sessions.restore({ userId: 'ann' }), { client: true, server: true, hook: true, guarded: true })
+      for (const key of ['client', 'server', 'hook', 'guarded']) t.equal(await next.primitives.state.getState(key), true, key)
+      await next.close()
+    })
+
+    t.test('hooks and handlers that never end cost closeTimeoutMs, and what other nodes emit meanwhile none', async (t) => {
+      const stateBackend = new MemoryBackend()
+      const other = new DatasoleServer({ stateBackend, logger: capturedLogger([]) })
+      await other.init()
+      t.teardown(() => other.close())
+      const { ds, connect, close } = await start(t, { stateBackend, closeTimeoutMs: 100 })
+      const stopped = gate()
+      ds.addHook('onDisconnect', () => new Promise(() => {}))
+      ds.primitives.events.on('e', () => new Promise(() => {}))
+      ds.primitives.events.on('other', async () => { await stopped.opened })
+      const wire = await connect()
+      wire.send(Opcode.EVENT_C2S, 0, { event: 'e' })
+      await wire.ping()
+      const emitting = setInterval(() => { other.primitives.events.emit('other', 1) }, 1)
+      const started = performance.now()
+      await close()
+      clearInterval(emitting)
+      stopped.open()
+      t.ok(performance.now() - started < 10_000)
     })
 
     t.test('a call that never ends and a client that never answers cost closeTimeoutMs', async (t) => {

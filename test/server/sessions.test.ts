@@ -36,6 +36,13 @@ async function until (isTrue: () => boolean | Promise<boolean>, what = 'it'): Pr
   }
 }
 
+/** Time goes by for what is loaded; the clock is never set back while something runs. */
+function later (t: Test, ms: number): void {
+  const { now } = performance
+  performance.now = () => now.call(performance) + ms
+  t.teardown(() => { performance.now = now })
+}
+
 function changesOf (sessions: Sessions): Change[] {
   const changes: Change[] = []
   sessions.onChange((...change) => { changes.push(change) })
@@ -197,7 +204,13 @@ t.test('a session that nobody uses goes, when what it has is stored', async (t) 
   t.equal(shaky.commits, 1)
   wires[1]!.socket.close()
   await until(() => shaky.commits === 2, 'a flush when the last connection ends')
-  t.equal(sessions.get('ann', 'k'), 1, 'for a moment it is still there: hooks may want it')
+  t.equal(sessions.get('ann', 'k'), 1, 'for a while it is still there: hooks and handlers may want it')
+  later(t, 10_000)
+  sessions.set('bob', 'k', 2)
+  await sessions.flush('bob')
+  await until(() => !shaky.open.has('session:bob'), 'eviction')
+  t.equal(sessions.get('ann', 'k'), 1, 'longer than what was only written')
+  later(t, 60_000)
   await until(() => !shaky.open.has('session:ann'), 'eviction')
   t.equal(sessions.get('ann', 'k'), undefined)
   t.strictSame(await sessions.restore({ userId: 'ann' }), { k: 1 })
@@ -216,6 +229,39 @@ t.test('nor does one that is being restored, however long the backend takes', as
   gate.open()
   t.strictSame(await restored, { k: 1 })
   t.equal(sessions.get('ann', 'k'), 1)
+  later(t, 60_000)
+  await until(() => !shaky.open.has('session:ann'), 'eviction')
+})
+
+t.test('nor does one that an onConnect hook restored, however long the hooks take', async (t) => {
+  const shaky = new ShakyBackend()
+  const gate = new Gate()
+  const { ds, connect } = await node(t, {
+    session: MANUAL,
+    stateBackend: shaky,
+    authHandler: ({ headers }) => ({ authenticated: true, userId: headers.authorization! }),
+    prepare: (ds) => {
+      ds.addHook('onConnect', async (connection) => { await ds.primitives.sessions.restore(connection) })
+      ds.addHook('onConnect', ({ userId }) => userId === 'ann' ? gate.pass() : undefined)
+      ds.addHook('onConnect', ({ userId }) => { if (userId === 'eve') throw new Error('refused') })
+      ds.rpc.register('read', (_params, ctx) => ds.primitives.sessions.get(ctx.connection.userId!, 'k'))
+    }
+  })
+  const { sessions } = ds.primitives
+  for (const userId of ['ann', 'eve', 'bob']) { sessions.set(userId, 'k', 1); await sessions.flush(userId) }
+  const connecting = connect({ headers: { authorization: 'ann' } })
+  await gate.arrival()
+  await t.rejects(connect({ headers: { authorization: 'eve' } }))
+  await sessions.restore({ userId: 'bob' })
+  later(t, 61_000)
+  // these go no sooner than ann's would
+  await until(() => !shaky.open.has('session:eve') && !shaky.open.has('session:bob'), 'eviction')
+  gate.open()
+  const wire = await connecting
+  t.equal((await wire.call('read')).result, 1)
+  wire.socket.close()
+  await once(wire.socket, 'close')
+  later(t, 61_000)
   await until(() => !shaky.open.has('session:ann'), 'eviction')
 })
 

@@ -36,6 +36,8 @@ export class Session {
   failures = 0
   /** Calls of `restore` under way. */
   restores = 0
+  /** Whether server code has asked for what is in it. */
+  wasRestored = false
   loading: Promise<void> | undefined
   flushing: Promise<void> | undefined
   /** The flush after the one that is under way. */

@@ -12,11 +12,16 @@ import type { StateStore } from '../state/state-store.js'
 /** Told of each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
 export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void | Promise<void>
 
-/** Sessions of users without a connection on this node, at the most. */
+/** Sessions of users without a connection on this node, at the most, and how many make room at once. */
 const MAX_UNCONNECTED = 10_000
+const ROOM = 100
 
-/** ms that a session without connection and without changes stays after it was used last. */
+/**
+ * ms that a session without connection and without changes stays after it was used last; longer where it was
+ * restored: a handler whose client has left may still read it, and what it reads must not be gone.
+ */
 const LINGER = 2000
+const LINGER_RESTORED = 60_000
 
 /** ms between looks at what can go. */
 const SWEEP = 1000
@@ -57,6 +62,7 @@ export class Sessions {
   async restore (userId: string | undefined): Promise<Record<string, unknown>> {
     const session = this.#open(userId)
     session.restores++
+    session.wasRestored = true
     try {
       // what is here already may be a moment behind
       if (session.isLoaded) await this.#store.refresh(session.userId)
@@ -198,7 +204,7 @@ export class Sessions {
     const { ttlMs = Infinity } = this.#settings
     const expired = []
     for (const session of this.#sessions.values()) {
-      if (session.usedAt + LINGER < now) this.#evict(session)
+      if (session.usedAt + (session.wasRestored ? LINGER_RESTORED : LINGER) < now) this.#evict(session)
       if (session.checkAt > now || !session.isStored) continue
       // another node may have restored it: the backend knows
       session.checkAt = now + Math.max(SWEEP, ttlMs / 10)
@@ -223,7 +229,8 @@ export class Sessions {
     if (this.#sessions.size < limit) return
     const now = performance.now()
     if (now >= this.#fullUntil) {
-      for (const session of this.#sessions.values()) this.#evict(session)
+      // some at once, so that this is not gone through for each
+      for (const session of this.#sessions.values()) if (this.#sessions.size > limit - ROOM) this.#evict(session)
       if (this.#sessions.size < limit) return
       this.#fullUntil = now + SWEEP
     }
