@@ -146,7 +146,10 @@ class PrivateHost {
     await this.#starting?.catch(() => {}) // whoever started it has been told
     await this.#app.close()
     // where it never started, there is no plugin that does it
-    if (this.#starting === undefined) await this.#core.stop()
+    if (this.#starting === undefined) {
+      await this.#core.drain()
+      await this.#core.stop()
+    }
     for (const leave of this.#leave) leave()
   }
 

@@ -31,6 +31,9 @@ export class Bus {
   readonly #backend: StateBackend
   readonly #log: Logger
   #unsubscribe: Unsubscribe | undefined
+  /** What messages wait for, and how many do: those after them wait too, to stay in order. */
+  #awaited: Promise<void> | undefined
+  #waiting = 0
   /** Messages that were lost since one got through. */
   #lost = 0
   /** What has to be waited for before the backend can be used. */
@@ -55,9 +58,19 @@ export class Bus {
   /** @throws TypeError `INVALID_JSON` where the message is not JSON */
   publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
     const envelope = this.#node + stringify({ kind, message })!
-    const ready = this.ready()
-    const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : ready.then(() => this.#backend.publish(CHANNEL, envelope))
+    const ready = this.#awaited ?? this.ready()
+    const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : this.#publishAfter(ready, envelope)
     published.then(this.#succeeded, this.#failed)
+  }
+
+  #publishAfter (ready: Promise<void>, envelope: string): Promise<void> {
+    this.#awaited = ready
+    this.#waiting++
+    const waited = (): void => { if (--this.#waiting === 0) this.#awaited = undefined }
+    return ready.then(
+      () => { waited(); return this.#backend.publish(CHANNEL, envelope) },
+      (error: unknown) => { waited(); throw error }
+    )
   }
 
   close (): void {

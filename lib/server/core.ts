@@ -87,7 +87,7 @@ export class Core implements Destinations, ConnectionHost {
     this.live = new LiveState(settings, this.store, this.root, this.metrics, log)
     this.crdts = new Crdts(settings, crdt, this.live, this.root, this.metrics, log)
     this.sessions = new Sessions(session, this.hub, settings, log)
-    this.channels = new Channels(settings, this.store, this.live, this.crdts, this.metrics, log, () => this.#isConnected || backend.connect === undefined)
+    this.channels = new Channels(settings, this.store, this.live, this.crdts, this.metrics, log, () => this.#isUsable)
     this.leases = new Leases(settings, log)
     this.admissions = new Admissions(settings, this.root, this.hub, log)
     this.workers = executor && new Workers(executor, this)
@@ -209,7 +209,7 @@ export class Core implements Destinations, ConnectionHost {
     // the hooks of those that were cut off begin a moment later
     await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0 && this.admissions.departing === 0 && this.events.running === 0)
     await this.channels.drain(Math.max(deadline, performance.now() + GRACE))
-    if (this.#isConnected) await this.sessions.drain(Math.max(deadline, performance.now() + GRACE))
+    if (this.#isUsable) await this.sessions.drain(Math.max(deadline, performance.now() + GRACE))
   }
 
   /** Gives back what `start` took, however far that came. */
@@ -231,8 +231,10 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   /** A backend that has to connect cannot be used before; others can be at once. */
+  get #isUsable (): boolean { return this.#isConnected || this.#backend.connect === undefined }
+
   ready (): Promise<void> | undefined {
-    return this.#isConnected || this.#backend.connect === undefined ? undefined : this.#started('backend')
+    return this.#isUsable ? undefined : this.#started('backend')
   }
 
   /** The same of the limiter, where it is the user's; ours needs the backend only. */

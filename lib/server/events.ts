@@ -3,7 +3,7 @@ import type { Bus } from './bus.js'
 import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
 import { checkHandler, invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
-import { type Scope, runHooks } from './hooks.js'
+import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from './hooks.js'
 import { LazyMembers } from './rpc/lazy-members.js'
 import type { Logger } from './logger.js'
 import { BadFrame } from './members.js'
@@ -131,6 +131,7 @@ export class Events {
       if (own === undefined) scopes.set(scope, [handler])
       else own.push(handler)
     }
+    const shared = scopes.size > 1 ? sharedHooks<Parameters<Hooks['preEvent']>>() : undefined
     const waiting = []
     for (const [scope, own] of scopes) {
       const run = (): void => {
@@ -140,11 +141,13 @@ export class Events {
         }
       }
       const refuse = (thrown: unknown): void => {
+        if (thrown === REFUSED) return
         if (thrown instanceof BadFrame) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
         else connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown))
       }
       try {
-        const allowed = runHooks(scope.chain('preEvent'), connection.messageContext, message)
+        const chain = scope.chain('preEvent')
+        const allowed = runHooks(shared?.(chain) ?? chain, connection.messageContext, message)
         if (allowed === undefined) run()
         else waiting.push(allowed.then(run, refuse))
       } catch (thrown) {

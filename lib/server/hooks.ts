@@ -94,3 +94,44 @@ async function runRest<A extends unknown[]> (first: PromiseLike<unknown>, hooks:
   await first
   for (let i = from; i < hooks.length; i++) await hooks[i]!(...args)
 }
+
+type Step<H> = Map<H, { once: H, next: Step<H> }>
+
+/** Thrown to a chain for a hook that it shares with an earlier one, which has been told why the hook refuses. */
+export const REFUSED = Symbol('refused')
+
+/** For several chains and one message: hooks that chains have in common, at their beginning, run once. */
+export function sharedHooks<A extends unknown[]> (): (chain: ReadonlyArray<(...args: A) => unknown>) => Array<(...args: A) => unknown> {
+  const first: Step<(...args: A) => unknown> = new Map()
+  return (chain) => {
+    let steps = first
+    return chain.map((hook) => {
+      let step = steps.get(hook)
+      if (step === undefined) steps.set(hook, step = { once: once(hook), next: new Map() })
+      steps = step.next
+      return step.once
+    })
+  }
+}
+
+/** Runs the hook, and from then on gives what it decided. */
+function once<A extends unknown[]> (hook: (...args: A) => unknown): (...args: A) => unknown {
+  const refuse = (): never => { throw REFUSED }
+  let decided: (() => unknown) | undefined
+  return (...args) => {
+    if (decided !== undefined) return decided()
+    try {
+      const result = hook(...args)
+      if (!isThenable(result)) {
+        decided = () => undefined
+        return undefined
+      }
+      const running = Promise.resolve(result)
+      decided = () => running.catch(refuse)
+      return running
+    } catch (error) {
+      decided = refuse
+      throw error
+    }
+  }
+}

@@ -223,7 +223,7 @@ t.test('under Fastify, hooks belong to their scope', async (t) => {
   }
   wire.send(EVENT_C2S, 0, { event: 'e' })
   await wire.ping()
-  t.strictSame(ran.splice(0), ['root', 'root handler', 'root', 'child', 'child handler'])
+  t.strictSame(ran.splice(0), ['root', 'root handler', 'child', 'child handler'])
   await wire.ask(SUBSCRIBE, { key: 'any key' })
   t.strictSame(ran.splice(0), ['root'])
   await wire.ask(SUBSCRIBE, { key: 'child key' })
@@ -231,6 +231,45 @@ t.test('under Fastify, hooks belong to their scope', async (t) => {
   const closed = once(wire.socket, 'close')
   await app.close()
   t.equal((await closed)[0], 1001)
+})
+
+t.test('an event with handlers in several scopes: the hooks that they share run once, and refuse once', async (t) => {
+  const app = Fastify({ loggerInstance: capturedLogger([]) as never }) as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  await app.register(datasole as never)
+  const ran: string[] = []
+  const hookOf = (name: string) => (_ctx: unknown, { data }: { data: unknown }): Promise<void> | undefined => {
+    ran.push(name)
+    if (data === `${name} throws`) throw new Error(data as string)
+    if (data === `${name} rejects`) return Promise.reject(new Error(data as string))
+    return data === 'async' ? Promise.resolve() : undefined
+  }
+  const handle = (ds: Datasole, name: string): void => { ds.primitives.events.on('e', () => { ran.push(`${name} handler`) }) }
+  of(app).addHook('preEvent', hookOf('root'))
+  handle(of(app), 'root')
+  for (const name of ['a', 'b']) {
+    await app.register(async (scope) => {
+      of(scope).addHook('preEvent', hookOf(name))
+      handle(of(scope), name)
+    })
+  }
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const wire = await connectTo(`ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/__ds`)
+  t.teardown(() => { wire.socket.terminate() })
+  await wire.nextOf(Opcode.WELCOME)
+  const all = ['root', 'root handler', 'a', 'a handler', 'b', 'b handler']
+  for (const [data, expected] of [
+    ['sync', all], ['async', all],
+    ['root throws', ['root']], ['root rejects', ['root']],
+    ['a throws', all.filter((each) => each !== 'a handler')], ['a rejects', all.filter((each) => each !== 'a handler')]
+  ] as Array<[string, string[]]>) {
+    wire.send(EVENT_C2S, 7, { event: 'e', data })
+    await wire.ping()
+    await wire.ping()
+    t.strictSame(ran.splice(0).sort(), [...expected].sort(), data)
+    const errors = wire.received.splice(0).filter(({ opcode }) => opcode === ERROR)
+    t.strictSame(errors.map(({ payload }) => payload.message), data.length > 5 ? [data] : [], data)
+  }
 })
 
 t.test('who waits for a key that a scope declares later goes by its hooks', async (t) => {

@@ -2,7 +2,10 @@ import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import { ShakyBackend } from '../helpers/backends.js'
+import { DefaultRateLimiter } from '../../lib/server/limits/default-rate-limiter.js'
+import { DatasoleServer, type RateLimiter } from '../../plugins/server.js'
+import { Gate, ShakyBackend } from '../helpers/backends.js'
+import { capturedLogger } from '../helpers/entrances.js'
 import { type Node, type NodeOptions, cluster } from '../helpers/nodes.js'
 import { stores } from '../helpers/stores.js'
 import type { Wire } from '../helpers/wire.js'
@@ -161,6 +164,37 @@ for (const [store, open] of Object.entries(stores)) {
     })
   })
 }
+
+t.test('what is broadcast while a node starts stays in order', async (t) => {
+  const shared = new MemoryBackend()
+  const [a] = await cluster(t, 1, {}, [shared])
+  const wire = await a!.connect()
+  await wire.nextOf(Opcode.WELCOME)
+  const gate = new Gate()
+  const none = new DefaultRateLimiter(shared)
+  const rateLimiter: RateLimiter = {
+    check: (key, rule) => none.check(key, rule),
+    consume: (key, rule) => none.consume(key, rule),
+    reset: (key) => none.reset(key),
+    connect: async () => { await gate.pass() }
+  }
+  const stateBackend = Object.assign(new ShakyBackend(shared), { connect: async () => {} })
+  const ds = new DatasoleServer({ stateBackend, rateLimiter, logger: capturedLogger([]) })
+  t.teardown(() => ds.close())
+  const { fanout } = ds.primitives
+  const starting = ds.init()
+  fanout.broadcast('e', 1)
+  // the backend is connected, the rest is not
+  await gate.arrival()
+  fanout.broadcast('e', 2)
+  fanout.broadcast('e', 3)
+  const going = starting.then(() => { for (const n of [4, 5]) fanout.broadcast('e', n) })
+  gate.open()
+  await going
+  const heard = []
+  while (heard.length < 5) heard.push((await wire.nextOf(EVENT_S2C)).payload.data)
+  t.strictSame(heard, [1, 2, 3, 4, 5])
+})
 
 t.test('what is live in the store and nobody\'s here is not mirrored', async (t) => {
   const backend = new ShakyBackend()

@@ -3,9 +3,9 @@ import { setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import type { DatasoleServerOptions, SessionOptions } from '../../lib/server/options.js'
-import type { DatasoleServer } from '../../plugins/server.js'
+import { DatasoleServer } from '../../plugins/server.js'
 import { FiveMethods, Gate, ShakyBackend } from '../helpers/backends.js'
-import { entrances } from '../helpers/entrances.js'
+import { capturedLogger, entrances } from '../helpers/entrances.js'
 import { node, storeNode } from '../helpers/nodes.js'
 import { seed } from '../helpers/random.js'
 import { stores } from '../helpers/stores.js'
@@ -523,6 +523,15 @@ t.test('five methods are enough on one node', async (t) => {
   t.strictSame(await stored(t, { stateBackend: backend }), { k: 1 })
   await until(async () => Object.keys(await stored(t, { stateBackend: backend })).length === 0)
   t.pass('and the term is kept')
+})
+
+t.test('close stores what was set without init, where the backend needs none', async (t) => {
+  const backend = new FiveMethods()
+  const ds = new DatasoleServer({ stateBackend: backend, session: MANUAL, logger: capturedLogger([]) })
+  ds.primitives.sessions.set('ann', 'k', 1)
+  await ds.close()
+  t.throws(() => { ds.primitives.sessions.set('ann', 'k', 2) }, { code: 'CLOSED' })
+  t.strictSame(await stored(t, { stateBackend: backend }), { k: 1 })
 })
 
 t.test('sessions and state do not meet', async (t) => {
