@@ -146,6 +146,7 @@ export class Thread {
 /** What a script's failure was there, here: crossing costs an error its code, and its class where that is not JavaScript's own. */
 function failureOf (error: unknown, { name, message, code, stack }: ErrorCopy): Error {
   if (name === 'DatasoleError' && typeof code === 'string') return Object.assign(new DatasoleError(code, message, { cause: memberOf(error, 'cause') }), { stack })
-  const thrown = error instanceof Error ? error : new DatasoleError('WORKER_FAILED', `the worker script threw ${message}`)
-  return typeof code === 'string' ? coded(thrown, code) : thrown
+  if (typeof code !== 'string') return error instanceof Error ? error : new DatasoleError('WORKER_FAILED', `the worker script threw ${message}`)
+  // where modules are loaded by hooks, in a thread of their own, their errors are none here any more
+  return coded(error instanceof Error ? error : Object.assign(new Error(message), { name, stack }), code)
 }

@@ -4,6 +4,7 @@ import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
 import { checkHandler, invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from './hooks.js'
+import { stringify } from '../protocol/json.js'
 import { LazyMembers } from './rpc/lazy-members.js'
 import type { Logger } from './logger.js'
 import { BadFrame } from './members.js'
@@ -68,7 +69,10 @@ export class Events {
   emit (event: string, data: unknown): void {
     const message = { event, data, timestamp: Date.now() }
     this.bus.publish('event', message)
-    this.deliver(message)
+    // handlers here get it as those of the other nodes do: a copy, of what JSON holds
+    if (!this.#handlers.has(event)) return
+    const json = stringify(data)
+    this.deliver({ ...message, data: json === undefined ? undefined : JSON.parse(json) as unknown })
   }
 
   /** An event of server code, from whichever node. */

@@ -150,6 +150,20 @@ for (const [entrance, start] of entrances) {
       t.strictSame(wire.received, [])
     })
 
+    t.test('handlers get what was emitted as those of another node would: a copy, of what JSON holds', async (t) => {
+      const { ds } = await start(t)
+      const { events } = ds.primitives
+      const seen: unknown[] = []
+      events.on('e', ({ data }) => {
+        seen.push(structuredClone(data))
+        if (typeof data === 'object' && data !== null) (data as { changed?: boolean }).changed = true
+      })
+      const mine = { at: new Date(0), none: undefined }
+      for (const data of [mine, undefined, () => {}]) events.emit('e', data)
+      t.strictSame(seen, [{ at: '1970-01-01T00:00:00.000Z' }, undefined, undefined])
+      t.strictSame(Object.keys(mine), ['at', 'none'])
+    })
+
     t.test('a handler may take itself away, or add another, while it runs', async (t) => {
       const { ds } = await start(t)
       const { events } = ds.primitives
