@@ -92,8 +92,10 @@ export interface Journal {
   commit (key: string, request: CommitRequest): Promise<CommitResult>
   /**
    * The commits after `have` where the log still holds them, else snapshot and commits. Never a
-   * gap. A key that was never written stands at version 0 of the backend's history id, which is
-   * another one after the backend has lost everything.
+   * gap. A key that was never written stands at version 0 of an epoch that all such keys share; it is
+   * another one after the backend has lost everything. A deleted key may be forgotten, and stands there
+   * too, once that epoch is another one than it was when the key last got a value: no epoch of a key ever
+   * comes back, and a commit on an epoch that is over is refused.
    */
   read (key: string, have?: Position): Promise<KeyRecord>
   /** Every key that is live, in any order. */

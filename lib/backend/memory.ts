@@ -26,6 +26,10 @@ const MAX_ENTRIES = 1000
 /** ms between looks at what has expired, at the most. */
 const SWEEP = 60_000
 
+/** Deleted keys that are remembered, and ms for how long, at the most. */
+export const MAX_DELETED = 1000
+const DELETED_MS = 60_000
+
 /** Everything in this process's memory: for one process, development and tests. Nothing survives a restart. */
 export class MemoryBackend implements StateBackend {
   readonly #values = new Map<string, { json: string, expiresAt: number }>()
@@ -35,7 +39,20 @@ export class MemoryBackend implements StateBackend {
   readonly #expiring = new Set<string>()
   #expiry: NodeJS.Timeout | undefined
   readonly #handlers = new Map<string, Set<(key: string, value: unknown) => void>>()
-  readonly #history = crypto.randomUUID()
+  /** The epoch of keys without a log: another one each time that deleted keys are forgotten, so that none comes back. */
+  #history = crypto.randomUUID()
+  /** Keys whose logs are empty, each in an epoch of its own. */
+  readonly #deleted = new Set<string>()
+  #forgetting: NodeJS.Timeout | undefined
+  readonly #deletedMs: number
+
+  /** @internal @param deletedMs ms for which deleted keys are remembered */
+  constructor (deletedMs = DELETED_MS) {
+    this.#deletedMs = deletedMs
+  }
+
+  /** @internal Keys of the journal that are held, deleted ones that are remembered among them. */
+  get size (): number { return this.#logs.size }
 
   async get<T = unknown> (key: string): Promise<T | undefined> {
     const stored = this.#value(key)
@@ -106,9 +123,11 @@ export class MemoryBackend implements StateBackend {
       if (snapshot !== undefined) compact(log, snapshot, live && !log.live)
       log.live ||= live
     }
-    this.#expire(key, log, ttlMs)
+    if (log.version > 0) this.#deleted.delete(key)
+    this.#expire(key, log, log.version > 0 ? ttlMs : undefined)
     const { epoch, version } = log
     this.#notify(key, { base, head: { epoch, version, id: headId(log) }, live: log.live, commits: reset === undefined ? commits : undefined })
+    if (version === 0) this.#remember(key)
     return { accepted: true, epoch, version, logBytes: log.sizeSinceSnapshot }
   }
 
@@ -143,6 +162,21 @@ export class MemoryBackend implements StateBackend {
     if (ttlMs === Infinity) return
     this.#expiring.add(key)
     this.#expiry ??= setTimeout(this.#sweepLogs, Math.min(ttlMs + 1, SWEEP)).unref()
+  }
+
+  #remember (key: string): void {
+    this.#deleted.add(key)
+    if (this.#deleted.size > MAX_DELETED) this.#forget()
+    else this.#forgetting ??= setTimeout(this.#forget, this.#deletedMs).unref()
+  }
+
+  /** Keys without a value begin anew: what was made on one before, and comes late, is refused. */
+  readonly #forget = (): void => {
+    clearTimeout(this.#forgetting)
+    this.#forgetting = undefined
+    for (const key of this.#deleted) this.#logs.delete(key)
+    this.#deleted.clear()
+    this.#history = crypto.randomUUID()
   }
 
   /** Up to the first that is still good: with one ttl for all, the others are younger. */

@@ -6,7 +6,7 @@ import { PostgresListener } from './postgres-listener.js'
 import type { PostgresBackendOptions, PostgresClient, PostgresSettings } from './postgres-options.js'
 import { PostgresPublisher } from './postgres-publisher.js'
 import { type PostgresDriver, PostgresQueries, type Row } from './postgres-queries.js'
-import { HISTORY, type Statement, type Statements, createTables } from './postgres-statements.js'
+import { ADOPTED_DELETED, HISTORY, SWEEP, type Statement, type Statements, createTables } from './postgres-statements.js'
 import { StoreConnection } from './store-connection.js'
 
 /**
@@ -24,16 +24,20 @@ export class PostgresConnection extends StoreConnection {
   readonly #options: PostgresBackendOptions
   readonly #settings: PostgresSettings
   readonly #sql: Statements
+  readonly #sweepInterval: number
   readonly #load: () => Promise<PostgresDriver>
   readonly #publisher: PostgresPublisher
   #queries: PostgresQueries | undefined
   #listener: PostgresListener | undefined
+  #sweeping: NodeJS.Timeout | undefined
 
-  constructor (options: PostgresBackendOptions, settings: PostgresSettings, sql: Statements, load: () => Promise<PostgresDriver>) {
+  /** @param sweepInterval ms between sweeps of what has expired, by each process */
+  constructor (options: PostgresBackendOptions, settings: PostgresSettings, sql: Statements, sweepInterval: number, load: () => Promise<PostgresDriver>) {
     super(new Calls('Postgres', settings, isFault), settings.connectTimeoutMs)
     this.#options = options
     this.#settings = settings
     this.#sql = sql
+    this.#sweepInterval = sweepInterval
     this.#load = load
     this.#publisher = new PostgresPublisher(sql, (statement, values) => this.#query(statement, values))
   }
@@ -85,6 +89,18 @@ export class PostgresConnection extends StoreConnection {
     })
     listen(listener)
     await listener.connect()
+    attempt.throwIfAborted()
+    this.#sweeping = setInterval(() => { void this.#sweep() }, this.#sweepInterval).unref()
+  }
+
+  /** Several processes may do it at once. */
+  async #sweep (): Promise<void> {
+    try {
+      while ((await this.repeat(this.#sql.adoptDeleted, [ADOPTED_DELETED])).length > 0);
+      while ((await this.repeat(this.#sql.sweep, [])).length === SWEEP);
+    } catch {
+      // what stays too long goes with the next sweep; nobody sees it
+    }
   }
 
   /** Whoever may not make tables can use those that are there. */
@@ -99,6 +115,7 @@ export class PostgresConnection extends StoreConnection {
   }
 
   protected async disconnect (ms: number): Promise<void> {
+    clearInterval(this.#sweeping)
     const [queries, listener] = [this.#queries, this.#listener]
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, ms) })

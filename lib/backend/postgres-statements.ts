@@ -5,6 +5,16 @@ export interface Statement { name: string, text: string }
 
 /** Keys that a sweep takes at once. */
 export const SWEEP = 100
+const ADOPTED = 10_000
+
+/**
+ * Seconds of a term of the server's clock. A key without a value stands in the epoch "history id:term". Commits on it
+ * are taken in that term and the next one, and a deleted key is remembered for three: so a commit that was made
+ * before the key last had a value is refused, however late it comes, and no epoch comes back. The third term is for
+ * clocks that go back, and for those of replicas that take over.
+ */
+export const TERM = 20
+export const REMEMBERED_TERMS = 3
 
 export type Statements = ReturnType<typeof statementsOf>
 
@@ -14,6 +24,8 @@ export function sha256 (text: string): Buffer {
 
 /** The row of the history id. Keys are hashed as JSON texts, so that none of them is this. */
 export const HISTORY = sha256('history')
+/** The row that is there once what older versions have deleted expires too. */
+export const ADOPTED_DELETED = sha256('deleted')
 
 /**
  * The tables: heads (a row for each key of the journal), their snapshots, the log, plain values, messages
@@ -58,10 +70,14 @@ function tablesOf (tableName: string) {
   }
 }
 
-export function statementsOf (tableName: string) {
+/** @param term seconds: see TERM */
+export function statementsOf (tableName: string, term = TERM) {
   const t = tablesOf(tableName)
   const isThere = '(expires_at > now()) IS NOT FALSE'
-  const history = `(SELECT value FROM ${t.values} WHERE hash = $3)`
+  const epochAt = (ago: number): string => `history.value || ':' || floor(extract(epoch FROM now()) / ${term})::bigint - ${ago}`
+  /** Whether commits on a key without a value are taken in the epoch $4; $3 is the hash of the history's row. */
+  const isAbsent = `EXISTS (SELECT FROM ${t.values} AS history WHERE history.hash = $3 AND $4 IN (${epochAt(0)}, ${epochAt(1)}))`
+  const remembered = `now() + ${REMEMBERED_TERMS * term} * interval '1 s'`
   const forget = (which: string): string => `
       WITH gone AS (DELETE FROM ${t.heads} WHERE ${which} RETURNING hash),
       logs AS (DELETE FROM ${t.log} AS log USING gone WHERE log.hash = gone.hash),
@@ -91,7 +107,7 @@ export function statementsOf (tableName: string) {
         SELECT $1, $2, $4, cardinality($8::text[]), coalesce(($8::text[])[cardinality($8::text[])], ''), $7::boolean, coalesce($13::bigint, 0),
           CASE WHEN $7::boolean THEN coalesce($13::bigint, 0) ELSE 0 END,
           CASE WHEN $7::boolean THEN coalesce(($8::text[])[$13::bigint], '') ELSE '' END, $10::bigint, now() + $15::float8 * interval '1 ms'
-        WHERE $5::bigint = 0 AND $4 = ${history} AND NOT EXISTS (SELECT FROM changed)
+        WHERE $5::bigint = 0 AND ${isAbsent} AND NOT EXISTS (SELECT FROM changed)
         ON CONFLICT DO NOTHING
         RETURNING epoch, version, live, log_bytes
       ), accepted AS (
@@ -111,7 +127,8 @@ export function statementsOf (tableName: string) {
         UPDATE ${t.heads} SET
           epoch = $5, version = ($6::text IS NOT NULL)::int, id = CASE WHEN $6::text IS NULL THEN '' ELSE $7 END, live = live AND $6::text IS NOT NULL,
           snapshot_version = ($6::text IS NOT NULL)::int, log_start = ($6::text IS NOT NULL)::int,
-          start_id = CASE WHEN $6::text IS NULL THEN '' ELSE $7 END, log_bytes = 0, expires_at = now() + $10::float8 * interval '1 ms'
+          start_id = CASE WHEN $6::text IS NULL THEN '' ELSE $7 END, log_bytes = 0,
+          expires_at = CASE WHEN $6::text IS NULL THEN ${remembered} ELSE now() + $10::float8 * interval '1 ms' END
         WHERE hash = $1 AND ${isThere} AND epoch = $2 AND version = $3::bigint AND id = $4
         RETURNING epoch, version, live, log_bytes
       ), emptied AS (
@@ -126,8 +143,8 @@ export function statementsOf (tableName: string) {
 
     /** $1 hash, $2 key, $3 hash of the history's row, $4 its epoch: a key that was lost whole gets a row, so that it can be reset. */
     bury: statement(`
-      INSERT INTO ${t.heads} (hash, key, epoch, version, id, live, snapshot_version, log_start, start_id, log_bytes)
-      SELECT $1, $2, $4, 0, '', false, 0, 0, '', 0 WHERE $4 = ${history} ON CONFLICT DO NOTHING`),
+      INSERT INTO ${t.heads} (hash, key, epoch, version, id, live, snapshot_version, log_start, start_id, log_bytes, expires_at)
+      SELECT $1, $2, $4, 0, '', false, 0, 0, '', 0, ${remembered} WHERE ${isAbsent} ON CONFLICT DO NOTHING`),
 
     /** $1 hash, $2 hash of the history's row; what the reader has: $3 epoch, $4 version, $5 id. */
     read: statement(`
@@ -139,7 +156,7 @@ export function statementsOf (tableName: string) {
         SELECT *, epoch = $3 AND ($4::bigint > version OR known <> $5) AS lost,
           coalesce(epoch = $3 AND $4::bigint BETWEEN log_start AND version AND known = $5, false) AS connects FROM head
       )
-      SELECT history.value AS history, reader.*, CASE WHEN NOT connects THEN (SELECT value FROM ${t.snapshots} WHERE hash = $1) END AS snapshot, ids, patches
+      SELECT CASE WHEN $3 = ${epochAt(1)} THEN $3 ELSE ${epochAt(0)} END AS absent, reader.*, CASE WHEN NOT connects THEN (SELECT value FROM ${t.snapshots} WHERE hash = $1) END AS snapshot, ids, patches
       FROM (SELECT) AS always
       LEFT JOIN ${t.values} AS history ON history.hash = $2
       LEFT JOIN reader ON true
@@ -150,6 +167,14 @@ export function statementsOf (tableName: string) {
 
     /** $1 hash: a key that has expired makes room for the one to come. */
     forget: statement(`${forget('hash = $1 AND expires_at <= now()')} SELECT true FROM gone`),
+    /** $1 hash of a row that says that it is done: keys that older versions deleted, and kept, go as well. One row for each that was found. */
+    adoptDeleted: statement(`
+      WITH old AS (
+        SELECT hash FROM ${t.heads} WHERE version = 0 AND expires_at IS NULL AND NOT EXISTS (SELECT FROM ${t.values} WHERE hash = $1) LIMIT ${ADOPTED} FOR UPDATE SKIP LOCKED
+      ), done AS (
+        INSERT INTO ${t.values} (hash, value) SELECT $1, '' WHERE NOT EXISTS (SELECT FROM old) ON CONFLICT DO NOTHING
+      )
+      UPDATE ${t.heads} AS head SET expires_at = ${remembered} FROM old WHERE head.hash = old.hash RETURNING true`),
     /** Some of what has expired. One row for each key that is gone. */
     sweep: statement(`${forget(`hash IN (SELECT hash FROM ${t.heads} WHERE expires_at < now() ORDER BY expires_at LIMIT ${SWEEP} FOR UPDATE SKIP LOCKED)`)} SELECT true FROM gone`),
 

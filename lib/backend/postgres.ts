@@ -8,14 +8,11 @@ import { PostgresConnection } from './postgres-connection.js'
 import { type PostgresBackendOptions, type PostgresSettings, checkPostgresOptions } from './postgres-options.js'
 import { MAX_NOTIFICATION } from './postgres-publisher.js'
 import type { Row } from './postgres-queries.js'
-import { HISTORY, SWEEP, type Statement, type Statements, createTables, sha256, statementsOf } from './postgres-statements.js'
+import { HISTORY, REMEMBERED_TERMS, type Statement, type Statements, TERM, createTables, sha256, statementsOf } from './postgres-statements.js'
 
 /** What the log keeps for recovery beside what the snapshot lacks, as every journal does. */
 const MIN_LOG = 64 * 1024
 const MAX_ENTRIES = 1000
-
-/** ms between sweeps of what has expired, by each process that writes what expires. */
-const SWEEP_INTERVAL = 60_000
 
 /**
  * State and pub/sub in Postgres 13 or newer, shared by every process that names the same database, tables and
@@ -27,12 +24,12 @@ export class PostgresBackend implements StateBackend {
   readonly #settings: PostgresSettings
   readonly #sql: Statements
   readonly #connection: PostgresConnection
-  #sweepAt = 0
 
-  constructor (options: PostgresBackendOptions = {}) {
+  /** @param term @internal seconds: see TERM */
+  constructor (options: PostgresBackendOptions = {}, term = TERM) {
     this.#settings = checkPostgresOptions(options)
-    this.#sql = statementsOf(this.#settings.tableName)
-    this.#connection = new PostgresConnection(options, this.#settings, this.#sql, async () => (await import('pg')).default)
+    this.#sql = statementsOf(this.#settings.tableName, term)
+    this.#connection = new PostgresConnection(options, this.#settings, this.#sql, REMEMBERED_TERMS * term * 1000, async () => (await import('pg')).default)
   }
 
   /** The statements that `connect` makes its tables by, for those who do that themselves. */
@@ -91,7 +88,6 @@ export class PostgresBackend implements StateBackend {
       const [accepted] = await this.#connection.repeat(statement, values, () => { sent++ })
       if (accepted !== undefined) {
         if (snapshot !== undefined) this.#compact(key, base.epoch, snapshot.value.length)
-        if (ttlMs !== undefined) void this.#sweep()
         return { accepted: true, epoch: accepted.epoch as string, version: Number(accepted.version), logBytes: Number(accepted.log_bytes) }
       }
     } catch (error) {
@@ -116,7 +112,7 @@ export class PostgresBackend implements StateBackend {
     for (;;) {
       const [row] = await this.#repeat(this.#sql.read, this.#hash(key), HISTORY, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '')
       if (row!.epoch !== null) return recordOf(row!)
-      const epoch = row!.history as string | null
+      const epoch = row!.absent as string | null
       // that of an empty store, or of one that has lost everything, is yet to be made
       if (epoch === null) await this.#repeat(this.#sql.makeHistory, HISTORY, randomUUID())
       else return { epoch, version: 0, id: '', live: false, commits: [], ...have?.epoch === epoch && have.version > 0 && { isLost: true } }
@@ -174,17 +170,6 @@ export class PostgresBackend implements StateBackend {
     this.#repeat(this.#sql.compact, this.#hash(key), epoch, Math.max(MIN_LOG, bytes), MAX_ENTRIES).catch(() => {
       // what stays too long goes after the next snapshot
     })
-  }
-
-  async #sweep (): Promise<void> {
-    const now = performance.now()
-    if (now < this.#sweepAt) return
-    this.#sweepAt = now + SWEEP_INTERVAL
-    try {
-      while ((await this.#repeat(this.#sql.sweep)).length === SWEEP);
-    } catch {
-      // what stays too long goes with the next sweep; nobody sees it
-    }
   }
 
   async #repeat (statement: Statement, ...values: unknown[]): Promise<Row[]> {

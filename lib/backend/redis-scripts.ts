@@ -7,6 +7,15 @@ function script (keys: number, lua: string): Script {
 }
 
 /**
+ * ms of a term of the server's clock. A key without a value stands in the epoch "history id:term". Commits on it
+ * are taken in that term and the next one, and a deleted key is remembered for three: so a commit that was made
+ * before the key last had a value is refused, however late it comes, and no epoch comes back. The third term is for
+ * clocks that go back, and for those of replicas that take over.
+ */
+export const TERM = 20_000
+export const REMEMBERED_TERMS = 3
+
+/**
  * A key of the journal is a hash (e: epoch, v: version, live, s: snapshot and sv: its version, size: bytes
  * of the log, since: those after the snapshot), the log (a list of "id, line break, patches", ending at v)
  * and the ids of the last 1,000 commits, which tell a writer whose reply was lost what became of it.
@@ -19,16 +28,25 @@ do
   local needed = tonumber(v or '0') - tonumber(sv or '0')
   if not v or redis.call('LLEN', KEYS[2]) < needed or (v ~= '0' and redis.call('EXISTS', KEYS[3]) == 0) then
     redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+  elseif v == '0' and redis.call('PTTL', KEYS[1]) < 0 then
+    redis.call('PEXPIRE', KEYS[1], 60000) -- deleted by an older version, which kept it
   end
+end
+-- the epoch of a key without a value: that of the reader, for as long as it may commit in it
+local function absent (history, term, epoch)
+  local time = redis.call('TIME')
+  local now = math.floor((time[1] * 1000 + time[2] / 1000) / term)
+  local before = history .. ':' .. string.format('%d', now - 1)
+  return epoch == before and before or history .. ':' .. string.format('%d', now)
 end
 local function id_at (v, version)
   if version == 0 then return '' end
   return redis.call('LINDEX', KEYS[3], version - v - 1)
 end
 -- what a reader at this position lacks: { 0, e, v, live, id of v, lost, sv, s, entry... }
-local function record (history, epoch, version, id)
+local function record (history, term, epoch, version, id)
   local h = redis.call('HMGET', KEYS[1], 'e', 'v', 'live', 'sv')
-  local e, v, live, sv = h[1] or history, tonumber(h[2] or '0'), h[3] or '0', tonumber(h[4] or '0')
+  local e, v, live, sv = h[1] or absent(history, term, epoch), tonumber(h[2] or '0'), h[3] or '0', tonumber(h[4] or '0')
   local start = v - redis.call('LLEN', KEYS[2])
   local reply = { 0, e, v, live, id_at(v, v) or '', '0', '', '' }
   local from = version
@@ -48,22 +66,23 @@ local function record (history, epoch, version, id)
 end
 `
 
-/** ARGV: history id, and the reader's epoch, version, id. */
-export const READ = script(3, RECORD + 'return record(ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4])')
+/** ARGV: history id, ms of a term, and the reader's epoch, version, id. */
+export const READ = script(3, RECORD + 'return record(ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5])')
 
 /**
  * ARGV: history id; base epoch, version, id; live; channel; command to publish; epoch, id and value of a
- * reset; version and value of a snapshot; whether it was sent before; ms that the key stays, or ''; entries.
+ * reset; version and value of a snapshot; whether it was sent before (2: longer than a term ago); ms that the key stays, or ''; ms of a term; entries.
  * Replies { 1, epoch, version, bytes of log since the snapshot }, { 2 } where it cannot be told whether it
  * took effect when it was sent before, or a record of what the writer misses.
  */
 export const COMMIT = script(3, RECORD + `
-local ENTRIES = 15
+local ENTRIES = 16
+local term = tonumber(ARGV[15])
 local history, epoch, base, id = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local live, channel, publish = ARGV[5], ARGV[6], ARGV[7]
 local reset, value = ARGV[8], ARGV[10]
 local h = redis.call('HMGET', KEYS[1], 'e', 'v', 'live', 'size', 'since')
-local e, v, was_live = h[1] or history, tonumber(h[2] or '0'), h[3] or '0'
+local e, v, was_live = h[1] or absent(history, term, epoch), tonumber(h[2] or '0'), h[3] or '0'
 local size, since = tonumber(h[4] or '0'), tonumber(h[5] or '0')
 local count = #ARGV - ENTRIES + 1
 local function id_of (entry) return string.match(entry, '^[^\\n]*') end
@@ -74,11 +93,11 @@ if e ~= epoch or v ~= base or id_at(v, v) ~= id then
   if e == epoch and count > 0 and v >= base + count then
     local known = id_at(v, base + 1)
     if known == id_of(ARGV[ENTRIES]) then return { 1, e, base + count, since } end
-    if not known and ARGV[13] == '1' then return { 2 } end
+    if not known and ARGV[13] ~= '0' then return { 2 } end
   end
-  -- it may have taken effect in the epoch that is over
-  if h[1] and e ~= epoch and ARGV[13] == '1' then return { 2 } end
-  return record(history, epoch, base, id)
+  -- it may have taken effect in the epoch that is over, which may be forgotten
+  if e ~= epoch and ARGV[13] ~= '0' and (h[1] or ARGV[13] == '2') then return { 2 } end
+  return record(history, term, epoch, base, id)
 end
 
 local head
@@ -120,9 +139,11 @@ else
   end
 end
 redis.call('HSET', KEYS[1], 'e', e, 'v', v, 'live', live, 'size', size, 'since', since)
+local stays = ARGV[14]
+if v == 0 then stays = string.format('%d', ${REMEMBERED_TERMS} * term) end
 -- all three at the same moment: a script's clock stands still
-if ARGV[14] ~= '' then
-  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ARGV[14]) end
+if stays ~= '' then
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, stays) end
 elseif redis.call('PTTL', KEYS[1]) >= 0 then
   for _, key in ipairs(KEYS) do redis.call('PERSIST', key) end
 end

@@ -5,7 +5,7 @@ import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Posi
 import { encodeMessage } from './notice.js'
 import { type RedisBackendOptions, type RedisSettings, checkRedisOptions } from './redis-client.js'
 import { RedisConnection, type Reply } from './redis-connection.js'
-import { COMMIT, CONSUME, READ } from './redis-scripts.js'
+import { COMMIT, CONSUME, READ, TERM } from './redis-scripts.js'
 
 /** Keys that are asked about at once, as one call. */
 const CHUNK = 500
@@ -23,8 +23,11 @@ const CHUNK = 500
 export class RedisBackend implements StateBackend {
   readonly #settings: RedisSettings
   readonly #connection: RedisConnection
+  readonly #term: number
 
-  constructor (options: RedisBackendOptions = {}) {
+  /** @param term @internal ms: see TERM */
+  constructor (options: RedisBackendOptions = {}, term = TERM) {
+    this.#term = term
     this.#settings = checkRedisOptions(options)
     this.#connection = new RedisConnection(options, this.#settings, () => import('ioredis'))
   }
@@ -72,15 +75,16 @@ export class RedisBackend implements StateBackend {
   }
 
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
-    if (live) await this.#connection.repeat('sadd', this.#liveKeys, escapeKey(key))
+    if (live) await this.#list([key])
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
     let sent = 0
+    let sentAt = 0
     const reply = await this.#connection.calls.repeat(async () => {
       const args = [
         await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#name('channel', key), this.#connection.publishCommand,
-        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', sent > 0 ? '1' : '0', ttlMs === undefined ? '' : Math.ceil(ttlMs)
+        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', sent === 0 ? '0' : performance.now() - sentAt < this.#term ? '1' : '2', ttlMs === undefined ? '' : Math.ceil(ttlMs), this.#term
       ]
-      sent++
+      if (sent++ === 0) sentAt = performance.now()
       return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries])
     }).catch((error: unknown) => {
       // what Redis answers to the only attempt is an answer; anything else leaves it open
@@ -88,24 +92,45 @@ export class RedisBackend implements StateBackend {
     })
     if (reply[0] === 2) throw outcomeUnknown(key)
     if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }
+    // a deletion that another node made a moment ago may have taken it off the list since
+    if (live) this.#list([key]).catch(() => {}) // it most likely still is there
+    else if (reset !== undefined && reset.value === undefined) this.#unlist([key]).catch(() => {}) // whoever lists the live keys leaves it out
     return { accepted: true, epoch: String(reply[1]), version: Number(reply[2]), logBytes: Number(reply[3]) }
   }
 
   async read (key: string, have?: Position): Promise<KeyRecord> {
-    return recordOf(await this.#connection.calls.repeat(async () =>
-      await this.#connection.run(READ, this.#journalKeys(key), [await this.#connection.historyId(), have?.epoch ?? '', have?.version ?? 0, have?.id ?? ''])))
+    return await this.#connection.calls.repeat(() => this.#read(key, have))
+  }
+
+  /** One attempt. */
+  async #read (key: string, have?: Position): Promise<KeyRecord> {
+    return recordOf(await this.#connection.run(READ, this.#journalKeys(key), [await this.#connection.historyId(), this.#term, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '']))
   }
 
   async liveKeys (): Promise<string[]> {
     const keys = (await this.#connection.repeat('smembers', this.#liveKeys) as string[]).map(unescapeKey)
     const live = []
-    // every key that ever was live is listed: those that were deleted since are left out
     for (let i = 0; i < keys.length; i += CHUNK) {
       const chunk = keys.slice(i, i + CHUNK)
-      const isLive = await this.#connection.calls.repeat(() => Promise.all(chunk.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
-      live.push(...chunk.filter((_, at) => isLive[at] === '1'))
+      const heads = await this.#connection.calls.repeat(() => Promise.all(chunk.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
+      const found = chunk.filter((_, at) => heads[at] === '1')
+      live.push(...found)
+      // those that are about to become live, and those whose deletion could not say so
+      if (found.length < chunk.length) await this.#unlist(chunk.filter((key) => !found.includes(key)))
     }
     return live
+  }
+
+  async #list (keys: string[]): Promise<void> {
+    await this.#connection.repeat('sadd', this.#liveKeys, ...keys.map(escapeKey))
+  }
+
+  /** The list is on another node of a Cluster than a key: who makes one live lists it before and after, so that it is there or is found here. */
+  async #unlist (keys: string[]): Promise<void> {
+    await this.#connection.repeat('srem', this.#liveKeys, ...keys.map(escapeKey))
+    const records = await this.#connection.calls.repeat(() => Promise.all(keys.map((key) => this.#read(key))))
+    const live = keys.filter((_, at) => records[at]!.live)
+    if (live.length > 0) await this.#list(live)
   }
 
   /** Not repeated where the answer was lost: what was counted would count twice. */

@@ -13,6 +13,9 @@ interface Stored extends Position {
 /** Where the keys are listed that are live. */
 const LIVE_KEYS = 'live-keys'
 
+/** Deleted keys that are remembered, at the most. */
+export const MAX_DELETED = 1000
+
 /**
  * A journal over a backend that has only the five basic methods: every commit stores the whole
  * value. Right for one node. Across nodes the version check is not atomic, so the last writer wins,
@@ -20,7 +23,10 @@ const LIVE_KEYS = 'live-keys'
  */
 export class SnapshotJournal implements Journal {
   readonly #backend: StateBackend
-  readonly #history = randomUUID()
+  /** The epoch of keys that are not stored: another one each time that deleted keys are forgotten, so that none comes back. */
+  #history = randomUUID()
+  /** The epochs of deleted keys. Nothing is stored of them. */
+  readonly #deleted = new Map<string, string>()
   /** Commits of one key are made one after the other. */
   readonly #tails = new Map<string, Promise<unknown>>()
 
@@ -38,9 +44,15 @@ export class SnapshotJournal implements Journal {
     const next: Stored = reset !== undefined
       ? afterReset(stored, reset)
       : { epoch: base.epoch, version: base.version + commits.length, id: commits.at(-1)?.id ?? base.id, live: live || stored.live, value: applied(stored.value, commits) }
-    if (ttlMs !== undefined) next.expiresAt = Date.now() + ttlMs
-    await this.#backend.set(key, next)
-    if (ttlMs !== undefined) await this.#backend.expire?.(key, ttlMs)
+    if (reset !== undefined && reset.value === undefined) {
+      await this.#backend.delete(key)
+      this.#remember(key, next.epoch)
+    } else {
+      if (ttlMs !== undefined) next.expiresAt = Date.now() + ttlMs
+      await this.#backend.set(key, next)
+      this.#deleted.delete(key)
+      if (ttlMs !== undefined) await this.#backend.expire?.(key, ttlMs)
+    }
     if (next.live !== stored.live) await this.#inTurn(LIVE_KEYS, () => this.#list(key, next.live))
     const { epoch, version, id } = next
     await this.#backend.publish(key, { base, head: { epoch, version, id }, live: next.live } satisfies CommitNotice)
@@ -59,7 +71,14 @@ export class SnapshotJournal implements Journal {
     const stored = await this.#backend.get<Stored>(key)
     // where the backend has no expiry, what is there is at least not seen any more
     if (stored !== undefined && Date.now() < (stored.expiresAt ?? Infinity)) return stored
-    return { epoch: this.#history, version: 0, id: '', live: false }
+    return { epoch: this.#deleted.get(key) ?? this.#history, version: 0, id: '', live: false }
+  }
+
+  #remember (key: string, epoch: string): void {
+    this.#deleted.set(key, epoch)
+    if (this.#deleted.size <= MAX_DELETED) return
+    this.#deleted.clear()
+    this.#history = randomUUID()
   }
 
   async #list (key: string, isLive: boolean): Promise<void> {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { CommitNotice, Journal, KeyRecord, LogEntry, Position, StateBackend } from '../../lib/backend/backend.js'
 import { applyPatch } from '../../lib/protocol/patch.js'
+import { Deletions } from './deletions.js'
 
 interface Test {
   test (name: string, body: (t: Test) => Promise<void>): unknown
@@ -19,6 +20,8 @@ export type FullBackend = StateBackend & Journal
 export interface MakeOptions {
   /** Whether commits are kept for those who lack them; without, everyone who is behind gets a snapshot. */
   hasLog?: boolean
+  /** The same of a store that soon forgets which keys were deleted: after some 1,000 deletions, or 200 ms. Without, that is not looked at. */
+  makeForgetful?: (t: Test) => Promise<[FullBackend, FullBackend]>
 }
 
 /** Any JSON value has to come back as it was. */
@@ -56,7 +59,7 @@ function after (base: Position, ...entries: LogEntry[]): Position {
  * @param makeBackend gives two clients of one store that nobody else uses: of two nodes, where the
  *   backend has any
  */
-export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBackend, FullBackend]>, { hasLog = true }: MakeOptions = {}): void {
+export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBackend, FullBackend]>, { hasLog = true, makeForgetful }: MakeOptions = {}): void {
   /** Messages that arrive under a key, and a way to await them. */
   const listen = async (t: Test, backend: StateBackend, key: string): Promise<{ messages: unknown[], count (n: number): Promise<unknown[]>, end (): void }> => {
     const messages: unknown[] = []
@@ -301,6 +304,32 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
     t.match(await a.commit('k', { base: start, commits: [next] }), { accepted: true, version: 2 })
     t.strictSame((await b.read('k', start)).commits, hasLog ? [next] : [])
   })
+
+  for (const [kind, make] of Object.entries({ remembers: makeBackend, forgets: makeForgetful })) {
+    if (make !== undefined) {
+      t.test(`keys that come and go, where the store ${kind} them: no epoch comes back, and nothing late is taken`, async (t) => {
+        const [a, b] = await make(t)
+        await new Deletions(t, a, b, { forgets: kind === 'forgets', hasLog }).run()
+      })
+    }
+  }
+
+  if (makeForgetful !== undefined) {
+    t.test('a deleted key is forgotten', async (t) => {
+      const [a, b] = await makeForgetful(t)
+      const never = positionOf(await a.read('never written'))
+      const deletions = new Deletions(t, a, b, { forgets: true, hasLog })
+      const { epoch } = await deletions.delete('k', await deletions.create('k'))
+      t.match(await a.read('k'), { epoch, version: 0, live: false })
+      await deletions.forget()
+      for (const have of [undefined, { epoch, version: 0, id: '' }, never]) {
+        const record = await b.read('k', have)
+        t.match(record, { version: 0, live: false, commits: [] })
+        t.notOk([epoch, never.epoch].includes(record.epoch), 'in an epoch that nobody has seen')
+      }
+      t.strictSame(await a.liveKeys(), [])
+    })
+  }
 
   t.test('who knows another history of the epoch is told, and gets the whole', async (t) => {
     const [a, b] = await makeBackend(t)

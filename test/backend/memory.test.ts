@@ -1,10 +1,16 @@
 import t from 'tap'
-import { MemoryBackend } from '../../lib/backend/memory.js'
+import { MAX_DELETED, MemoryBackend } from '../../lib/backend/memory.js'
 import { contract } from './contract.js'
+import { Deletions } from './deletions.js'
 
 contract(t as never, async () => {
   const backend = new MemoryBackend()
   return [backend, backend]
+}, {
+  makeForgetful: async () => {
+    const backend = new MemoryBackend()
+    return [backend, backend]
+  }
 })
 
 const idOf = (version: number): string => version === 0 ? '' : String(version)
@@ -37,4 +43,15 @@ t.test('what is not JSON is refused', async (t) => {
   await t.rejects(backend.set('k', undefined), TypeError)
   await t.rejects(backend.set('k', 1n), TypeError)
   t.equal(await backend.get('k'), undefined)
+})
+
+t.test('keys that came and went leave nothing behind', async (t) => {
+  const backend = new MemoryBackend()
+  const deletions = new Deletions(t as never, backend, backend, { forgets: true, hasLog: true })
+  for (let i = 0; i < 120_000; i++) await deletions.delete(`k${i}`, await deletions.create(`k${i}`))
+  t.ok(backend.size <= MAX_DELETED, `${backend.size} keys are held`)
+  const quick = new MemoryBackend(1)
+  const few = new Deletions(t as never, quick, quick, { forgets: true, hasLog: true })
+  await few.delete('k', await few.create('k'))
+  while (quick.size > 0) await new Promise((resolve) => setTimeout(resolve, 1))
 })

@@ -28,9 +28,9 @@ export function ownTables (t: Test): string {
 }
 
 /** Two nodes' ways to tables of their own. */
-export async function two (t: Test, options: PostgresBackendOptions = {}): Promise<[PostgresBackend, PostgresBackend]> {
+export async function two (t: Test, options: PostgresBackendOptions = {}, term?: number): Promise<[PostgresBackend, PostgresBackend]> {
   const all = { tableName: options.tableName ?? ownTables(t), ...options.pool === undefined && { connectionString }, ...options }
-  const backends: [PostgresBackend, PostgresBackend] = [new PostgresBackend(all), new PostgresBackend(all)]
+  const backends: [PostgresBackend, PostgresBackend] = [new PostgresBackend(all, term), new PostgresBackend(all, term)]
   for (const backend of backends) {
     await backend.connect()
     t.teardown(() => backend.close())

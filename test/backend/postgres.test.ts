@@ -4,9 +4,10 @@ import type { CommitNotice, LogEntry, Position } from '../../lib/backend/backend
 import type { PostgresBackend } from '../../lib/backend/postgres.js'
 import { proxy } from '../helpers/proxy.js'
 import { contract, valueOf } from './contract.js'
+import { Deletions } from './deletions.js'
 import { admin, connectionString, named, ownTables, two, until } from './postgres-tables.js'
 
-contract(t as never, (t) => two(t))
+contract(t as never, (t) => two(t), { makeForgetful: (t) => two(t, {}, 0.03) })
 
 function replace (value: unknown): LogEntry {
   return { id: randomUUID(), patches: JSON.stringify([{ op: 'replace', path: '', value }]) }
@@ -215,6 +216,21 @@ t.test('what has expired, and buckets that are empty, go on the way', async (t) 
   await until(async () => await b.expire('kept', 60_000) && await rowsOf('values') === 1)
   await b.consume('another', { windowMs: 1, maxRequests: 1 }, 1)
   t.equal(await rowsOf('buckets'), 1)
+})
+
+t.test('nothing stays of keys that came and went, those of older versions among them', async (t) => {
+  const tableName = ownTables(t)
+  const sql = await admin(t)
+  const rowsOf = async (table: string): Promise<number> => (await sql.query(`SELECT FROM ${tableName}${table}`)).rowCount!
+  // nodes sweep at once, and every 150 ms
+  const [a, b] = await two(t, { tableName }, 0.05)
+  await sql.query(`INSERT INTO ${tableName} (hash, key, epoch, version, id, live, snapshot_version, log_start, start_id, log_bytes) VALUES ('old', 'old', 'e', 0, '', false, 0, 0, '', 0)`)
+  const deletions = new Deletions(t as never, a, b, { forgets: true, hasLog: true })
+  const kept = await deletions.create('kept')
+  for (let i = 0; i < 250; i++) await deletions.delete(`k${i}`, await deletions.create(`k${i}`))
+  await until(async () => await rowsOf('') === 1)
+  t.strictSame([await rowsOf('_log'), await rowsOf('_snapshots')], [1, 1])
+  t.match(await b.read('kept'), { ...kept, live: true })
 })
 
 t.test('prefixes keep keys apart, whatever characters they have', async (t) => {

@@ -10,14 +10,18 @@ import { proxy } from '../helpers/proxy.js'
 import { freePort } from '../helpers/server-process.js'
 import { redisServer } from '../helpers/redis-server.js'
 import { contract } from './contract.js'
+import { Deletions } from './deletions.js'
 
 const url = process.env.REDIS_URL!
 
 type Test = Parameters<typeof storeNode>[0]
 
-async function two (t: Test, options: RedisBackendOptions): Promise<[RedisBackend, RedisBackend]> {
-  const keyPrefix = `${randomUUID()}:`
-  const backends: [RedisBackend, RedisBackend] = [new RedisBackend({ ...options, keyPrefix }), new RedisBackend({ ...options, keyPrefix })]
+/** ms of a term, after three of which a deleted key is forgotten. */
+const SHORT = 30
+
+async function two (t: Test, options: RedisBackendOptions, term?: number): Promise<[RedisBackend, RedisBackend]> {
+  const all = { keyPrefix: `${randomUUID()}:`, ...options }
+  const backends: [RedisBackend, RedisBackend] = [new RedisBackend(all, term), new RedisBackend(all, term)]
   for (const backend of backends) {
     await backend.connect()
     t.teardown(() => backend.close())
@@ -25,7 +29,7 @@ async function two (t: Test, options: RedisBackendOptions): Promise<[RedisBacken
   return backends
 }
 
-t.test('a Redis', async (t) => { contract(t as never, (t) => two(t, { url })) })
+t.test('a Redis', async (t) => { contract(t as never, (t) => two(t, { url }), { makeForgetful: (t) => two(t, { url }, SHORT) }) })
 
 t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
   const server = await redisServer(t, { args: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] })
@@ -34,7 +38,7 @@ t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
   while (!(await admin.cluster('INFO')).includes('cluster_state:ok')) await new Promise((resolve) => setTimeout(resolve, 20))
   const redis = new Cluster([{ host: '127.0.0.1', port: server.port }])
   t.teardown(() => { redis.disconnect(); admin.disconnect() })
-  contract(t as never, (t) => two(t, { redis }))
+  contract(t as never, (t) => two(t, { redis }), { makeForgetful: (t) => two(t, { redis }, SHORT) })
 
   t.test('subscriptions come back', async (t) => {
     const [a, b] = await two(t, { redis })
@@ -48,6 +52,28 @@ t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
     while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
     t.strictSame(heard, ['after'])
   })
+})
+
+t.test('nothing stays of keys that came and went, those of older versions among them', async (t) => {
+  const keyPrefix = `${randomUUID()}:`
+  const admin = new Redis(url)
+  t.teardown(() => { admin.disconnect() })
+  const names = async (): Promise<string[]> => (await admin.keys(`${keyPrefix}*`)).map((name) => name.slice(keyPrefix.length)).sort()
+  const [a, b] = await two(t, { url, keyPrefix }, SHORT)
+  const deletions = new Deletions(t as never, a, b, { forgets: true, hasLog: true })
+  const kept = await deletions.create('kept')
+  for (let i = 0; i < 50; i++) await deletions.delete(`k${i}`, await deletions.create(`k${i}`))
+  while ((await names()).length > 5) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.strictSame(await names(), ['head:{kept}', 'history', 'ids:{kept}', 'live'], 'the log of kept was forgotten when it became live')
+  while (await admin.scard(`${keyPrefix}live`) > 1) await new Promise((resolve) => setTimeout(resolve, 10))
+  t.strictSame(await a.liveKeys(), ['kept'])
+
+  await admin.hset(`${keyPrefix}head:{old}`, { e: 'old', v: 0, live: 0, size: 0, since: 0 })
+  await admin.sadd(`${keyPrefix}live`, 'old')
+  t.strictSame(await b.liveKeys(), ['kept'])
+  t.ok(await admin.pttl(`${keyPrefix}head:{old}`) > 0)
+  t.strictSame(await admin.smembers(`${keyPrefix}live`), ['kept'])
+  t.match(await b.read('kept'), { ...kept, live: true })
 })
 
 t.test('an instance and options of ioredis', async (t) => {

@@ -3,6 +3,7 @@ import type { StateBackend } from '../../lib/backend/backend.js'
 import { SnapshotJournal } from '../../lib/backend/snapshot-journal.js'
 import { FiveMethods } from '../helpers/backends.js'
 import { type FullBackend, contract } from './contract.js'
+import { Deletions } from './deletions.js'
 
 /** As the server combines them. */
 function combined (backend: StateBackend): FullBackend {
@@ -19,10 +20,12 @@ function combined (backend: StateBackend): FullBackend {
   })
 }
 
-contract(t as never, async () => {
+async function twice (): Promise<[FullBackend, FullBackend]> {
   const backend = combined(new FiveMethods())
   return [backend, backend]
-}, { hasLog: false })
+}
+
+contract(t as never, twice, { hasLog: false, makeForgetful: twice })
 
 t.test('another process finds what was committed', async (t) => {
   const store = new FiveMethods()
@@ -53,4 +56,12 @@ t.test('a set that fails commits nothing, and the next one goes through', async 
   store.set = set
   t.match(await backend.read('k'), { version: 0 })
   t.match(await backend.commit('k', request), { accepted: true, version: 1 })
+})
+
+t.test('nothing stays in the store of keys that came and went', async (t) => {
+  const store = new FiveMethods()
+  const backend = combined(store)
+  const deletions = new Deletions(t as never, backend, backend, { forgets: true, hasLog: false })
+  for (let i = 0; i < 20; i++) await deletions.delete(`k${i}`, await deletions.create(`k${i}`))
+  t.strictSame([...store.values], [['live-keys', '[]']])
 })
