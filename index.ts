@@ -28,8 +28,9 @@ declare module 'fastify' {
 
 /**
  * The Fastify plugin: decorates the instance with `ds`, and serves WebSocket and client bundles under
- * `options.path`.
- * @throws DatasoleError `INVALID_OPTION`, naming the option
+ * `options.path`. Once `await fastify.register(datasole, …)` is through, the backend is connected and
+ * everything on `ds` can be used.
+ * @throws DatasoleError `INVALID_OPTION`, naming the option; `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`
  */
 async function datasole (app: FastifyInstance, options: DatasoleServerOptions): Promise<void> {
   if (app.hasDecorator('ds')) throw new DatasoleError('DUPLICATE_REGISTRATION', 'datasole is registered already in this scope or above it; use the fastify.ds that is there')

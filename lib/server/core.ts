@@ -67,6 +67,7 @@ export class Core implements Destinations, ConnectionHost {
   readonly admissions: Admissions
   readonly #backend: StateBackend
   #heartbeat: NodeJS.Timeout | undefined
+  #connecting: Promise<void> | undefined
   #starting: Promise<void> | undefined
   #announced: Promise<void> | undefined
   #isConnected = false
@@ -91,6 +92,7 @@ export class Core implements Destinations, ConnectionHost {
     this.leases = new Leases(settings, log)
     this.admissions = new Admissions(settings, this.root, this.hub, log)
     this.workers = executor && new Workers(executor, this)
+    this.rpc.lacksWorkers = executor !== undefined
     for (const each of [this.bus, ...this.#stores]) each.ready = () => this.ready()
     this.store.doubted = () => { this.#relearn() }
     this.live.names.announce = (key, isLive) => { this.bus.publish(isLive ? 'live' : 'gone', { key }) }
@@ -104,16 +106,31 @@ export class Core implements Destinations, ConnectionHost {
     this.#announced.catch(() => {}) // whoever starts the server is told
   }
 
-  /** Connects the backend and joins the other nodes. May be called again. */
+  /** Connects the backend and the limiter: from then on they can be used. May be called again. Where it fails, all is given back. */
+  connect (): Promise<void> {
+    return (this.#connecting ??= this.#connect())
+  }
+
+  async #connect (): Promise<void> {
+    try {
+      await this.#backend.connect?.(this.log)
+      this.#isConnected = true
+      await this.#connectLimiter()
+    } catch (error) {
+      await this.#giveBack()
+      throw error
+    }
+    this.crdts.start()
+  }
+
+  /** Joins the other nodes. May be called again. */
   start (): Promise<void> {
     return (this.#starting ??= this.#start())
   }
 
   async #start (): Promise<void> {
     this.rpc.compile()
-    await this.#backend.connect?.(this.log)
-    this.#isConnected = true
-    await this.#connectLimiter()
+    await this.connect()
     await this.bus.open({
       event: (message) => { this.events.deliver(message) },
       fanout: ({ payload, to, except }) => { this.#deliver(payload, { to, except }) },
@@ -124,9 +141,9 @@ export class Core implements Destinations, ConnectionHost {
       disconnect: ({ userId, code, reason }) => { this.#disconnect(userId, code, reason) }
     })
     await this.#learn()
-    this.crdts.start()
     this.channels.start()
     await this.workers?.start(this)
+    this.rpc.lacksWorkers = false
     this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
     this.#heartbeat.unref()
   }
@@ -221,6 +238,11 @@ export class Core implements Destinations, ConnectionHost {
     this.sessions.close()
     for (const store of this.#stores) store.close()
     this.limiter.close()
+    await this.#connecting?.catch(() => {}) // whoever connected it has been told
+    await this.#giveBack()
+  }
+
+  async #giveBack (): Promise<void> {
     if (this.#isLimiterConnected) {
       this.#isLimiterConnected = false
       await this.settings.rateLimiter!.close?.()
@@ -245,7 +267,7 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   #started (what: string): Promise<void> {
-    return this.#starting ?? this.#announced ?? Promise.reject(new DatasoleError('NOT_STARTED', `the ${what} is not connected yet: await ds.init() (or fastify.ready()) first`))
+    return this.#connecting ?? this.#announced ?? Promise.reject(new DatasoleError('NOT_STARTED', `the ${what} is not connected yet: await ds.init() first`))
   }
 
   #deliver (payload: string, target: Target): void {

@@ -21,7 +21,9 @@ for (const [entrance, start] of entrances) {
       const options = {
         backendConfig,
         prepare: async (ds: { primitives: { live: { setState (key: string, value: unknown): Promise<unknown> } } }) => {
-          await t.rejects(ds.primitives.live.setState('k', 'too early'), { code: 'NOT_STARTED', message: /init\(\)|ready\(\)/ })
+          // under Fastify, register has connected it
+          if (entrance === 'fastify') await ds.primitives.live.setState('k', 'early')
+          else await t.rejects(ds.primitives.live.setState('k', 'too early'), { code: 'NOT_STARTED', message: /init\(\)/ })
         }
       }
       const [a, b] = [await start(t, options), await start(t, options)]
@@ -45,8 +47,8 @@ t.test('an application does not become ready without its backend, and closes all
   ]
   for (const backendConfig of unreachable) {
     const app = Fastify()
-    await app.register(datasole, { backendConfig })
-    await t.rejects(async () => { await app.ready() }, { code: 'BACKEND_UNAVAILABLE', message: /ECONNREFUSED/ })
+    const refusal = { code: 'BACKEND_UNAVAILABLE', message: /ECONNREFUSED/ }
+    await t.rejects(async () => { await app.register(datasole, { backendConfig }) }, refusal)
     await app.close()
   }
 })

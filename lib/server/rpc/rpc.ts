@@ -27,6 +27,8 @@ export interface LocalCallContext {
 export class RpcRegistry implements CallHost {
   /** Whether new calls are refused, because the server closes. */
   isDraining = false
+  /** Whether there will be methods of a workerScript that are not known yet. */
+  lacksWorkers = false
   readonly #methods = new Map<string, Method | WorkerMethod>()
   readonly #settings: Settings
   #isCompiled = false
@@ -117,7 +119,10 @@ export class RpcRegistry implements CallHost {
    */
   async call (name: string, params: unknown, context: LocalCallContext = {}): Promise<unknown> {
     const method = this.#methods.get(name)
-    if (method === undefined) throw new RpcError(RpcCode.METHOD_NOT_FOUND, `unknown method "${name}"`, { code: 'METHOD_NOT_FOUND' })
+    if (method === undefined) {
+      const hint = this.lacksWorkers ? ': methods of the workerScript are there once the server has started, so call them in an onReady hook or later (DatasoleServer: after init())' : ''
+      throw new RpcError(RpcCode.METHOD_NOT_FOUND, `unknown method "${name}"${hint}`, { code: 'METHOD_NOT_FOUND' })
+    }
     const auth = context.auth ?? context.connection?.auth ?? { authenticated: false }
     const connection = context.connection ?? new ConnectionContext('local', auth, '', 2)
     const ctx = new RpcContext(connection, () => this.log, auth)
