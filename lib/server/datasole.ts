@@ -15,6 +15,7 @@ import type { Logger } from './logger.js'
 import type { Metrics } from './metrics.js'
 import type { BackendConfig, DatasoleServerOptions } from './options.js'
 import { resolveOptions } from './settings.js'
+import { warnOfSplitBrain } from './split-brain.js'
 
 /**
  * @internal A server's object graph, from its options. No I/O happens before it starts.
@@ -23,6 +24,8 @@ import { resolveOptions } from './settings.js'
 export function createCore (options: DatasoleServerOptions, log: Logger, compileSchema?: SchemaCompiler, schemas?: string): Core {
   const settings = resolveOptions(options)
   const backend = settings.stateBackend ?? openBackend(settings.backendConfig)
+  // a type may come from a configuration file that was written for one process; an instance is meant
+  if (settings.stateBackend === undefined && settings.backendConfig.type === 'memory') warnOfSplitBrain(log)
   const { commit, read, liveKeys } = backend
   const journal = commit !== undefined && read !== undefined && liveKeys !== undefined
     ? { commit: commit.bind(backend), read: read.bind(backend), liveKeys: liveKeys.bind(backend) }

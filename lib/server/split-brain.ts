@@ -1,0 +1,15 @@
+import cluster from 'node:cluster'
+import type { Logger } from './logger.js'
+
+let isSaid = false
+
+/**
+ * Warns, once per process, where this process seems to be one of several, of which each would have a store of its own.
+ * pm2 numbers its processes, those that it does not fork as workers of a cluster too.
+ */
+export function warnOfSplitBrain (log: Logger): void {
+  const isOneOfSeveral = cluster.isWorker || Number(process.env.NODE_APP_INSTANCE ?? 0) > 0
+  if (isSaid || !isOneOfSeveral) return
+  isSaid = true
+  log.warn('this process is one of several (a cluster worker, or one of pm2\'s), and its state is in its own memory: clients of other processes see other state and get no events from here. Share a store: option stateBackend with a RedisBackend or PostgresBackend. Where that is meant, pass stateBackend: new MemoryBackend()')
+}
