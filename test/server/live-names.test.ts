@@ -3,7 +3,8 @@ import { MemoryBackend } from '../../lib/backend/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { LiveNames } from '../../lib/server/state/live-names.js'
 import type { StateStore } from '../../lib/server/state/state-store.js'
-import { cluster } from '../helpers/nodes.js'
+import { ShakyBackend } from '../helpers/backends.js'
+import { cluster, node } from '../helpers/nodes.js'
 
 /** Names over a backend that answers when the test says so. */
 function start (): { names: LiveNames, told: unknown[][], answer (live: string[] | Error): Promise<void> } {
@@ -150,4 +151,24 @@ t.test('keys that two nodes delete and make again at once end up known to all', 
     await client.until(({ state }) => keys.every((key) => state.get(key) === 'end'))
   }
   t.pass()
+})
+
+t.test('keys that came and went hold nothing, also where a client of version 1 mirrors all that is live', { timeout: 30_000 }, async (t) => {
+  const backend = new ShakyBackend()
+  const { ds, connectV1 } = await node(t, { stateBackend: backend })
+  const { live } = ds.primitives
+  const client = await connectV1()
+  const idle = backend.open.size
+  await live.setState('last', 0)
+  for (let i = 0; i < 50; i++) {
+    await live.setState(`k${i}`, i)
+    await client.until(({ state }) => state.get(`k${i}`) === i)
+    await live.deleteState(`k${i}`)
+  }
+  while (backend.open.size > idle + 1) await new Promise(setImmediate)
+  await live.setState('k0', 'again')
+  await client.until(({ state }) => state.get('k0') === 'again')
+  await live.setState('k0', 'and more')
+  await client.until(({ state }) => state.get('k0') === 'and more')
+  t.strictSame(client.complaints, [])
 })

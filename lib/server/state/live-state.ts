@@ -263,5 +263,21 @@ export class LiveState implements LiveHost {
     const channel = this.#channels.get(key)
     if (channel?.moved !== undefined) channel.moved(replica, from)
     else liveKey?.publish(from)
+    if (!live && liveKey !== undefined) this.#leave(key, liveKey)
+  }
+
+  /** Clients of version 1 mirror what is live: one that is so no more costs them nothing, once they know. */
+  #leave (key: string, { subscriptions }: LiveSource): void {
+    for (const subscription of subscriptions) {
+      const { connection } = subscription
+      if (connection.protocol !== 1) continue
+      subscription.told = () => {
+        subscription.told = undefined
+        if (this.names.has(key) || !this.#isCurrent(subscription)) return
+        this.#byConnection.get(connection)!.delete(key)
+        this.#end(subscription)
+      }
+      connection.markStale(subscription)
+    }
   }
 }

@@ -28,7 +28,12 @@ export class Subscription implements Stale, Head {
   /** Set once the subscription is authorized and the key is here. */
   source: Source | undefined
 
+  /** Called once the connection has been told of all there is. */
+  told: (() => void) | undefined
+
   catchUp (): boolean {
-    return this.source?.catchUp(this) ?? true
+    const isDone = this.source?.catchUp(this) ?? true
+    if (isDone) this.told?.()
+    return isDone
   }
 }
