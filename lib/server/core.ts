@@ -97,6 +97,7 @@ export class Core implements Destinations, ConnectionHost {
     this.store.doubted = () => { this.#relearn() }
     this.live.names.announce = (key, isLive) => { this.bus.publish(isLive ? 'live' : 'gone', { key }) }
     this.crdts.mirrors.names.announce = (key, isLive) => { this.bus.publish(isLive ? 'crdt' : 'crdtGone', { key }) }
+    for (const { names } of [this.live, this.crdts.mirrors]) names.unsure = () => { this.#relearn() }
     if (backend.connect === undefined) this.crdts.start()
   }
 

@@ -45,6 +45,25 @@ t.test('a name goes once the backend confirms it', async (t) => {
   t.strictSame(told, [['b', true]], 'what is there all the same is told to those who have asked too early')
 })
 
+t.test('where it cannot be asked about some, all are asked about, once', async (t) => {
+  const { names, answer } = start()
+  let unsure = 0
+  names.unsure = () => { unsure++ }
+  for (const key of ['a', 'b', 'c']) names.learn(key)
+  void names.doubt('a')
+  void names.doubt('b')
+  await answer(new Error('too many calls'))
+  await answer(new Error('too many calls'))
+  t.equal(unsure, 1)
+  const asked = names.relearn()
+  await answer(['c'])
+  await asked
+  t.strictSame([...names], ['c'])
+  void names.doubt('c')
+  await answer(new Error('again'))
+  t.equal(unsure, 2)
+})
+
 t.test('one that is made again meanwhile stays, and the others hear of it', async (t) => {
   const { names, told, answer } = start()
   for (const key of ['a', 'b', 'c']) names.learn(key)

@@ -11,6 +11,9 @@ interface Doubt { /** Another node has said that the key is live no more. */ isS
 export class LiveNames implements Iterable<string> {
   /** Tells the other nodes. */
   announce: (key: string, isLive: boolean) => void = () => {}
+  /** A key could not be asked about: all of them are to be, see `relearn`. */
+  unsure: () => void = () => {}
+  #isUnsure = false
   readonly #store: StateStore
   readonly #learned: (key: string) => void
   readonly #names = new Set<string>()
@@ -55,20 +58,26 @@ export class LiveNames implements Iterable<string> {
     if (!this.#names.has(key)) return
     const doubt = { isSaid: true }
     this.#doubts.set(key, doubt)
-    // where it cannot be read the name stays: that is a doubt about all of them
+    // where it cannot be read the name stays, until all are asked about
     const isLive = await this.#store.isLive(key).catch(() => undefined)
     if (this.#doubts.get(key) !== doubt) return
     this.#doubts.delete(key)
     if (isLive === false) this.#names.delete(key)
     // others may have asked a moment before it was made
     else if (isLive === true) this.announce(key, true)
+    else if (!this.#isUnsure) {
+      this.#isUnsure = true
+      this.unsure()
+    }
   }
 
   /** Which there are is asked anew: what other nodes said may have been missed. */
   async relearn (): Promise<void> {
     const doubt = { isSaid: false }
     for (const key of this.#names) if (this.#doubts.get(key)?.isSaid !== true) this.#doubts.set(key, doubt)
-    const live = new Set(await this.#store.liveKeys())
+    const keys = await this.#store.liveKeys()
+    this.#isUnsure = false
+    const live = new Set(keys)
     for (const key of this.#names) {
       if (this.#doubts.get(key) !== doubt) continue
       this.#doubts.delete(key)
