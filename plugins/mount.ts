@@ -1,7 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
 import { assets } from './assets.js'
-import { type UpgradeRouter, connections } from './connections.js'
+import { connections } from './connections.js'
+import { type UpgradeRouter, upgrades } from './upgrades.js'
 
 /**
  * The server as a tree of plugins. What starts first stops last: the core starts when everything is
@@ -11,6 +12,8 @@ export async function mount (app: FastifyInstance, core: Core): Promise<UpgradeR
   app.addHook('onReady', () => core.start())
   app.addHook('preClose', () => core.drain())
   app.addHook('onClose', () => core.stop())
+  const route = await upgrades(app, core)
   await assets(app, core)
-  return await connections(app, core)
+  connections(app, core)
+  return route
 }

@@ -10,10 +10,10 @@ import { TransportFacade } from '../lib/server/facades.js'
 import type { DatasoleServerOptions } from '../lib/server/options.js'
 import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 import { BUNDLES, assetPath } from './assets.js'
-import type { UpgradeRouter } from './connections.js'
 import { enter, pathOf } from './front-door.js'
 import { mount } from './mount.js'
 import { WORKER_SCHEMAS, schemaCompiler } from './schema-compiler.js'
+import type { UpgradeRouter } from './upgrades.js'
 
 type AnyHttpServer = Server | SecureServer
 

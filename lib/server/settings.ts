@@ -4,6 +4,7 @@ import { TIMER, checkFunction, checkMethods, integer, invalid, isObject } from '
 import { MAX_TAGS } from './connection-context.js'
 import type { ExecutorSettings } from '../executor/executor.js'
 import { resolveExecutor } from './executor-settings.js'
+import { normalOrigin } from './origins.js'
 import type { RateLimitRule } from '../protocol/sliding-window.js'
 import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter, SessionOptions } from './options.js'
 
@@ -110,9 +111,9 @@ function checkOrigins (origins: unknown): DatasoleServerOptions['allowedOrigins'
   if (origins === undefined || typeof origins === 'function') return origins as DatasoleServerOptions['allowedOrigins']
   if (!Array.isArray(origins)) throw invalid('allowedOrigins', 'must be a list of origins or a function')
   return origins.map((origin, i) => {
-    const url = typeof origin === 'string' && URL.canParse(origin) ? new URL(origin) : undefined
-    if (url === undefined || url.origin === 'null') throw invalid(`allowedOrigins[${i}]`, 'must be an origin such as "https://app.example.com"')
-    return url.origin
+    const normal = typeof origin === 'string' ? normalOrigin(origin) : undefined
+    if (normal === undefined) throw invalid(`allowedOrigins[${i}]`, 'must be an origin such as "https://app.example.com" or "capacitor://localhost", or "null"')
+    return normal
   })
 }
 
