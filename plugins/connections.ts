@@ -4,12 +4,15 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { ABNORMAL, type Arrival } from '../lib/server/arrivals.js'
 import { authenticate, redactUrl } from '../lib/server/auth.js'
+import type { Connection } from '../lib/server/connection.js'
 import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { Core } from '../lib/server/core.js'
 import { Lease } from '../lib/server/leases.js'
 import { isAllowedOrigin } from '../lib/server/origins.js'
 import { DatasoleError } from '../lib/protocol/errors.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
+import { CloseCode } from '../lib/protocol/codes.js'
+import { until } from '../lib/server/until.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -34,8 +37,9 @@ const PLAIN_REQUEST = 'a plain request came for the path of the WebSocket. Where
 /**
  * The websocket route: limits, then origin, then authentication, then `core.accept`. Refusals are
  * replies, never throws, so that no log line holds the request's URL with its token.
+ * @returns ends what came by some sockets: connections when their calls are done, the others at once
  */
-export function connections (app: FastifyInstance, core: Core): void {
+export function connections (app: FastifyInstance, core: Core): (sockets: ReadonlySet<Duplex>) => Promise<void> {
   const { settings, metrics } = core
   const slots = new Slots(settings.maxConnections, settings.maxConnectionsPerAddress)
 
@@ -137,13 +141,25 @@ export function connections (app: FastifyInstance, core: Core): void {
       const connection = core.accept(socket, raw.socket, context, lease)
       const ending = arrival.endingOf(context.userId)
       if (ending !== undefined) connection.close(ending.code, ending.reason)
+      slots.occupy(raw.socket, connection)
     }
   })
+
+  return async (sockets) => {
+    const connected: Connection[] = []
+    for (const socket of sockets) {
+      const connection = slots.at(socket)
+      if (connection === undefined) socket.destroy()
+      else connected.push(connection)
+    }
+    await until(performance.now() + settings.closeTimeoutMs, () => connected.every(({ calls }) => calls === undefined || calls.size === 0))
+    for (const connection of connected) connection.close(CloseCode.GOING_AWAY, 'server going away')
+  }
 }
 
 /** The sockets of connections, and of those that are still to be authenticated. */
 class Slots {
-  readonly #sockets = new Set<Duplex>()
+  readonly #sockets = new Map<Duplex, Connection | undefined>()
   readonly #byAddress = new Map<string, number>()
 
   constructor (readonly limit: number, readonly limitPerAddress: number) {}
@@ -152,7 +168,7 @@ class Slots {
   take (socket: Duplex, address: string): boolean {
     const ofAddress = this.#byAddress.get(address) ?? 0
     if (this.#sockets.size >= this.limit || ofAddress >= this.limitPerAddress || socket.destroyed) return false
-    this.#sockets.add(socket)
+    this.#sockets.set(socket, undefined)
     this.#byAddress.set(address, ofAddress + 1)
     socket.once('close', () => {
       this.#sockets.delete(socket)
@@ -161,6 +177,15 @@ class Slots {
       else this.#byAddress.set(address, left)
     })
     return true
+  }
+
+  /** It has become a connection. */
+  occupy (socket: Duplex, connection: Connection): void {
+    if (this.#sockets.has(socket)) this.#sockets.set(socket, connection)
+  }
+
+  at (socket: Duplex): Connection | undefined {
+    return this.#sockets.get(socket)
   }
 }
 
