@@ -56,7 +56,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       core.log.warn({ path: settings.path, remoteAddress: request.ip, lacks: ['upgrade', 'connection'].filter((name) => !/websocket|upgrade/i.test(String(request.headers[name]))) }, PLAIN_REQUEST)
     }
     // HTTP/2 has no such headers (RFC 9113 section 8.2.2)
-    if (request.raw.httpVersionMajor === 1) reply.headers({ upgrade: 'websocket', connection: reply.raw.shouldKeepAlive ? 'Upgrade' : 'Upgrade, close' })
+    if (request.raw.httpVersionMajor !== 2) reply.headers({ upgrade: 'websocket', connection: reply.raw.shouldKeepAlive ? 'Upgrade' : 'Upgrade, close' })
     return reply.code(426).send({ statusCode: 426, error: 'Upgrade Required', message: 'this is the endpoint of a WebSocket' })
   }
 

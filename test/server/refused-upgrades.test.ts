@@ -46,6 +46,16 @@ for (const registration of ['ours', 'the application\'s']) {
       })
     }
 
+    t.test('a timeout of handlers, while a hook hangs', async (t) => {
+      const app = Fastify({ handlerTimeout: 30 })
+      app.addHook('onRequest', () => new Promise(() => {}))
+      if (registration !== 'ours') await app.register(websocket)
+      await app.register(datasole)
+      await app.listen({ port: 0, host: '127.0.0.1' })
+      t.same(await refused((app.server.address() as AddressInfo).port), Array(COUNT).fill('503'))
+      await app.close()
+    })
+
     t.test('close() ends upgrades that a hook of the application\'s still holds', async () => {
       const app = Fastify()
       const asked: string[] = []
@@ -94,3 +104,10 @@ for (const [entrance, start] of entrances) {
     t.notOk(logs.some((line) => line.includes('secret')))
   })
 }
+
+t.test('the same without a socket, as a test of an application asks', async (t) => {
+  const app = Fastify()
+  await app.register(datasole)
+  t.match(await app.inject('/__ds'), { statusCode: 426, headers: { upgrade: 'websocket', connection: 'Upgrade' } })
+  await app.close()
+})

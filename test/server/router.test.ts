@@ -87,6 +87,32 @@ t.test('constraints, by host and of the application\'s own', async (t) => {
   t.equal(await answer('/tenant'), 'neighbour /tenant')
 })
 
+t.test('asynchronous constraints cannot be asked in time, so Fastify gets every upgrade', async (t) => {
+  let heard = 0
+  const app = Fastify()
+  app.addConstraintStrategy({
+    name: 'tenant',
+    storage () {
+      const stored = new Map<unknown, unknown>()
+      return { get: (key: unknown) => (stored.get(key) ?? null) as never, set: (key: unknown, store: unknown) => { stored.set(key, store) } }
+    },
+    deriveConstraint: (req: IncomingMessage, _context: unknown, done: (error: null, tenant: unknown) => void) => { setImmediate(done, null, req.headers['x-tenant']) },
+    validate () {}
+  } as never)
+  app.addHook('onRequest', async () => { heard++ })
+  await app.register(datasole)
+  app.get('/tenant', { websocket: true, constraints: { tenant: 'b' } }, (socket) => { socket.send('b') })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  const socket = new WebSocket(`${url}/tenant`, { headers: { 'x-tenant': 'b' } })
+  t.equal(String((await once(socket, 'message'))[0]), 'b')
+  socket.terminate()
+  await (await connect(`${url}/__ds`)).close()
+  t.equal((await refusal(`${url}/nothing`)).status, 404)
+  t.equal(heard, 3, 'once for each')
+})
+
 t.test('a plain route that is nearer, and one that accepts a version', async (t) => {
   const answer = await listening(t, {}, async (app) => {
     await app.register(datasole)
