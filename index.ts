@@ -30,17 +30,18 @@ declare module 'fastify' {
  * The Fastify plugin: decorates the instance with `ds`, and serves WebSocket and client bundles under
  * `options.path`. Once `await fastify.register(datasole, …)` is through, the backend is connected and
  * everything on `ds` can be used.
- * @throws DatasoleError `INVALID_OPTION`, naming the option; `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`
+ * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_REGISTRATION`; `PATH_TAKEN`; `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`
  */
 async function datasole (app: FastifyInstance, options: DatasoleServerOptions): Promise<void> {
   if (app.hasDecorator('ds')) throw new DatasoleError('DUPLICATE_REGISTRATION', 'datasole is registered already in this scope or above it; use the fastify.ds that is there')
+  if (options.trustProxy !== undefined) throw new DatasoleError('INVALID_OPTION', 'datasole: option trustProxy is an option of Fastify here: set it in Fastify({ trustProxy })')
   watchCompilers(app)
   const core = createCore(options, options.logger ?? app.log, schemaCompiler(app), WORKER_SCHEMAS)
   const root = new Datasole<RegisteredContract>(core)
   app.decorate('ds', root)
   app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance)) })
-  const route = await mount(app, core)
-  const leave = enter(app.server, { upgrade: route })
+  const { route } = await mount(app, core)
+  const leave = enter(app.server, { path: app.prefix + core.settings.path, upgrade: route })
   app.addHook('onClose', leave)
 }
 

@@ -6,6 +6,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { chat } from './chat.js'
 import type { AppContract } from './contract.js'
 import { HostWatch } from './host.js'
+import { onStop } from './stop.js'
 
 declare module 'datasole' {
   interface Register { contract: AppContract }
@@ -88,5 +89,5 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
     console.error(`Port ${port} is taken: choose another, as in PORT=${port + 1} npm start`)
     process.exit(1)
   }
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { void fastify.close() })
+  onStop(() => fastify.close())
 }

@@ -2,6 +2,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DatasoleServer } from 'datasole/server'
 import type { AppContract } from './contract.js'
+import { onStop } from './stop.js'
 
 /** A form that saves itself while it is filled in, and a board on which everyone puts notes. */
 const ds = new DatasoleServer<AppContract>()
@@ -34,3 +35,6 @@ await ds.init()
 http.listen(Number(process.env.PORT ?? 3000), () => {
   console.log(`Listening at http://localhost:${(http.address() as AddressInfo).port}`)
 })
+
+// http takes no more connections, and datasole ends those that there are
+onStop(async () => { http.close(); await ds.close() })

@@ -1,9 +1,11 @@
 import cluster from 'node:cluster'
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DatasoleServer, RedisBackend } from 'datasole/server'
 import { chat } from './chat.js'
 import type { AppContract } from './contract.js'
+import { onStop } from './stop.js'
 
 /**
  * The same chat in two processes that share a port and a Redis: whoever is connected to one of them
@@ -12,8 +14,17 @@ import type { AppContract } from './contract.js'
  */
 if (cluster.isPrimary) {
   for (let i = 0; i < 2; i++) cluster.fork()
+  let isStopping = false
   // one that crashes is replaced; the others go on, and its clients come back to them
-  cluster.on('exit', (_worker, code) => { if (code !== 0) cluster.fork() })
+  cluster.on('exit', () => { if (!isStopping) cluster.fork() })
+  onStop(async () => {
+    isStopping = true
+    const workers = Object.values(cluster.workers ?? {}).filter((worker) => worker !== undefined)
+    await Promise.all(workers.map((worker) => {
+      worker.process.kill('SIGTERM')
+      return once(worker, 'exit')
+    }))
+  })
 } else {
   const ds = new DatasoleServer<AppContract>({
     stateBackend: new RedisBackend({ url: process.env.REDIS_URL, keyPrefix: process.env.PREFIX ?? 'chat:' })
@@ -25,4 +36,5 @@ if (cluster.isPrimary) {
   http.listen(Number(process.env.PORT ?? 3000), () => {
     console.log(`Process ${process.pid}, listening at http://localhost:${(http.address() as AddressInfo).port}`)
   })
+  onStop(async () => { http.close(); await ds.close() })
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DatasoleServer } from 'datasole/server'
+import { onStop } from './stop.js'
 
 /** One text that everyone edits, and who is there: `editor/page.js` is the page's part. */
 const ds = new DatasoleServer({
@@ -31,3 +32,6 @@ await ds.init()
 http.listen(Number(process.env.PORT ?? 3000), () => {
   console.log(`Open http://localhost:${(http.address() as AddressInfo).port}`)
 })
+
+// http takes no more connections, and datasole ends those that there are
+onStop(async () => { http.close(); await ds.close() })

@@ -2,6 +2,7 @@ import datasole from 'datasole'
 import Fastify from 'fastify'
 import { chat } from './chat.js'
 import type { AppContract } from './contract.js'
+import { onStop } from './stop.js'
 
 declare module 'datasole' {
   interface Register { contract: AppContract }
@@ -20,3 +21,4 @@ fastify.post<{ Params: { room: string }, Body: string }>('/rooms/:room', async (
 })
 
 console.log(`Listening at ${await fastify.listen({ port: Number(process.env.PORT ?? 3000) })}`)
+onStop(() => fastify.close())

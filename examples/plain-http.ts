@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { DatasoleServer } from 'datasole/server'
 import { chat } from './chat.js'
 import type { AppContract } from './contract.js'
+import { onStop } from './stop.js'
 
 /** The same chat beside any http server: requests for other paths than ours stay with its own listener. */
 const ds = new DatasoleServer<AppContract>()
@@ -14,3 +15,6 @@ await ds.init()
 http.listen(Number(process.env.PORT ?? 3000), () => {
   console.log(`Listening at http://localhost:${(http.address() as AddressInfo).port}`)
 })
+
+// http takes no more connections, and datasole ends those that there are
+onStop(async () => { http.close(); await ds.close() })

@@ -1,27 +1,46 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { brotliCompress, constants, gzip } from 'node:zlib'
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
 
 /** The client for pages that load it by a script tag, and the part of it that runs in a Web Worker. */
 export const BUNDLES = ['datasole.iife.min.js', 'datasole-worker.iife.min.js'] as const
 
+type Encoding = 'br' | 'gzip' | 'identity'
+
+/** In the order that counts where a client likes several as much. */
+const ENCODERS: Record<Encoding, (body: Buffer) => Promise<Buffer>> = {
+  br: async (body) => await promisify(brotliCompress)(body, { params: { [constants.BROTLI_PARAM_SIZE_HINT]: body.length } }),
+  gzip: async (body) => await promisify(gzip)(body, { level: 9 }),
+  identity: async (body) => body
+}
+
 /** Where an asset stands: beside the WebSocket, whatever the path. */
 export function assetPath (path: string, bundle: string): string {
   return `${path === '/' ? '' : path}/${bundle}`
 }
 
-/** Serves the client bundles of this package under the server's path, with a validator (RFC 9110 section 8.8.3). */
+/**
+ * Serves the client bundles of this package under the server's path, with a validator (RFC 9110 section
+ * 8.8.3), compressed as the client can take it. Each is compressed once, when it is first asked for.
+ */
 export async function assets (app: FastifyInstance, { settings, log }: Core): Promise<void> {
   for (const bundle of BUNDLES) {
     const body = await readFile(new URL(`../client/${bundle}`, import.meta.url)).catch((error: unknown) => {
       log.warn({ err: error }, `${bundle} is not there, so it is not served: the package is not built, or the server was bundled without it`)
     })
     if (body === undefined) continue
-    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
-    app.get(assetPath(settings.path, bundle), { exposeHeadRoute: true }, (request, reply) => {
+    const hash = createHash('sha256').update(body).digest('base64url').slice(0, 27)
+    const encoded = new Map<Encoding, Promise<Buffer>>()
+    app.get(assetPath(settings.path, bundle), { exposeHeadRoute: true }, async (request, reply) => {
+      const encoding = encodingFor(request.headers['accept-encoding'])
+      // another representation needs another validator (RFC 9110 section 8.8.3.3)
+      const etag = encoding === 'identity' ? `"${hash}"` : `"${hash}-${encoding}"`
       reply.headers({
         etag,
+        vary: 'accept-encoding',
         'cache-control': 'public, no-cache',
         // pages of other origins may load it, and those that are cross-origin isolated
         'access-control-allow-origin': '*',
@@ -30,9 +49,28 @@ export async function assets (app: FastifyInstance, { settings, log }: Core): Pr
       })
       const known = request.headers['if-none-match']
       if (known !== undefined && (known.trim() === '*' || known.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag))) {
-        return reply.code(304).send()
+        return await reply.code(304).send()
       }
-      return reply.type('text/javascript; charset=utf-8').header('content-length', body.length).send(body)
+      let content = encoded.get(encoding)
+      if (content === undefined) encoded.set(encoding, content = ENCODERS[encoding](body))
+      const bytes = await content
+      if (encoding !== 'identity') reply.header('content-encoding', encoding)
+      return await reply.type('text/javascript; charset=utf-8').header('content-length', bytes.length).send(bytes)
     })
   }
+}
+
+/** Of an Accept-Encoding the best that we have (RFC 9110 section 12.5.3); as it is where nothing else is accepted. */
+export function encodingFor (accepted = ''): Encoding {
+  const weights = new Map(accepted.toLowerCase().split(',').map((part) => {
+    const [coding = '', ...parameters] = part.split(';').map((text) => text.trim())
+    const q = parameters.find((text) => text.startsWith('q='))
+    return [coding === 'x-gzip' ? 'gzip' : coding, q === undefined ? 1 : Number(q.slice(2)) || 0] as const
+  }))
+  const weightOf = (encoding: Encoding): number => weights.get(encoding) ?? (encoding === 'identity' ? 0 : weights.get('*') ?? 0)
+  let best: Encoding = 'identity'
+  for (const encoding of ['gzip', 'br'] as const) {
+    if (weightOf(encoding) > 0 && weightOf(encoding) >= weightOf(best)) best = encoding
+  }
+  return best
 }

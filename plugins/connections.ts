@@ -1,20 +1,18 @@
-import { EventEmitter } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import findMyWay from 'find-my-way'
 import type { WebSocket } from 'ws'
 import { ABNORMAL, type Arrival } from '../lib/server/arrivals.js'
-import { authenticate, isAllowedOrigin, redactUrl } from '../lib/server/auth.js'
+import { authenticate, redactUrl } from '../lib/server/auth.js'
+import type { Connection } from '../lib/server/connection.js'
 import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { Core } from '../lib/server/core.js'
 import { Lease } from '../lib/server/leases.js'
-import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
-import { CloseCode } from '../lib/protocol/codes.js'
+import { isAllowedOrigin } from '../lib/server/origins.js'
 import { DatasoleError } from '../lib/protocol/errors.js'
-import { HEADER_SIZE } from '../lib/protocol/frame.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
+import { CloseCode } from '../lib/protocol/codes.js'
+import { until } from '../lib/server/until.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -34,16 +32,15 @@ interface Admission {
 /** How a request is logged where its URL may have a token in it. */
 const WITHOUT_TOKEN = { req: (req: FastifyRequest) => ({ method: req.method, url: redactUrl(req.url), host: req.host, remoteAddress: req.ip }) }
 
-/** Hands an upgrade to Fastify's router; false where no websocket route is meant. */
-export type UpgradeRouter = (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
+const PLAIN_REQUEST = 'a plain request came for the path of the WebSocket. Where it was meant to be an upgrade, a proxy has dropped that: it has to speak HTTP/1.1 to this server, and pass on the headers Upgrade and Connection (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"). This is logged once'
 
 /**
  * The websocket route: limits, then origin, then authentication, then `core.accept`. Refusals are
  * replies, never throws, so that no log line holds the request's URL with its token.
+ * @returns ends what came by some sockets: connections when their calls are done, the others at once
  */
-export async function connections (app: FastifyInstance, core: Core): Promise<UpgradeRouter> {
+export function connections (app: FastifyInstance, core: Core): (sockets: ReadonlySet<Duplex>) => Promise<void> {
   const { settings, metrics } = core
-  const route = await routerOf(app, core)
   const slots = new Slots(settings.maxConnections, settings.maxConnectionsPerAddress)
 
   const refuse = (reply: FastifyReply, status: number, error: string): FastifyReply => {
@@ -51,14 +48,22 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
     return reply.code(status).header('connection', 'close').send({ statusCode: status, error })
   }
 
-  // runs after core.drain
-  app.addHook('preClose', async () => { slots.destroy() })
+  let wasTold = false
+  /** Of a plain request nothing says whether it was meant to be an upgrade, so the log says once what a proxy may have dropped. */
+  const upgradeRequired = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    if (!wasTold) {
+      wasTold = true
+      core.log.warn({ path: settings.path, remoteAddress: request.ip, lacks: ['upgrade', 'connection'].filter((name) => !/websocket|upgrade/i.test(String(request.headers[name]))) }, PLAIN_REQUEST)
+    }
+    // HTTP/2 has no such headers (RFC 9113 section 8.2.2)
+    if (request.raw.httpVersionMajor !== 2) reply.headers({ upgrade: 'websocket', connection: reply.raw.shouldKeepAlive ? 'Upgrade' : 'Upgrade, close' })
+    return reply.code(426).send({ statusCode: 426, error: 'Upgrade Required', message: 'this is the endpoint of a WebSocket' })
+  }
 
   app.decorateRequest('datasoleAdmission', null)
   app.route({
     method: 'GET',
     url: settings.path,
-    websocket: true,
     logSerializers: WITHOUT_TOKEN,
     onRequest: async (request, reply) => {
       if (!request.ws) return
@@ -66,13 +71,13 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       if (!slots.take(request.raw.socket, request.ip)) return refuse(reply, 503, 'too many connections')
       let isAllowed
       try {
-        isAllowed = isAllowedOrigin(settings.allowedOrigins, request.raw)
+        isAllowed = isAllowedOrigin(settings.allowedOrigins, request.raw, request.host)
       } catch (error) {
         core.log.error({ err: error }, 'the function allowedOrigins failed')
         return refuse(reply, 500, 'the origin cannot be checked')
       }
       if (!isAllowed) {
-        core.log.warn({ origin: request.headers.origin, host: request.headers.host }, 'a page of another origin was refused; to allow it, add the origin to the option allowedOrigins')
+        core.log.warn({ origin: request.headers.origin, host: request.host }, 'a page of another origin was refused; to allow it, add the origin to the option allowedOrigins')
         return refuse(reply, 403, 'origin not allowed')
       }
     },
@@ -125,10 +130,9 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       }
       selectSubprotocol(request.raw, protocol)
     },
-    handler: (webSocket: unknown, request: unknown) => {
-      const { raw, datasoleAdmission } = request as FastifyRequest
+    handler: (request, reply) => upgradeRequired(request, reply),
+    wsHandler: (socket: WebSocket, { raw, datasoleAdmission }) => {
       const { context, lease, arrival, settled } = datasoleAdmission!
-      const socket = webSocket as WebSocket
       settled()
       // core.drain closes it, and nobody else: an application's own registration would, earlier and without a code
       app.websocketServer.clients.delete(socket)
@@ -137,15 +141,25 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       const connection = core.accept(socket, raw.socket, context, lease)
       const ending = arrival.endingOf(context.userId)
       if (ending !== undefined) connection.close(ending.code, ending.reason)
+      slots.occupy(raw.socket, connection)
     }
-  } as Parameters<FastifyInstance['route']>[0])
+  })
 
-  return route
+  return async (sockets) => {
+    const connected: Connection[] = []
+    for (const socket of sockets) {
+      const connection = slots.at(socket)
+      if (connection === undefined) socket.destroy()
+      else connected.push(connection)
+    }
+    await until(performance.now() + settings.closeTimeoutMs, () => connected.every(({ calls }) => calls === undefined || calls.size === 0))
+    for (const connection of connected) connection.close(CloseCode.GOING_AWAY, 'server going away')
+  }
 }
 
 /** The sockets of connections, and of those that are still to be authenticated. */
 class Slots {
-  readonly #sockets = new Set<Duplex>()
+  readonly #sockets = new Map<Duplex, Connection | undefined>()
   readonly #byAddress = new Map<string, number>()
 
   constructor (readonly limit: number, readonly limitPerAddress: number) {}
@@ -154,7 +168,7 @@ class Slots {
   take (socket: Duplex, address: string): boolean {
     const ofAddress = this.#byAddress.get(address) ?? 0
     if (this.#sockets.size >= this.limit || ofAddress >= this.limitPerAddress || socket.destroyed) return false
-    this.#sockets.add(socket)
+    this.#sockets.set(socket, undefined)
     this.#byAddress.set(address, ofAddress + 1)
     socket.once('close', () => {
       this.#sockets.delete(socket)
@@ -165,46 +179,13 @@ class Slots {
     return true
   }
 
-  /** Cuts off whoever still waits to be authenticated while the server closes. */
-  destroy (): void {
-    for (const socket of this.#sockets) socket.destroy()
+  /** It has become a connection. */
+  occupy (socket: Duplex, connection: Connection): void {
+    if (this.#sockets.has(socket)) this.#sockets.set(socket, connection)
   }
-}
 
-/**
- * Registers @fastify/websocket with a stub for its server, which gets the upgrades that are meant for
- * routes of Fastify, and no others: on the real server it would answer every neighbour's too. Where the
- * application has registered it before, that registration is shared.
- */
-async function routerOf (app: FastifyInstance, { settings, rpc }: Core): Promise<UpgradeRouter> {
-  if (app.hasDecorator('websocketServer')) return () => false
-  const stub = new EventEmitter()
-  // as lenient as Fastify's own router, so that it finds what this one finds
-  const { ignoreTrailingSlash, ignoreDuplicateSlashes, caseSensitive } = { ...app.initialConfig, ...app.initialConfig.routerOptions }
-  const routes = findMyWay({ ignoreTrailingSlash, ignoreDuplicateSlashes, caseSensitive })
-  app.addHook('onRoute', ({ url, method, websocket, wsHandler }) => {
-    const isWebSocket = Boolean(websocket ?? false) || wsHandler !== undefined
-    if (isWebSocket && [method].flat().includes('GET') && !routes.hasRoute('GET', url)) routes.on('GET', url, () => {})
-  })
-  await app.register(websocket, {
-    options: { server: stub as never, maxPayload: settings.maxPayload + HEADER_SIZE },
-    // what a socket reports is logged and counted where it is accepted
-    errorHandler: () => {},
-    // ours have been closed by core.drain; these belong to other routes of the application
-    preClose: (done) => {
-      for (const client of app.websocketServer.clients) client.close(CloseCode.GOING_AWAY)
-      app.websocketServer.close(() => {})
-      done()
-    }
-  })
-  return (req, socket, head) => {
-    const { method, url = '' } = req
-    const end = url.indexOf('?')
-    if (method !== 'GET' || routes.find('GET', end < 0 ? url : url.slice(0, end)) === null) return false
-    // Fastify itself would answer, and leave the socket open
-    if (rpc.isDraining) refuseUpgrade(socket, '503 Service Unavailable')
-    else stub.emit('upgrade', req, socket, head)
-    return true
+  at (socket: Duplex): Connection | undefined {
+    return this.#sockets.get(socket)
   }
 }
 

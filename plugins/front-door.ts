@@ -1,11 +1,16 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { DatasoleError } from '../lib/protocol/errors.js'
 import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 
 /** Takes the requests and upgrades that are its own; each method returns whether it took this one. */
 export interface Tenant {
+  /** Of the WebSocket: no two tenants of a server have one. */
+  path: string
   request? (req: IncomingMessage, res: ServerResponse): boolean
   upgrade (req: IncomingMessage, socket: Duplex, head: Buffer): boolean
+  /** The server takes no more connections, and waits for those that there are. */
+  closing? (): void
 }
 
 /**
@@ -20,23 +25,34 @@ class FrontDoor {
   readonly tenants = new Set<Tenant>()
   readonly #server: Server
   readonly #emit: Server['emit']
-  readonly #hadOwnEmit: boolean
+  readonly #close: Server['close']
+  readonly #own: ReadonlySet<'emit' | 'close'>
 
   constructor (server: Server) {
     this.#server = server
-    this.#hadOwnEmit = Object.hasOwn(server, 'emit')
+    this.#own = new Set((['emit', 'close'] as const).filter((name) => Object.hasOwn(server, name)))
     this.#emit = server.emit
+    this.#close = server.close
     server.emit = this.#dispatch as Server['emit']
+    server.close = this.#closing as Server['close']
     // without any upgrade listener, http takes an upgrade for a plain request
     server.on('upgrade', this.#unclaimed)
+    // without any request listener, http2 makes no requests of its streams
+    if (isHttp2(server)) server.on('request', unanswered)
   }
 
   remove (): void {
-    this.#server.off('upgrade', this.#unclaimed)
-    // where somebody has put another emit in front since, ours stays and passes everything on
-    if (this.#server.emit !== this.#dispatch) return
-    if (this.#hadOwnEmit) this.#server.emit = this.#emit
-    else delete (this.#server as { emit?: unknown }).emit
+    const server = this.#server
+    server.off('upgrade', this.#unclaimed)
+    server.off('request', unanswered)
+    // where somebody has put another in front since, ours stays and passes everything on
+    if (server.emit === this.#dispatch) this.#restore('emit', this.#emit)
+    if (server.close === this.#closing) this.#restore('close', this.#close)
+  }
+
+  #restore (name: 'emit' | 'close', before: Server['emit'] | Server['close']): void {
+    if (this.#own.has(name)) Object.assign(this.#server, { [name]: before })
+    else delete (this.#server as { emit?: unknown, close?: unknown })[name]
   }
 
   readonly #dispatch = (event: string, ...args: unknown[]): boolean => {
@@ -46,8 +62,23 @@ class FrontDoor {
     } else if (event === 'request') {
       const [req, res] = args as [IncomingMessage, ServerResponse]
       for (const tenant of this.tenants) if (tenant.request?.(req, res)) return true
+      // where nobody else listens, the client would wait for ever
+      if (this.#isAlone) return notFound(res)
     }
     return Reflect.apply(this.#emit, this.#server, [event, ...args]) as boolean
+  }
+
+  /** Nobody else answers requests, at this moment: listeners may come later. With http2, `stream` has one that makes requests. */
+  get #isAlone (): boolean {
+    const server = this.#server
+    return isHttp2(server)
+      ? server.listenerCount('request') === 1 && server.listenerCount('stream') <= 1
+      : server.listenerCount('request') === 0
+  }
+
+  readonly #closing = (...args: unknown[]): unknown => {
+    for (const tenant of this.tenants) tenant.closing?.()
+    return Reflect.apply(this.#close, this.#server, args)
   }
 
   /** An upgrade that no tenant took. Where nobody else listens, nobody else would ever answer it. */
@@ -57,15 +88,31 @@ class FrontDoor {
   }
 }
 
+function notFound (res: ServerResponse): true {
+  res.writeHead(404).end()
+  return true
+}
+
+function unanswered (): void {}
+
+/** An http2 server that also speaks HTTP/1.1 has the same events, but makes requests only for those who listen to them. */
+function isHttp2 (server: Server): boolean {
+  return 'updateSettings' in server
+}
+
 const doors = new WeakMap<Server, FrontDoor>()
 
 /**
  * Puts a tenant at the door of a server.
+ * @throws DatasoleError `PATH_TAKEN` where another tenant has its path
  * @returns takes it away again; the last one to leave leaves the server as it was
  */
 export function enter (server: Server, tenant: Tenant): () => void {
   let door = doors.get(server)
   if (door === undefined) doors.set(server, door = new FrontDoor(server))
+  for (const { path } of door.tenants) {
+    if (path === tenant.path) throw new DatasoleError('PATH_TAKEN', `another datasole server has the path ${path} on this http server: give one of them another path, or await the close() of the one that it replaces`)
+  }
   door.tenants.add(tenant)
   return () => {
     if (!door.tenants.delete(tenant) || door.tenants.size > 0) return

@@ -1,7 +1,15 @@
+import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
 import { assets } from './assets.js'
-import { type UpgradeRouter, connections } from './connections.js'
+import { connections } from './connections.js'
+import { type UpgradeRouter, upgrades } from './upgrades.js'
+
+export interface Mounted {
+  route: UpgradeRouter
+  /** Ends what came by these sockets, as `close()` would. */
+  release: (sockets: ReadonlySet<Duplex>) => Promise<void>
+}
 
 /**
  * The server as a tree of plugins. The backend connects while the plugin loads, so that whoever awaits
@@ -9,11 +17,13 @@ import { type UpgradeRouter, connections } from './connections.js'
  * closes, and gives back its resources afterwards.
  * @throws DatasoleError what the backend's `connect` throws; nothing stays open
  */
-export async function mount (app: FastifyInstance, core: Core): Promise<UpgradeRouter> {
+export async function mount (app: FastifyInstance, core: Core): Promise<Mounted> {
   app.addHook('onReady', () => core.start())
   app.addHook('preClose', () => core.drain())
   app.addHook('onClose', () => core.stop())
   await core.connect()
+  const route = await upgrades(app, core)
   await assets(app, core)
-  return await connections(app, core)
+  const release = connections(app, core)
+  return { route, release }
 }

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -24,12 +25,13 @@ t.before(() => {
 t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
 
 /** Runs a snippet until it is ended; `line` resolves to the first line that it prints and that matches. */
-function run (t: Test, name: string, env: Record<string, string>): { line: (pattern: RegExp) => Promise<string> } {
+function run (t: Test, name: string, env: Record<string, string>): { line: (pattern: RegExp) => Promise<string>, stop: () => Promise<unknown> } {
   const child: ChildProcess = spawn(process.execPath, [join(folder, name)], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => { child.kill('SIGKILL') })
   let output = ''
   for (const stream of [child.stdout!, child.stderr!]) stream.setEncoding('utf8').on('data', (text: string) => { output += text; child.emit('printed') })
   return {
+    stop: async () => { child.kill('SIGTERM'); return (await once(child, 'exit'))[0] },
     line: (pattern) => new Promise((resolve, reject) => {
       const look = (): void => { if (pattern.test(output)) resolve(pattern.exec(output)![0]) }
       child.on('printed', look)
@@ -56,11 +58,13 @@ t.test('the snippets have the right types', async (t) => {
 
 for (const server of ['fastify.js', 'plain-http.js', 'many.js', 'threads.js']) {
   t.test(`${server} serves the client of the README`, async (t) => {
-    const printed = await run(t, server, { PORT: '0' }).line(/port: (\d+)|:(\d+)/)
+    const running = run(t, server, { PORT: '0' })
+    const printed = await running.line(/port: (\d+)|:(\d+)/)
     const client = run(t, 'client.js', { URL: `http://127.0.0.1:${/\d+/.exec(printed)![0]}` })
     await client.line(/1 \+ 2 = 3/)
     await client.line(/visitors: [1-9]/)
     await client.line(/chat: hello/)
+    t.equal(await running.stop(), 0, 'it ends in good order, with a client connected')
   })
 }
 

@@ -1,7 +1,7 @@
 import { DatasoleError } from '../protocol/errors.js'
 import { DEFAULT_PATH, SUBPROTOCOL, TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
 import type { LinkOptions, WebSocketConstructor } from './link.js'
-import { workerConstructor } from './worker-link.js'
+import { workerConstructor } from './load-worker.js'
 
 export interface DatasoleClientOptions {
   /** The server, as http(s): or ws(s): URL. Default in a page: where it came from. */
@@ -17,7 +17,7 @@ export interface DatasoleClientOptions {
   getToken?: () => string | Promise<string>
   /** Run the socket in a Web Worker. Default: in pages, where the worker can be loaded. `true`: or fail. */
   useWorker?: boolean
-  /** Default `{url}{path}/datasole-worker.iife.min.js`, which the server serves. */
+  /** Default `{url}{path}/datasole-worker.iife.min.js`, which the server serves. One of another origin is imported by a blob. */
   workerUrl?: string
   /** Come back after a lost connection. Default true. */
   reconnect?: boolean

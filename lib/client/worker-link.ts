@@ -2,6 +2,7 @@ import { messageOf } from '../protocol/errors.js'
 import type { Welcome } from '../protocol/messages.js'
 import type { Message } from './codec.js'
 import type { ConnectionState, Failure, Link, LinkEvents, LinkOptions } from './link.js'
+import { type WorkerLike, loadWorker } from './load-worker.js'
 
 /** ms for the worker's script to load and run. */
 const LOAD_TIMEOUT = 10_000
@@ -23,27 +24,14 @@ export type FromWorker =
   /** The page has the token: see `LinkEvents.onOffer`. */
   | { type: 'offer' }
 
-interface WorkerLike {
-  onmessage: ((event: { data: FromWorker }) => void) | null
-  onerror: ((event: { message?: string, preventDefault?: () => void }) => void) | null
-  postMessage (message: ToWorker): void
-  terminate (): void
-}
-
-type WorkerConstructor = new (url: string) => WorkerLike
-
-/** The page's Worker, where there is one. */
-export function workerConstructor (): WorkerConstructor | undefined {
-  return (globalThis as { Worker?: WorkerConstructor }).Worker
-}
-
 /** A link whose socket, decompression and JSON parsing run in a Web Worker. */
 export class WorkerLink implements Link {
   readonly #url: string
   readonly #options: LinkOptions
   readonly #events: LinkEvents
   readonly #fallback: ((why: string) => Link) | undefined
-  #worker: WorkerLike | undefined
+  #worker: WorkerLike<FromWorker, ToWorker> | undefined
+  #settled: (() => void) | undefined
   #replacement: Link | undefined
   #loadTimer: ReturnType<typeof setTimeout> | undefined
   #isReady = false
@@ -61,9 +49,9 @@ export class WorkerLink implements Link {
     this.#events.onState('connecting')
     if (this.#isClosed) return
     try {
-      const Worker = workerConstructor()!
-      const worker = new Worker(this.#url)
+      const { worker, settled } = loadWorker<FromWorker, ToWorker>(this.#url)
       this.#worker = worker
+      this.#settled = settled
       worker.onmessage = ({ data }) => { this.#receive(data) }
       worker.onerror = (event) => {
         event.preventDefault?.()
@@ -104,6 +92,7 @@ export class WorkerLink implements Link {
     switch (message.type) {
       case 'ready':
         this.#isReady = true
+        this.#settled?.()
         return clearTimeout(this.#loadTimer)
       case 'message':
         return this.#events.onMessage(message.message)
@@ -139,6 +128,7 @@ export class WorkerLink implements Link {
 
   #dispose (): void {
     clearTimeout(this.#loadTimer)
+    if (!this.#isReady) this.#settled?.()
     this.#worker?.terminate()
     this.#worker = undefined
   }

@@ -1,8 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
 import type { AuthResult } from './connection-context.js'
-import { DatasoleError, isThenable, notSynchronous } from '../protocol/errors.js'
-import type { DatasoleServerOptions } from './options.js'
+import { DatasoleError } from '../protocol/errors.js'
 import type { Settings } from './settings.js'
 import { within } from './until.js'
 
@@ -61,33 +60,6 @@ const PARAMETERS = /([?&])([^?&=#]*)=[^&#]*/g
 function isToken (name: string): boolean {
   const [decoded = ''] = new URLSearchParams(name).keys()
   return decoded.toLowerCase() === 'token'
-}
-
-/**
- * Whether a browser's page of this origin may connect (RFC 6454; what is no browser sends none, and passes).
- * @throws whatever a function of the user's throws; TypeError where it gives a promise
- */
-export function isAllowedOrigin (allowed: DatasoleServerOptions['allowedOrigins'], req: IncomingMessage): boolean {
-  const { origin } = req.headers
-  if (origin === undefined) return true
-  if (typeof allowed === 'function') {
-    const answer: unknown = allowed(origin, req)
-    // a promise of anything is no permission
-    if (isThenable(answer)) throw notSynchronous('allowedOrigins', 'true or false', answer)
-    return answer === true
-  }
-  if (!URL.canParse(origin)) return false
-  const url = new URL(origin)
-  if (allowed !== undefined) return allowed.includes(url.origin)
-  const host = `${url.protocol}//${req.headers.host ?? ''}`
-  if (!URL.canParse(host)) return false
-  const own = new URL(host)
-  return url.host === own.host || (isLoopback(url.hostname) && isLoopback(own.hostname))
-}
-
-/** Names of this machine: a page of a development server on another port may connect. */
-function isLoopback (hostname: string): boolean {
-  return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 }
 
 const YEAR_1973 = 1e11

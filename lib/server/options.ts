@@ -123,6 +123,11 @@ export interface DatasoleServerOptions {
   maxEventNameLength?: number
   /** Origins that browsers may connect from. Default: the host that the request names. Requests without Origin pass. */
   allowedOrigins?: string[] | ((origin: string, req: IncomingMessage) => boolean)
+  /**
+   * Which proxies say in X-Forwarded-For and X-Forwarded-Host who connects, and where to; as Fastify's option of this
+   * name, which counts under Fastify instead. Default false: none.
+   */
+  trustProxy?: boolean | string | string[] | ((address: string, hop: number) => boolean)
   /** ms that the auth handler may take, and then the `onConnect` hooks together. Default 10,000; then HTTP 500. */
   authTimeoutMs?: number
   /** ms between heartbeats. Default 25,000; a connection silent for two of them is closed with 4408. */

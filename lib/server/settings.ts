@@ -4,6 +4,7 @@ import { TIMER, checkFunction, checkMethods, integer, invalid, isObject } from '
 import { MAX_TAGS } from './connection-context.js'
 import type { ExecutorSettings } from '../executor/executor.js'
 import { resolveExecutor } from './executor-settings.js'
+import { normalOrigin } from './origins.js'
 import type { RateLimitRule } from '../protocol/sliding-window.js'
 import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter, SessionOptions } from './options.js'
 
@@ -59,7 +60,7 @@ export interface Settings extends Numbers {
   compressionThreshold: number
 }
 
-const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'session', 'allowedOrigins', 'compression', 'logger']
+const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'session', 'allowedOrigins', 'trustProxy', 'compression', 'logger']
 const LOGGER_METHODS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'child'] as const
 const BACKEND_METHODS = ['get', 'set', 'delete', 'subscribe', 'publish'] as const
 const LIMITER_METHODS = ['check', 'consume', 'reset'] as const
@@ -84,6 +85,7 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
   if (options.stateBackend !== undefined && options.backendConfig !== undefined) throw invalid('backendConfig', 'and stateBackend exclude each other: pass only one')
   if (options.logger !== undefined) checkMethods('logger', options.logger, LOGGER_METHODS)
   if (options.authHandler !== undefined) checkFunction('authHandler', options.authHandler)
+  checkTrustProxy(options.trustProxy)
   return {
     ...numbers as Numbers,
     path: checkPath(path),
@@ -110,10 +112,17 @@ function checkOrigins (origins: unknown): DatasoleServerOptions['allowedOrigins'
   if (origins === undefined || typeof origins === 'function') return origins as DatasoleServerOptions['allowedOrigins']
   if (!Array.isArray(origins)) throw invalid('allowedOrigins', 'must be a list of origins or a function')
   return origins.map((origin, i) => {
-    const url = typeof origin === 'string' && URL.canParse(origin) ? new URL(origin) : undefined
-    if (url === undefined || url.origin === 'null') throw invalid(`allowedOrigins[${i}]`, 'must be an origin such as "https://app.example.com"')
-    return url.origin
+    const normal = typeof origin === 'string' ? normalOrigin(origin) : undefined
+    if (normal === undefined) throw invalid(`allowedOrigins[${i}]`, 'must be an origin such as "https://app.example.com" or "capacitor://localhost", or "null"')
+    return normal
   })
+}
+
+/** Addresses are checked by whoever compiles them. */
+function checkTrustProxy (trusted: unknown): void {
+  if (['undefined', 'boolean', 'string', 'function'].includes(typeof trusted)) return
+  if (Array.isArray(trusted) && trusted.every((address) => typeof address === 'string')) return
+  throw invalid('trustProxy', 'must be true or false, addresses such as "10.0.0.0/8", or a function (address) => boolean')
 }
 
 function checkBackendConfig ({ backendConfig = { type: 'memory' } }: DatasoleServerOptions): BackendConfig {

@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
+import { DatasoleServer, RedisBackend } from '../../plugins/server.js'
 import { Mirror } from '../helpers/mirror.js'
 import { type Wire, connect } from '../helpers/wire.js'
 
@@ -13,8 +14,10 @@ const { EVENT_C2S, EVENT_S2C } = Opcode
 
 t.test('two processes on one port are one server', { timeout: 60_000 }, async (t) => {
   const script = fileURLToPath(new URL('../../examples/cluster.js', import.meta.url))
-  const primary = spawn(process.execPath, [script], { env: { ...process.env, PORT: '0', PREFIX: `${randomUUID()}:` }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const prefix = `${randomUUID()}:`
+  const primary = spawn(process.execPath, [script], { env: { ...process.env, PORT: '0', PREFIX: prefix }, stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(async () => {
+    if (primary.exitCode !== null) return
     const ended = once(primary, 'exit')
     primary.kill()
     await ended
@@ -63,7 +66,20 @@ t.test('two processes on one port are one server', { timeout: 60_000 }, async (t
   await started(3)
   const left = wires.filter(({ socket }) => socket.readyState === socket.OPEN)
   t.ok(left.length > 0 && left.length < 4, 'those of the other process stay')
+  const lost = ['Ada', 'Bob', 'Cyd', 'Dan'].filter((_name, i) => !left.includes(wires[i]!))
   await join('Eve')
   wires.at(-1)!.send(EVENT_C2S, 0, { event: 'say', data: { text: 'back' } })
   for (const wire of [...left, wires.at(-1)!]) t.match(await wire.nextOf(EVENT_S2C), { payload: { data: { name: 'Eve', text: 'back' } } })
+
+  // a reload: the hooks of both processes have run, and what they wrote is in the store
+  const ended = once(primary, 'exit')
+  primary.kill('SIGTERM')
+  t.strictSame(await ended, [0, null])
+  for (const wire of wires) t.ok([1001, 1006].includes((await wire.closed).code))
+  const next = new DatasoleServer({ stateBackend: new RedisBackend({ url: process.env.REDIS_URL, keyPrefix: prefix }) })
+  t.teardown(() => next.close())
+  await next.init()
+  await next.primitives.live.update('people', (people) => people) // starts from the newest
+  const people = await next.primitives.live.getState('people') as Record<string, { name: string }>
+  t.strictSame(Object.values(people).map(({ name }) => name).sort(), lost, 'only those of the process that was killed are still there')
 })

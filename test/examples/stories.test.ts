@@ -2,6 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import { DatasoleClient } from '../../lib/client/client.js'
+import { connect } from '../helpers/wire.js'
 
 interface Story { child: ChildProcess, line: (pattern: RegExp) => Promise<RegExpExecArray>, output: () => string }
 
@@ -68,4 +71,31 @@ t.test('a form saves itself, and notes of several stay on the board', async (t) 
   const third = run(t, 'board-client', ['Eve', 'x'.repeat(281)], { URL: url! })
   await once(third.child, 'close')
   t.match(third.output(), /refused: .*not accepted\nAda: milk\nBob: bread\n/)
+})
+
+for (const [signal, servers] of [['SIGTERM', ['app', 'fastify', 'plain-http', 'board', 'editor']], ['SIGINT', ['fastify', 'plain-http']]] as Array<[NodeJS.Signals, string[]]>) {
+  for (const name of servers) {
+    t.test(`${signal} ends ${name} in good order`, async (t) => {
+      const server = run(t, name, [], { PORT: '0' })
+      const [, url] = await server.line(/(?:Open|Listening at) (http\S+)/)
+      const wire = await connect(`${url!.replace('http', 'ws')}/__ds`)
+      await wire.ping()
+      server.child.kill(signal)
+      t.match(await wire.closed, { code: 1001 })
+      t.same(await once(server.child, 'close'), [0, null])
+    })
+  }
+}
+
+t.test('SIGTERM loses nothing of a form that waits to be saved', async (t) => {
+  const server = run(t, 'board', [], { PORT: '0' })
+  const [, url] = await server.line(/Listening at (http\S+)/)
+  const client = new DatasoleClient({ url, webSocket: WebSocket as never, reconnect: false })
+  await client.connect()
+  const form = client.channel('form')
+  form.set({ name: 'Ada' })
+  await form.saved()
+  server.child.kill('SIGTERM')
+  t.same(await once(server.child, 'close'), [0, null])
+  t.match(server.output(), /saved the form of \S+: \{"name":"Ada"\}/)
 })

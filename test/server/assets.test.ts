@@ -1,7 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import t from 'tap'
-import { BUNDLES } from '../../plugins/assets.js'
+import { BUNDLES, encodingFor } from '../../plugins/assets.js'
 import { entrances } from '../helpers/entrances.js'
 import { connect } from '../helpers/wire.js'
 
@@ -49,6 +50,31 @@ for (const [entrance, start] of entrances) {
       t.equal(etags.size, 2)
     })
 
+    t.test('compressed, each representation with a validator of its own', async (t) => {
+      const { origin } = await start(t)
+      for (const bundle of BUNDLES) {
+        const path = `/__ds/${bundle}`
+        const plain = await ask(origin, path)
+        t.equal(plain.headers.vary, 'accept-encoding')
+        t.equal(plain.headers['content-encoding'], undefined)
+        const etags = new Set([plain.headers.etag])
+        for (const [encoding, decode] of [['br', brotliDecompressSync], ['gzip', gunzipSync]] as const) {
+          // the second is the cached one
+          for (const { headers, body } of [await ask(origin, path, 'GET', { 'accept-encoding': encoding }), await ask(origin, path, 'GET', { 'accept-encoding': encoding })]) {
+            t.match(headers, { 'content-encoding': encoding, vary: 'accept-encoding', 'content-length': String(body.length), 'content-type': /^text\/javascript/, 'cross-origin-resource-policy': 'cross-origin' })
+            t.ok(decode(body).equals(plain.body))
+            if (plain.body.length > 1000) t.ok(body.length < plain.body.length / 2, `${body.length} of ${plain.body.length}`)
+            etags.add(headers.etag)
+            const head = await ask(origin, path, 'HEAD', { 'accept-encoding': encoding })
+            t.match(head.headers, { 'content-encoding': encoding, 'content-length': String(body.length), etag: headers.etag })
+            t.equal((await ask(origin, path, 'GET', { 'accept-encoding': encoding, 'if-none-match': headers.etag })).status, 304)
+            t.equal((await ask(origin, path, 'GET', { 'if-none-match': headers.etag })).status, 200, 'of another representation')
+          }
+        }
+        t.equal(etags.size, 3)
+      }
+    })
+
     t.test('under the path of the server, whatever it is', async (t) => {
       for (const [path, expected] of [['/', '/datasole.iife.min.js'], ['/a/b', '/a/b/datasole.iife.min.js']] as const) {
         const { origin, url } = await start(t, { path })
@@ -77,4 +103,13 @@ t.test('the owner of a plain server serves the rest', async (t) => {
   t.notMatch(String((await ask(origin, '/__ds')).body), 'theirs')
   const root = await start(t, { path: '/', prepare: (_ds, server) => { server.on('request', (_req, res) => { res.end('home') }) } })
   t.equal(String((await ask(root.origin, '/')).body), 'home')
+})
+
+t.test('the encoding that a client likes best, of those that we have', async (t) => {
+  for (const [accepted, expected] of [
+    [undefined, 'identity'], ['', 'identity'], ['gzip, deflate, br, zstd', 'br'], ['gzip, deflate', 'gzip'], ['deflate', 'identity'],
+    ['br;q=0.5, gzip', 'gzip'], ['br;q=0, gzip;q=0', 'identity'], ['*', 'br'], ['br;q=0, *', 'gzip'], ['*;q=0', 'identity'],
+    ['identity, gzip;q=0.5', 'identity'], ['identity;q=0.5, gzip;q=0.5', 'gzip'], ['GZIP ; Q=0.3', 'gzip'], ['x-gzip', 'gzip'],
+    ['br;q=nonsense', 'identity'], [',;q=1,', 'identity']
+  ] as const) t.equal(encodingFor(accepted), expected, String(accepted))
 })

@@ -1,11 +1,14 @@
 import { once } from 'node:events'
-import { type Server, createServer } from 'node:http'
+import { type Server, type ServerResponse, createServer } from 'node:http'
+import { type Http2SecureServer, type Http2ServerRequest, type Http2ServerResponse, connect as connectHttp2, createSecureServer as createHttp2Server, createServer as createPlainHttp2Server } from 'node:http2'
 import { createServer as createSecureServer } from 'node:https'
 import { createServer as createNetServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
+import datasole from '../../index.js'
 import { MemoryBackend } from '../../lib/backend/memory.js'
+import { BUNDLES } from '../../plugins/assets.js'
 import { DatasoleServer, attach } from '../../plugins/server.js'
 import { capturedLogger } from '../helpers/entrances.js'
 import { connect, refusal } from '../helpers/wire.js'
@@ -95,20 +98,111 @@ t.test('attach() constructs, starts and attaches', async (t) => {
   await echoes(t, (await listen(t, server)).replace('/__ds', '/rt'))
 })
 
-t.test('to two servers, and twice to one', async (t) => {
-  const ds = echoServer(t)
+t.test('to two servers, and twice to one, which is warned of', async (t) => {
+  const logs: string[] = []
+  const ds = echoServer(t, { logger: capturedLogger(logs) })
   const servers = [createServer(), createServer()]
   for (const server of servers) {
     ds.transport.attach(server)
     ds.transport.attach(server)
     await echoes(t, await listen(t, server))
   }
+  t.equal(logs.filter((line) => line.includes('attached to that http server already')).length, 2)
   await ds.close()
   for (const server of servers) {
     t.equal(server.listenerCount('upgrade'), 0)
     t.notOk(Object.hasOwn(server, 'emit'))
+    t.notOk(Object.hasOwn(server, 'close'))
   }
   t.throws(() => { ds.transport.attach(createServer()) }, { code: 'CLOSED' })
+})
+
+t.test('two servers on one path are an error that says what to do, until the first has gone', async (t) => {
+  const server = createServer()
+  const first = echoServer(t)
+  first.transport.attach(server)
+  const second = echoServer(t)
+  t.throws(() => { second.transport.attach(server) }, { code: 'PATH_TAKEN', message: /\/__ds.*another path/ })
+  await t.rejects(attach(server), { code: 'PATH_TAKEN' })
+  const app = Fastify({ serverFactory: () => server })
+  await t.rejects(async () => await app.register(datasole), { code: 'PATH_TAKEN' })
+  const other = echoServer(t, { path: '/other' })
+  other.transport.attach(server)
+  await first.close()
+  second.transport.attach(server)
+  const url = await listen(t, server)
+  await echoes(t, url)
+  await echoes(t, url.replace('/__ds', '/other'))
+
+  const fastify = Fastify()
+  await fastify.register(datasole)
+  t.throws(() => { echoServer(t).transport.attach(fastify) }, { code: 'PATH_TAKEN' })
+  await fastify.close()
+})
+
+t.test('a request that nobody else can answer gets 404', async (t) => {
+  const server = createServer()
+  const ds = echoServer(t)
+  ds.transport.attach(server)
+  const origin = (await listen(t, server)).replace('ws:', 'http:').replace('/__ds', '')
+  for (const method of ['GET', 'POST']) t.equal((await fetch(`${origin}/`, { method })).status, 404)
+  const answer = (_req: unknown, res: ServerResponse): void => { res.end('theirs') }
+  server.on('request', answer)
+  t.equal(await (await fetch(`${origin}/`)).text(), 'theirs', 'listeners may come later')
+  server.off('request', answer)
+  t.equal((await fetch(`${origin}/`)).status, 404)
+})
+
+t.test('an http2 server that also speaks HTTP/1.1', async (t) => {
+  const psk = Buffer.alloc(16, 7)
+  const tls = { ciphers: 'PSK', maxVersion: 'TLSv1.2' } as const
+  const asClient = { ...tls, pskCallback: () => ({ psk, identity: 'test' }), checkServerIdentity: () => undefined } as object
+  const options = { ...tls, pskCallback: () => psk, allowHTTP1: true }
+
+  async function statusOf (origin: string, path: string): Promise<unknown> {
+    const session = connectHttp2(origin, asClient)
+    const stream = session.request({ ':path': path })
+    const [headers] = await once(stream, 'response') as [Record<string, unknown>]
+    stream.resume()
+    await once(stream, 'close')
+    session.close()
+    return headers[':status']
+  }
+
+  async function check (t: Test, server: Http2SecureServer, others: number): Promise<void> {
+    if (!server.listening) await once(server.listen(0, '127.0.0.1'), 'listening')
+    const { port } = server.address() as AddressInfo
+    const wire = await connect(`wss://127.0.0.1:${port}/__ds`, asClient)
+    t.same((await wire.call('echo', 1)).result, 1)
+    await wire.close()
+    const origin = `https://127.0.0.1:${port}`
+    t.equal(await statusOf(origin, `/__ds/${BUNDLES[0]}`), 200)
+    t.equal(await statusOf(origin, '/__ds'), 426)
+    t.equal(await statusOf(origin, '/'), others)
+  }
+
+  for (const adapter of [undefined, (target: Http2SecureServer) => target]) {
+    for (const answer of [undefined, (_req: Http2ServerRequest, res: Http2ServerResponse) => { res.writeHead(299).end() }]) {
+      const server = createHttp2Server(options, answer)
+      const ds = echoServer(t)
+      ds.transport.attach(server, adapter as never)
+      await check(t, server, answer === undefined ? 404 : 299)
+      await ds.close()
+      t.equal(server.listenerCount('request'), answer === undefined ? 0 : 1)
+      server.close()
+    }
+  }
+
+  const app = Fastify({ http2: true, https: options })
+  await app.register(datasole as never)
+  ;(app as unknown as { ds: DatasoleServer }).ds.rpc.register('echo', (params) => params)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  await check(t, app.server as unknown as Http2SecureServer, 404)
+  await app.close()
+
+  for (const server of [createHttp2Server({ ...options, allowHTTP1: false }), createPlainHttp2Server()]) {
+    t.throws(() => { echoServer(t).transport.attach(server as Http2SecureServer) }, { name: 'TypeError', message: /allowHTTP1/ })
+  }
 })
 
 t.test('upgrades that come while the backend connects wait for it; where it fails they get 503', async (t) => {

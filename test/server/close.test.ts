@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { type Server, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -332,4 +332,65 @@ t.test('a process that has closed ends by itself', async (t) => {
     const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 10_000 })
     t.equal(stdout, 'served\n1001\n')
   }
+})
+
+const listening = async (server: Server): Promise<string> => {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}/__ds`
+}
+
+const closed = (server: Server): Promise<unknown> => new Promise((resolve) => server.close(resolve))
+
+for (const order of ['ds, then http', 'http, then ds', 'http awaited, then ds', 'ds awaited, then http'] as const) {
+  t.test(`close() in whichever order ends: ${order}`, async (t) => {
+    const server = createServer()
+    const ds = new DatasoleServer({ logger: capturedLogger([]) })
+    const { opened, open } = gate()
+    const left: number[] = []
+    ds.rpc.register('slow', async () => { await opened; return 'done' })
+    ds.addHook('onDisconnect', (_connection, code) => { left.push(code) })
+    ds.transport.attach(server)
+    const wire = await connect(await listening(server))
+    const slow = wire.call('slow')
+    await wire.ping()
+    const close = [() => ds.close(), () => closed(server)]
+    if (order.startsWith('http')) close.reverse()
+    const first = close[0]!()
+    setTimeout(20).then(open, () => {}) // nothing rejects
+    if (order.includes('awaited')) await first
+    await Promise.all([first, close[1]!()])
+    t.equal((await slow).result, 'done', 'the call in flight is answered')
+    t.match(await wire.closed, { code: 1001 })
+    t.same(left, [1001])
+  })
+}
+
+t.test('an http server that closes takes its own clients along, and those who still come', async (t) => {
+  const servers = [createServer(), createServer()] as const
+  let answer = (): void => {}
+  const waits = new Promise<void>((resolve) => { answer = resolve })
+  const asked = gate()
+  const ds = new DatasoleServer({
+    logger: capturedLogger([]),
+    authHandler: async ({ headers }) => {
+      if (headers.authorization !== undefined) { asked.open(); await waits }
+      return { authenticated: true }
+    }
+  })
+  for (const server of servers) ds.transport.attach(server)
+  const urls = [await listening(servers[0]), await listening(servers[1])] as const
+  const [wire, other] = [await connect(urls[0]), await connect(urls[1])]
+  const pending = t.rejects(connect(urls[0], { headers: { authorization: 'Bearer a' } }))
+  await asked.opened
+  await closed(servers[0])
+  t.match(await wire.closed, { code: 1001 })
+  await pending
+  answer()
+  await other.ping()
+
+  const again = await connect(await listening(servers[0]))
+  await again.ping()
+  t.equal(ds.transport.getConnectionCount(), 2, 'and takes others when it listens again')
+  await Promise.all([ds.close(), ...servers.map(closed)])
 })

@@ -27,7 +27,8 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   ...['authTimeoutMs', 'heartbeatMs', 'rpcTimeoutMs', 'closeTimeoutMs'].map((name): [unknown, string] => [{ [name]: 2 ** 31 }, name]),
   ...['', 'ws', '//ws', '/a?b', '/a#b', '/:id', '/*', '/a b', 5, null, {}, '/ws/', '/a//b', '/a%20b'].map((path): [unknown, string] => [{ path }, 'path']),
   ...[null, 5, 'fn', {}].map((authHandler): [unknown, string] => [{ authHandler }, 'authHandler']),
-  ...[null, 'https://a.example', [5], ['a.example'], ['*'], ['null'], {}].map((allowedOrigins): [unknown, string] => [{ allowedOrigins }, 'allowedOrigins']),
+  ...[null, 'https://a.example', [5], ['a.example'], ['*'], ['nonsense:x'], {}].map((allowedOrigins): [unknown, string] => [{ allowedOrigins }, 'allowedOrigins']),
+  ...[null, 1, {}, [5], 'nonsense', ['10.0.0.0/99']].map((trustProxy): [unknown, string] => [{ trustProxy }, 'trustProxy']),
   ...[null, 5, {}, { ...five, publish: undefined }, { ...five, get: 'get' }].map((stateBackend): [unknown, string] => [{ stateBackend }, 'stateBackend']),
   [{ stateBackend: { ...five, commit: async () => {} } }, /stateBackend.*commit.*read.*liveKeys/],
   [{ stateBackend: backend, backendConfig: { type: 'memory' } }, /backendConfig.*stateBackend/],
@@ -99,7 +100,7 @@ t.test('what is documented is taken', async (t) => {
   for (const options of [
     { backendConfig: { type: 'memory' } }, { backendConfig: { type: 'memory', redis: { url: 'redis://localhost' }, postgres: {} } }, { backendConfig: { type: 'redis', redis: {}, postgres: {} } }, { stateBackend: five }, { stateBackend: backend }, { executor: { model: 'async' } }, { executor: {} }, { executor: { model: 'thread' } }, { executor: { model: 'thread-pool', poolSize: 2, workerScript: 'file:///a.js' } },
     { rateLimiter: { check () {}, consume () {}, reset () {} } }, { rateLimit: false }, { rateLimit: {} }, { rateLimit: { rules: { a: { windowMs: 1, maxRequests: 0 } } } }, { rateLimit: { defaultRule: { windowMs: 1, maxRequests: 1_000_000 } } }, { compression: false }, { compression: {} }, { compression: { threshold: 0 } },
-    { maxConnections: Infinity }, { rpcTimeoutMs: 0 }, { closeTimeoutMs: 0 }, { maxBadFrames: 0 }, { path: '/' }, { path: '/a/b.c-d~e' }, { allowedOrigins: [] }
+    { maxConnections: Infinity }, { rpcTimeoutMs: 0 }, { closeTimeoutMs: 0 }, { maxBadFrames: 0 }, { path: '/' }, { path: '/a/b.c-d~e' }, { allowedOrigins: [] }, { allowedOrigins: ['null', 'capacitor://localhost'] }, { trustProxy: true }, { trustProxy: '10.0.0.0/8, loopback' }, { trustProxy: ['10.0.0.1'] }, { trustProxy: () => true }
   ] as DatasoleServerOptions[]) {
     t.ok(resolveOptions(options), JSON.stringify(Object.keys(options)))
   }

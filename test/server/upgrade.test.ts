@@ -1,11 +1,13 @@
 import { once } from 'node:events'
+import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import datasole from '../../index.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { AuthResult } from '../../lib/server/connection-context.js'
-import { entrances } from '../helpers/entrances.js'
+import { DatasoleServer, type DatasoleServerOptions } from '../../plugins/server.js'
+import { capturedLogger, entrances } from '../helpers/entrances.js'
 import { tcp, upgradeRequest } from '../helpers/raw.js'
 import { connect, refusal } from '../helpers/wire.js'
 
@@ -123,6 +125,11 @@ for (const [entrance, start] of entrances) {
       for (const origin of ['http://app.example', `http://127.0.0.1:${port}`, 'https://app.example.evil', 'null']) {
         t.equal((await refusal(url, { origin })).status, 403, origin)
       }
+      const apps = await start(t, { allowedOrigins: ['null', 'capacitor://localhost', 'chrome-extension://abc', 'file://'] })
+      for (const origin of ['null', 'capacitor://localhost', 'chrome-extension://abc', 'file://']) await (await apps.connect({ origin })).close()
+      for (const origin of ['ionic://localhost', 'capacitor://other', 'capacitor:', 'chrome-extension://abd', 'https://localhost', 'nonsense']) {
+        t.equal((await refusal(apps.url, { origin })).status, 403, origin)
+      }
     })
 
     t.test('origins: a function', async (t) => {
@@ -233,19 +240,50 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('behind a proxy that Fastify trusts, the address is the one that it names', async (t) => {
-  const app = Fastify({ trustProxy: '127.0.0.1' })
-  await app.register(datasole, { maxConnectionsPerAddress: 1 })
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  t.teardown(() => app.close())
-  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/__ds`
-  const wires = []
-  for (const address of ['10.0.0.1', '10.0.0.2']) {
-    const headers = { 'x-forwarded-for': address }
-    const wire = await connect(url, { headers })
-    wires.push(wire)
-    t.match((await wire.nextOf(Opcode.WELCOME)).payload, { userId: address })
-    t.equal((await refusal(url, { headers })).status, 503)
+for (const entrance of ['fastify', 'standalone']) {
+  /** One that takes the word of a proxy at `trustProxy`. */
+  async function behindProxy (t: Test, trustProxy: string | boolean, options: DatasoleServerOptions): Promise<string> {
+    const app = Fastify({ trustProxy })
+    const server = entrance === 'fastify' ? app.server : createServer()
+    if (entrance === 'fastify') {
+      await app.register(datasole, options)
+      await app.ready()
+    } else {
+      const ds = new DatasoleServer({ trustProxy, logger: capturedLogger([]), ...options })
+      ds.transport.attach(server)
+      t.teardown(() => ds.close())
+    }
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => { server.closeAllConnections(); server.close(); return app.close() })
+    return `ws://127.0.0.1:${(server.address() as AddressInfo).port}/__ds`
   }
-  for (const wire of wires) wire.socket.terminate()
+
+  t.test(`${entrance}: behind a proxy that is trusted, the address is the one that it names`, async (t) => {
+    const url = await behindProxy(t, '127.0.0.1', { maxConnectionsPerAddress: 1 })
+    const wires = []
+    for (const address of ['10.0.0.1', '10.0.0.2']) {
+      const headers = { 'x-forwarded-for': address }
+      const wire = await connect(url, { headers })
+      wires.push(wire)
+      t.match((await wire.nextOf(Opcode.WELCOME)).payload, { userId: address })
+      t.equal((await refusal(url, { headers })).status, 503)
+    }
+    for (const wire of wires) wire.socket.terminate()
+  })
+
+  t.test(`${entrance}: and pages of the host that it names may connect`, async (t) => {
+    const headers = { 'x-forwarded-host': 'app.example' }
+    const url = await behindProxy(t, true, {})
+    await (await connect(url, { headers, origin: 'https://app.example' })).close()
+    t.equal((await refusal(url, { headers, origin: 'https://b.example' })).status, 403)
+    t.equal((await refusal(url, { headers, origin: url.replace('ws:', 'http:').replace('/__ds', '') })).status, 403)
+    const other = await behindProxy(t, '10.0.0.1', {})
+    t.equal((await refusal(other, { headers, origin: 'https://app.example' })).status, 403, 'of another proxy it means nothing')
+  })
+}
+
+t.test('under Fastify, trustProxy is Fastify\'s', async (t) => {
+  const app = Fastify()
+  await t.rejects(async () => await app.register(datasole, { trustProxy: true }), { code: 'INVALID_OPTION', message: /Fastify\(\{ trustProxy \}\)/ })
 })
