@@ -1,6 +1,7 @@
 import { DatasoleError, messageOf } from '../protocol/errors.js'
 import type { ChannelInfo, ErrorMessage, StateAck, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { type Change, checkRoom, make, makeAll, takeChanges, wholeChange } from './changes.js'
 import { Confirmed } from './confirmed.js'
 import { Flight } from './flight.js'
@@ -80,8 +81,8 @@ export class Channel<T = unknown> {
     this.#add(wholeChange(value, this.#tick))
   }
 
-  /** Hears the value as soon as it is known, and after each change, one's own included. Returns what ends it. */
-  subscribe (handler: ChannelHandler<T>): () => void {
+  /** Hears the value as soon as it is known, and after each change, one's own included. Returns its unsubscriber. */
+  subscribe (handler: ChannelHandler<T>): Unsubscribe {
     return this.#shown.subscribe(handler as ChannelHandler)
   }
 

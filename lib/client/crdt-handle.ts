@@ -2,6 +2,7 @@ import type { CrdtType } from '../crdt/crdt.js'
 import { isCrdtType } from '../crdt/types.js'
 import { type DatasoleError, checkHandler, invalidArgument } from '../protocol/errors.js'
 import { copyJson } from '../protocol/json.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import type { ClientCrdts } from './crdts.js'
 
 /** Levels of nesting of a value, as servers take them by default. */
@@ -24,11 +25,8 @@ interface AnyCrdt<Type, V> {
   readonly isSynced: boolean
   /** The server has operations of this client still to acknowledge. */
   readonly isPending: boolean
-  /**
-   * Hears the value as soon as it is known and after each change, whoever made it.
-   * @returns ends it
-   */
-  subscribe (handler: (value: V) => void, options?: CrdtSubscription): () => void
+  /** Hears the value as soon as it is known and after each change, whoever made it. */
+  subscribe (handler: (value: V) => void, options?: CrdtSubscription): Unsubscribe
   /** Follows the key no more; operations that wait are still sent. An operation opens it again. */
   close (): void
 }

@@ -1,5 +1,6 @@
 import { type Awareness, applyAwarenessUpdate, encodeAwarenessUpdate, removeAwarenessStates } from 'y-protocols/awareness'
 import { DatasoleError } from '../protocol/errors.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { fromBase64, toBase64 } from './base64.js'
 import type { DatasoleClient } from './client.js'
 
@@ -20,7 +21,7 @@ interface Message { update: string, /** The others shall say who they are. */ is
  * @param options.onError hears `LIMIT_EXCEEDED` of an own state that is not sent, as it has more than 12 KiB
  * @returns ends it: the own state is removed, here and elsewhere
  */
-export function bindAwareness (client: DatasoleClient, key: string, awareness: Awareness, { onError }: { onError?: (error: DatasoleError) => void } = {}): () => void {
+export function bindAwareness (client: DatasoleClient, key: string, awareness: Awareness, { onError }: { onError?: (error: DatasoleError) => void } = {}): Unsubscribe {
   const event = `${key}:awareness`
   const own = awareness.clientID
   const origin = {}
@@ -59,19 +60,19 @@ export function bindAwareness (client: DatasoleClient, key: string, awareness: A
   }
 
   awareness.on('update', changed)
-  client.on(event, heard)
+  const stopEvents = client.on(event, heard)
   const stop = client.onConnectionState((state) => {
     if (state === 'connected') joined()
     else forgetOthers()
   })
   if (client.getConnectionState() === 'connected') joined()
-  return () => {
+  return unsubscriber(() => {
     stop()
-    client.off(event, heard)
+    stopEvents()
     awareness.off('update', changed)
     clearTimeout(timer)
     forgetOthers()
     removeAwarenessStates(awareness, [own], origin)
     send()
-  }
+  })
 }

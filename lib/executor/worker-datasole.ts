@@ -1,6 +1,7 @@
 import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { userOf } from '../server/checks.js'
 import type { EventHandler } from '../server/events.js'
 import { type Target, checkTarget } from '../server/hub.js'
@@ -78,10 +79,11 @@ class WorkerEvents<C> {
    * thread per node.
    * @throws DatasoleError `TOO_LATE` for an event that had no handler when the script had loaded
    */
-  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
-    this.#tasks.on(event, handler as EventHandler)
+  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
+    return this.#tasks.on(event, handler as EventHandler)
   }
 
+  /** Ends one subscription of this function, the latest. */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.#tasks.off(event, handler as EventHandler)
   }

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { DatasoleClient, type WebSocketConstructor } from '../../lib/client/client.js'
+import { DatasoleClient, type Unsubscribe, type WebSocketConstructor } from '../../lib/client/client.js'
 import type { Head } from '../../lib/protocol/messages.js'
 
 enum Method { Add = 'add', Reset = 'reset' }
@@ -71,7 +71,7 @@ export async function typed (client: DatasoleClient<AppContract>): Promise<void>
   channel.update((draft) => { draft.visitors++ })
   channel.update(() => ({ visitors: 1 }))
   channel.set({ visitors: 2 })
-  exactly<() => void>()(channel.subscribe((value) => { exactly<{ visitors: number } | undefined>()(value, true) }), true)
+  exactly<Unsubscribe>()(channel.subscribe((value) => { exactly<{ visitors: number } | undefined>()(value, true) }), true)
   exactly<Promise<void>>()(channel.saved(), true)
   // @ts-expect-error no such key
   client.channel('nothing')

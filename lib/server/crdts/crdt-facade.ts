@@ -1,6 +1,7 @@
 import type { CrdtOp, CrdtType } from '../../crdt/crdt.js'
 import type { CrdtName, CrdtTypeOf, CrdtValue } from '../../protocol/contract.js'
 import { DatasoleError } from '../../protocol/errors.js'
+import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import type { CrdtListener } from './crdts.js'
 import { ScopedFacade } from '../facades.js'
 
@@ -93,9 +94,8 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   /**
    * `fn(key, value, type)` hears of every change of a key that this node holds: one that is registered here,
    * or that a client here has subscribed to. `value` is a copy, made for each call.
-   * @returns ends it
    */
-  onChange (fn: CrdtListener): () => void {
+  onChange (fn: CrdtListener): Unsubscribe {
     return this.core.crdts.onChange(fn)
   }
 

@@ -3,6 +3,7 @@ import type { CrdtOp, CrdtType } from '../../crdt/crdt.js'
 import { crdtOf, isCrdtType, readOp } from '../../crdt/types.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
 import { clonePlain, copyJson } from '../../protocol/json.js'
+import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import type { ConnectionContext } from '../connection-context.js'
 import type { Change, CrdtDocument, Result } from './crdt-document.js'
 import { CrdtInbox, REFUSALS } from './crdt-inbox.js'
@@ -141,11 +142,11 @@ export class Crdts {
     return await this.#store.delete(key)
   }
 
-  onChange (fn: CrdtListener): () => void {
+  onChange (fn: CrdtListener): Unsubscribe {
     if (typeof fn !== 'function') throw invalidArgument('crdt.onChange: the listener must be a function')
     const own: CrdtListener = (...change) => { fn(...change) }
     this.#listeners.add(own)
-    return () => { this.#listeners.delete(own) }
+    return unsubscriber(() => { this.#listeners.delete(own) })
   }
 
   #make (key: string, type: CrdtType): void {
