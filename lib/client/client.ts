@@ -1,6 +1,7 @@
 import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
 import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
 import { stringify } from '../protocol/json.js'
 import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
@@ -24,13 +25,14 @@ import { type StateHandler, type SubscriptionOptions, Subscriptions } from './su
 export { DatasoleError, RpcError }
 export { RpcCode } from '../protocol/codes.js'
 export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
-export type { AbortSignalLike, CallOptions, Channel, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, EventHandler, StateHandler, SubscriptionOptions, Unsubscribe, WebSocketConstructor, WebSocketLike }
+export type { CrdtName, CrdtTypeOf, CrdtValue, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue }
+export type { AbortSignalLike, CallOptions, Channel, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, DeepReadonly, EventHandler, StateHandler, SubscriptionOptions, Unsubscribe, WebSocketConstructor, WebSocketLike }
 
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
 /** What may be undefined may be left out. */
-export type CallArguments<P> = undefined extends P ? [params?: P, options?: CallOptions] : [params: P, options?: CallOptions]
-export type EventArguments<T> = undefined extends T ? [data?: T] : [data: T]
+export type CallArguments<P> = undefined extends P ? [params?: P | DeepReadonly<P>, options?: CallOptions] : [params: P | DeepReadonly<P>, options?: CallOptions]
+export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T>] : [data: T | DeepReadonly<T>]
 
 /**
  * A client of a datasole server, in a browser or Node.js. `C` is the application's contract.
@@ -105,7 +107,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Calls a method of the server.
+   * Calls a method of the server. The result is the caller's own.
    * @param args its parameters, then `{timeoutMs?, signal?}`
    * @throws RpcError what the server answered, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
@@ -158,8 +160,8 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /** The mirrored value of a key that is subscribed to. */
-  getState<K extends StateName<C>> (key: K): StateValue<C, K> | undefined {
-    return this.#subscriptions.get(key) as StateValue<C, K> | undefined
+  getState<K extends StateName<C>> (key: K): DeepReadonly<StateValue<C, K>> | undefined {
+    return this.#subscriptions.get(key) as DeepReadonly<StateValue<C, K>> | undefined
   }
 
   /**

@@ -1,9 +1,10 @@
 import { checkHandler } from '../protocol/errors.js'
+import { type DeepReadonly, deepFreeze } from '../protocol/frozen.js'
 import type { ServerEvent } from '../protocol/messages.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
-/** An event of the server; `timestamp` is Unix time in ms. */
-export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }) => void
+/** An event of the server, which all its handlers share: it is frozen. `timestamp` is Unix time in ms. */
+export type EventHandler<T = unknown> = (message: { readonly event: string, readonly data: DeepReadonly<T>, readonly timestamp: number }) => void
 
 interface Registered { handler: EventHandler }
 
@@ -30,7 +31,10 @@ export class EventHandlers {
   }
 
   receive (message: ServerEvent): void {
-    for (const { handler } of this.#handlers.get(message.event) ?? []) {
+    const handlers = this.#handlers.get(message.event)
+    if (handlers === undefined) return
+    deepFreeze(message)
+    for (const { handler } of handlers) {
       try {
         handler(message)
       } catch (error) {

@@ -1,8 +1,10 @@
 import { checkHandler } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
 import { isEqual } from '../protocol/json.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
-export type ChannelHandler<T = unknown> = (value: T | undefined) => void
+/** The value is frozen. */
+export type ChannelHandler<T = unknown> = (value: DeepReadonly<T> | undefined) => void
 
 interface Subscriber { handler: ChannelHandler, wasTold: boolean }
 

@@ -1,11 +1,12 @@
 import { DatasoleError, checkHandler } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
 import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { Mirror, type Outcome } from './mirror.js'
 
-/** `value` is undefined where the key has none. */
-export type StateHandler<T = unknown> = (value: T | undefined, head: Head) => void
+/** `value` is frozen, and undefined where the key has none. */
+export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, head: Readonly<Head>) => void
 
 export interface SubscriptionOptions {
   /** A refusal, e.g. by a hook (`FORBIDDEN`). Default: the client's `onError`. */

@@ -64,7 +64,7 @@ export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onEr
 }
 
 /** They are told once, so one that the page's observers fail at must not stop the others. */
-function applyAll (doc: Y.Doc, updates: string[], origin: object): void {
+function applyAll (doc: Y.Doc, updates: readonly string[], origin: object): void {
   const thrown: unknown[] = []
   for (const update of updates) {
     try {

@@ -26,6 +26,8 @@ export async function typed (client: DatasoleClient<AppContract>, open: Datasole
   exactly<ClientMap<{ color: string, size?: number }>>()(prefs, true)
   exactly<string | undefined>()(prefs.value.color, true)
   prefs.set('size', 3)
+  // @ts-expect-error it is the replica's
+  prefs.value.color = 'red'
   prefs.remove('color')
   // @ts-expect-error of another type
   prefs.set('size', 'big')
