@@ -7,6 +7,7 @@ import type { EventHandler } from '../server/events.js'
 import { type Target, checkTarget } from '../server/hub.js'
 import type { Logger } from '../server/logger.js'
 import type { RpcHandler, RpcOptions } from '../server/rpc/method.js'
+import { WorkerCrdt } from './worker-crdt.js'
 import type { WorkerLink } from './worker-link.js'
 import { type Recipe, WorkerStates } from './worker-states.js'
 import type { WorkerTasks } from './worker-tasks.js'
@@ -27,6 +28,7 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
     readonly state: WorkerState<C>
     readonly fanout: WorkerFanout<C>
     readonly sessions: WorkerSessions
+    readonly crdt: WorkerCrdt<C>
   }
 
   /** The server's log. */
@@ -41,7 +43,8 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
       live: new WorkerLive(states),
       state: new WorkerState(states),
       fanout: new WorkerFanout(link),
-      sessions: new WorkerSessions(link, maxDepth)
+      sessions: new WorkerSessions(link, maxDepth),
+      crdt: new WorkerCrdt(link, maxDepth)
     }
   }
 }

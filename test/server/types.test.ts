@@ -1,8 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Datasole as Root } from '../../index.js'
-import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type MessageContext, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, type SyncChannel, type Unsubscribe, getToken } from '../../plugins/server.js'
-import type { EventData, RpcParams, RpcResult, StateValue } from '../../lib/protocol/contract.js'
+import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type MessageContext, type EventData, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, type RpcParams, type RpcResult, type StateValue, type SyncChannel, type Unsubscribe, getToken } from '../../plugins/server.js'
 
 /** Compiles only where both are the same type. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
