@@ -2,7 +2,7 @@ import type { Head } from '../protocol/messages.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 
 /** Ends a subscription; may be called twice. `ready` resolves once messages will arrive. */
-export type Unsubscribe = (() => void) & { ready?: Promise<void> }
+export type BackendUnsubscribe = (() => void) & { ready?: Promise<void> }
 
 /**
  * A head by which two histories can be told apart: where a store came back without its newest
@@ -127,7 +127,7 @@ export interface StateBackend extends Partial<Journal> {
    * Calls `handler` for each message published under `key`, on any node, in the order of publication,
    * never before `subscribe` has returned. A handler must not throw. May be called before `connect`.
    */
-  subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe
+  subscribe (key: string, handler: (key: string, value: unknown) => void): BackendUnsubscribe
   /**
    * Resolves once the message is on its way to every subscriber, the publisher's own included. A
    * message arrives at most once; where this rejects, it may have arrived.
@@ -142,7 +142,7 @@ export interface StateBackend extends Partial<Journal> {
   /** Gives back what one `connect` took; called once for each that succeeded. */
   close? (): Promise<void>
   /** `fn` is called when notifications may have been lost: readers then compare versions. */
-  onDoubt? (fn: () => void): Unsubscribe
+  onDoubt? (fn: () => void): BackendUnsubscribe
   /**
    * Atomic: admits `cost` to a sliding window, if it fits, and counts it (see SlidingWindow). Cost 0
    * counts nothing and says whether a cost of 1 would fit. A bucket is a key of its own kind; it

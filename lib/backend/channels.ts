@@ -1,4 +1,4 @@
-import type { Unsubscribe } from './backend.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { decodeMessage } from './notice.js'
 
 type Handler = (key: string, value: unknown) => void
@@ -35,7 +35,7 @@ export class Channels {
 
   get names (): string[] { return [...this.#channels.keys()] }
 
-  add (name: string, key: string, handler: Handler): Unsubscribe {
+  add (name: string, key: string, handler: Handler): Unsubscribe & { ready: Promise<void> } {
     let channel = this.#channels.get(name)
     if (channel === undefined) this.#channels.set(name, channel = { key, handlers: new Set(), ready: this.#open(name) })
     else if (this.#failed.delete(name)) channel.ready = this.#open(name)
@@ -43,12 +43,13 @@ export class Channels {
     const own: Handler = (channelKey, value) => { handler(channelKey, value) }
     const { handlers, ready } = channel
     handlers.add(own)
-    const end = (): void => {
-      if (!handlers.delete(own) || handlers.size > 0 || this.#channels.get(name) !== channel) return
+    const end = unsubscriber(() => {
+      handlers.delete(own)
+      if (handlers.size > 0 || this.#channels.get(name) !== channel) return
       this.#channels.delete(name)
       this.#failed.delete(name)
       this.#source.shut(name)
-    }
+    })
     return Object.assign(end, { ready })
   }
 

@@ -2,7 +2,8 @@ import { coded, invalidArgument } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import { SlidingWindows } from '../protocol/sliding-windows.js'
-import type { CommitNotice, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, Snapshot, StateBackend, Unsubscribe } from './backend.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+import type { CommitNotice, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, Snapshot, StateBackend } from './backend.js'
 
 interface Log {
   epoch: string
@@ -91,9 +92,10 @@ export class MemoryBackend implements StateBackend {
     // an identity of its own, so that one function can subscribe twice
     const own = (channel: string, value: unknown): void => handler(channel, value)
     handlers.add(own)
-    return () => {
-      if (handlers.delete(own) && handlers.size === 0 && this.#handlers.get(key) === handlers) this.#handlers.delete(key)
-    }
+    return unsubscriber(() => {
+      handlers.delete(own)
+      if (handlers.size === 0 && this.#handlers.get(key) === handlers) this.#handlers.delete(key)
+    })
   }
 
   async publish (key: string, value: unknown): Promise<void> {

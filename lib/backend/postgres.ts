@@ -2,7 +2,8 @@ import { createHash, randomUUID } from 'node:crypto'
 import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
-import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend, Unsubscribe } from './backend.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
+import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend } from './backend.js'
 import { encodeMessage, encodeNotice } from './notice.js'
 import { PostgresConnection } from './postgres-connection.js'
 import { type PostgresBackendOptions, type PostgresSettings, checkPostgresOptions } from './postgres-options.js'
@@ -67,7 +68,7 @@ export class PostgresBackend implements StateBackend {
     return (await this.#repeat(this.#sql.expire, this.#hash(key), ttlMs)).length > 0
   }
 
-  subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe {
+  subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe & { ready: Promise<void> } {
     return this.#connection.channels.add(this.#channel(key), key, handler)
   }
 

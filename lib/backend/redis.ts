@@ -1,7 +1,8 @@
 import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
-import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend, Unsubscribe } from './backend.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
+import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend } from './backend.js'
 import { encodeMessage } from './notice.js'
 import { type RedisBackendOptions, type RedisSettings, checkRedisOptions } from './redis-client.js'
 import { RedisConnection, type Reply } from './redis-connection.js'
@@ -61,7 +62,7 @@ export class RedisBackend implements StateBackend {
     return await this.#connection.repeat('pexpire', this.#name('value', key), Math.ceil(ttlMs)) === 1
   }
 
-  subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe {
+  subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe & { ready: Promise<void> } {
     return this.#connection.channels.add(this.#name('channel', key), key, handler)
   }
 

@@ -1,5 +1,6 @@
 import type { DatasoleError } from '../protocol/errors.js'
-import type { BackendLog, Unsubscribe } from './backend.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+import type { BackendLog } from './backend.js'
 import type { Calls } from './calls.js'
 import { type ChannelSource, Channels } from './channels.js'
 
@@ -59,7 +60,7 @@ export abstract class StoreConnection {
   onDoubt (fn: () => void): Unsubscribe {
     const own = (): void => { fn() }
     this.#doubters.add(own)
-    return () => { this.#doubters.delete(own) }
+    return unsubscriber(() => { this.#doubters.delete(own) })
   }
 
   /**

@@ -1,9 +1,9 @@
 import { Document } from '../protocol/document.js'
 import { record } from '../protocol/draft.js'
 import { DatasoleError } from '../protocol/errors.js'
-import { copyJson } from '../protocol/json.js'
+import { clonePlain, copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
-import { applyPatch } from '../protocol/patch.js'
+import { applyFrozen } from '../protocol/patch.js'
 
 /** Levels of nesting that a value may have. The server's own limit may be lower. */
 const MAX_DEPTH = 128
@@ -54,8 +54,9 @@ export function takeChanges (waiting: Change[], isApart: boolean): Change[] {
 
 /** What a change does to a value, and what it makes of it. The value itself stays as it is. */
 export function make ({ recipe }: Change, value: unknown): { patches: Operation[], value: unknown } {
-  const patches = record(new Document(value, false), recipe, MAX_DEPTH)
-  return { patches, value: patches.length === 0 ? value : applyPatch(value, patches) }
+  // a draft cannot be made of what is frozen
+  const patches = record(new Document(clonePlain(value), false), recipe, MAX_DEPTH)
+  return { patches, value: patches.length === 0 ? value : applyFrozen(value, patches) }
 }
 
 /**

@@ -1,6 +1,8 @@
 import { DatasoleError, messageOf } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
 import type { ChannelInfo, ErrorMessage, StateAck, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { type Change, checkRoom, make, makeAll, takeChanges, wholeChange } from './changes.js'
 import { Confirmed } from './confirmed.js'
 import { Flight } from './flight.js'
@@ -53,8 +55,8 @@ export class Channel<T = unknown> {
     this.#shown = new ShownValue((error) => { host.onError(error) })
   }
 
-  /** The value as it is here: what the server has, and the changes that it does not have yet. Read it, do not change it. */
-  get (): T | undefined { return this.#shown.value as T | undefined }
+  /** The value as it is here: what the server has, and the changes that it does not have yet. It is frozen. */
+  get (): DeepReadonly<T> | undefined { return this.#shown.value as DeepReadonly<T> | undefined }
 
   /** Changes that the server has not acknowledged. */
   get pending (): number { return (this.#flight?.changes.length ?? 0) + this.#waiting.length }
@@ -68,7 +70,7 @@ export class Channel<T = unknown> {
    * @throws what the recipe throws; DatasoleError `BUSY` where 1,000 changes or 4 MiB wait already, `UNKNOWN_KEY`
    *   where the server takes no changes of this key, `CLOSED`
    */
-  update (recipe: (draft: T) => T | void): void {
+  update (recipe: (draft: T) => T | DeepReadonly<T> | void): void {
     this.#add({ recipe: recipe as Change['recipe'], isWhole: false, size: 0, tick: this.#tick })
   }
 
@@ -76,12 +78,12 @@ export class Channel<T = unknown> {
    * The new value, whole: where others were first, it replaces what they made.
    * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, and as `update`
    */
-  set (value: T): void {
+  set (value: T | DeepReadonly<T>): void {
     this.#add(wholeChange(value, this.#tick))
   }
 
-  /** Hears the value as soon as it is known, and after each change, one's own included. Returns what ends it. */
-  subscribe (handler: ChannelHandler<T>): () => void {
+  /** Hears the value as soon as it is known, and after each change, one's own included. Returns its unsubscriber. */
+  subscribe (handler: ChannelHandler<T>): Unsubscribe {
     return this.#shown.subscribe(handler as ChannelHandler)
   }
 

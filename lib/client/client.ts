@@ -1,9 +1,11 @@
 import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
 import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
 import { stringify } from '../protocol/json.js'
 import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { Attempt } from './attempt.js'
 import { type AbortSignalLike, type CallOptions, Calls, notConnected } from './calls.js'
 import type { Channel } from './channel.js'
@@ -23,13 +25,14 @@ import { type StateHandler, type SubscriptionOptions, Subscriptions } from './su
 export { DatasoleError, RpcError }
 export { RpcCode } from '../protocol/codes.js'
 export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
-export type { AbortSignalLike, CallOptions, Channel, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, EventHandler, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
+export type { CrdtName, CrdtTypeOf, CrdtValue, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue }
+export type { AbortSignalLike, CallOptions, Channel, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, DeepReadonly, EventHandler, StateHandler, SubscriptionOptions, Unsubscribe, WebSocketConstructor, WebSocketLike }
 
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
 /** What may be undefined may be left out. */
-export type CallArguments<P> = undefined extends P ? [params?: P, options?: CallOptions] : [params: P, options?: CallOptions]
-export type EventArguments<T> = undefined extends T ? [data?: T] : [data: T]
+export type CallArguments<P> = undefined extends P ? [params?: P | DeepReadonly<P>, options?: CallOptions] : [params: P | DeepReadonly<P>, options?: CallOptions]
+export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T>] : [data: T | DeepReadonly<T>]
 
 /**
  * A client of a datasole server, in a browser or Node.js. `C` is the application's contract.
@@ -55,7 +58,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
   }
 
-  readonly #stateHandlers = new Set<ConnectionStateHandler>()
+  readonly #stateHandlers = new Set<{ handler: ConnectionStateHandler }>()
   #link: Link | undefined
   #state: ConnectionState = 'disconnected'
   #connecting: Attempt | undefined
@@ -104,7 +107,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Calls a method of the server.
+   * Calls a method of the server. The result is the caller's own.
    * @param args its parameters, then `{timeoutMs?, signal?}`
    * @throws RpcError what the server answered, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
@@ -138,28 +141,27 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     return true
   }
 
-  /** Hears an event of the server. Returns what ends that, as `off` does. */
-  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): () => void {
-    this.#handlers.on(event, handler as EventHandler)
-    return () => { this.off(event, handler) }
+  /** Hears an event of the server. A function that is given twice hears it twice. */
+  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
+    return this.#handlers.on(event, handler as EventHandler)
   }
 
+  /** Ends one subscription of this function, the latest; the unsubscriber of `on` ends its own. */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.#handlers.off(event, handler as EventHandler)
   }
 
   /**
    * Mirrors a key. The handler gets the value as soon as it is known and after each change; undefined
-   * where there is none. Values are shared: read them, do not change them.
-   * @returns ends the subscription
+   * where there is none. Values are shared, and frozen.
    */
-  subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateValue<C, K>>, options: SubscriptionOptions = {}): () => void {
+  subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateValue<C, K>>, options: SubscriptionOptions = {}): Unsubscribe {
     return this.#subscriptions.add(key, handler as StateHandler, options)
   }
 
   /** The mirrored value of a key that is subscribed to. */
-  getState<K extends StateName<C>> (key: K): StateValue<C, K> | undefined {
-    return this.#subscriptions.get(key) as StateValue<C, K> | undefined
+  getState<K extends StateName<C>> (key: K): DeepReadonly<StateValue<C, K>> | undefined {
+    return this.#subscriptions.get(key) as DeepReadonly<StateValue<C, K>> | undefined
   }
 
   /**
@@ -182,14 +184,12 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
 
   getConnectionState (): ConnectionState { return this.#state }
 
-  /**
-   * Hears every change of the connection's state; `cause` says why it was lost or could not be made.
-   * Returns what ends that.
-   */
-  onConnectionState (handler: ConnectionStateHandler): () => void {
+  /** Hears every change of the connection's state; `cause` says why it was lost or could not be made. */
+  onConnectionState (handler: ConnectionStateHandler): Unsubscribe {
     checkHandler('onConnectionState', handler)
-    this.#stateHandlers.add(handler)
-    return () => { this.#stateHandlers.delete(handler) }
+    const own = { handler }
+    this.#stateHandlers.add(own)
+    return unsubscriber(() => { this.#stateHandlers.delete(own) })
   }
 
   #onState (state: ConnectionState, welcome?: Welcome, failure?: Failure): void {
@@ -218,7 +218,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     }
     if (state === before) return
     const cause = failure && errorOf(failure)
-    for (const handler of [...this.#stateHandlers]) {
+    for (const { handler } of [...this.#stateHandlers]) {
       // a handler before this one may have called connect() or disconnect()
       if (this.#state === state) this.#guard(() => { handler(state, cause) })
     }

@@ -1,7 +1,9 @@
 import type { CrdtType } from '../crdt/crdt.js'
 import { isCrdtType } from '../crdt/types.js'
 import { type DatasoleError, checkHandler, invalidArgument } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
 import { copyJson } from '../protocol/json.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import type { ClientCrdts } from './crdts.js'
 
 /** Levels of nesting of a value, as servers take them by default. */
@@ -18,17 +20,14 @@ export interface CrdtSubscription {
 interface AnyCrdt<Type, V> {
   readonly key: string
   readonly type: Type
-  /** What is known, own operations that the server has not yet included. Shared: read it, do not change it. */
-  readonly value: V
+  /** What is known, own operations that the server has not yet included. It is frozen. */
+  readonly value: DeepReadonly<V>
   /** The server has said what it has. */
   readonly isSynced: boolean
   /** The server has operations of this client still to acknowledge. */
   readonly isPending: boolean
-  /**
-   * Hears the value as soon as it is known and after each change, whoever made it.
-   * @returns ends it
-   */
-  subscribe (handler: (value: V) => void, options?: CrdtSubscription): () => void
+  /** Hears the value as soon as it is known and after each change, whoever made it. */
+  subscribe (handler: (value: DeepReadonly<V>) => void, options?: CrdtSubscription): Unsubscribe
   /** Follows the key no more; operations that wait are still sent. An operation opens it again. */
   close (): void
 }
@@ -42,12 +41,12 @@ export interface ClientCounter extends AnyCrdt<'pn-counter', number> {
 
 /** A value of which the last write wins; undefined until somebody has written one. */
 export interface ClientRegister<V> extends AnyCrdt<'lww-register', V | undefined> {
-  set (value: V): void
+  set (value: V | DeepReadonly<V>): void
 }
 
 /** Fields, of each of which the last write wins. */
 export interface ClientMap<V> extends AnyCrdt<'lww-map', Partial<V>> {
-  set<F extends keyof V & string> (field: F, value: NonNullable<V[F]>): void
+  set<F extends keyof V & string> (field: F, value: NonNullable<V[F]> | DeepReadonly<NonNullable<V[F]>>): void
   remove<F extends keyof V & string> (field: F): void
 }
 

@@ -2,6 +2,7 @@ import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import type { Counts } from '../crdt/pn-counter.js'
 import { type CrdtState, crdtOf } from '../crdt/types.js'
 import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../protocol/crdt-messages.js'
+import { deepFreeze } from '../protocol/frozen.js'
 import { clonePlain, getMember, putMember } from '../protocol/json.js'
 import type { Head } from '../protocol/messages.js'
 import { lostWrites } from './lost-writes.js'
@@ -38,9 +39,9 @@ export class CrdtKey {
     this.#view = crdtOf(type).empty()
   }
 
-  /** Shared: not to be changed. */
+  /** Shared, so it is frozen. */
   get value (): unknown {
-    return (this.#value ??= { value: crdtOf(this.type).value(this.#view) }).value
+    return (this.#value ??= { value: deepFreeze(crdtOf(this.type).value(this.#view)) }).value
   }
 
   /** When a field, or the register, was written last. */

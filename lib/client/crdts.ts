@@ -5,6 +5,7 @@ import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { CrdtKey, type Pending } from './crdt-key.js'
 import type { Failure } from './link.js'
 import type { SubscriptionHost } from './subscriptions.js'
@@ -67,11 +68,11 @@ export class ClientCrdts {
     this.#forget(entry)
   }
 
-  subscribe (entry: Entry, subscriber: CrdtSubscriber): () => void {
+  subscribe (entry: Entry, subscriber: CrdtSubscriber): Unsubscribe {
     entry.subscribers.add(subscriber)
     // what is known is told at once, but not before the caller has its unsubscriber
     if (entry.replica.head !== undefined || entry.replica.pending.length > 0) queueMicrotask(() => { if (entry.subscribers.has(subscriber)) this.#tell(entry, [subscriber]) })
-    return () => { entry.subscribers.delete(subscriber) }
+    return unsubscriber(() => { entry.subscribers.delete(subscriber) })
   }
 
   /** @throws TypeError for what is no operation; DatasoleError `BUSY` where too much waits already */

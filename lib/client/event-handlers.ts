@@ -1,12 +1,16 @@
 import { checkHandler } from '../protocol/errors.js'
+import { type DeepReadonly, deepFreeze } from '../protocol/frozen.js'
 import type { ServerEvent } from '../protocol/messages.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
-/** An event of the server; `timestamp` is Unix time in ms. */
-export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }) => void
+/** An event of the server, which all its handlers share: it is frozen. `timestamp` is Unix time in ms. */
+export type EventHandler<T = unknown> = (message: { readonly event: string, readonly data: DeepReadonly<T>, readonly timestamp: number }) => void
+
+interface Registered { handler: EventHandler }
 
 /** Who hears which event. */
 export class EventHandlers {
-  readonly #handlers = new Map<string, Set<EventHandler>>()
+  readonly #handlers = new Map<string, Registered[]>()
   readonly #onError: (error: unknown) => void
 
   /** @param onError told of what a handler throws; the others still run */
@@ -14,25 +18,34 @@ export class EventHandlers {
     this.#onError = onError
   }
 
-  on (event: string, handler: EventHandler): void {
+  on (event: string, handler: EventHandler): Unsubscribe {
     checkHandler(`on("${event}")`, handler)
-    let handlers = this.#handlers.get(event)
-    if (handlers === undefined) this.#handlers.set(event, handlers = new Set())
-    handlers.add(handler)
+    const registered = { handler }
+    this.#handlers.set(event, [...this.#handlers.get(event) ?? [], registered])
+    return unsubscriber(() => { this.#remove(event, registered) })
   }
 
+  /** Of this function, the subscription that came last. */
   off (event: string, handler: EventHandler): void {
-    const handlers = this.#handlers.get(event)
-    if (handlers?.delete(handler) === true && handlers.size === 0) this.#handlers.delete(event)
+    this.#remove(event, this.#handlers.get(event)?.findLast((registered) => registered.handler === handler))
   }
 
   receive (message: ServerEvent): void {
-    for (const handler of [...this.#handlers.get(message.event) ?? []]) {
+    const handlers = this.#handlers.get(message.event)
+    if (handlers === undefined) return
+    deepFreeze(message)
+    for (const { handler } of handlers) {
       try {
         handler(message)
       } catch (error) {
         this.#onError(error)
       }
     }
+  }
+
+  #remove (event: string, registered: Registered | undefined): void {
+    const left = this.#handlers.get(event)?.filter((each) => each !== registered) ?? []
+    if (left.length === 0) this.#handlers.delete(event)
+    else this.#handlers.set(event, left)
   }
 }

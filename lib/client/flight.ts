@@ -1,5 +1,5 @@
 import type { ChannelMode, Head, Operation, StatePush } from '../protocol/messages.js'
-import { applyPatch } from '../protocol/patch.js'
+import { applyFrozen } from '../protocol/patch.js'
 import type { Change } from './changes.js'
 
 /** Operations of one push; the server takes no more. */
@@ -28,7 +28,7 @@ export class Flight {
   /** The value with the push in it, where that was made of this one; undefined where it does not fit after all. */
   appliedTo (value: unknown): unknown {
     try {
-      return applyPatch(value, this.patches)
+      return applyFrozen(value, this.patches)
     } catch {
       return undefined // a patch of the server's will tell
     }

@@ -1,5 +1,6 @@
+import { deepFreeze } from '../protocol/frozen.js'
 import type { Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
-import { applyPatch } from '../protocol/patch.js'
+import { applyFrozen } from '../protocol/patch.js'
 
 /** What a mirror makes of a message. */
 export type Outcome =
@@ -12,18 +13,19 @@ export type Outcome =
 
 /**
  * A client's copy of one key. Values are shared structure: what has not changed is the same object
- * before and after, and a value that somebody keeps never changes.
+ * before and after, and a value that somebody keeps never changes. It is frozen, as listeners share it: here and
+ * not where it is parsed, since freezing does not cross from a Web Worker.
  */
 export class Mirror {
   value: unknown
   /** Undefined until the first snapshot. */
-  head: Head | undefined
+  head: Readonly<Head> | undefined
 
   /** A snapshot is right wherever the mirror stands, unless it is older: nobody sees a version go back. */
   snapshot ({ epoch, version, data }: StateSnapshot): Outcome {
     if (this.head?.epoch === epoch && version <= this.head.version) return 'known'
-    this.head = { epoch, version }
-    this.value = data
+    this.head = Object.freeze({ epoch, version })
+    this.value = deepFreeze(data)
     return 'changed'
   }
 
@@ -34,13 +36,13 @@ export class Mirror {
     if (version <= head.version) return 'known'
     if (from !== head.version) return 'gap'
     try {
-      this.value = applyPatch(this.value, patches)
+      this.value = applyFrozen(this.value, patches)
     } catch {
       // the two sides do not agree on the value: start over from a snapshot
       this.head = undefined
       return 'gap'
     }
-    this.head = { epoch, version }
+    this.head = Object.freeze({ epoch, version })
     return 'changed'
   }
 }

@@ -1,7 +1,10 @@
 import { checkHandler } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
 import { isEqual } from '../protocol/json.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
-export type ChannelHandler<T = unknown> = (value: T | undefined) => void
+/** The value is frozen. */
+export type ChannelHandler<T = unknown> = (value: DeepReadonly<T> | undefined) => void
 
 interface Subscriber { handler: ChannelHandler, wasTold: boolean }
 
@@ -20,13 +23,13 @@ export class ShownValue {
   /** Whether it can be said what the value is, be it none. */
   get isKnown (): boolean { return this.#isKnown }
 
-  subscribe (handler: ChannelHandler): () => void {
+  subscribe (handler: ChannelHandler): Unsubscribe {
     checkHandler('subscribe', handler)
     const subscriber = { handler, wasTold: false }
     this.#subscribers.add(subscriber)
     // not before the caller has its unsubscriber
     queueMicrotask(() => { if (this.#isKnown && !subscriber.wasTold) this.#tell(subscriber) })
-    return () => { this.#subscribers.delete(subscriber) }
+    return unsubscriber(() => { this.#subscribers.delete(subscriber) })
   }
 
   /** @param isKnown whether undefined means that there is no value */

@@ -1,10 +1,12 @@
 import { DatasoleError, checkHandler } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
 import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { Mirror, type Outcome } from './mirror.js'
 
-/** `value` is undefined where the key has none. */
-export type StateHandler<T = unknown> = (value: T | undefined, head: Head) => void
+/** `value` is frozen, and undefined where the key has none. */
+export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, head: Readonly<Head>) => void
 
 export interface SubscriptionOptions {
   /** A refusal, e.g. by a hook (`FORBIDDEN`). Default: the client's `onError`. */
@@ -48,7 +50,7 @@ export class Subscriptions {
     this.#host = host
   }
 
-  add (key: string, handler: StateHandler, { onError }: SubscriptionOptions): () => void {
+  add (key: string, handler: StateHandler, { onError }: SubscriptionOptions): Unsubscribe {
     checkHandler(`subscribeState("${key}")`, handler)
     const subscriber: Subscriber = { handler, onError, wasTold: false }
     let entry = this.#entries.get(key)
@@ -61,7 +63,7 @@ export class Subscriptions {
       // what is known is told at once, but not before the caller has its unsubscriber
       queueMicrotask(() => { if (!subscriber.wasTold && entry!.mirror.head !== undefined) this.#tell(entry!, subscriber) })
     }
-    return () => { this.#remove(entry!, subscriber) }
+    return unsubscriber(() => { this.#remove(entry!, subscriber) })
   }
 
   /** Subscribes to a key for a watcher, its only one. Returns what ends that. */
@@ -136,7 +138,8 @@ export class Subscriptions {
   }
 
   #remove (entry: Entry, subscriber: Subscriber): void {
-    if (!entry.subscribers.delete(subscriber) || entry.subscribers.size > 0) return
+    entry.subscribers.delete(subscriber)
+    if (entry.subscribers.size > 0) return
     clearTimeout(entry.retryTimer)
     this.#entries.delete(entry.key)
     if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key: entry.key })

@@ -1,5 +1,6 @@
 import { type Awareness, applyAwarenessUpdate, encodeAwarenessUpdate, removeAwarenessStates } from 'y-protocols/awareness'
-import { DatasoleError } from '../protocol/errors.js'
+import { DatasoleError, invalidArgument } from '../protocol/errors.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { fromBase64, toBase64 } from './base64.js'
 import type { DatasoleClient } from './client.js'
 
@@ -18,9 +19,11 @@ interface Message { update: string, /** The others shall say who they are. */ is
  * Shares an `Awareness` of y-protocols (cursors, names) with the other clients of a document, by the event
  * `<key>:awareness`, which server code has to relay. While there is no connection, the others' states are gone.
  * @param options.onError hears `LIMIT_EXCEEDED` of an own state that is not sent, as it has more than 12 KiB
+ * It may be of another copy of y-protocols.
  * @returns ends it: the own state is removed, here and elsewhere
  */
-export function bindAwareness (client: DatasoleClient, key: string, awareness: Awareness, { onError }: { onError?: (error: DatasoleError) => void } = {}): () => void {
+export function bindAwareness (client: DatasoleClient, key: string, awareness: Awareness, { onError }: { onError?: (error: DatasoleError) => void } = {}): Unsubscribe {
+  if (!((awareness as Awareness | undefined)?.states instanceof Map)) throw invalidArgument('bindAwareness: the awareness must be an Awareness of y-protocols')
   const event = `${key}:awareness`
   const own = awareness.clientID
   const origin = {}
@@ -59,19 +62,19 @@ export function bindAwareness (client: DatasoleClient, key: string, awareness: A
   }
 
   awareness.on('update', changed)
-  client.on(event, heard)
+  const stopEvents = client.on(event, heard)
   const stop = client.onConnectionState((state) => {
     if (state === 'connected') joined()
     else forgetOthers()
   })
   if (client.getConnectionState() === 'connected') joined()
-  return () => {
+  return unsubscriber(() => {
     stop()
-    client.off(event, heard)
+    stopEvents()
     awareness.off('update', changed)
     clearTimeout(timer)
     forgetOthers()
     removeAwarenessStates(awareness, [own], origin)
     send()
-  }
+  })
 }

@@ -1,6 +1,7 @@
 import * as Y from 'yjs'
+import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import { fromBase64, toBase64 } from './base64.js'
-import type { DatasoleClient, DatasoleError } from './client.js'
+import type { DatasoleClient } from './client.js'
 
 /** ms after which an update is tried again for which there was no room. */
 const RETRY = 1000
@@ -12,8 +13,13 @@ export interface YjsBinding {
   destroy (): void
 }
 
-/** Keeps a `Y.Doc` in step with those of other clients under `key`, through the server. */
+/**
+ * Keeps a `Y.Doc` in step with those of other clients under `key`, through the server.
+ * @throws DatasoleError `FOREIGN_YJS` for a document of another copy of Yjs than the one that this module imports:
+ *   Yjs would take in its updates and show none of them
+ */
 export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onError }: { onError?: (error: DatasoleError) => void } = {}): YjsBinding {
+  checkDoc(doc)
   const handle = client.crdt(key, 'yjs')
   let waiting: Uint8Array[] = []
   let isEnded = false
@@ -63,8 +69,17 @@ export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onEr
   }
 }
 
+function checkDoc (doc: unknown): void {
+  if (doc instanceof Y.Doc) return
+  // its own methods tell a document of another copy from anything else
+  const { transact, getMap } = (doc ?? {}) as Partial<Record<'transact' | 'getMap', unknown>>
+  if (typeof transact !== 'function' || typeof getMap !== 'function') throw invalidArgument('bindYjs: the document must be a Y.Doc')
+  throw new DatasoleError('FOREIGN_YJS', 'bindYjs: the document is of another copy of Yjs than the one that datasole/client/yjs imports. ' +
+    'Have one copy: see "npm ls yjs" and "npm dedupe", let the bundler resolve one (resolve.dedupe or an alias), and use import throughout, as require("yjs") loads another copy')
+}
+
 /** They are told once, so one that the page's observers fail at must not stop the others. */
-function applyAll (doc: Y.Doc, updates: string[], origin: object): void {
+function applyAll (doc: Y.Doc, updates: readonly string[], origin: object): void {
   const thrown: unknown[] = []
   for (const update of updates) {
     try {

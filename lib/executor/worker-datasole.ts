@@ -1,11 +1,13 @@
 import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { userOf } from '../server/checks.js'
 import type { EventHandler } from '../server/events.js'
 import { type Target, checkTarget } from '../server/hub.js'
 import type { Logger } from '../server/logger.js'
 import type { RpcHandler, RpcOptions } from '../server/rpc/method.js'
+import { WorkerCrdt } from './worker-crdt.js'
 import type { WorkerLink } from './worker-link.js'
 import { type Recipe, WorkerStates } from './worker-states.js'
 import type { WorkerTasks } from './worker-tasks.js'
@@ -26,6 +28,7 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
     readonly state: WorkerState<C>
     readonly fanout: WorkerFanout<C>
     readonly sessions: WorkerSessions
+    readonly crdt: WorkerCrdt<C>
   }
 
   /** The server's log. */
@@ -40,7 +43,8 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
       live: new WorkerLive(states),
       state: new WorkerState(states),
       fanout: new WorkerFanout(link),
-      sessions: new WorkerSessions(link, maxDepth)
+      sessions: new WorkerSessions(link, maxDepth),
+      crdt: new WorkerCrdt(link, maxDepth)
     }
   }
 }
@@ -78,10 +82,11 @@ class WorkerEvents<C> {
    * thread per node.
    * @throws DatasoleError `TOO_LATE` for an event that had no handler when the script had loaded
    */
-  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
-    this.#tasks.on(event, handler as EventHandler)
+  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
+    return this.#tasks.on(event, handler as EventHandler)
   }
 
+  /** Ends one subscription of this function, the latest. */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.#tasks.off(event, handler as EventHandler)
   }

@@ -1,6 +1,7 @@
 import { RpcCode } from '../protocol/codes.js'
 import { DatasoleError, RpcError, checkHandler, invalidArgument, isThenable } from '../protocol/errors.js'
 import { Opcode } from '../protocol/opcodes.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { type CallHost, errorAnswer } from '../server/rpc/call.js'
 import { encodeMessage } from '../server/encoding.js'
 import type { EventHandler } from '../server/events.js'
@@ -23,7 +24,7 @@ export class WorkerTasks implements CallHost {
   /** The main thread counts. */
   readonly metrics = { rpcErrors: 0 }
   readonly methods = new Map<string, Method>()
-  readonly handlers = new Map<string, EventHandler[]>()
+  readonly handlers = new Map<string, { handler: EventHandler }[]>()
   readonly #running = new Map<number, Running>()
   readonly #limits: WorkerLimits
   readonly #link: WorkerLink
@@ -46,17 +47,22 @@ export class WorkerTasks implements CallHost {
     this.methods.set(name, method)
   }
 
-  on (event: string, handler: EventHandler): void {
+  on (event: string, handler: EventHandler): Unsubscribe {
     if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
     checkHandler(`events.on("${event}")`, handler)
     if (!this.handlers.has(event)) this.#checkOpen(`events.on("${event}")`)
-    this.handlers.set(event, [...this.handlers.get(event) ?? [], handler])
+    const registered = { handler }
+    this.handlers.set(event, [...this.handlers.get(event) ?? [], registered])
+    return unsubscriber(() => { this.#remove(event, this.handlers.get(event)!.indexOf(registered)) })
   }
 
   off (event: string, handler: EventHandler): void {
-    const handlers = this.handlers.get(event)
-    const i = handlers?.indexOf(handler) ?? -1
-    if (i >= 0) this.handlers.set(event, handlers!.toSpliced(i, 1))
+    this.#remove(event, this.handlers.get(event)?.findLastIndex((registered) => registered.handler === handler) ?? -1)
+  }
+
+  /** The name stays, as the main thread knows it. */
+  #remove (event: string, i: number): void {
+    if (i >= 0) this.handlers.set(event, this.handlers.get(event)!.toSpliced(i, 1))
   }
 
   /** The script has loaded: the main thread learns the names now, once. */
@@ -96,7 +102,7 @@ export class WorkerTasks implements CallHost {
   #handle (id: number, { event, data, timestamp }: Record<string, unknown>, connection: WorkerConnection | undefined): void {
     const name = string(event, 'event')
     const message = { event: name, data, timestamp: connection === undefined ? timestamp as number : Date.now() }
-    for (const handler of this.handlers.get(name) ?? []) {
+    for (const { handler } of this.handlers.get(name) ?? []) {
       const failed = (error: unknown): void => { this.log.error({ err: error, event: name }, 'an event handler failed') }
       try {
         const result = handler(message, connection)

@@ -1,3 +1,4 @@
+import { deepFreeze } from './frozen.js'
 import { clonePlain, type Container, getMember, isContainer, isEqual, type Members, putMember } from './json.js'
 import type { Operation } from './messages.js'
 import { parseIndex, parsePointer } from './pointer.js'
@@ -131,19 +132,32 @@ export function applyPatch (root: unknown, patches: Operation[]): unknown {
   return copying.holder['']
 }
 
+/**
+ * The same, of a value that is frozen: the result is frozen, too, and so are the values of the operations,
+ * which become part of it. Only what is new is walked.
+ * @throws PatchError
+ */
+export function applyFrozen (root: unknown, patches: Operation[]): unknown {
+  const freezing = new Freezing(root)
+  runPatch(freezing, patches)
+  freezing.freeze()
+  return freezing.holder['']
+}
+
 class Copying implements Editor {
   readonly holder: Members
   /** Containers made by this call; whatever holds one was made by it, too. */
-  readonly #own = new Set<Container>()
+  protected readonly own = new Set<Container>()
 
   constructor (root: unknown) {
     this.holder = root === undefined ? {} : { '': root }
   }
 
   open (parent: Container, key: string, child: Container): Container {
-    if (this.#own.has(child)) return child
-    const copy = Array.isArray(child) ? child.slice() : { ...child }
-    this.#own.add(copy)
+    if (this.own.has(child)) return child
+    // slice is a hundred times slower where the array is frozen
+    const copy = Array.isArray(child) ? [...child] as unknown[] : { ...child }
+    this.own.add(copy)
     putMember(parent as Members, key, copy)
     return copy
   }
@@ -155,6 +169,20 @@ class Copying implements Editor {
 
   splice (array: unknown[], start: number, deleteCount: number, items: unknown[]): void {
     array.splice(start, deleteCount, ...items)
+  }
+}
+
+class Freezing extends Copying {
+  readonly #inserted: unknown[] = []
+
+  weigh (value: unknown): void {
+    if (isContainer(value)) this.#inserted.push(value)
+  }
+
+  freeze (): void {
+    for (const value of this.#inserted) deepFreeze(value)
+    // what they hold was frozen, was inserted, or is one of them
+    for (const container of this.own) Object.freeze(container)
   }
 }
 

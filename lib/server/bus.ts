@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { StateBackend, Unsubscribe } from '../backend/backend.js'
+import type { BackendUnsubscribe, StateBackend } from '../backend/backend.js'
 import { stringify } from '../protocol/json.js'
 import type { ServerEvent } from '../protocol/messages.js'
 import type { Logger } from './logger.js'
@@ -30,7 +30,7 @@ export class Bus {
   readonly #node = randomUUID()
   readonly #backend: StateBackend
   readonly #log: Logger
-  #unsubscribe: Unsubscribe | undefined
+  #unsubscribe: BackendUnsubscribe | undefined
   /** What messages wait for, and how many do: those after them wait too, to stay in order. */
   #awaited: Promise<void> | undefined
   #waiting = 0

@@ -5,6 +5,7 @@ import type { Connection } from './connection.js'
 import { checkHandler, invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from './hooks.js'
 import { stringify } from '../protocol/json.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { LazyMembers } from './rpc/lazy-members.js'
 import type { Logger } from './logger.js'
 import { BadFrame } from './members.js'
@@ -43,10 +44,12 @@ export class Events {
     readonly log: Logger
   ) {}
 
-  on (event: string, handler: EventHandler, scope: Scope): void {
+  on (event: string, handler: EventHandler, scope: Scope): Unsubscribe {
     if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
     checkHandler(`events.on("${event}")`, handler)
-    this.#add(event, { handler, scope })
+    const registered = { handler, scope }
+    this.#add(event, registered)
+    return unsubscriber(() => { this.#remove(event, this.#handlers.get(event)?.indexOf(registered) ?? -1) })
   }
 
   /** A worker script has handlers of the event. */
@@ -59,9 +62,12 @@ export class Events {
   }
 
   off (event: string, handler: EventHandler): void {
-    const handlers = this.#handlers.get(event)
-    const i = handlers?.findIndex((registered) => registered.handler === handler) ?? -1
+    this.#remove(event, this.#handlers.get(event)?.findLastIndex((registered) => registered.handler === handler) ?? -1)
+  }
+
+  #remove (event: string, i: number): void {
     if (i < 0) return
+    const handlers = this.#handlers.get(event)
     if (handlers!.length === 1) this.#handlers.delete(event)
     else this.#handlers.set(event, handlers!.toSpliced(i, 1))
   }

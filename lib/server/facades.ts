@@ -1,6 +1,7 @@
 import type { EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { Operation } from '../protocol/messages.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { userOf } from './checks.js'
 import type { Core } from './core.js'
 import { checkKey, checkRequest } from './limits/default-rate-limiter.js'
@@ -86,10 +87,11 @@ export class StateFacade<C, S> extends Facade<S> {
 /** `ds.primitives.events`: events that clients send, and those among the nodes. */
 export class EventsFacade<C, S> extends ScopedFacade<S> {
   /** Several handlers may be there; one that throws or rejects is logged, and the others still run. */
-  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
-    this.core.events.on(event, handler as EventHandler, this.scope)
+  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
+    return this.core.events.on(event, handler as EventHandler, this.scope)
   }
 
+  /** Ends one subscription of this function, the latest. */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.core.events.off(event, handler as EventHandler)
   }
@@ -195,10 +197,9 @@ export class SessionsFacade<S> extends Facade<S> {
   /**
    * `fn(userId, key, value, version)` hears of every change: those of this node at once, those of others
    * while the session is loaded here. A deletion is `undefined`; `version` grows with each write of a field.
-   * @returns ends it
    * @throws DatasoleError `NOT_ENABLED` without the option `session: { enableChangeStream: true }`
    */
-  onChange (fn: SessionListener): () => void {
+  onChange (fn: SessionListener): Unsubscribe {
     return this.core.sessions.onChange(fn)
   }
 }

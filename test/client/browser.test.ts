@@ -113,6 +113,13 @@ for (const useWorker of [true, false, undefined]) {
     await page.waitForFunction(() => (lab.client.getState('board') as { n: number } | undefined)?.n === 2)
     t.match(await page.evaluate(() => lab.told), [[{ n: 1 }, 1], [{ n: 2 }, 2]])
 
+    // a listener cannot change what others see, wherever it was parsed
+    t.strictSame(await page.evaluate(() => {
+      const board = lab.client.getState('board') as { list: string[] }
+      const [, head] = [board, lab.heard[0]] as [object, object]
+      try { board.list.push('spoilt') } catch (error) { return [(error as Error).name, Object.isFrozen(board), Object.isFrozen(head), board.list] }
+    }), ['TypeError', true, true, ['a']])
+
     // the server drops it, and something happens meanwhile
     const cut = page.evaluate(() => lab.client.rpc('never').catch(({ code }) => code))
     await page.evaluate(() => lab.client.rpc('echo')) // so the call is there

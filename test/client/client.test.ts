@@ -215,16 +215,18 @@ t.test('events: every handler hears each, whatever the others do', async (t) => 
   event('other', 1)
   event('done', null)
   await done
-  t.strictSame(heard, [{ event: 'chat', data: { text: 'hello' }, timestamp: 5 }, { text: 'hello' }])
+  const message = { event: 'chat', data: { text: 'hello' }, timestamp: 5 }
+  t.strictSame(heard, [message, message, { text: 'hello' }], 'a function that was given twice hears it twice')
   t.strictSame(errors, [mistake])
   off()
+  client.off('chat', handler)
   client.off('chat', handler)
   client.off('never', handler)
   const later = new Promise<void>((resolve) => { client.on('later', () => { resolve() }) })
   event('chat', 2)
   event('later', null)
   await later
-  t.equal(heard.length, 2)
+  t.equal(heard.length, 3)
 })
 
 t.test('states: a handler that throws is reported, one that ended hears nothing, and the newest state is the last', async (t) => {

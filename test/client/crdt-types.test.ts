@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { ClientCounter, ClientMap, ClientRegister, DatasoleClient } from '../../lib/client/client.js'
-import type { DatasoleServer, ServerCounter, ServerMap } from '../../plugins/server.js'
+import type { CrdtName, CrdtValue, DatasoleServer, EventData, RpcParams, RpcResult, ServerCounter, ServerMap, StateName, StateValue, WorkerDatasole } from '../../plugins/server.js'
 
 enum Key { Likes = 'likes' }
 
@@ -26,6 +26,8 @@ export async function typed (client: DatasoleClient<AppContract>, open: Datasole
   exactly<ClientMap<{ color: string, size?: number }>>()(prefs, true)
   exactly<string | undefined>()(prefs.value.color, true)
   prefs.set('size', 3)
+  // @ts-expect-error it is the replica's
+  prefs.value.color = 'red'
   prefs.remove('color')
   // @ts-expect-error of another type
   prefs.set('size', 'big')
@@ -49,4 +51,36 @@ export async function typed (client: DatasoleClient<AppContract>, open: Datasole
   exactly<DatasoleServer<AppContract>>()(ds, true)
 }
 
-t.test('types are checked by the compiler', async (t) => { t.type(typed, 'function') })
+/** The same of a worker script, where everything is asynchronous. */
+export async function inWorker (ds: WorkerDatasole<AppContract>, open: WorkerDatasole): Promise<void> {
+  const { crdt } = ds.primitives
+  const likes = await crdt.registerByType(Key.Likes, 'pn-counter')
+  exactly<ServerCounter>()(likes, true)
+  await likes.increment()
+  exactly<number | undefined>()(await likes.value(), true)
+  exactly<ServerMap<{ color: string, size?: number }> | undefined>()(await crdt.get('prefs'), true)
+  exactly<string | undefined>()(await crdt.getValue('title'), true)
+  exactly<boolean>()(await crdt.delete('title'), true)
+  await crdt.apply('title', { type: 'lww-register', op: 'set', value: 'x' })
+  // @ts-expect-error the key is of another type
+  await crdt.registerByType('title', 'pn-counter')
+  // @ts-expect-error no such key
+  await crdt.getValue('dislikes')
+  // @ts-expect-error every thread runs the script, so that a second registration would throw
+  await crdt.register('likes', 'pn-counter')
+  // @ts-expect-error changes are heard on the main thread
+  crdt.onChange(() => {})
+  // @ts-expect-error it is a promise
+  crdt.registerByType('likes', 'pn-counter').increment()
+  await (await open.primitives.crdt.registerByType('whatever', 'lww-map')).set('field', 1)
+}
+
+export function helpers (): void {
+  exactly<'likes' | 'title' | 'prefs'>()(null as unknown as CrdtName<AppContract>, true)
+  exactly<string>()(null as unknown as CrdtValue<AppContract, 'title', 'lww-register'>, true)
+  exactly<string>()(null as unknown as StateName<AppContract>, true)
+  exactly<unknown>()(null as unknown as StateValue<AppContract, 'any key, where the contract has no state'>, true)
+  exactly<[unknown, unknown, unknown]>()(null as unknown as [EventData<AppContract, 'e'>, RpcParams<AppContract, 'm'>, RpcResult<AppContract, 'm'>], true)
+}
+
+t.test('types are checked by the compiler', async (t) => { for (const each of [typed, inWorker, helpers]) t.type(each, 'function') })

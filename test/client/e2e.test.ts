@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { DatasoleContract } from '../../lib/client/client.js'
+import type { DatasoleContract, DeepReadonly } from '../../lib/client/client.js'
 import { CloseCode } from '../../lib/protocol/codes.js'
 import { entrances } from '../helpers/entrances.js'
 import { watch } from './dialled.js'
@@ -78,7 +78,7 @@ for (const [entrance, start] of entrances) {
     const { client, errors, until, states } = watch<AppContract>(t, { url })
     await client.connect()
     const told: unknown[] = []
-    const board = (isIt: (value: Board | undefined) => boolean) =>
+    const board = (isIt: (value: DeepReadonly<Board> | undefined) => boolean) =>
       seen((look) => client.subscribeState('board', look), () => client.getState('board'), isIt)
     client.subscribeState('board', (value, { version }) => { told.push([value, version]) })
     const whenEmpty = new Promise<void>((resolve) => { client.subscribeState('board', () => { resolve() }) })

@@ -1,10 +1,12 @@
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { DatasoleClient, type WebSocketConstructor } from '../../lib/client/client.js'
+import { DatasoleClient, type DeepReadonly, type EventData, type EventName, type RpcName, type RpcParams, type RpcResult, type StateName, type StateValue, type Unsubscribe, type WebSocketConstructor } from '../../lib/client/client.js'
 import type { Head } from '../../lib/protocol/messages.js'
 
 enum Method { Add = 'add', Reset = 'reset' }
 enum Key { Dashboard = 'dashboard' }
+
+interface Dashboard { visitors: number, items: { id: number, tags: string[] }[] }
 
 interface AppContract {
   rpc: {
@@ -13,7 +15,7 @@ interface AppContract {
     find: { params: { name?: string } | undefined, result: string[] }
   }
   events: { chat: { text: string }, typing: undefined }
-  state: { [Key.Dashboard]: { visitors: number } }
+  state: { [Key.Dashboard]: Dashboard }
 }
 
 /** Whether two types are the same. */
@@ -22,6 +24,31 @@ type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ?
 const exactly = <T>() => <A>(_value: A, _is: Same<A, T>): void => {}
 
 const options = { url: 'http://127.0.0.1:1', webSocket: WebSocket }
+
+/** Helper types, as code around a client needs them. */
+export function helpers (client: DatasoleClient<AppContract>): void {
+  type Contract = AppContract
+  exactly<'add' | 'reset' | 'find'>()(null as unknown as RpcName<Contract>, true)
+  exactly<'chat' | 'typing'>()(null as unknown as EventName<Contract>, true)
+  exactly<'dashboard'>()(null as unknown as StateName<Contract>, true)
+  exactly<{ a: number, b: number }>()(null as unknown as RpcParams<Contract, 'add'>, true)
+  exactly<{ done: boolean }>()(null as unknown as RpcResult<Contract, Method.Reset>, true)
+  exactly<{ text: string }>()(null as unknown as EventData<Contract, 'chat'>, true)
+  exactly<Dashboard>()(null as unknown as StateValue<Contract, Key.Dashboard>, true)
+  // a hook of a page's framework, for any key
+  const use = <K extends StateName<Contract>>(key: K, take: (value: DeepReadonly<StateValue<Contract, K>> | undefined) => void): Unsubscribe => client.subscribeState(key, take)
+  use('dashboard', (value) => { exactly<number | undefined>()(value?.visitors, true) }).unsubscribe()
+  // @ts-expect-error no such key
+  use('dashbored', () => {})
+  // @ts-expect-error no such method
+  type Wrong = RpcParams<Contract, 'subtract'>
+  // @ts-expect-error no such key
+  type Missing = StateValue<Contract, 'dashbored'>
+  exactly<unknown>()(null as unknown as DeepReadonly<unknown>, true)
+  exactly<readonly [number, readonly string[]]>()(null as unknown as DeepReadonly<[number, string[]]>, true)
+  exactly<{ readonly a?: { readonly b: number } | null }>()(null as unknown as DeepReadonly<{ a?: { b: number } | null }>, true)
+  void (null as unknown as [Wrong, Missing])
+}
 
 /** Never called: what is checked here is checked by the compiler. */
 export async function typed (client: DatasoleClient<AppContract>): Promise<void> {
@@ -43,7 +70,9 @@ export async function typed (client: DatasoleClient<AppContract>): Promise<void>
   await client.rpc('add', { a: 1, b: 2 }, { timeout: 5 })
 
   const off = client.on('chat', (message) => {
-    exactly<{ event: string, data: { text: string }, timestamp: number }>()(message, true)
+    exactly<{ readonly event: string, readonly data: { readonly text: string }, readonly timestamp: number }>()(message, true)
+    // @ts-expect-error other handlers share it
+    message.data.text = 'changed'
   })
   off()
   exactly<boolean>()(client.emit('chat', { text: 'hello' }), true)
@@ -58,20 +87,32 @@ export async function typed (client: DatasoleClient<AppContract>): Promise<void>
   client.on('shout', () => {})
 
   client.subscribeState(Key.Dashboard, (value, head) => {
-    exactly<{ visitors: number } | undefined>()(value, true)
-    exactly<Head>()(head, true)
+    exactly<DeepReadonly<Dashboard> | undefined>()(value, true)
+    exactly<Readonly<Head>>()(head, true)
+    // @ts-expect-error it is the mirror's
+    value!.visitors = 5
+    // @ts-expect-error at every depth
+    value!.items[0]!.tags.sort()
+    // @ts-expect-error and so are the versions
+    head.version = 5
+    exactly<{ id: number, tags: string[] }[]>()(structuredClone(value!.items as Dashboard['items']).reverse(), true)
   }, { onError: (error) => { exactly<string>()(error.code, true) } })
-  exactly<{ visitors: number } | undefined>()(client.getState('dashboard'), true)
+  exactly<DeepReadonly<Dashboard> | undefined>()(client.getState('dashboard'), true)
   // @ts-expect-error no such key
   client.subscribeState('nothing', () => {})
   // @ts-expect-error no such key
   client.getState('nothing')
   const channel = client.channel(Key.Dashboard)
-  exactly<{ visitors: number } | undefined>()(channel.get(), true)
+  exactly<DeepReadonly<Dashboard> | undefined>()(channel.get(), true)
   channel.update((draft) => { draft.visitors++ })
-  channel.update(() => ({ visitors: 1 }))
-  channel.set({ visitors: 2 })
-  exactly<() => void>()(channel.subscribe((value) => { exactly<{ visitors: number } | undefined>()(value, true) }), true)
+  channel.update(() => ({ visitors: 1, items: [] }))
+  channel.update((draft) => { draft.items.sort((a, b) => a.id - b.id) })
+  channel.set({ visitors: 2, items: [] })
+  channel.set({ ...channel.get()!, visitors: 3 })
+  channel.update(() => ({ visitors: 1, items: channel.get()!.items }))
+  // @ts-expect-error it is the mirror's
+  channel.get()!.items.push({ id: 1, tags: [] })
+  exactly<Unsubscribe>()(channel.subscribe((value) => { exactly<DeepReadonly<Dashboard> | undefined>()(value, true) }), true)
   exactly<Promise<void>>()(channel.saved(), true)
   // @ts-expect-error no such key
   client.channel('nothing')

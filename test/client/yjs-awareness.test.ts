@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { Awareness } from 'y-protocols/awareness'
@@ -54,4 +55,32 @@ t.test('names and cursors are shared, and gone with who had them', async (t) => 
   bob.leave()
   await Promise.all([ann.sees('ann eve'), eve.sees('ann eve')])
   t.equal(bob.names(), '')
+})
+
+t.test('an Awareness of another copy of y-protocols works', async (t) => {
+  const { url, ds: { primitives: { events, fanout } } } = await node(t, { rateLimit: false })
+  events.on('text:awareness', ({ data }) => { fanout.broadcast('text:awareness', data) })
+  const require = createRequire(import.meta.url)
+  const other = require('y-protocols/awareness') as { Awareness: typeof Awareness } // its CommonJS build, with that of Yjs
+  t.not(other.Awareness, Awareness)
+  const pair = await Promise.all([Awareness, other.Awareness].map(async (Class, i) => {
+    const { client, errors } = watch(t, { url })
+    const awareness = new Class(new ([Y, require('yjs') as typeof Y][i]!).Doc())
+    t.teardown(() => { awareness.destroy() })
+    awareness.setLocalStateField('name', i)
+    const leave = bindAwareness(client, 'text', awareness)
+    await client.connect()
+    return { awareness, leave, errors }
+  }))
+  const names = (i: number): string => Array.from(pair[i]!.awareness.getStates().values(), ({ name }) => String(name)).sort().join(' ')
+  while (names(0) !== '0 1' || names(1) !== '0 1') await setTimeout(5)
+  pair[1]!.leave.unsubscribe()
+  pair[1]!.leave()
+  while (names(0) !== '0') await setTimeout(5)
+  t.strictSame(pair.flatMap(({ errors }) => errors), [])
+})
+
+t.test('anything else is refused', async (t) => {
+  const { client } = watch(t, { url: 'http://127.0.0.1:1' })
+  for (const awareness of [undefined, {}, new Y.Doc()]) t.throws(() => bindAwareness(client, 'text', awareness as never), { name: 'TypeError', code: 'INVALID_ARGUMENT' })
 })

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import * as Y from 'yjs'
@@ -50,6 +51,15 @@ t.test('clients edit one text, at once and offline, on two nodes', async (t) => 
   t.ok(updates.length <= 101, `the server keeps ${updates.length} updates`)
   destroy()
   t.strictSame([...late.errors, ...editors.flatMap(({ errors }) => errors)], [])
+})
+
+t.test('a document of another copy of Yjs is refused', async (t) => {
+  const { client } = watch(t, { url: 'http://127.0.0.1:1' })
+  const other = createRequire(import.meta.url)('yjs') as typeof Y // its CommonJS build
+  t.throws(() => bindYjs(client, 'text', new other.Doc()), { name: 'DatasoleError', code: 'FOREIGN_YJS', message: /npm dedupe/ })
+  for (const doc of [undefined, null, {}, new Y.Map()]) t.throws(() => bindYjs(client, 'text', doc as never), { name: 'TypeError', code: 'INVALID_ARGUMENT' })
+  class OwnDoc extends Y.Doc {}
+  bindYjs(client, 'text', new OwnDoc()).destroy()
 })
 
 t.test('what is no update is refused', async (t) => {

@@ -1,10 +1,59 @@
 import { setTimeout } from 'node:timers/promises'
 import { threadId } from 'node:worker_threads'
-import type { RpcContext, WorkerDatasole } from '../../plugins/server.js'
+import type { Datasole, RpcContext, ServerCounter, ServerDocument, ServerMap, ServerRegister, WorkerDatasole } from '../../plugins/server.js'
+
+/** What code does with CRDTs, and what it hears: the same on the main thread and in a worker. */
+export async function crdtStory (crdt: WorkerDatasole['primitives']['crdt'] | Datasole['primitives']['crdt']): Promise<unknown[]> {
+  const heard: unknown[] = []
+  const tell = async (run: () => unknown): Promise<void> => {
+    heard.push(await Promise.resolve().then(run).then((result) => typeof result === 'object' && result !== null && 'key' in result ? [result.key] : result ?? null, ({ name, code, message }) => ({ name, code, message })))
+  }
+  const cycle: { self?: unknown } = {}
+  cycle.self = cycle
+  const map = await crdt.registerByType('story.map', 'lww-map') as ServerMap<Record<string, unknown>>
+  const register = await crdt.registerByType('story.register', 'lww-register') as ServerRegister<unknown>
+  const counter = await crdt.registerByType('story.counter', 'pn-counter') as ServerCounter
+  const document = await crdt.registerByType('story.text', 'yjs') as ServerDocument
+  await tell(() => crdt.registerByType('story.map', 'lww-map'))
+  await tell(() => crdt.registerByType('story.map', 'pn-counter'))
+  await tell(() => crdt.registerByType('story.odd', 'odd' as never))
+  await tell(() => crdt.registerByType(5 as never, 'pn-counter'))
+  await tell(() => crdt.get('story.map'))
+  await tell(() => crdt.get('story.nothing'))
+  for (const odd of [10n, NaN, new Map(), { deep: [() => {}] }, cycle, undefined, Symbol('x')]) {
+    await tell(() => map.set('odd', odd as never))
+    await tell(() => register.set(odd))
+    await tell(() => counter.increment(odd as never))
+  }
+  await tell(() => map.set('when', { at: new Date(0), gone: undefined, list: [1] }))
+  await tell(() => map.set('other', 1))
+  await tell(() => map.remove('other'))
+  await tell(() => map.value())
+  await tell(() => register.set(['a', null]))
+  await tell(() => register.value())
+  for (const amount of [undefined, 5, 0.5]) await tell(() => counter.increment(amount))
+  await tell(() => counter.decrement(2))
+  await tell(() => counter.increment(-1))
+  await tell(() => counter.value())
+  await tell(() => document.update('!'))
+  await tell(() => document.update('/////w=='))
+  const op = { type: 'pn-counter', op: 'increment', value: 3, nodeId: 'n', timestamp: 1, seq: 1 } as const
+  await tell(() => crdt.apply('story.open', op))
+  await tell(() => crdt.apply('story.open', op))
+  await tell(() => crdt.getValue('story.open'))
+  await tell(() => crdt.apply('story.open', { type: 'lww-register', op: 'set', value: 1 }))
+  await tell(() => crdt.apply('story.open', { type: 'pn-counter', op: 'set' } as never))
+  await tell(() => crdt.apply('story.open', null as never))
+  await tell(() => crdt.delete('story.open'))
+  await tell(() => crdt.delete('story.open'))
+  await tell(() => crdt.getValue('story.open'))
+  await tell(() => crdt.delete('story.map'))
+  return heard
+}
 
 /** What a worker has to do in the tests. */
 export default async function register (ds: WorkerDatasole): Promise<void> {
-  const { rpc, log, primitives: { live, state, events, fanout, sessions } } = ds
+  const { rpc, log, primitives: { live, state, events, fanout, sessions, crdt } } = ds
   const calls = new Map<string, number>()
   const seen: unknown[] = []
   const spin = (ms: number): void => { for (const until = performance.now() + ms; performance.now() < until;); }
@@ -61,6 +110,18 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
   const outcome = async (sent: Promise<void>): Promise<unknown> => await sent.then(() => 'sent', ({ name, code }) => ({ name, code }))
   rpc.register('broadcast to', async (target) => await outcome(fanout.broadcast('targeted', 1, target as never)))
   rpc.register('big', async () => [await outcome(fanout.broadcast('big', 1n)), await outcome(events.emit('big', 1n)), await outcome(sessions.restore(undefined as never) as never)])
+  const total = await crdt.registerByType('total', 'pn-counter')
+  rpc.register('count up', async (by) => { await total.increment(by as number); await total.decrement(); return await total.value() })
+  rpc.register('crdts', async () => await crdtStory(crdt))
+  let heard = 0
+  const hear = (): void => { heard++ }
+  const ends = [events.on('twice', hear), events.on('twice', hear)]
+  rpc.register('heard', () => heard)
+  rpc.register('end one', () => {
+    const end = ends.pop()!
+    end.unsubscribe()
+    end()
+  })
   rpc.register('nobody', async () => { await sessions.restore({}).catch((error: unknown) => { throw Object.assign(new Error((error as { code: string }).code), { code: 1 }) }) })
   rpc.register('log', (what) => {
     if (what === 'nothing') log.warn({ toJSON: () => undefined }, 'nothing to say')

@@ -6,6 +6,7 @@ import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { Running, Start } from '../helpers/entrances.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { encode } from '../helpers/wire.js'
+import { crdtStory } from './script.js'
 
 const { RPC_REQ, RPC_RES, RPC_CANCEL, EVENT_C2S, EVENT_S2C, ERROR } = Opcode
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
@@ -102,6 +103,28 @@ export function suite (t: Test, start: Start): void {
     t.match(logs.join(''), /said in a worker/)
     t.match(logs.join(''), /an event failed/)
     t.equal(b.received.filter(({ opcode }) => opcode === EVENT_S2C).length, 0, 'an event of server code is handled by one thread')
+  })
+
+  t.test('CRDTs are the same from there as from here', async (t) => {
+    const [there, here] = [await start(t, pool()), await start(t, pool())]
+    const [wire, other] = [await there.connect(), await there.connect()]
+    const inWorker = (await wire.call('crdts')).result as unknown[]
+    const onMain = await crdtStory(here.ds.primitives.crdt)
+    t.strictSame(inWorker, JSON.parse(JSON.stringify(onMain)))
+    t.ok(inWorker.length > 45)
+    // both threads have registered the key, and so has nobody's loss
+    t.equal(there.ds.primitives.crdt.get('total')?.type, 'pn-counter')
+    await Promise.all([wire, other].flatMap((each) => Array.from({ length: 20 }, () => each.call('count up', 3))))
+    await there.ds.primitives.crdt.get('total')!.value().then((value) => { t.equal(value, 80) })
+  })
+
+  t.test('an unsubscriber there ends its own subscription', async (t) => {
+    const wire = await (await start(t, pool())).connect()
+    for (const heard of [2, 3, 3]) {
+      wire.send(EVENT_C2S, 1, { event: 'twice' })
+      t.equal((await wire.call('heard')).result, heard)
+      await wire.call('end one')
+    }
   })
 
   t.test('hooks guard them on the main thread, and parse only if they look', async (t) => {

@@ -1,5 +1,5 @@
 import { MemoryBackend } from '../../lib/backend/memory.js'
-import type { CommitRequest, CommitResult, KeyRecord, Position, StateBackend, Unsubscribe } from '../../lib/backend/backend.js'
+import type { CommitRequest, CommitResult, KeyRecord, Position, StateBackend, BackendUnsubscribe } from '../../lib/backend/backend.js'
 
 type Handler = (key: string, value: unknown) => void
 
@@ -51,7 +51,7 @@ export class ShakyBackend implements StateBackend {
   publish (key: string, value: unknown): Promise<void> { return this.memory.publish(key, value) }
   liveKeys (): Promise<string[]> { return this.memory.liveKeys() }
 
-  subscribe (key: string, handler: Handler): Unsubscribe {
+  subscribe (key: string, handler: Handler): BackendUnsubscribe {
     const end = this.memory.subscribe(key, (channel, value) => { if (this.hears(channel)) handler(channel, value) })
     this.open.set(key, (this.open.get(key) ?? 0) + 1)
     return () => {
@@ -78,7 +78,7 @@ export class ShakyBackend implements StateBackend {
     return record
   }
 
-  onDoubt (fn: () => void): Unsubscribe {
+  onDoubt (fn: () => void): BackendUnsubscribe {
     this.#doubters.add(fn)
     return () => { this.#doubters.delete(fn) }
   }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { DatasoleClient } from '../../lib/client/client.js'
+import { DatasoleClient, type DeepReadonly } from '../../lib/client/client.js'
 import type { ChannelDirection, ChannelMode, Operation } from '../../lib/protocol/messages.js'
 import type { FlushOptions } from '../../lib/server/channels/flush-strategy.js'
 import type { ConnectionContext } from '../../lib/server/connection-context.js'
@@ -319,7 +319,7 @@ t.test('a key becomes a channel while somebody looks, and is one no more', { tim
   await ds.primitives.live.setState('board', { n: 1, items: [] })
   const { client: tab, errors } = await client(t, url)
   const board = tab.channel('board')
-  const values: Array<Board | undefined> = []
+  const values: Array<DeepReadonly<Board> | undefined> = []
   let look = (): void => {}
   board.subscribe((value) => { values.push(value); look() })
   while (values.length === 0) await new Promise<void>((resolve) => { look = resolve })

@@ -9,6 +9,7 @@ import t from 'tap'
 import datasole from '../../index.js'
 import { MemoryBackend } from '../../lib/backend/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
+import { unsubscriber } from '../../lib/protocol/unsubscribe.js'
 import { DatasoleServer } from '../../plugins/server.js'
 import { capturedLogger, entrances } from '../helpers/entrances.js'
 import { tcp, upgradeRequest } from '../helpers/raw.js'
@@ -42,7 +43,7 @@ class TrackedBackend extends MemoryBackend {
   override subscribe (...args: Parameters<MemoryBackend['subscribe']>): ReturnType<MemoryBackend['subscribe']> {
     this.subscribed++
     const unsubscribe = super.subscribe(...args)
-    return () => { this.subscribed--; unsubscribe() }
+    return unsubscriber(() => { this.subscribed--; unsubscribe() })
   }
 }
 

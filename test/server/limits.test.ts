@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
+import { unsubscriber } from '../../lib/protocol/unsubscribe.js'
 import { type Running, entrances } from '../helpers/entrances.js'
 import { tcp, upgradeRequest, upgraded, webSocketFrame } from '../helpers/raw.js'
 import { type Wire, encode } from '../helpers/wire.js'
@@ -39,7 +40,7 @@ class CountingBackend extends MemoryBackend {
   override subscribe (...args: Parameters<MemoryBackend['subscribe']>): ReturnType<MemoryBackend['subscribe']> {
     this.subscribed++
     const unsubscribe = super.subscribe(...args)
-    return () => { this.subscribed--; unsubscribe() }
+    return unsubscriber(() => { this.subscribed--; unsubscribe() })
   }
 }
 

@@ -1,8 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Datasole as Root } from '../../index.js'
-import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type MessageContext, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, type SyncChannel, getToken } from '../../plugins/server.js'
-import type { EventData, RpcParams, RpcResult, StateValue } from '../../lib/protocol/contract.js'
+import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type MessageContext, type EventData, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, type RpcParams, type RpcResult, type StateValue, type SyncChannel, type Unsubscribe, getToken } from '../../plugins/server.js'
 
 /** Compiles only where both are the same type. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
@@ -164,7 +163,7 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
     is<unknown>()(value, true)
     is<number>()(version, true)
   })
-  is<() => void>()(end, true)
+  is<Unsubscribe>()(end, true)
   ds.rpc.register('plain', async (_params, ctx) => Object.keys(await ds.primitives.sessions.restore(ctx.connection)))
   // @ts-expect-error sessions belong to users
   ds.primitives.sessions.set(undefined, 'lastPage', '/')

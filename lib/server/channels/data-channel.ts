@@ -54,8 +54,7 @@ export class DataChannel<C = unknown, K extends string = string> {
     try {
       for (const [name, method] of Object.entries(rpc) as [string, DataChannelMethod<unknown, unknown>][]) this.#method(`${key}.${name}`, method, scope)
       for (const [name, handler] of Object.entries(events) as [string, EventHandler][]) {
-        core.events.on(`${key}.${name}`, handler, scope)
-        this.#undo.push(() => { core.events.off(`${key}.${name}`, handler) })
+        this.#undo.push(core.events.on(`${key}.${name}`, handler, scope))
       }
       // the last one, as it cannot be undone without anyone noticing
       if (state !== undefined) this.state = core.channels.create({ ...state, key } as SyncChannelOptions, scope) as SyncChannel<Value<C, K>>

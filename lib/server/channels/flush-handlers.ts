@@ -1,10 +1,12 @@
 import { checkHandler, isThenable } from '../../protocol/errors.js'
+import { clonePlain } from '../../protocol/json.js'
 import type { Operation } from '../../protocol/messages.js'
+import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import type { ConnectionContext } from '../connection-context.js'
 import type { Logger } from '../logger.js'
 
 /**
- * Hears a flush: the value, as a copy, what has changed since the last time, and, for a channel
+ * Hears a flush: the value, as a copy of its own, what has changed since the last time, and, for a channel
  * `client-to-server`, whose copy it is, else null.
  */
 export type FlushHandler<T = unknown> = (value: T | undefined, patches: Operation[], connection: ConnectionContext | null) => void | Promise<void>
@@ -26,21 +28,22 @@ export class FlushHandlers {
 
   get size (): number { return this.#handlers.size }
 
-  /** @returns ends it */
-  add (handler: FlushHandler): () => void {
+  add (handler: FlushHandler): Unsubscribe {
     checkHandler(`onFlush of "${this.#key}"`, handler)
     const own = { handler }
     this.#handlers.add(own)
-    return () => { this.#handlers.delete(own) }
+    return unsubscriber(() => { this.#handlers.delete(own) })
   }
 
   /** A promise, which never rejects, where a handler is asynchronous. */
-  run ({ value, patches }: Flushed, connection: ConnectionContext | null): Promise<unknown> | undefined {
+  run (flushed: Flushed, connection: ConnectionContext | null): Promise<unknown> | undefined {
     const failed = (error: unknown): void => { this.#log.error({ err: error, key: this.#key }, 'an onFlush handler failed') }
     const running: PromiseLike<unknown>[] = []
-    for (const { handler } of [...this.#handlers]) {
+    // what one does to its copy is none of the others' business; the last one gets the first copy
+    const told = Array.from(this.#handlers, ({ handler }, i) => ({ handler, ...i < this.#handlers.size - 1 ? clonePlain(flushed) : flushed }))
+    for (const { handler, value, patches } of told) {
       try {
-        const result: unknown = handler(value, patches, connection)
+        const result: unknown = handler(value, patches as Operation[], connection)
         if (isThenable(result)) running.push(result.then(undefined, failed))
       } catch (error) {
         failed(error)

@@ -2,6 +2,7 @@ import type { CrdtType } from '../../crdt/crdt.js'
 import { DatasoleError } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
 import type { ChannelDirection, ChannelInfo, ChannelMode } from '../../protocol/messages.js'
+import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import type { Connection } from '../connection.js'
 import type { ConnectionContext, MessageContext } from '../connection-context.js'
 import { Copy, type CopyHost, type OwnValue } from './copy.js'
@@ -67,7 +68,7 @@ abstract class OwnValues<Own extends OwnValue> implements SyncChannel, KeyChanne
     await Promise.all(Array.from(this.#copies.values(), (copy) => copy.flush()))
   }
 
-  onFlush (handler: FlushHandler): () => void {
+  onFlush (handler: FlushHandler): Unsubscribe {
     return this.handlers.add(handler)
   }
 

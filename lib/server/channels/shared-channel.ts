@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import type { ChannelDirection, ChannelInfo, ChannelMode, Operation } from '../../protocol/messages.js'
+import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import { type FlushHandler, FlushHandlers, FlushLine, type Flushed } from './flush-handlers.js'
 import { FlushClock } from './flush-strategy.js'
 import type { Scope } from '../hooks.js'
@@ -83,7 +84,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
     return this.#line.settled()
   }
 
-  onFlush (handler: FlushHandler): () => void {
+  onFlush (handler: FlushHandler): Unsubscribe {
     return this.handlers.add(handler)
   }
 

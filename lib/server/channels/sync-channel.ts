@@ -2,6 +2,7 @@ import type { CrdtType } from '../../crdt/crdt.js'
 import { isCrdtType } from '../../crdt/types.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
 import type { ChannelDirection, ChannelMode, Operation } from '../../protocol/messages.js'
+import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import type { ConnectionContext } from '../connection-context.js'
 import type { FlushHandler } from './flush-handlers.js'
 import { type FlushOptions, type FlushRule, resolveFlush } from './flush-strategy.js'
@@ -51,9 +52,9 @@ export interface SyncChannel<T = unknown> {
   flush (): Promise<void>
   /**
    * Hears every flush on this node, one after the other: what comes while an asynchronous handler works
-   * is joined into the next. Returns what ends it.
+   * is joined into the next. Returns its unsubscriber.
    */
-  onFlush (handler: FlushHandler<T>): () => void
+  onFlush (handler: FlushHandler<T>): Unsubscribe
   /**
    * Flushes, and ends the channel. A shared value stays, as live state, which only the root's hooks guard
    * from then on; `live.deleteState` takes it away.

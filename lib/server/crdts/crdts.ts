@@ -1,10 +1,12 @@
 import { HybridClock } from '../../crdt/clock.js'
-import type { CrdtOp, CrdtType } from '../../crdt/crdt.js'
-import { crdtOf, isCrdtType, readOp } from '../../crdt/types.js'
+import type { CrdtType } from '../../crdt/crdt.js'
+import { crdtOf, isCrdtType } from '../../crdt/types.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
-import { clonePlain, copyJson } from '../../protocol/json.js'
+import { clonePlain } from '../../protocol/json.js'
+import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import type { ConnectionContext } from '../connection-context.js'
 import type { Change, CrdtDocument, Result } from './crdt-document.js'
+import { type ServerOp, checkCrdtKey, readServerOp } from './crdt-handle.js'
 import { CrdtInbox, REFUSALS } from './crdt-inbox.js'
 import { CrdtSource } from './crdt-source.js'
 import { CrdtWriter } from './crdt-writer.js'
@@ -79,13 +81,20 @@ export class Crdts {
 
   /** Declares a key; it is made as soon as the store can be used. */
   register (key: string, type: CrdtType, scope: Scope): void {
-    checkKey(key)
+    checkCrdtKey(key)
     if (!isCrdtType(type)) throw invalidArgument(`a CRDT must be a pn-counter, an lww-register, an lww-map or yjs, not ${JSON.stringify(type)}`)
     if (this.state.isDeclared(key)) throw new DatasoleError('DUPLICATE_KEY', `crdt.register("${key}"): the key is one of live state already`)
     if (this.#registered.size >= this.#settings.maxCrdtKeys || !this.#hasRoomFor(key)) throw this.#tooMany()
     this.mirrors.register(key, scope)
     this.#registered.set(key, type)
     if (this.#isStarted) this.#make(key, type)
+  }
+
+  /** The same, for code that may run twice. @throws DatasoleError `TYPE_MISMATCH` */
+  registerOnce (key: string, type: CrdtType, scope: Scope): void {
+    const known = this.typeOf(key)
+    if (known === undefined) this.register(key, type, scope)
+    else if (known !== type) throw new DatasoleError('TYPE_MISMATCH', `crdt.registerByType("${key}"): it is registered as ${known}`)
   }
 
   /** The key is one like those that clients make. */
@@ -112,18 +121,15 @@ export class Crdts {
 
   /** The value that the store has, as a copy; undefined where there is no such key. */
   async value (key: string): Promise<unknown> {
-    const { document: { value } } = await this.#store.replica(checkKey(key))
+    const { document: { value } } = await this.#store.replica(checkCrdtKey(key))
     const copy = value === undefined ? undefined : clonePlain(crdtOf((value as CrdtDocument).type).value(value as CrdtDocument))
     this.#store.idle(key)
     return copy
   }
 
   /** Applies an operation of server code. Resolves once the store has it. */
-  async apply (key: string, op: Omit<CrdtOp, 'nodeId' | 'timestamp'> & Partial<CrdtOp>): Promise<void> {
-    checkKey(key)
-    const read = readOp({ nodeId: this.#clock.node, timestamp: 0, ...op })
-    if (typeof read === 'string') throw invalidArgument(`crdt.apply("${key}"): ${read}`)
-    if (op.value !== undefined) read.value = copyJson(op.value, this.#settings.maxJsonDepth)
+  async apply (key: string, op: ServerOp): Promise<void> {
+    const read = readServerOp(key, op, this.#clock.node, this.#settings.maxJsonDepth)
     if (read.type === 'yjs') {
       await loadYjs()
       if (!isUpdate(read.value as string)) throw invalidArgument(`crdt.apply("${key}"): this is no update of Yjs`)
@@ -137,15 +143,15 @@ export class Crdts {
 
   /** Deletes a key that is not registered here. Resolves to whether it was there. */
   async delete (key: string): Promise<boolean> {
-    if (this.#registered.has(checkKey(key))) throw new DatasoleError('REGISTERED', `crdt.delete("${key}"): server code has registered the key, so it stays`)
+    if (this.#registered.has(checkCrdtKey(key))) throw new DatasoleError('REGISTERED', `crdt.delete("${key}"): server code has registered the key, so it stays`)
     return await this.#store.delete(key)
   }
 
-  onChange (fn: CrdtListener): () => void {
+  onChange (fn: CrdtListener): Unsubscribe {
     if (typeof fn !== 'function') throw invalidArgument('crdt.onChange: the listener must be a function')
     const own: CrdtListener = (...change) => { fn(...change) }
     this.#listeners.add(own)
-    return () => { this.#listeners.delete(own) }
+    return unsubscriber(() => { this.#listeners.delete(own) })
   }
 
   #make (key: string, type: CrdtType): void {
@@ -211,9 +217,4 @@ export class Crdts {
       }
     }
   }
-}
-
-function checkKey (key: string): string {
-  if (typeof key !== 'string') throw invalidArgument('the key of a CRDT must be a string')
-  return key
 }

@@ -1,7 +1,11 @@
 import type { WorkerServices } from '../../executor/executor.js'
 import { DatasoleError } from '../../protocol/errors.js'
+import type { CrdtType } from '../../crdt/crdt.js'
 import type { Operation, Head } from '../../protocol/messages.js'
+import type { ServerOp } from '../crdts/crdt-handle.js'
+import type { Crdts } from '../crdts/crdts.js'
 import type { Events } from '../events.js'
+import type { Scope } from '../hooks.js'
 import type { Target } from '../hub.js'
 import type { Sessions } from '../sessions/sessions.js'
 import type { StateStore } from '../state/state-store.js'
@@ -11,6 +15,8 @@ export interface ServiceHost {
   readonly store: StateStore
   readonly sessions: Sessions
   readonly events: Events
+  readonly crdts: Crdts
+  readonly root: Scope
   broadcast (event: string, data: unknown, target?: Target): void
 }
 
@@ -33,6 +39,11 @@ const SERVICES = {
   },
   emit: ({ events }: ServiceHost, event: string, data: unknown) => { events.emit(event, data) },
   broadcast: (host: ServiceHost, event: string, data: unknown, target: Target) => { host.broadcast(event, data, target) },
+  crdtRegister: ({ crdts, root }: ServiceHost, key: string, type: CrdtType) => { crdts.registerOnce(key, type, root) },
+  crdtType: ({ crdts }: ServiceHost, key: string) => crdts.typeOf(key),
+  crdtValue: ({ crdts }: ServiceHost, key: string) => crdts.value(key),
+  crdtApply: ({ crdts }: ServiceHost, key: string, op: ServerOp) => crdts.apply(key, op),
+  crdtDelete: ({ crdts }: ServiceHost, key: string) => crdts.delete(key),
   sessionRestore: ({ sessions }: ServiceHost, userId: string | null) => sessions.restore(userId ?? undefined),
   sessionGet: ({ sessions }: ServiceHost, userId: string, key: string) => sessions.get(userId, key),
   sessionSet: ({ sessions }: ServiceHost, userId: string, key: string, value: unknown) => { sessions.set(userId, key, value) },

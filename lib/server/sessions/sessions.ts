@@ -1,6 +1,7 @@
 import { DatasoleError, invalidArgument, isThenable } from '../../protocol/errors.js'
 import { clonePlain, copyJson } from '../../protocol/json.js'
 import { escapeToken } from '../../protocol/pointer.js'
+import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import { HybridClock } from '../../crdt/clock.js'
 import type { Hub } from '../hub.js'
 import type { Logger } from '../logger.js'
@@ -106,12 +107,12 @@ export class Sessions {
     if (session !== undefined) await this.#flusher.flush(session)
   }
 
-  onChange (fn: SessionListener): () => void {
+  onChange (fn: SessionListener): Unsubscribe {
     if (!this.#settings.enableChangeStream) throw new DatasoleError('NOT_ENABLED', 'sessions.onChange needs the option session: { enableChangeStream: true }')
     if (typeof fn !== 'function') throw invalidArgument('sessions.onChange: the listener must be a function')
     const own: SessionListener = (...change) => fn(...change)
     this.#listeners.add(own)
-    return () => { this.#listeners.delete(own) }
+    return unsubscriber(() => { this.#listeners.delete(own) })
   }
 
   /** A connection has ended: of its user nothing waits any longer. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, StateBackend, Unsubscribe } from '../../backend/backend.js'
+import type { BackendUnsubscribe, CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, StateBackend } from '../../backend/backend.js'
 import { DatasoleError } from '../../protocol/errors.js'
 import { prepareAll, requestOf, takeBatch } from './batch.js'
 import { Replica, valueOf } from './replica.js'
@@ -46,7 +46,7 @@ export class StateKey {
   /** The newest notice that came meanwhile, or while the key was loading. */
   #noticed: CommitNotice | undefined
   #logBytes = 0
-  #unsubscribe: Unsubscribe | undefined
+  #unsubscribe: BackendUnsubscribe | undefined
 
   constructor (key: string, host: StateHost) {
     this.#host = host

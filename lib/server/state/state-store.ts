@@ -1,4 +1,4 @@
-import type { Journal, StateBackend, Unsubscribe } from '../../backend/backend.js'
+import type { BackendUnsubscribe, Journal, StateBackend } from '../../backend/backend.js'
 import { invalidArgument } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
 import type { Head, Operation } from '../../protocol/messages.js'
@@ -36,7 +36,7 @@ export class StateStore implements StateHost {
   readonly #metrics: Metrics
   readonly #catchUp: CatchUp
   readonly #idle: IdleKeys
-  readonly #stopDoubt: Unsubscribe | undefined
+  readonly #stopDoubt: BackendUnsubscribe | undefined
   readonly maxStateBytes: number
   readonly prefix: string
   readonly ttlMs: number | undefined

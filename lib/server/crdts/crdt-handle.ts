@@ -1,0 +1,78 @@
+import type { CrdtOp, CrdtType } from '../../crdt/crdt.js'
+import { readOp } from '../../crdt/types.js'
+import { invalidArgument } from '../../protocol/errors.js'
+import { copyJson } from '../../protocol/json.js'
+
+/** An operation of server code: `nodeId` and `timestamp` are its own where they are left out. */
+export type ServerOp = Omit<CrdtOp, 'nodeId' | 'timestamp'> & Partial<Pick<CrdtOp, 'nodeId' | 'timestamp'>>
+
+/** What all CRDTs have in common for server code. */
+interface AnyCrdt<Type, V> {
+  readonly key: string
+  readonly type: Type
+  /** The value that the store has, as this node knows it: a copy of your own; undefined where nobody has written any. */
+  value (): Promise<V | undefined>
+}
+
+/** A number that many change at once, and none of whose changes is lost. */
+export interface ServerCounter extends AnyCrdt<'pn-counter', number> {
+  /** Resolves once the store has it. @param amount from 0; default 1 */
+  increment (amount?: number): Promise<void>
+  decrement (amount?: number): Promise<void>
+}
+
+/** A value of which the last write wins. */
+export interface ServerRegister<V> extends AnyCrdt<'lww-register', V> {
+  set (value: V): Promise<void>
+}
+
+/** Fields, of each of which the last write wins. */
+export interface ServerMap<V> extends AnyCrdt<'lww-map', V> {
+  set<F extends keyof V & string> (field: F, value: NonNullable<V[F]>): Promise<void>
+  remove<F extends keyof V & string> (field: F): Promise<void>
+}
+
+/** A Yjs document, as updates in base64 that make it up. */
+export interface ServerDocument extends AnyCrdt<'yjs', string[]> {
+  update (base64: string): Promise<void>
+}
+
+export type ServerCrdt<Type extends CrdtType, V> = {
+  'pn-counter': ServerCounter
+  'lww-register': ServerRegister<V>
+  'lww-map': ServerMap<V>
+  yjs: ServerDocument
+}[Type]
+
+/** What a handle does with its key, on the main thread or in another. */
+export interface CrdtAccess {
+  value: () => Promise<unknown>
+  apply: (op: ServerOp) => Promise<void>
+}
+
+/** The handle of a key, with the operations of its type. */
+export function crdtHandle (key: string, type: CrdtType, { value, apply }: CrdtAccess): unknown {
+  const common = { key, type, value }
+  if (type === 'yjs') return { ...common, update: (value: string) => apply({ type, op: 'update', value }) }
+  if (type === 'lww-register') return { ...common, set: (value: unknown) => apply({ type, op: 'set', value }) }
+  if (type === 'lww-map') return { ...common, set: (field: string, value: unknown) => apply({ type, op: 'set', key: field, value }), remove: (field: string) => apply({ type, op: 'remove', key: field }) }
+  return { ...common, increment: (value = 1) => apply({ type, op: 'increment', value }), decrement: (value = 1) => apply({ type, op: 'decrement', value }) }
+}
+
+/**
+ * An operation of server code, with a copy of its value.
+ * @param nodeId where it has none
+ * @throws TypeError `INVALID_ARGUMENT`, `INVALID_JSON`
+ */
+export function readServerOp (key: string, op: ServerOp, nodeId: string, maxDepth: number): CrdtOp {
+  checkCrdtKey(key)
+  const read = readOp({ nodeId, timestamp: 0, ...op })
+  if (typeof read === 'string') throw invalidArgument(`crdt.apply("${key}"): ${read}`)
+  if (op.value !== undefined) read.value = copyJson(op.value, maxDepth)
+  return read
+}
+
+export function checkCrdtKey (key: string): string {
+  if (typeof key !== 'string') throw invalidArgument('the key of a CRDT must be a string')
+  return key
+}
