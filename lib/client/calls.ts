@@ -1,14 +1,7 @@
+import { type AbortSignalLike, onAbort } from '../protocol/abort.js'
 import { RpcCode } from '../protocol/codes.js'
 import { DatasoleError, RpcError, invalidArgument } from '../protocol/errors.js'
 import type { RpcResponse } from '../protocol/messages.js'
-
-/** The part of an AbortSignal that the client uses. */
-export interface AbortSignalLike {
-  readonly reason: unknown
-  throwIfAborted (): void
-  addEventListener (type: 'abort', listener: () => void): void
-  removeEventListener (type: 'abort', listener: () => void): void
-}
 
 export interface CallOptions {
   /** ms; default the client's `rpcTimeoutMs`, 0 or Infinity for no limit. */
@@ -22,8 +15,8 @@ interface Call {
   reject (error: unknown): void
   isSent: boolean
   timer?: ReturnType<typeof setTimeout>
-  signal?: AbortSignalLike
-  onAbort?: () => void
+  /** Lets go of the signal. */
+  release?: () => void
 }
 
 /** ms; a timer that is set to more fires at once. */
@@ -50,17 +43,14 @@ export class Calls {
   add (id: number, method: string, { timeoutMs = 0, signal }: CallOptions): Promise<unknown> {
     if (!(timeoutMs >= 0)) throw invalidArgument(`timeoutMs of "${method}" is ${timeoutMs}: give ms from 0`)
     return new Promise((resolve, reject) => {
-      const call: Call = { resolve, reject, isSent: false, signal }
+      const call: Call = { resolve, reject, isSent: false }
       this.#calls.set(id, call)
       if (timeoutMs > 0 && timeoutMs <= MAX_TIMER) {
         call.timer = setTimeout(() => {
           this.#giveUp(id, new RpcError(RpcCode.TIMEOUT, `no answer to "${method}" within ${timeoutMs} ms`, { code: 'TIMEOUT' }))
         }, timeoutMs)
       }
-      if (signal !== undefined) {
-        call.onAbort = () => { this.#giveUp(id, signal.reason) }
-        signal.addEventListener('abort', call.onAbort)
-      }
+      if (signal !== undefined) call.release = onAbort(signal, () => { this.#giveUp(id, signal.reason) })
     })
   }
 
@@ -104,7 +94,7 @@ export class Calls {
     if (call === undefined) return undefined
     this.#calls.delete(id)
     clearTimeout(call.timer)
-    if (call.onAbort !== undefined) call.signal!.removeEventListener('abort', call.onAbort)
+    call.release?.()
     return call
   }
 }

@@ -1,3 +1,4 @@
+import { onAbort } from '../../protocol/abort.js'
 import { RpcCode } from '../../protocol/codes.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import { Call, type CallHost, errorAnswer } from './call.js'
@@ -124,14 +125,14 @@ export class RpcRegistry implements CallHost {
     const { signal } = context
     const cancelled = (): void => abortContext(ctx, new RpcError(RpcCode.CANCELLED, 'the caller cancelled the call', { code: 'CANCELLED' }))
     if (signal?.aborted) cancelled()
-    signal?.addEventListener('abort', cancelled, { once: true })
+    const release = signal && onAbort(signal, cancelled)
     try {
       if (method instanceof Method) return await method.invoke(params, ctx, () => false)
       return await callWorker(method, { params, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
     } catch (thrown) {
       throw toRpcError(thrown)
     } finally {
-      signal?.removeEventListener('abort', cancelled)
+      release?.()
     }
   }
 
