@@ -1,10 +1,14 @@
 import { DatasoleError } from '../protocol/errors.js'
 import { DEFAULT_PATH, SUBPROTOCOL, TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
+import { addressesOf } from './addresses.js'
 import type { LinkOptions, WebSocketConstructor } from './link.js'
 import { workerConstructor } from './worker-link.js'
 
 export interface DatasoleClientOptions {
-  /** The server, as http(s): or ws(s): URL. Default in a page: where it came from. */
+  /**
+   * The server, as http(s): or ws(s): URL. Its path goes before `path`, unless it ends in that already, and
+   * its query is kept. Default in a page: the page's origin, from which a relative one starts, too.
+   */
   url?: string
   /** The server's `path`. Default `/__ds`. */
   path?: string
@@ -17,7 +21,7 @@ export interface DatasoleClientOptions {
   getToken?: () => string | Promise<string>
   /** Run the socket in a Web Worker. Default: in pages, where the worker can be loaded. `true`: or fail. */
   useWorker?: boolean
-  /** Default `{url}{path}/datasole-worker.iife.min.js`, which the server serves. */
+  /** Default `datasole-worker.iife.min.js` below `path`, which the server serves. */
   workerUrl?: string
   /** Come back after a lost connection. Default true. */
   reconnect?: boolean
@@ -64,19 +68,19 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   check('onError', options.onError === undefined || typeof options.onError === 'function', 'must be a function')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed, as this Node.js has no WebSocket of its own (22 has): pass that of the package ws')
-  const server = serverUrl(options.url)
+  const addresses = addressesOf(options.url, path)
   if (options.useWorker === true && workerConstructor() === undefined) throw invalid('useWorker', 'is true, but there are no Web Workers here')
   if (options.useWorker === true && options.webSocket !== undefined) throw invalid('webSocket', 'cannot be handed to a Web Worker: set useWorker: false')
   return {
     link: {
-      url: new URL(path, server).href.replace(/^http/, 'ws'),
+      url: addresses.socket,
       protocols: getToken === undefined ? protocolsOf(auth?.token) : undefined,
       reconnect,
       reconnectInterval,
       maxReconnectAttempts
     },
     webSocket,
-    workerUrl: options.workerUrl ?? new URL(`${path === '/' ? '' : path}/datasole-worker.iife.min.js`, server).href.replace(/^ws/, 'http'),
+    workerUrl: options.workerUrl ?? addresses.worker,
     useWorker: options.useWorker ?? (workerConstructor() === undefined || options.webSocket !== undefined || !isPage() ? false : undefined),
     getToken: getToken && (async () => checkToken(await getToken())),
     rpcTimeoutMs,
@@ -93,16 +97,6 @@ export function protocolsOf (token = ''): string[] {
 function checkToken (token: unknown): string {
   if (typeof token !== 'string') throw new TypeError(`getToken gave ${token === null ? 'null' : typeof token}, not a string`)
   return token
-}
-
-function serverUrl (url: string | undefined): URL {
-  const origin = (globalThis as { location?: { origin?: string } }).location?.origin
-  const base = url ?? origin
-  if (base === undefined || base === 'null') throw invalid('url', 'is needed outside of a page, e.g. "http://localhost:3000"')
-  if (typeof base !== 'string' || !URL.canParse(base, origin === 'null' ? undefined : origin)) throw invalid('url', 'must be a URL such as "https://example.com"')
-  const parsed = new URL(base, origin === 'null' ? undefined : origin)
-  if (!['http:', 'https:', 'ws:', 'wss:'].includes(parsed.protocol)) throw invalid('url', 'must start with http:, https:, ws: or wss:')
-  return parsed
 }
 
 function isPage (): boolean {
