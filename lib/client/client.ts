@@ -87,7 +87,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   /**
    * Resolves when the server has said welcome. By default it goes on trying, and rejects only where it
    * gives up: `maxReconnectAttempts` used up, `reconnect: false`, `disconnect()` called, or a close
-   * code that forbids coming back (1008; 4401, after one try with a fresh token where there is `getToken`).
+   * code that forbids coming back (1008; 4401, and a fresh token refused as well, where there is `getToken`).
    */
   connect (): Promise<void> {
     if (this.#state === 'connected') return Promise.resolve()

@@ -17,6 +17,9 @@ const MAX_BUFFERED = 4 * 1024 * 1024
 /** What the application has to do something about first; coming back would change nothing, unless with another token. */
 const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED', [CloseCode.POLICY]: 'POLICY' }
 
+/** How `ws` tells of an upgrade that was refused for its token; browsers and Node.js do not say. */
+const REFUSED = 'Unexpected server response: 401'
+
 interface GlobalEvents {
   addEventListener?: (name: string, listener: () => void) => void
   removeEventListener?: (name: string, listener: () => void) => void
@@ -36,7 +39,7 @@ export class SocketLink implements Link {
   #awaitsOffer = false
   /** A connection ended with 4401, and none has lasted since. */
   #isExpired = false
-  /** The next connection is the one try with a fresh token that follows a 4401. */
+  /** A fresh token follows a 4401, and no server has said yet what it makes of it. */
   #isTrial = false
   #maxPayload = Infinity
   #heardAt = 0
@@ -103,9 +106,13 @@ export class SocketLink implements Link {
     this.#socket = socket
     socket.binaryType = 'arraybuffer'
     socket.onmessage = (event: { data: ArrayBuffer }) => { this.#receive(event.data) }
-    socket.onclose = (event: { code: number, reason: string }) => { this.#lost(event.code, event.reason || why) }
     let why = ''
-    socket.onerror = (event: { message?: string }) => { why = event.message ?? '' } // a close follows; browsers do not say more
+    socket.onclose = (event: { code: number, reason: string }) => { this.#lost(event.code, event.reason || why) }
+    socket.onerror = (event: { message?: string }) => {
+      why = event.message ?? ''
+      // that of Node.js 22 leaves it at that where it cannot connect; once there is a connection, a close follows
+      if (this.#socket === socket && !this.#isConnected) this.#lost(0, why)
+    }
   }
 
   #receive (data: ArrayBuffer): void {
@@ -147,7 +154,7 @@ export class SocketLink implements Link {
   /** The socket has ended, or is treated as if it had. */
   #lost (code: number, reason: string): void {
     const wasConnected = this.#isConnected
-    const isFailedTrial = this.#isTrial && this.#socket !== undefined
+    const isFailedTrial = this.#isTrial && reason === REFUSED
     this.#release()
     if (wasConnected && performance.now() - this.#connectedAt >= GOOD) {
       this.#attempts = 0
