@@ -3,7 +3,7 @@ import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, Even
 import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
 import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
-import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
+import type { AuthRefresh, ErrorMessage, GoAway, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { Attempt } from './attempt.js'
 import { type CallOptions, Calls, notConnected } from './calls.js'
@@ -51,7 +51,10 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
     // guarded, as a server of another kind must not be able to end a process
     onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
-    onUnsent: (id, failure) => { if (!this.#calls.fail(id, errorOf(failure)) && !this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure)) },
+    onUnsent: (id, failure) => {
+      if (this.#calls.fail(id, errorOf(failure))) this.#flush()
+      else if (!this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure))
+    },
     onOffer: () => { this.#offer() },
     onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
   }
@@ -59,15 +62,23 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #stateHandlers = new Set<ConnectionStateHandler>()
   #link: Link | undefined
   #state: ConnectionState = 'disconnected'
+  /** The server closes the connection: calls and events wait for the next one. */
+  #isLeaving = false
   #connecting: Attempt | undefined
   #connectionId: string | undefined
 
   /** @throws DatasoleError `INVALID_OPTION`, naming the option */
   constructor (options: DatasoleClientOptions = {}) {
     this.#settings = resolveOptions(options)
-    this.#calls = new Calls((id, isSent) => {
-      if (isSent) this.#link?.send(Opcode.RPC_CANCEL, id, 'null')
-      else this.#outbox.delete(id)
+    this.#calls = new Calls({
+      givenUp: (id, isSent) => {
+        if (isSent) this.#link?.send(Opcode.RPC_CANCEL, id, 'null')
+        else this.#outbox.delete(id)
+      },
+      returned: (id, json) => {
+        this.#isLeaving = true
+        this.#outbox.putBack(id, () => { this.#sendCall(id, json) })
+      }
     })
     const client = this
     const nextId = (): number => this.#calls.nextId()
@@ -105,11 +116,12 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Calls a method of the server.
+   * Calls a method of the server. Where that has `maxCallsInFlight` of this client's calls under way already,
+   * the call waits, and its time runs. Where the server closes and has not begun it, it goes to the next connection.
    * @param args its parameters, then `{timeoutMs?, signal?}`
    * @throws RpcError what the server answered, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
-   *   `BUSY` where too much waits for the connection, `PAYLOAD_TOO_LARGE` where the server would not
+   *   `BUSY` where too much waits already, `PAYLOAD_TOO_LARGE` where the server would not
    *   take it; the signal's reason where that was aborted; TypeError `INVALID_JSON` where JSON cannot hold the parameters
    */
   async rpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcResult<C, M>> {
@@ -118,9 +130,9 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     if (this.#state === 'disconnected') throw notConnected()
     const id = this.#calls.nextId()
     const json = stringify({ method, params, correlationId: id })!
-    const answer = this.#calls.add(id, method, { ...options, timeoutMs: options.timeoutMs ?? this.#settings.rpcTimeoutMs })
-    if (this.#state === 'connected') this.#sendCall(id, json)
-    else if (!this.#outbox.add(id, json, () => { this.#sendCall(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits for the connection already'))
+    const answer = this.#calls.add(id, method, json, { ...options, timeoutMs: options.timeoutMs ?? this.#settings.rpcTimeoutMs })
+    if (this.#canSend && this.#calls.hasRoom) this.#sendCall(id, json)
+    else if (!this.#outbox.add(id, json, () => { this.#sendCall(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits already: for a connection, or for answers'))
     return await answer as RpcResult<C, M>
   }
 
@@ -134,7 +146,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     const json = stringify({ event, data })!
     if (this.#state === 'disconnected') return false
     const send = (): void => { this.#link?.send(Opcode.EVENT_C2S, 0, json) }
-    if (this.#state !== 'connected') return this.#outbox.add(Symbol(event), json, send)
+    if (!this.#canSend) return this.#outbox.add(Symbol(event), json, send)
     send()
     return true
   }
@@ -197,6 +209,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     const before = this.#state
     this.#state = state
     this.#connectionId = welcome?.connectionId
+    this.#isLeaving = false
     if (before === 'connected') {
       this.#calls.dropped()
       this.#subscriptions.disconnected()
@@ -205,10 +218,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       this.#renewal.end()
     }
     if (state === 'connected') {
+      this.#calls.connected(welcome?.maxCallsInFlight)
       this.#channels.connected()
       this.#subscriptions.connected()
       this.#crdts.connected()
-      this.#outbox.flush()
+      this.#flush()
       this.#connecting?.resolve()
       this.#connecting = undefined
     } else if (state === 'disconnected') {
@@ -228,7 +242,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   #onMessage ({ opcode, correlationId, payload }: Message): void {
     switch (opcode) {
       case Opcode.RPC_RES:
-        return this.#calls.answered(correlationId, payload as RpcResponse)
+        this.#calls.answered(correlationId, payload as RpcResponse)
+        return this.#flush()
+      case Opcode.GOAWAY:
+        this.#isLeaving = true
+        return this.#calls.left((payload as GoAway).begun)
       case Opcode.EVENT_S2C:
         return this.#handlers.receive(payload as ServerEvent)
       case Opcode.STATE_PATCH:
@@ -244,7 +262,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
         return this.#renewal.receive(correlationId, payload as AuthRefresh)
       case Opcode.ERROR: {
         const error = payload as ErrorMessage
-        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error) && !this.#crdts.refused(correlationId, error) && !this.#channels.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
+        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error) && !this.#crdts.refused(correlationId, error) && !this.#channels.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.event === undefined ? error.message : `event "${error.event}" was refused: ${error.message}`))
       }
     }
   }
@@ -256,9 +274,15 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     else if (failure !== undefined) this.#settings.onError(errorOf(failure))
   }
 
+  get #canSend (): boolean { return this.#state === 'connected' && !this.#isLeaving }
+
+  #flush (): void {
+    if (this.#canSend) this.#outbox.flush(() => this.#canSend && this.#calls.hasRoom)
+  }
+
   #sendCall (id: number, json: string): void {
-    this.#link!.send(Opcode.RPC_REQ, id, json)
     this.#calls.sent(id)
+    this.#link!.send(Opcode.RPC_REQ, id, json)
   }
 
   /** The token of the connection that the link is about to make. */

@@ -280,6 +280,13 @@ t.test('states: a handler that throws is reported, one that ended hears nothing,
   stubborn()
 })
 
+t.test('a refused event is heard, by its name', async (t) => {
+  const { peer, errors, until } = await dial(t)
+  peer.send(Opcode.ERROR, 0, { code: 'RATE_LIMITED', message: 'rate limit exceeded', retryAfter: 100, event: 'chat' })
+  await until(() => errors.length === 1)
+  t.match(errors, [{ name: 'DatasoleError', code: 'RATE_LIMITED', message: 'event "chat" was refused: rate limit exceeded' }])
+})
+
 t.test('an error of the server that belongs to nothing goes to onError', async (t) => {
   const { peer, errors, until } = await dial(t)
   peer.send(Opcode.ERROR, 0, { code: 'RATE_LIMITED', message: 'slower', retryAfter: 5 })
