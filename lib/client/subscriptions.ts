@@ -1,6 +1,7 @@
 import { DatasoleError, checkHandler } from '../protocol/errors.js'
 import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import { Asking } from './asking.js'
 import { Mirror, type Outcome } from './mirror.js'
 
 /** `value` is undefined where the key has none. */
@@ -29,7 +30,8 @@ interface Entry {
   asked: number
   /** The server said no, and is asked again with the next connection or subscriber. */
   isRefused: boolean
-  retryTimer?: ReturnType<typeof setTimeout>
+  /** There while the server says that it cannot take the subscription yet. */
+  asking?: Asking
 }
 
 export interface SubscriptionHost {
@@ -89,7 +91,8 @@ export class Subscriptions {
   disconnected (): void {
     for (const entry of this.#entries.values()) {
       entry.asked = 0
-      clearTimeout(entry.retryTimer)
+      entry.asking?.end()
+      entry.asking = undefined
     }
   }
 
@@ -97,7 +100,10 @@ export class Subscriptions {
     const entry = this.#entries.get(message.key)
     if (entry === undefined) return
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
-    if (isAnswer) entry.asked = 0
+    if (isAnswer) {
+      entry.asked = 0
+      entry.asking = undefined
+    }
     const outcome: Outcome = opcode === Opcode.STATE_SNAPSHOT
       ? entry.mirror.snapshot(message as StateSnapshot)
       : entry.mirror.patch(message as StatePatch)
@@ -118,18 +124,25 @@ export class Subscriptions {
     if (correlationId === 0 || entry === undefined) return false
     entry.asked = 0
     if (error.retryAfter !== undefined) {
-      entry.retryTimer = setTimeout(() => { this.#ask(entry) }, error.retryAfter)
+      const waits = (entry.asking ??= new Asking()).refused(entry.key, error, () => { this.#ask(entry) })
+      if (waits !== undefined) this.#report(entry, waits, false)
       return true
     }
     entry.isRefused = true
-    const refusal = new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`)
-    for (const { onError } of [...entry.subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(refusal) })
+    entry.asking = undefined
+    this.#report(entry, new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`), true)
     return true
+  }
+
+  /** @param isFinal a watcher gives up what it has then */
+  #report ({ subscribers, watcher }: Entry, error: DatasoleError, isFinal: boolean): void {
+    if (!isFinal && watcher !== undefined) return this.#guard(() => { this.#host.onError(error) })
+    for (const { onError } of [...subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(error) })
   }
 
   #ask (entry: Entry): void {
     if (!this.#host.isConnected) return
-    clearTimeout(entry.retryTimer)
+    entry.asking?.end()
     entry.isRefused = false
     entry.asked = this.#host.nextId()
     this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key: entry.key, ...entry.mirror.head })
@@ -137,7 +150,7 @@ export class Subscriptions {
 
   #remove (entry: Entry, subscriber: Subscriber): void {
     if (!entry.subscribers.delete(subscriber) || entry.subscribers.size > 0) return
-    clearTimeout(entry.retryTimer)
+    entry.asking?.end()
     this.#entries.delete(entry.key)
     if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key: entry.key })
   }
