@@ -5,7 +5,7 @@ import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/er
 import { stringify } from '../protocol/json.js'
 import type { AuthRefresh, ErrorMessage, GoAway, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
-import { Attempt } from './attempt.js'
+import { Attempt, type ConnectOptions, abortedBy } from './attempt.js'
 import { type CallOptions, Calls, notConnected } from './calls.js'
 import type { Channel } from './channel.js'
 import { Channels } from './channels.js'
@@ -24,7 +24,7 @@ import { type StateHandler, type SubscriptionOptions, Subscriptions } from './su
 export { DatasoleError, RpcError }
 export { RpcCode } from '../protocol/codes.js'
 export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
-export type { AbortSignalLike, CallOptions, Channel, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, EventHandler, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
+export type { AbortSignalLike, CallOptions, Channel, ConnectOptions, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, EventHandler, StateHandler, SubscriptionOptions, WebSocketConstructor, WebSocketLike }
 
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
@@ -96,18 +96,21 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   get connectionId (): string | undefined { return this.#connectionId }
 
   /**
-   * Resolves when the server has said welcome. By default it goes on trying, and rejects only where it
-   * gives up: `maxReconnectAttempts` used up, `reconnect: false`, `disconnect()` called, or a close
-   * code that forbids coming back (1008; 4401, and a fresh token refused as well, where there is `getToken`).
+   * Resolves when the server has said welcome. By default it goes on trying: of the first failure `onError`
+   * hears. It rejects where the client gives up: after `connectTimeoutMs` (`CONNECT_TIMEOUT`), by the signal
+   * (`CONNECT_ABORTED`), `disconnect()`, `reconnect: false` or `maxReconnectAttempts`, or by a close code that forbids
+   * coming back (1008; 4401, and a fresh token refused as well, where there is `getToken`).
    */
-  connect (): Promise<void> {
+  connect ({ signal }: ConnectOptions = {}): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
     if (this.#state === 'connected') return Promise.resolve()
-    const { promise } = (this.#connecting ??= new Attempt())
+    const attempt = (this.#connecting ??= new Attempt(this.#settings.connectTimeoutMs, () => { this.#link?.close() }))
+    if (signal !== undefined) attempt.endWith(signal)
     if (this.#link === undefined) {
       this.#link = makeLink(this.#settings, this.#events)
       this.#link.open()
     }
-    return promise
+    return attempt.promise
   }
 
   /** Ends the connection for good; calls in flight reject. `connect()` starts anew. */
@@ -223,8 +226,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       this.#subscriptions.connected()
       this.#crdts.connected()
       this.#flush()
-      this.#connecting?.resolve()
+      this.#connecting?.succeeded()
       this.#connecting = undefined
+    } else if (state === 'reconnecting') {
+      const { code, message } = failure!
+      if (this.#connecting?.goesOn(errorOf(failure!)) === true) this.#settings.onError(new DatasoleError(code, `${message}; connect() goes on trying`))
     } else if (state === 'disconnected') {
       this.#link = undefined
       this.#outbox.clear()

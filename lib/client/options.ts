@@ -29,6 +29,8 @@ export interface DatasoleClientOptions {
   reconnectInterval?: number
   /** Attempts after which the client gives up. Default Infinity. */
   maxReconnectAttempts?: number
+  /** ms after which `connect()` rejects and the client gives up. Default 0: it goes on trying. */
+  connectTimeoutMs?: number
   /** ms that a call waits for its answer. Default 30,000; 0 for no limit. */
   rpcTimeoutMs?: number
   /** A WebSocket implementation: needed in Node.js before 22, e.g. that of `ws`. */
@@ -45,6 +47,8 @@ export interface ClientSettings {
   useWorker: boolean | undefined
   /** Rejects where it gives no string. */
   getToken: (() => Promise<string>) | undefined
+  /** 0 for no limit */
+  connectTimeoutMs: number
   rpcTimeoutMs: number
   onError: (error: unknown) => void
 }
@@ -52,8 +56,8 @@ export interface ClientSettings {
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
-  const { path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, rpcTimeoutMs = 30_000 } = options
-  const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'rpcTimeoutMs', 'webSocket', 'onError']
+  const { path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000 } = options
+  const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'connectTimeoutMs', 'rpcTimeoutMs', 'webSocket', 'onError']
   for (const name of Object.keys(options)) if (!names.includes(name)) throw invalid(name, 'is not an option of the client')
   check('path', typeof path === 'string' && /^\/(?![/\\])[^?#]*$/.test(path), 'must be a path such as "/__ds"')
   check('auth.token', auth?.token === undefined || typeof auth.token === 'string', 'must be a string')
@@ -64,6 +68,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   check('reconnect', typeof reconnect === 'boolean', 'must be a boolean')
   check('reconnectInterval', typeof reconnectInterval === 'number' && reconnectInterval > 0 && reconnectInterval < 2 ** 31, 'must be a number of ms above 0')
   check('maxReconnectAttempts', typeof maxReconnectAttempts === 'number' && maxReconnectAttempts >= 0, 'must be a number from 0')
+  check('connectTimeoutMs', Number.isInteger(connectTimeoutMs) && connectTimeoutMs >= 0 && connectTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
   check('rpcTimeoutMs', Number.isInteger(rpcTimeoutMs) && rpcTimeoutMs >= 0 && rpcTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
   check('onError', options.onError === undefined || typeof options.onError === 'function', 'must be a function')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
@@ -83,6 +88,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
     workerUrl: options.workerUrl ?? addresses.worker,
     useWorker: options.useWorker ?? (workerConstructor() === undefined || options.webSocket !== undefined || !isPage() ? false : undefined),
     getToken: getToken && (async () => checkToken(await getToken())),
+    connectTimeoutMs,
     rpcTimeoutMs,
     // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
     onError: options.onError ?? ((error) => { console.error(error) })

@@ -20,6 +20,10 @@ const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED'
 /** How `ws` tells of an upgrade that was refused for its token; browsers and Node.js do not say. */
 const REFUSED = 'Unexpected server response: 401'
 
+/** What browsers, and Node.js, tell of a connection that could not be made. */
+const NO_CODE = 1006
+const UNTOLD = 'the server is away, or refuses the token or the origin of the page; its log says more'
+
 interface GlobalEvents {
   addEventListener?: (name: string, listener: () => void) => void
   removeEventListener?: (name: string, listener: () => void) => void
@@ -160,6 +164,7 @@ export class SocketLink implements Link {
       this.#attempts = 0
       this.#isExpired = false
     }
+    if (reason === '' && !wasConnected && (code === 0 || code === NO_CODE)) reason = UNTOLD
     const why = `the connection ${wasConnected ? 'was lost' : 'could not be made'}${code === 0 ? '' : ` (code ${code})`}${reason === '' ? '' : `: ${reason}`}`
     const hasOtherToken = code === CloseCode.AUTH_EXPIRED && this.#options.protocols === undefined && !this.#isExpired
     const isOver = isFailedTrial || (code in FATAL && !hasOtherToken)

@@ -1,5 +1,6 @@
 /** The part of an AbortSignal that is used here; a platform's own has it. */
 export interface AbortSignalLike {
+  readonly aborted: boolean
   readonly reason: unknown
   throwIfAborted (): void
   addEventListener (type: 'abort', listener: () => void): void

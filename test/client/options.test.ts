@@ -32,6 +32,8 @@ t.test('a wrong option throws at construction, and is named', async (t) => {
     ['reconnectInterval', { reconnectInterval: Infinity }],
     ['maxReconnectAttempts', { maxReconnectAttempts: -1 }],
     ['maxReconnectAttempts', { maxReconnectAttempts: NaN }],
+    ['connectTimeoutMs', { connectTimeoutMs: -1 }],
+    ['connectTimeoutMs', { connectTimeoutMs: Infinity }],
     ['rpcTimeoutMs', { rpcTimeoutMs: -1 }],
     ['rpcTimeoutMs', { rpcTimeoutMs: Infinity }],
     ['webSocket', { webSocket: {} }],
