@@ -1,4 +1,5 @@
 import t from 'tap'
+import { WebSocket } from 'ws'
 import { entrances } from '../helpers/entrances.js'
 import { watch } from './dialled.js'
 import { listen } from './peer.js'
@@ -65,7 +66,7 @@ t.test('a signal ends it', async (t) => {
 for (const [entrance, start] of entrances) {
   t.test(`${entrance}: a bad token is heard of, and connect() can be ended`, async (t) => {
     const { url } = await start(t, { authHandler: () => ({ authenticated: false }) })
-    const { client, errors } = watch(t, { url, auth: { token: 'bad' }, connectTimeoutMs: 1500 })
+    const { client, errors } = watch(t, { url, webSocket: WebSocket, auth: { token: 'bad' }, connectTimeoutMs: 1500 })
     await t.rejects(client.connect(), { code: 'CONNECT_TIMEOUT', message: /401/ })
     t.match(errors, [{ code: 'CONNECT_FAILED', message: /401/ }])
   })
