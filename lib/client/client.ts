@@ -6,7 +6,7 @@ import { stringify } from '../protocol/json.js'
 import type { AuthRefresh, ErrorMessage, GoAway, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { Attempt, type ConnectOptions, abortedBy } from './attempt.js'
-import { type CallOptions, Calls, notConnected } from './calls.js'
+import { type CallOptions, notConnected } from './calls.js'
 import type { Channel } from './channel.js'
 import { Channels } from './channels.js'
 import type { Message } from './codec.js'
@@ -16,8 +16,8 @@ import { type ClientSettings, type DatasoleClientOptions, protocolsOf, resolveOp
 import { type ClientCrdt, crdtHandle } from './crdt-handle.js'
 import { ClientCrdts } from './crdts.js'
 import { makeLink } from './make-link.js'
-import { Outbox } from './outbox.js'
 import { Renewal } from './renewal.js'
+import { Requests } from './requests.js'
 import type { ChannelHandler } from './shown-value.js'
 import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
 
@@ -40,8 +40,7 @@ export type EventArguments<T> = undefined extends T ? [data?: T] : [data: T]
  */
 export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #settings: ClientSettings
-  readonly #calls: Calls
-  readonly #outbox = new Outbox()
+  readonly #requests: Requests
   readonly #subscriptions: Subscriptions
   readonly #crdts: ClientCrdts
   readonly #renewal: Renewal
@@ -51,10 +50,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
     // guarded, as a server of another kind must not be able to end a process
     onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
-    onUnsent: (id, failure) => {
-      if (this.#calls.fail(id, errorOf(failure))) this.#flush()
-      else if (!this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure))
-    },
+    onUnsent: (id, failure) => { if (!this.#requests.unsent(id, errorOf(failure)) && !this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure)) },
     onOffer: () => { this.#offer() },
     onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
   }
@@ -62,33 +58,23 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #stateHandlers = new Set<ConnectionStateHandler>()
   #link: Link | undefined
   #state: ConnectionState = 'disconnected'
-  /** The server closes the connection: calls and events wait for the next one. */
-  #isLeaving = false
   #connecting: Attempt | undefined
   #connectionId: string | undefined
 
   /** @throws DatasoleError `INVALID_OPTION`, naming the option */
   constructor (options: DatasoleClientOptions = {}) {
     this.#settings = resolveOptions(options)
-    this.#calls = new Calls({
-      givenUp: (id, isSent) => {
-        if (isSent) this.#link?.send(Opcode.RPC_CANCEL, id, 'null')
-        else this.#outbox.delete(id)
-      },
-      returned: (id, json) => {
-        this.#isLeaving = true
-        this.#outbox.putBack(id, () => { this.#sendCall(id, json) })
-      }
-    })
     const client = this
-    const nextId = (): number => this.#calls.nextId()
+    const nextId = (): number => this.#requests.nextId()
+    const sendText = (opcode: number, id: number, json: string): void => { this.#link?.send(opcode, id, json) }
+    this.#requests = new Requests({ get isConnected () { return client.#state === 'connected' }, send: sendText })
     const send = (opcode: number, id: number, message: object): void => { this.#link?.send(opcode, id, JSON.stringify(message)) }
     const { onError, getToken } = this.#settings
     const host = { get isConnected () { return client.#state === 'connected' }, nextId, send, onError }
     this.#subscriptions = new Subscriptions(host)
     this.#crdts = new ClientCrdts(host)
     this.#handlers = new EventHandlers(onError)
-    this.#channels = new Channels({ get isConnected () { return client.#state === 'connected' }, nextId, send: (opcode, id, json) => { this.#link?.send(opcode, id, json) }, onError }, this.#subscriptions)
+    this.#channels = new Channels({ get isConnected () { return client.#state === 'connected' }, nextId, send: sendText, onError }, this.#subscriptions)
     this.#renewal = new Renewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
@@ -131,12 +117,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     const [params, options = {}] = args
     options.signal?.throwIfAborted()
     if (this.#state === 'disconnected') throw notConnected()
-    const id = this.#calls.nextId()
-    const json = stringify({ method, params, correlationId: id })!
-    const answer = this.#calls.add(id, method, json, { ...options, timeoutMs: options.timeoutMs ?? this.#settings.rpcTimeoutMs })
-    if (this.#canSend && this.#calls.hasRoom) this.#sendCall(id, json)
-    else if (!this.#outbox.add(id, json, () => { this.#sendCall(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits already: for a connection, or for answers'))
-    return await answer as RpcResult<C, M>
+    return await this.#requests.call(method, params, { ...options, timeoutMs: options.timeoutMs ?? this.#settings.rpcTimeoutMs }) as RpcResult<C, M>
   }
 
   /**
@@ -147,11 +128,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    */
   emit<E extends EventName<C>> (event: E, ...[data]: EventArguments<EventData<C, E>>): boolean {
     const json = stringify({ event, data })!
-    if (this.#state === 'disconnected') return false
-    const send = (): void => { this.#link?.send(Opcode.EVENT_C2S, 0, json) }
-    if (!this.#canSend) return this.#outbox.add(Symbol(event), json, send)
-    send()
-    return true
+    return this.#state !== 'disconnected' && this.#requests.emit(event, json)
   }
 
   /** Hears an event of the server. Returns what ends that, as `off` does. */
@@ -212,20 +189,18 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     const before = this.#state
     this.#state = state
     this.#connectionId = welcome?.connectionId
-    this.#isLeaving = false
     if (before === 'connected') {
-      this.#calls.dropped()
+      this.#requests.disconnected()
       this.#subscriptions.disconnected()
       this.#crdts.disconnected()
       this.#channels.disconnected()
       this.#renewal.end()
     }
     if (state === 'connected') {
-      this.#calls.connected(welcome?.maxCallsInFlight)
       this.#channels.connected()
       this.#subscriptions.connected()
       this.#crdts.connected()
-      this.#flush()
+      this.#requests.connected(welcome?.maxCallsInFlight)
       this.#connecting?.succeeded()
       this.#connecting = undefined
     } else if (state === 'reconnecting') {
@@ -233,8 +208,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       if (this.#connecting?.goesOn(errorOf(failure!)) === true) this.#settings.onError(new DatasoleError(code, `${message}; connect() goes on trying`))
     } else if (state === 'disconnected') {
       this.#link = undefined
-      this.#outbox.clear()
-      this.#calls.abandoned()
+      this.#requests.abandoned()
       this.#giveUp(failure)
     }
     if (state === before) return
@@ -248,11 +222,9 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   #onMessage ({ opcode, correlationId, payload }: Message): void {
     switch (opcode) {
       case Opcode.RPC_RES:
-        this.#calls.answered(correlationId, payload as RpcResponse)
-        return this.#flush()
+        return this.#requests.answered(correlationId, payload as RpcResponse)
       case Opcode.GOAWAY:
-        this.#isLeaving = true
-        return this.#calls.left((payload as GoAway).begun)
+        return this.#requests.left(payload as GoAway)
       case Opcode.EVENT_S2C:
         return this.#handlers.receive(payload as ServerEvent)
       case Opcode.STATE_PATCH:
@@ -278,17 +250,6 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     this.#connecting = undefined
     if (connecting !== undefined) connecting.failed(failure && errorOf(failure))
     else if (failure !== undefined) this.#settings.onError(errorOf(failure))
-  }
-
-  get #canSend (): boolean { return this.#state === 'connected' && !this.#isLeaving }
-
-  #flush (): void {
-    if (this.#canSend) this.#outbox.flush(() => this.#canSend && this.#calls.hasRoom)
-  }
-
-  #sendCall (id: number, json: string): void {
-    this.#calls.sent(id)
-    this.#link!.send(Opcode.RPC_REQ, id, json)
   }
 
   /** The token of the connection that the link is about to make. */
