@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, relative, resolve } from 'node:path'
+import { join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { chromium } from './run/chromium.js'
 import { type Counts, describe, isGreen, readCounts } from './run/counts.js'
@@ -26,10 +26,10 @@ async function testFiles (named: string[]): Promise<string[]> {
     .map((file) => join('dist', 'test', file))
     .sort()
   if (named.length === 0) return all
-  return named.map((name) => {
+  return named.flatMap((name) => {
     const path = relative(root, resolve(name)).replace(/\.ts$/, '.js')
-    const compiled = all.find((file) => file === path || file === join('dist', path))
-    if (compiled === undefined) throw new Error(`${name} is not a test: those are the files test/**/*.test.ts`)
+    const compiled = all.filter((file) => [path, join('dist', path)].some((meant) => file === meant || file.startsWith(meant + sep)))
+    if (compiled.length === 0) throw new Error(`${name} is not a test: those are the files test/**/*.test.ts, and their folders`)
     return compiled
   })
 }

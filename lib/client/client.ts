@@ -1,13 +1,14 @@
+import type { AbortSignalLike } from '../protocol/abort.js'
 import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
 import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
 import { stringify } from '../protocol/json.js'
-import type { AuthRefresh, ErrorMessage, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
+import type { AuthRefresh, ErrorMessage, GoAway, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
-import { Attempt } from './attempt.js'
-import { type AbortSignalLike, type CallOptions, Calls, notConnected } from './calls.js'
+import { Attempt, type ConnectOptions, abortedBy } from './attempt.js'
+import { type CallOptions, notConnected } from './calls.js'
 import type { Channel } from './channel.js'
 import { Channels } from './channels.js'
 import type { Message } from './codec.js'
@@ -17,8 +18,8 @@ import { type ClientSettings, type DatasoleClientOptions, protocolsOf, resolveOp
 import { type ClientCrdt, crdtHandle } from './crdt-handle.js'
 import { ClientCrdts } from './crdts.js'
 import { makeLink } from './make-link.js'
-import { Outbox } from './outbox.js'
 import { Renewal } from './renewal.js'
+import { Requests } from './requests.js'
 import type { ChannelHandler } from './shown-value.js'
 import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
 
@@ -26,7 +27,7 @@ export { DatasoleError, RpcError }
 export { RpcCode } from '../protocol/codes.js'
 export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
 export type { CrdtName, CrdtTypeOf, CrdtValue, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue }
-export type { AbortSignalLike, CallOptions, Channel, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, DeepReadonly, EventHandler, StateHandler, SubscriptionOptions, Unsubscribe, WebSocketConstructor, WebSocketLike }
+export type { AbortSignalLike, CallOptions, Channel, ConnectOptions, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, DeepReadonly, EventHandler, StateHandler, SubscriptionOptions, Unsubscribe, WebSocketConstructor, WebSocketLike }
 
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
@@ -42,8 +43,7 @@ export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T
  */
 export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #settings: ClientSettings
-  readonly #calls: Calls
-  readonly #outbox = new Outbox()
+  readonly #requests: Requests
   readonly #subscriptions: Subscriptions
   readonly #crdts: ClientCrdts
   readonly #renewal: Renewal
@@ -53,7 +53,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
     // guarded, as a server of another kind must not be able to end a process
     onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
-    onUnsent: (id, failure) => { if (!this.#calls.fail(id, errorOf(failure)) && !this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure)) },
+    onUnsent: (id, failure) => { if (!this.#requests.unsent(id, errorOf(failure)) && !this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure)) },
     onOffer: () => { this.#offer() },
     onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
   }
@@ -67,19 +67,17 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   /** @throws DatasoleError `INVALID_OPTION`, naming the option */
   constructor (options: DatasoleClientOptions = {}) {
     this.#settings = resolveOptions(options)
-    this.#calls = new Calls((id, isSent) => {
-      if (isSent) this.#link?.send(Opcode.RPC_CANCEL, id, 'null')
-      else this.#outbox.delete(id)
-    })
     const client = this
-    const nextId = (): number => this.#calls.nextId()
+    const nextId = (): number => this.#requests.nextId()
+    const sendText = (opcode: number, id: number, json: string): void => { this.#link?.send(opcode, id, json) }
+    this.#requests = new Requests({ get isConnected () { return client.#state === 'connected' }, send: sendText })
     const send = (opcode: number, id: number, message: object): void => { this.#link?.send(opcode, id, JSON.stringify(message)) }
     const { onError, getToken } = this.#settings
     const host = { get isConnected () { return client.#state === 'connected' }, nextId, send, onError }
     this.#subscriptions = new Subscriptions(host)
     this.#crdts = new ClientCrdts(host)
     this.#handlers = new EventHandlers(onError)
-    this.#channels = new Channels({ get isConnected () { return client.#state === 'connected' }, nextId, send: (opcode, id, json) => { this.#link?.send(opcode, id, json) }, onError }, this.#subscriptions)
+    this.#channels = new Channels({ get isConnected () { return client.#state === 'connected' }, nextId, send: sendText, onError }, this.#subscriptions)
     this.#renewal = new Renewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
@@ -87,18 +85,21 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   get connectionId (): string | undefined { return this.#connectionId }
 
   /**
-   * Resolves when the server has said welcome. By default it goes on trying, and rejects only where it
-   * gives up: `maxReconnectAttempts` used up, `reconnect: false`, `disconnect()` called, or a close
-   * code that forbids coming back (1008; 4401, after one try with a fresh token where there is `getToken`).
+   * Resolves when the server has said welcome. By default it goes on trying: of the first failure `onError`
+   * hears. It rejects where the client gives up: after `connectTimeoutMs` (`CONNECT_TIMEOUT`), by the signal
+   * (`CONNECT_ABORTED`), `disconnect()`, `reconnect: false` or `maxReconnectAttempts`, or by a close code that forbids
+   * coming back (1008; 4401, and a fresh token refused as well, where there is `getToken`).
    */
-  connect (): Promise<void> {
+  connect ({ signal }: ConnectOptions = {}): Promise<void> {
+    if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
     if (this.#state === 'connected') return Promise.resolve()
-    const { promise } = (this.#connecting ??= new Attempt())
+    const attempt = (this.#connecting ??= new Attempt(this.#settings.connectTimeoutMs, () => { this.#link?.close() }))
+    if (signal !== undefined) attempt.endWith(signal)
     if (this.#link === undefined) {
       this.#link = makeLink(this.#settings, this.#events)
       this.#link.open()
     }
-    return promise
+    return attempt.promise
   }
 
   /** Ends the connection for good; calls in flight reject. `connect()` starts anew. */
@@ -107,23 +108,20 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Calls a method of the server. The result is the caller's own.
+   * Calls a method of the server. Where that has `maxCallsInFlight` of this client's calls under way already,
+   * the call waits, and its time runs. Where the server closes and has not begun it, it goes to the next connection. The result is
+   * the caller's own.
    * @param args its parameters, then `{timeoutMs?, signal?}`
    * @throws RpcError what the server answered, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
-   *   `BUSY` where too much waits for the connection, `PAYLOAD_TOO_LARGE` where the server would not
+   *   `BUSY` where too much waits already, `PAYLOAD_TOO_LARGE` where the server would not
    *   take it; the signal's reason where that was aborted; TypeError `INVALID_JSON` where JSON cannot hold the parameters
    */
   async rpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcResult<C, M>> {
     const [params, options = {}] = args
     options.signal?.throwIfAborted()
     if (this.#state === 'disconnected') throw notConnected()
-    const id = this.#calls.nextId()
-    const json = stringify({ method, params, correlationId: id })!
-    const answer = this.#calls.add(id, method, { ...options, timeoutMs: options.timeoutMs ?? this.#settings.rpcTimeoutMs })
-    if (this.#state === 'connected') this.#sendCall(id, json)
-    else if (!this.#outbox.add(id, json, () => { this.#sendCall(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits for the connection already'))
-    return await answer as RpcResult<C, M>
+    return await this.#requests.call(method, params, { ...options, timeoutMs: options.timeoutMs ?? this.#settings.rpcTimeoutMs }) as RpcResult<C, M>
   }
 
   /**
@@ -134,11 +132,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    */
   emit<E extends EventName<C>> (event: E, ...[data]: EventArguments<EventData<C, E>>): boolean {
     const json = stringify({ event, data })!
-    if (this.#state === 'disconnected') return false
-    const send = (): void => { this.#link?.send(Opcode.EVENT_C2S, 0, json) }
-    if (this.#state !== 'connected') return this.#outbox.add(Symbol(event), json, send)
-    send()
-    return true
+    return this.#state !== 'disconnected' && this.#requests.emit(event, json)
   }
 
   /** Hears an event of the server. A function that is given twice hears it twice. */
@@ -197,7 +191,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     this.#state = state
     this.#connectionId = welcome?.connectionId
     if (before === 'connected') {
-      this.#calls.dropped()
+      this.#requests.disconnected()
       this.#subscriptions.disconnected()
       this.#crdts.disconnected()
       this.#channels.disconnected()
@@ -207,13 +201,15 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       this.#channels.connected()
       this.#subscriptions.connected()
       this.#crdts.connected()
-      this.#outbox.flush()
-      this.#connecting?.resolve()
+      this.#requests.connected(welcome?.maxCallsInFlight)
+      this.#connecting?.succeeded()
       this.#connecting = undefined
+    } else if (state === 'reconnecting') {
+      const { code, message } = failure!
+      if (this.#connecting?.goesOn(errorOf(failure!)) === true) this.#settings.onError(new DatasoleError(code, `${message}; connect() goes on trying`))
     } else if (state === 'disconnected') {
       this.#link = undefined
-      this.#outbox.clear()
-      this.#calls.abandoned()
+      this.#requests.abandoned()
       this.#giveUp(failure)
     }
     if (state === before) return
@@ -227,7 +223,9 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   #onMessage ({ opcode, correlationId, payload }: Message): void {
     switch (opcode) {
       case Opcode.RPC_RES:
-        return this.#calls.answered(correlationId, payload as RpcResponse)
+        return this.#requests.answered(correlationId, payload as RpcResponse)
+      case Opcode.GOAWAY:
+        return this.#requests.left(payload as GoAway)
       case Opcode.EVENT_S2C:
         return this.#handlers.receive(payload as ServerEvent)
       case Opcode.STATE_PATCH:
@@ -243,7 +241,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
         return this.#renewal.receive(correlationId, payload as AuthRefresh)
       case Opcode.ERROR: {
         const error = payload as ErrorMessage
-        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error) && !this.#crdts.refused(correlationId, error) && !this.#channels.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.message))
+        if (!this.#renewal.refused(correlationId, error) && !this.#subscriptions.refused(correlationId, error) && !this.#crdts.refused(correlationId, error) && !this.#channels.refused(correlationId, error)) this.#settings.onError(new DatasoleError(error.code, error.event === undefined ? error.message : `event "${error.event}" was refused: ${error.message}`))
       }
     }
   }
@@ -253,11 +251,6 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     this.#connecting = undefined
     if (connecting !== undefined) connecting.failed(failure && errorOf(failure))
     else if (failure !== undefined) this.#settings.onError(errorOf(failure))
-  }
-
-  #sendCall (id: number, json: string): void {
-    this.#link!.send(Opcode.RPC_REQ, id, json)
-    this.#calls.sent(id)
   }
 
   /** The token of the connection that the link is about to make. */

@@ -6,6 +6,7 @@ import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+import { Asking } from './asking.js'
 import { CrdtKey, type Pending } from './crdt-key.js'
 import type { Failure } from './link.js'
 import type { SubscriptionHost } from './subscriptions.js'
@@ -29,8 +30,8 @@ interface Entry {
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
   isClosed: boolean
-  /** The subscription waits for its time to be asked for again. */
-  cancelRetry?: () => void
+  /** There while the server says that it cannot take the subscription yet. */
+  asking?: Asking
 }
 
 /** The CRDT keys of this client: its operations are applied at once, and sent until the server has them. */
@@ -106,7 +107,8 @@ export class ClientCrdts {
     this.#pause = undefined
     for (const entry of this.#entries.values()) {
       entry.asked = 0
-      entry.cancelRetry?.()
+      entry.asking?.end()
+      entry.asking = undefined
       for (const pending of entry.replica.pending) pending.id = 0
     }
   }
@@ -118,6 +120,7 @@ export class ClientCrdts {
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
     if (isAnswer) {
       entry.asked = 0
+      entry.asking = undefined
       this.#schedule()
     }
     if (opcode === Opcode.CRDT_OP) {
@@ -177,8 +180,15 @@ export class ClientCrdts {
     if (entry === undefined) return false
     entry.asked = 0
     this.#schedule()
-    if (retryAfter === undefined) this.#report(entry, new DatasoleError(code, `the subscription to "${entry.replica.key}" was refused: ${message}`))
-    else this.#askLater(entry, retryAfter)
+    const { key } = entry.replica
+    if (retryAfter === undefined) {
+      entry.asking = undefined
+      this.#report(entry, new DatasoleError(code, `the subscription to "${key}" was refused: ${message}`))
+      return true
+    }
+    const again = (): void => { if (entry.asked === 0 && this.#entries.get(key) === entry) this.#ask(entry) }
+    const waits = (entry.asking ??= new Asking()).refused(key, { code, message, retryAfter }, again)
+    if (waits !== undefined) this.#report(entry, waits)
     return true
   }
 
@@ -209,11 +219,6 @@ export class ClientCrdts {
     const { key, type, nodeId, head } = entry.replica
     entry.asked = this.#host.nextId()
     this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key, type, nodeId, ...head })
-  }
-
-  #askLater (entry: Entry, ms: number): void {
-    const timer = setTimeout(() => { if (entry.asked === 0 && this.#entries.get(entry.replica.key) === entry) this.#ask(entry) }, ms)
-    entry.cancelRetry = () => { clearTimeout(timer) }
   }
 
   /** What one tick does is sent together. */

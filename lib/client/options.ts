@@ -1,10 +1,14 @@
 import { DatasoleError } from '../protocol/errors.js'
 import { DEFAULT_PATH, SUBPROTOCOL, TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
+import { addressesOf } from './addresses.js'
 import type { LinkOptions, WebSocketConstructor } from './link.js'
 import { workerConstructor } from './load-worker.js'
 
 export interface DatasoleClientOptions {
-  /** The server, as http(s): or ws(s): URL. Default in a page: where it came from. */
+  /**
+   * The server, as http(s): or ws(s): URL. Its path goes before `path`, unless it ends in that already, and
+   * its query is kept. Default in a page: the page's origin, from which a relative one starts, too.
+   */
   url?: string
   /** The server's `path`. Default `/__ds`. */
   path?: string
@@ -17,7 +21,7 @@ export interface DatasoleClientOptions {
   getToken?: () => string | Promise<string>
   /** Run the socket in a Web Worker. Default: in pages, where the worker can be loaded. `true`: or fail. */
   useWorker?: boolean
-  /** Default `{url}{path}/datasole-worker.iife.min.js`, which the server serves. One of another origin is imported by a blob. */
+  /** Default `datasole-worker.iife.min.js` below `path`, which the server serves. One of another origin is imported by a blob. */
   workerUrl?: string
   /** Come back after a lost connection. Default true. */
   reconnect?: boolean
@@ -25,6 +29,8 @@ export interface DatasoleClientOptions {
   reconnectInterval?: number
   /** Attempts after which the client gives up. Default Infinity. */
   maxReconnectAttempts?: number
+  /** ms after which `connect()` rejects and the client gives up. Default 0: it goes on trying. */
+  connectTimeoutMs?: number
   /** ms that a call waits for its answer. Default 30,000; 0 for no limit. */
   rpcTimeoutMs?: number
   /** A WebSocket implementation: needed in Node.js before 22, e.g. that of `ws`. */
@@ -41,6 +47,8 @@ export interface ClientSettings {
   useWorker: boolean | undefined
   /** Rejects where it gives no string. */
   getToken: (() => Promise<string>) | undefined
+  /** 0 for no limit */
+  connectTimeoutMs: number
   rpcTimeoutMs: number
   onError: (error: unknown) => void
 }
@@ -48,8 +56,8 @@ export interface ClientSettings {
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
-  const { path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, rpcTimeoutMs = 30_000 } = options
-  const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'rpcTimeoutMs', 'webSocket', 'onError']
+  const { path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000 } = options
+  const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'connectTimeoutMs', 'rpcTimeoutMs', 'webSocket', 'onError']
   for (const name of Object.keys(options)) if (!names.includes(name)) throw invalid(name, 'is not an option of the client')
   check('path', typeof path === 'string' && /^\/(?![/\\])[^?#]*$/.test(path), 'must be a path such as "/__ds"')
   check('auth.token', auth?.token === undefined || typeof auth.token === 'string', 'must be a string')
@@ -60,25 +68,27 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   check('reconnect', typeof reconnect === 'boolean', 'must be a boolean')
   check('reconnectInterval', typeof reconnectInterval === 'number' && reconnectInterval > 0 && reconnectInterval < 2 ** 31, 'must be a number of ms above 0')
   check('maxReconnectAttempts', typeof maxReconnectAttempts === 'number' && maxReconnectAttempts >= 0, 'must be a number from 0')
+  check('connectTimeoutMs', Number.isInteger(connectTimeoutMs) && connectTimeoutMs >= 0 && connectTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
   check('rpcTimeoutMs', Number.isInteger(rpcTimeoutMs) && rpcTimeoutMs >= 0 && rpcTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
   check('onError', options.onError === undefined || typeof options.onError === 'function', 'must be a function')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed, as this Node.js has no WebSocket of its own (22 has): pass that of the package ws')
-  const server = serverUrl(options.url)
+  const addresses = addressesOf(options.url, path)
   if (options.useWorker === true && workerConstructor() === undefined) throw invalid('useWorker', 'is true, but there are no Web Workers here')
   if (options.useWorker === true && options.webSocket !== undefined) throw invalid('webSocket', 'cannot be handed to a Web Worker: set useWorker: false')
   return {
     link: {
-      url: new URL(path, server).href.replace(/^http/, 'ws'),
+      url: addresses.socket,
       protocols: getToken === undefined ? protocolsOf(auth?.token) : undefined,
       reconnect,
       reconnectInterval,
       maxReconnectAttempts
     },
     webSocket,
-    workerUrl: options.workerUrl ?? new URL(`${path === '/' ? '' : path}/datasole-worker.iife.min.js`, server).href.replace(/^ws/, 'http'),
+    workerUrl: options.workerUrl ?? addresses.worker,
     useWorker: options.useWorker ?? (workerConstructor() === undefined || options.webSocket !== undefined || !isPage() ? false : undefined),
     getToken: getToken && (async () => checkToken(await getToken())),
+    connectTimeoutMs,
     rpcTimeoutMs,
     // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
     onError: options.onError ?? ((error) => { console.error(error) })
@@ -93,16 +103,6 @@ export function protocolsOf (token = ''): string[] {
 function checkToken (token: unknown): string {
   if (typeof token !== 'string') throw new TypeError(`getToken gave ${token === null ? 'null' : typeof token}, not a string`)
   return token
-}
-
-function serverUrl (url: string | undefined): URL {
-  const origin = (globalThis as { location?: { origin?: string } }).location?.origin
-  const base = url ?? origin
-  if (base === undefined || base === 'null') throw invalid('url', 'is needed outside of a page, e.g. "http://localhost:3000"')
-  if (typeof base !== 'string' || !URL.canParse(base, origin === 'null' ? undefined : origin)) throw invalid('url', 'must be a URL such as "https://example.com"')
-  const parsed = new URL(base, origin === 'null' ? undefined : origin)
-  if (!['http:', 'https:', 'ws:', 'wss:'].includes(parsed.protocol)) throw invalid('url', 'must start with http:, https:, ws: or wss:')
-  return parsed
 }
 
 function isPage (): boolean {

@@ -1,33 +1,65 @@
-/** What waits for a connection, at the most: messages, and characters of JSON. */
+/** What waits, at the most: messages, and characters of JSON. */
 const MAX_MESSAGES = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
-/** Calls and events that were made while there is no connection, in order. */
+interface Waiting { size: number, send: () => void }
+
+/** Calls, by their id, and events that wait, in order: for a connection, or calls for a place among those under way. */
 export class Outbox {
-  readonly #waiting = new Map<number | symbol, { size: number, send: () => void }>()
+  /** Calls that were sent and never ran. They are few, and older than all others. */
+  readonly #returned = new Map<number, () => void>()
+  readonly #waiting = new Map<number | symbol, Waiting>()
   #size = 0
+  #events = 0
+  #isFlushing = false
 
   /** False where there is no room. */
   add (id: number | symbol, json: string, send: () => void): boolean {
     if (this.#waiting.size >= MAX_MESSAGES || this.#size + json.length > MAX_SIZE) return false
     this.#size += json.length
+    if (typeof id === 'symbol') this.#events++
     this.#waiting.set(id, { size: json.length, send })
     return true
   }
 
-  delete (id: number | symbol): void {
-    this.#size -= this.#waiting.get(id)?.size ?? 0
-    this.#waiting.delete(id)
+  /** A call goes before those that were never sent. */
+  putBack (id: number, send: () => void): void {
+    this.#returned.set(id, send)
   }
 
-  flush (): void {
-    const waiting = [...this.#waiting.values()]
-    this.clear()
-    for (const { send } of waiting) send()
+  delete (id: number | symbol): void {
+    if (this.#returned.delete(id as number)) return
+    const waiting = this.#waiting.get(id)
+    if (waiting === undefined) return
+    this.#waiting.delete(id)
+    this.#size -= waiting.size
+    if (typeof id === 'symbol') this.#events--
+  }
+
+  /** Sends what it may: events wait for no call. */
+  flush (mayCall: () => boolean): void {
+    // a call that cannot be sent makes room for the next one
+    if (this.#isFlushing) return
+    this.#isFlushing = true
+    for (const [id, send] of this.#returned) {
+      if (!mayCall()) break
+      this.delete(id)
+      send()
+    }
+    for (const [id, { send }] of this.#waiting) {
+      if (typeof id === 'number' && !mayCall()) {
+        if (this.#events === 0) break
+        continue
+      }
+      this.delete(id)
+      send()
+    }
+    this.#isFlushing = false
   }
 
   clear (): void {
+    this.#returned.clear()
     this.#waiting.clear()
-    this.#size = 0
+    this.#size = this.#events = 0
   }
 }

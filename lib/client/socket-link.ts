@@ -17,6 +17,13 @@ const MAX_BUFFERED = 4 * 1024 * 1024
 /** What the application has to do something about first; coming back would change nothing, unless with another token. */
 const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED', [CloseCode.POLICY]: 'POLICY' }
 
+/** How `ws` tells of an upgrade that was refused for its token; browsers and Node.js do not say. */
+const REFUSED = 'Unexpected server response: 401'
+
+/** What browsers, and Node.js, tell of a connection that could not be made. */
+const NO_CODE = 1006
+const UNTOLD = 'the server is away, or refuses the token or the origin of the page; its log says more'
+
 interface GlobalEvents {
   addEventListener?: (name: string, listener: () => void) => void
   removeEventListener?: (name: string, listener: () => void) => void
@@ -36,7 +43,7 @@ export class SocketLink implements Link {
   #awaitsOffer = false
   /** A connection ended with 4401, and none has lasted since. */
   #isExpired = false
-  /** The next connection is the one try with a fresh token that follows a 4401. */
+  /** A fresh token follows a 4401, and no server has said yet what it makes of it. */
   #isTrial = false
   #maxPayload = Infinity
   #heardAt = 0
@@ -103,9 +110,13 @@ export class SocketLink implements Link {
     this.#socket = socket
     socket.binaryType = 'arraybuffer'
     socket.onmessage = (event: { data: ArrayBuffer }) => { this.#receive(event.data) }
-    socket.onclose = (event: { code: number, reason: string }) => { this.#lost(event.code, event.reason || why) }
     let why = ''
-    socket.onerror = (event: { message?: string }) => { why = event.message ?? '' } // a close follows; browsers do not say more
+    socket.onclose = (event: { code: number, reason: string }) => { this.#lost(event.code, event.reason || why) }
+    socket.onerror = (event: { message?: string }) => {
+      why = event.message ?? ''
+      // that of Node.js 22 leaves it at that where it cannot connect; once there is a connection, a close follows
+      if (this.#socket === socket && !this.#isConnected) this.#lost(0, why)
+    }
   }
 
   #receive (data: ArrayBuffer): void {
@@ -147,12 +158,13 @@ export class SocketLink implements Link {
   /** The socket has ended, or is treated as if it had. */
   #lost (code: number, reason: string): void {
     const wasConnected = this.#isConnected
-    const isFailedTrial = this.#isTrial && this.#socket !== undefined
+    const isFailedTrial = this.#isTrial && reason === REFUSED
     this.#release()
     if (wasConnected && performance.now() - this.#connectedAt >= GOOD) {
       this.#attempts = 0
       this.#isExpired = false
     }
+    if (reason === '' && !wasConnected && (code === 0 || code === NO_CODE)) reason = UNTOLD
     const why = `the connection ${wasConnected ? 'was lost' : 'could not be made'}${code === 0 ? '' : ` (code ${code})`}${reason === '' ? '' : `: ${reason}`}`
     const hasOtherToken = code === CloseCode.AUTH_EXPIRED && this.#options.protocols === undefined && !this.#isExpired
     const isOver = isFailedTrial || (code in FATAL && !hasOtherToken)

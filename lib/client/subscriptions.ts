@@ -3,6 +3,7 @@ import type { DeepReadonly } from '../protocol/frozen.js'
 import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+import { Asking } from './asking.js'
 import { Mirror, type Outcome } from './mirror.js'
 
 /** `value` is frozen, and undefined where the key has none. */
@@ -31,7 +32,8 @@ interface Entry {
   asked: number
   /** The server said no, and is asked again with the next connection or subscriber. */
   isRefused: boolean
-  retryTimer?: ReturnType<typeof setTimeout>
+  /** There while the server says that it cannot take the subscription yet. */
+  asking?: Asking
 }
 
 export interface SubscriptionHost {
@@ -91,7 +93,8 @@ export class Subscriptions {
   disconnected (): void {
     for (const entry of this.#entries.values()) {
       entry.asked = 0
-      clearTimeout(entry.retryTimer)
+      entry.asking?.end()
+      entry.asking = undefined
     }
   }
 
@@ -99,7 +102,10 @@ export class Subscriptions {
     const entry = this.#entries.get(message.key)
     if (entry === undefined) return
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
-    if (isAnswer) entry.asked = 0
+    if (isAnswer) {
+      entry.asked = 0
+      entry.asking = undefined
+    }
     const outcome: Outcome = opcode === Opcode.STATE_SNAPSHOT
       ? entry.mirror.snapshot(message as StateSnapshot)
       : entry.mirror.patch(message as StatePatch)
@@ -120,27 +126,33 @@ export class Subscriptions {
     if (correlationId === 0 || entry === undefined) return false
     entry.asked = 0
     if (error.retryAfter !== undefined) {
-      entry.retryTimer = setTimeout(() => { this.#ask(entry) }, error.retryAfter)
+      const waits = (entry.asking ??= new Asking()).refused(entry.key, error, () => { this.#ask(entry) })
+      if (waits !== undefined) this.#report(entry, waits, false)
       return true
     }
     entry.isRefused = true
-    const refusal = new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`)
-    for (const { onError } of [...entry.subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(refusal) })
+    entry.asking = undefined
+    this.#report(entry, new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`), true)
     return true
+  }
+
+  /** @param isFinal a watcher gives up what it has then */
+  #report ({ subscribers, watcher }: Entry, error: DatasoleError, isFinal: boolean): void {
+    if (!isFinal && watcher !== undefined) return this.#guard(() => { this.#host.onError(error) })
+    for (const { onError } of [...subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(error) })
   }
 
   #ask (entry: Entry): void {
     if (!this.#host.isConnected) return
-    clearTimeout(entry.retryTimer)
+    entry.asking?.end()
     entry.isRefused = false
     entry.asked = this.#host.nextId()
     this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key: entry.key, ...entry.mirror.head })
   }
 
   #remove (entry: Entry, subscriber: Subscriber): void {
-    entry.subscribers.delete(subscriber)
-    if (entry.subscribers.size > 0) return
-    clearTimeout(entry.retryTimer)
+    if (!entry.subscribers.delete(subscriber) || entry.subscribers.size > 0) return
+    entry.asking?.end()
     this.#entries.delete(entry.key)
     if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key: entry.key })
   }

@@ -59,6 +59,8 @@ export interface Task {
 
 /** A task in the hands of an executor. */
 export interface Job {
+  /** Whether a thread has it, so that its handler may have begun. */
+  readonly hasBegun: boolean
   /** Tells the handler through its signal; one that has not begun never will. */
   abort (error: RpcError): void
   /** The task has taken too long: the thread is ended if it does not even turn its event loop. */

@@ -40,6 +40,8 @@ export class SlotJob implements Job {
     readonly dropped: (job: SlotJob) => void
   ) {}
 
+  get hasBegun (): boolean { return this.id > 0 }
+
   abort (error: RpcError): void {
     if (this.isOver) return
     if (this.slot === undefined) this.dropped(this)

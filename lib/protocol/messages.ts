@@ -19,14 +19,15 @@ export interface ChannelInfo { direction: ChannelDirection, mode: ChannelMode }
 
 export interface RpcRequest { method: string, params?: unknown, correlationId: number }
 export interface RpcError { code: number, message: string, data?: unknown }
-export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError }
+/** `begun` is false where the call never ran, since the server closes. */
+export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError, begun?: false }
 export interface ClientEvent { event: string, data?: unknown }
 export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number }
 /** `from` to `version`: more than one apart where several commits travel as one. */
 export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[], channel?: ChannelInfo }
 /** Version 0 without `data` is a key that has no value. */
 export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown, channel?: ChannelInfo }
-export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number, /** FORBIDDEN: the nodeId that is another user's */ nodeId?: string }
+export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number, /** FORBIDDEN: the nodeId that is another user's */ nodeId?: string, /** the event that is refused */ event?: string }
 /** `epoch` and `version` are what the client still holds, if anything. */
 export interface Subscribe { key: string, epoch?: string, version?: number }
 /** `patches`, made on version `base` of `epoch`, or, in mode `snapshot`, `data`. `push` tells this one from every other. */
@@ -37,6 +38,8 @@ export interface Unsubscribe { key: string }
 /** Asks for a token; under the id of an AUTH it says that the token was accepted. `expiresIn` in ms, absent for ever. */
 export interface AuthRefresh { expiresIn?: number }
 export interface Auth { token: string }
+/** The server closes the connection. Of the calls without an answer these were begun, and no other will be. */
+export interface GoAway { begun: number[] }
 export interface Welcome {
   protocol: 2
   connectionId: string
@@ -45,4 +48,6 @@ export interface Welcome {
   heartbeatMs: number
   /** bytes of payload that the server takes in one frame */
   maxPayload: number
+  /** calls that the server has under way at once for the connection; absent from servers that do not say */
+  maxCallsInFlight?: number
 }

@@ -23,7 +23,8 @@ export const Opcode = {
   STATE_ACK: 0x11,
   CRDT_ACK: 0x12,
   AUTH_REFRESH: 0x13,
-  AUTH: 0x14
+  AUTH: 0x14,
+  GOAWAY: 0x15
 } as const
 
 export type Opcode = (typeof Opcode)[keyof typeof Opcode]

@@ -26,6 +26,8 @@ export interface WebSocketLike {
 export interface CallInFlight {
   readonly correlationId: number
   abort (reason: Error): void
+  /** Takes it back for good where its handler has not begun; false where that may have. */
+  withdraw (): boolean
 }
 
 /** A subscription whose client is behind. */
@@ -186,12 +188,27 @@ export class Connection implements Flushable {
   /** Sends what waits, then the close frame; a peer that does not answer it is cut off after `closeTimeoutMs`. */
   close (code: number, reason: string): void {
     if (!this.#open) return
+    if (code !== CloseCode.SLOW_CONSUMER) this.#sayGoodbye()
     this.#write()
     this.#open = false
     this.#stale = undefined
     this.#socket.close(code, reason)
     this.#terminator = setTimeout(() => this.#socket.terminate(), this.#host.settings.closeTimeoutMs)
     this.#terminator.unref()
+  }
+
+  /**
+   * Tells which calls may have run: from now on none is begun, and those with an answer have that before this.
+   * Never to a slow consumer, whose answers may have been dropped.
+   */
+  #sayGoodbye (): void {
+    if (this.protocol === 1) return
+    const begun = []
+    for (const call of this.calls ?? []) if (!call.withdraw()) begun.push(call.correlationId)
+    this.#host.metrics.messagesOut++
+    const message = encodeMessage(Opcode.GOAWAY, 0, JSON.stringify({ begun }), Infinity)
+    this.#host.metrics.bytesOut += message.length
+    this.#enqueue(message)
   }
 
   terminate (): void {

@@ -38,6 +38,9 @@ import { Workers } from './rpc/workers.js'
 /** ms that clients have for their close frame, even where calls have used up the time. */
 const GRACE = 500
 
+/** There are no more correlation ids, even where calls in flight are unlimited. */
+const MAX_IDS = 0xffffffff
+
 /** ms before what the backend did not tell is asked again. */
 const RETRY = 1000
 
@@ -188,8 +191,8 @@ export class Core implements Destinations, ConnectionHost {
     })
     this.hub.add(connection)
     if (context.protocol === 2) {
-      const { heartbeatMs, maxPayload } = this.settings
-      const welcome: Welcome = { protocol: 2, connectionId: connection.id, userId: context.userId, heartbeatMs, maxPayload }
+      const { heartbeatMs, maxPayload, maxCallsInFlight } = this.settings
+      const welcome: Welcome = { protocol: 2, connectionId: connection.id, userId: context.userId, heartbeatMs, maxPayload, maxCallsInFlight: Math.min(maxCallsInFlight, MAX_IDS) }
       connection.send(encodeMessage(Opcode.WELCOME, 0, JSON.stringify(welcome), Infinity))
     }
     this.leases.grant(connection, lease)

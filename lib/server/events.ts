@@ -26,6 +26,9 @@ export interface WorkerEvents {
   deliver (message: ServerEvent): void
 }
 
+/** Names of events without a handler that are logged. */
+const MAX_UNKNOWN = 1000
+
 interface Registered { handler: EventHandler | WorkerEvents, scope: Scope }
 
 /** A client's event, and its payload where only workers handle it. */
@@ -34,6 +37,8 @@ type Received = ServerEvent & { unread?: LazyMembers }
 /** Handlers of events: those that clients send, once, and those that server code emits, on every node. */
 export class Events {
   readonly #handlers = new Map<string, Registered[]>()
+  /** Names without a handler that were logged. */
+  readonly #unknown = new Set<string>()
   /** Asynchronous handlers of this thread under way, and events that wait for a hook. */
   running = 0
 
@@ -105,8 +110,8 @@ export class Events {
    */
   receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number, retryAfter: number): void {
     const handlers = this.#handlers.get(event)
-    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter })
-    if (handlers === undefined) return
+    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, event: this.#nameOf(event) })
+    if (handlers === undefined) return this.#unhandled(connection, event)
     const timestamp = Date.now()
     const message = data instanceof LazyMembers
       ? { event, get data () { return data.get('data') }, timestamp, unread: data }
@@ -117,8 +122,21 @@ export class Events {
       return
     }
     const { maxCallsInFlight, maxInflatedSize } = this.settings
-    if (connection.waitingEvents >= maxCallsInFlight || connection.waitingEventBytes + size > maxInflatedSize) return connection.sendError(correlationId, 'BUSY', 'too many events wait for a hook', { retryAfter: 100 })
+    if (connection.waitingEvents >= maxCallsInFlight || connection.waitingEventBytes + size > maxInflatedSize) return connection.sendError(correlationId, 'BUSY', 'too many events wait for a hook', { retryAfter: 100, event })
     this.#enqueue(connection, connection.events.then(() => this.#guard(connection, correlationId, handlers, message)), size)
+  }
+
+  /** Counted, and logged once: it may be a name that was misspelt, or anything that a client makes up. */
+  #unhandled (connection: Connection, event: string): void {
+    this.metrics.eventsUnhandled++
+    if (this.#unknown.size >= MAX_UNKNOWN || this.#unknown.has(event)) return
+    this.#unknown.add(event)
+    this.log.debug({ event, connectionId: connection.id }, 'a client sent an event that has no handler; further ones of this name are only counted (eventsUnhandled)')
+  }
+
+  /** A name that is refused for its length is not sent back. */
+  #nameOf (event: string): string | undefined {
+    return event.length > this.settings.maxEventNameLength ? undefined : event
   }
 
   /** Events stay in order: while one waits for a hook, those after it wait for it. */
@@ -153,7 +171,7 @@ export class Events {
       const refuse = (thrown: unknown): void => {
         if (thrown === REFUSED) return
         if (thrown instanceof BadFrame) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
-        else connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown))
+        else connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown), { event: message.event })
       }
       try {
         const chain = scope.chain('preEvent')

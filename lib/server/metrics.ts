@@ -31,6 +31,8 @@ export interface MetricsSnapshot {
   eventsIn: number
   /** of these, dropped because their name was too long */
   eventsDropped: number
+  /** of these, without a handler */
+  eventsUnhandled: number
   /** frames that did not decode, or had no business on their connection */
   badFrames: number
   /** frames refused by the rate limit, or because too many waited for it */
@@ -65,6 +67,7 @@ export class Metrics {
   pushesRefused = 0
   eventsIn = 0
   eventsDropped = 0
+  eventsUnhandled = 0
   badFrames = 0
   rateLimited = 0
   rateLimitFallbacks = 0

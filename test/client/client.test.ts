@@ -1,8 +1,17 @@
+import { getEventListeners } from 'node:events'
 import t from 'tap'
 import { DatasoleError, RpcError } from '../../lib/client/client.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { dial, watch } from './dialled.js'
+import { watchWarnings } from '../helpers/warnings.js'
 import { listen } from './peer.js'
+
+/** A signal that tells how many listeners it has. */
+function counted (): { controller: AbortController, signal: AbortSignal, listeners: () => number } {
+  const controller = new AbortController()
+  const { signal } = controller
+  return { controller, signal, listeners: () => getEventListeners(signal, 'abort').length }
+}
 
 t.test('a call gets its answer, whatever the order of answers', async (t) => {
   const { client, peer } = await dial(t)
@@ -84,6 +93,35 @@ t.test('a signal cancels a call', async (t) => {
   client.emit('fence')
   await peer.next(Opcode.EVENT_C2S)
   t.strictSame(peer.received, [])
+})
+
+t.test('one signal for many calls is no leak, and cancels each', async (t) => {
+  const warnings = watchWarnings(t)
+  const { client, peer } = await dial(t)
+  const { signal, listeners, controller } = counted()
+  const calls = Array.from({ length: 30 }, () => client.rpc('slow', undefined, { signal }))
+  const first = await peer.next(Opcode.RPC_REQ)
+  peer.result(first, 'done')
+  t.equal(await calls[0], 'done')
+  t.equal(listeners(), 1)
+  const quick = new AbortController()
+  const aborted = client.rpc('other', undefined, { signal: quick.signal })
+  quick.abort(new Error('only this one'))
+  await t.rejects(aborted, { message: 'only this one' })
+  const reason = new Error('enough')
+  controller.abort(reason)
+  for (const call of calls.slice(1)) t.equal(await call.catch((error: unknown) => error), reason)
+  await new Promise((resolve) => setImmediate(resolve)) // warnings are told a tick later
+  t.strictSame(warnings, [])
+  t.equal(listeners(), 0)
+  // and nothing stays with a signal that is never aborted
+  const other = counted()
+  const last = client.rpc('last', undefined, { signal: other.signal })
+  let call = await peer.next(Opcode.RPC_REQ)
+  while (call.payload.method !== 'last') call = await peer.next(Opcode.RPC_REQ)
+  peer.result(call, 1)
+  await last
+  t.equal(other.listeners(), 0)
 })
 
 t.test('a call in flight at a drop has an unknown outcome', async (t) => {
@@ -242,6 +280,13 @@ t.test('states: a handler that throws is reported, one that ended hears nothing,
   t.strictSame(heard, ['connecting'])
   t.ok(errors.length > 0)
   stubborn()
+})
+
+t.test('a refused event is heard, by its name', async (t) => {
+  const { peer, errors, until } = await dial(t)
+  peer.send(Opcode.ERROR, 0, { code: 'RATE_LIMITED', message: 'rate limit exceeded', retryAfter: 100, event: 'chat' })
+  await until(() => errors.length === 1)
+  t.match(errors, [{ name: 'DatasoleError', code: 'RATE_LIMITED', message: 'event "chat" was refused: rate limit exceeded' }])
 })
 
 t.test('an error of the server that belongs to nothing goes to onError', async (t) => {

@@ -3,6 +3,9 @@ import { WebSocket } from 'ws'
 import { type ConnectionState, DatasoleClient, type DatasoleClientOptions, type DatasoleContract, type DatasoleError } from '../../lib/client/client.js'
 import { type Listening, type Peer, listen } from './peer.js'
 
+/** That of `ws`, or with CLIENT_WEBSOCKET=own the one of this Node.js, which 22 and later have. */
+const webSocket = process.env.CLIENT_WEBSOCKET === 'own' ? (globalThis as { WebSocket?: unknown }).WebSocket as typeof WebSocket : WebSocket
+
 interface Test { teardown (fn: () => unknown): void }
 
 /** A client under test, and what it said outside of promises. */
@@ -23,7 +26,7 @@ export function watch<C extends DatasoleContract = DatasoleContract> (t: Test, o
   const states: ConnectionState[] = []
   const causes: Array<DatasoleError | undefined> = []
   const client = new DatasoleClient<C>({
-    webSocket: WebSocket,
+    webSocket,
     reconnectInterval: 10,
     onError: (error) => {
       errors.push(error)

@@ -61,6 +61,23 @@ for (const [entrance, start] of entrances) {
     t.ok(await client.rpc('whoami'), 'and the connection stays')
   })
 
+  t.test(`${entrance}: what limits refuse is heard`, async (t) => {
+    const rule = { windowMs: 60_000, maxRequests: 100 }
+    const { ds, url } = await start(t, { maxSubscriptions: 3, rateLimit: { defaultRule: rule, rules: { $subscribe: { windowMs: 60_000, maxRequests: 5 } } } })
+    let arrived = 0
+    ds.primitives.events.on('n', () => { arrived++ })
+    const { client, errors, until } = watch(t, { url })
+    const connected = client.connect()
+    for (let i = 0; i < 150; i++) t.ok(client.emit('n', i))
+    for (let i = 0; i < 6; i++) client.subscribeState(`key ${i}`, () => {})
+    await connected
+    await until(() => errors.length === 50 + 3)
+    t.equal(arrived, 100)
+    const codes = (errors as Array<{ code: string, message: string }>).map(({ code, message }) => `${code} ${/"(.+?)"/.exec(message)?.[1]}`)
+    t.equal(codes.filter((code) => code === 'RATE_LIMITED n').length, 50)
+    t.strictSame(codes.filter((code) => code !== 'RATE_LIMITED n'), ['LIMIT_EXCEEDED key 3', 'LIMIT_EXCEEDED key 4', 'RATE_LIMITED key 5'])
+  })
+
   t.test(`${entrance}: events in both directions`, async (t) => {
     const { ds, url } = await start(t)
     const { client } = watch<AppContract>(t, { url })

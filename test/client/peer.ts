@@ -38,8 +38,8 @@ export class Peer {
 
   send (opcode: number, id: number, payload: unknown): void { this.socket.send(encode(opcode, id, payload)) }
 
-  welcome ({ heartbeatMs = 60_000, maxPayload = 1024 * 1024 } = {}): this {
-    this.send(Opcode.WELCOME, 0, { protocol: 2, connectionId: 'c1', heartbeatMs, maxPayload })
+  welcome ({ heartbeatMs = 60_000, maxPayload = 1024 * 1024, maxCallsInFlight }: { heartbeatMs?: number, maxPayload?: number, maxCallsInFlight?: number } = {}): this {
+    this.send(Opcode.WELCOME, 0, { protocol: 2, connectionId: 'c1', heartbeatMs, maxPayload, maxCallsInFlight })
     return this
   }
 

@@ -100,7 +100,7 @@ for (const [code, name] of [[4401, 'AUTH_EXPIRED'], [1008, 'POLICY']] as const) 
 t.test('a server that is not there: without reconnecting, connect() rejects with the reason', async (t) => {
   const server = await listen(t)
   await server.stop()
-  const { client, errors } = watch(t, { url: server.url, reconnect: false })
+  const { client, errors } = watch(t, { url: server.url, webSocket: WebSocket, reconnect: false })
   await t.rejects(client.connect(), { code: 'CONNECT_FAILED', message: /ECONNREFUSED/ })
   t.equal(client.getConnectionState(), 'disconnected')
   t.strictSame(errors, [])
@@ -110,7 +110,7 @@ t.test('a refused upgrade says with what', async (t) => {
   const http = createServer((_request, response) => { response.writeHead(401).end() }).listen(0, '127.0.0.1')
   t.teardown(() => http.close())
   await once(http, 'listening')
-  const { client } = watch(t, { url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`, reconnect: false })
+  const { client } = watch(t, { url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`, webSocket: WebSocket, reconnect: false })
   await t.rejects(client.connect(), { code: 'CONNECT_FAILED', message: /401/ })
 })
 

@@ -180,6 +180,40 @@ t.test('where the server is busy it is asked again after the time that it said',
   t.strictSame(peer.received, [])
 })
 
+t.test('a subscription that has to wait long is heard, once', async (t) => {
+  const { client, peer, errors, until } = await dial(t)
+  const own: unknown[] = []
+  client.subscribeState('k', () => {})
+  const refuse = (id: number, code: string, retryAfter: number): void => { peer.send(Opcode.ERROR, id, { code, message: 'rate limit exceeded', retryAfter, key: 'k' }) }
+  refuse((await peer.next(Opcode.SUBSCRIBE)).id, 'RATE_LIMITED', 1)
+  refuse((await peer.next(Opcode.SUBSCRIBE)).id, 'RATE_LIMITED', 59_000)
+  await until(() => errors.length > 0)
+  t.match(errors, [{ code: 'RATE_LIMITED', message: /"k" has to wait: rate limit exceeded; it is asked for again, now in 59000 ms/ }])
+  client.subscribeState('mine', () => {}, { onError: (error) => { own.push(error) } })
+  refuse((await peer.next(Opcode.SUBSCRIBE)).id, 'INTERNAL', 6000)
+  client.crdt('c', 'pn-counter').subscribe(() => {})
+  refuse((await peer.next(Opcode.SUBSCRIBE)).id, 'RATE_LIMITED', 59_000)
+  await until(() => errors.length > 1)
+  t.match(errors[1], { code: 'RATE_LIMITED', message: /"c"/ })
+  t.match(own, [{ code: 'INTERNAL' }])
+})
+
+t.test('where it is no rate limit, the wait grows', async (t) => {
+  const { client, peer, errors } = await dial(t)
+  t.intercept(Math, 'random', { value: () => 1 })
+  client.subscribeState('k', () => {})
+  let waited = 0
+  for (let i = 0; i < 6; i++) {
+    const { id } = await peer.next(Opcode.SUBSCRIBE)
+    const before = performance.now()
+    peer.send(Opcode.ERROR, id, { code: 'INTERNAL', message: 'the database is away', retryAfter: 10, key: 'k' })
+    await peer.until(() => peer.received.length > 0)
+    waited = performance.now() - before
+  }
+  t.ok(waited >= 10 + 10 * 2 ** 4 - 1, `${waited} ms`)
+  t.strictSame(errors, [])
+})
+
 t.test('a handler may throw, end its subscription or make another', async (t) => {
   const { client, peer, errors } = await dial(t)
   const { told, handler, times } = teller()

@@ -7,7 +7,7 @@ import { dial, watch } from './dialled.js'
 import { listen } from './peer.js'
 
 // apart from the other tests of the link: a real timer that is still there when the clock is taken
-// over could not be cleared any more
+// over could not be cleared any more; with the WebSocket of ws, as that of Node.js has timers of its own
 
 /** Takes over timers, clock and chance until the test's end; returns what lets ms pass. */
 function takeOver (t: { teardown (fn: () => unknown): void }): (ms: number) => void {
@@ -31,7 +31,7 @@ function takeOver (t: { teardown (fn: () => unknown): void }): (ms: number) => v
 t.test('a server that opens the socket and says nothing has ten seconds', async (t) => {
   const server = await listen(t)
   const pass = takeOver(t)
-  const { client, states, causes } = watch(t, { url: server.url, reconnectInterval: 1000 })
+  const { client, states, causes } = watch(t, { webSocket: WebSocket, url: server.url, reconnectInterval: 1000 })
   const connected = client.connect()
   await server.accept()
   pass(9999)
@@ -81,7 +81,7 @@ t.test('the wait grows with each attempt, a goodbye does not make it grow, and a
 
 t.test('every frame is a sign of life', async (t) => {
   const pass = takeOver(t)
-  const { client, peer, states } = await dial(t, {}, { heartbeatMs: 1000 })
+  const { client, peer, states } = await dial(t, { webSocket: WebSocket }, { heartbeatMs: 1000 })
   const heard = async (): Promise<void> => {
     const event = new Promise<void>((resolve) => { client.on('tick', () => { resolve() }) })
     peer.send(Opcode.EVENT_S2C, 0, { event: 'tick', data: null, timestamp: 0 })

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { WebSocket } from 'ws'
 import type { DatasoleClientOptions } from '../../lib/client/client.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { AuthResult } from '../../lib/server/connection-context.js'
@@ -153,7 +154,7 @@ t.test('a second 4401 soon after is final', async (t) => {
 })
 
 t.test('and so is a refused upgrade; but not a getToken that failed', async (t) => {
-  const { server, peer, client, errors, until } = await dialWith(t, { getToken: (() => { let calls = 0; return () => { if (++calls === 2) throw new Error('offline'); return `t${calls}` } })() })
+  const { server, peer, client, errors, until } = await dialWith(t, { webSocket: WebSocket, getToken: (() => { let calls = 0; return () => { if (++calls === 2) throw new Error('offline'); return `t${calls}` } })() })
   server.wss.options.verifyClient = (_info: unknown, done: (ok: boolean, code: number) => void) => { done(false, 401) }
   peer.socket.close(4401)
   await until(() => client.getConnectionState() === 'disconnected')
@@ -194,7 +195,8 @@ t.test('an upgrade that is refused for an expired token is tried with a fresh on
   })
   const { client } = watch(t, { url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`, getToken, maxReconnectAttempts: 3 })
   await t.rejects(client.connect(), { code: 'CONNECT_FAILED' })
-  t.strictSame(tokens.map((token) => Buffer.from(token, 'base64url').toString()), ['t1', 't2', 't3', 't4'])
+  // the WebSocket of Node.js 24 asks twice before it believes a 401
+  t.strictSame(Array.from(new Set(tokens), (token) => Buffer.from(token, 'base64url').toString()), ['t1', 't2', 't3', 't4'])
 })
 
 for (const [entrance, start] of entrances) {
@@ -233,7 +235,8 @@ for (const [entrance, start] of entrances) {
   t.test(`${entrance}: a user who is disconnected and let in no more`, async (t) => {
     let isBanned = false
     const { ds, url } = await start(t, { authHandler: () => ({ authenticated: !isBanned, userId: 'ann' }) })
-    const { client, errors, until } = watch(t, { url, getToken: numbered() })
+    // of ws, which tells that an upgrade was refused with 401
+    const { client, errors, until } = watch(t, { url, webSocket: WebSocket, getToken: numbered() })
     await client.connect()
     isBanned = true
     ds.disconnectUser('ann')

@@ -59,11 +59,14 @@ for (const [entrance, start] of entrances) {
       await wire.ping()
       const closing = close()
       while ((await v1.call('echo', 1)).error === undefined) await wire.ping()
-      t.match((await wire.call('echo')).error, { code: -32030, data: { code: 'BUSY', retryAfter: Number } })
+      t.match(await wire.call('echo'), { error: { code: -32030, data: { code: 'BUSY', retryAfter: Number } }, begun: false })
+      t.match(await wire.call('nope'), { error: { code: -32030 }, begun: false }, 'another server may know it')
       open()
       t.equal((await slow).result, 'done')
+      t.match(await wire.nextOf(Opcode.GOAWAY), { id: 0, payload: { begun: [] } })
       t.match(await wire.closed, { code: 1001 })
       t.match(await v1.wire.closed, { code: 1001 })
+      t.notOk(v1.wire.received.some(({ opcode }) => opcode === Opcode.GOAWAY))
       await closing
     })
 
@@ -148,6 +151,7 @@ for (const [entrance, start] of entrances) {
       const started = performance.now()
       await close()
       t.ok(performance.now() - started < 10_000)
+      t.match(await wire.nextOf(Opcode.GOAWAY), { payload: { begun: [1] } }, 'which may have run')
       t.match(await wire.closed, { code: 1001 })
       t.equal(ds.transport.getConnectionCount(), 0)
     })

@@ -111,7 +111,27 @@ for (const [entrance, start] of entrances) {
       for (let i = 1; i <= 8; i++) wire.send(EVENT_C2S, i, { event: 'x'.repeat(6), data: i })
       await wire.ping()
       t.strictSame(wire.received.filter(({ opcode }) => opcode === ERROR).map(({ id, payload }) => [id, payload.code]), [[6, 'RATE_LIMITED'], [7, 'RATE_LIMITED'], [8, 'RATE_LIMITED']])
+      t.notOk(wire.received.some(({ payload }) => payload?.event !== undefined), 'and is not sent back')
       t.match(ds.metrics.snapshot(), { eventsDropped: 5, rateLimited: 3 })
+    })
+
+    t.test('one that nobody handles is counted, and logged once by name', async (t) => {
+      const { ds, connect, logs } = await start(t)
+      const wire = await connect()
+      for (const event of ['typo', 'typo', 'other']) wire.send(EVENT_C2S, 0, { event })
+      await wire.ping()
+      t.match(ds.metrics.snapshot(), { eventsIn: 3, eventsUnhandled: 3, eventsDropped: 0 })
+      t.strictSame(logs.filter((line) => line.includes('no handler')).map((line) => (JSON.parse(line) as { event: string }).event), ['typo', 'other'])
+    })
+
+    t.test('a refusal names the event', async (t) => {
+      const { ds, connect } = await start(t, { rateLimit: { defaultRule: { windowMs: 60_000, maxRequests: 2 } } })
+      ds.addHook('preEvent', () => { throw new Error('not you') })
+      ds.primitives.events.on('e', () => {})
+      const wire = await connect()
+      t.match(await wire.ask(EVENT_C2S, { event: 'e' }), { opcode: ERROR, payload: { code: 'FORBIDDEN', event: 'e' } })
+      await wire.ask(EVENT_C2S, { event: 'e' })
+      t.match(await wire.ask(EVENT_C2S, { event: 'e' }), { opcode: ERROR, payload: { code: 'RATE_LIMITED', event: 'e', retryAfter: Number } })
     })
 
     t.test('a name that is too long is dropped without a word, and counted', async (t) => {

@@ -1,9 +1,11 @@
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { RpcError } from '../../plugins/server.js'
 import type { ConnectionContext, RpcContext } from '../../plugins/server.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { Gate } from '../helpers/backends.js'
 import { entrances } from '../helpers/entrances.js'
+import { watchWarnings } from '../helpers/warnings.js'
 
 const { RPC_REQ, RPC_RES, RPC_CANCEL } = Opcode
 
@@ -272,6 +274,27 @@ for (const [entrance, start] of entrances) {
       const waiting = ds.rpc.call('waits', null, { signal: abort.signal })
       abort.abort()
       t.match(await waiting, /cancelled/)
+    })
+
+    t.test('one signal for many calls is no leak', async (t) => {
+      const { ds, connect } = await start(t)
+      const warnings = watchWarnings(t)
+      ds.rpc.register('waits', async (_params, ctx) => { await watch(ctx) })
+      ds.rpc.register('many', async (_params, ctx) => {
+        const seen = Array.from({ length: 12 }, () => watch(ctx))
+        return await Promise.all(seen).then((reasons) => reasons.length)
+      })
+      const abort = new AbortController()
+      const calls = Array.from({ length: 12 }, () => ds.rpc.call('waits', null, { signal: abort.signal }))
+      const wire = await connect()
+      const answer = wire.call('many')
+      await wire.ping()
+      abort.abort()
+      await Promise.all(calls)
+      wire.send(RPC_CANCEL, Number(wire.id()) - 1, null)
+      await answer
+      await setImmediate() // warnings are told a tick later
+      t.strictSame(warnings, [])
     })
 
     t.test('a call on behalf of a connection has that connection', async (t) => {

@@ -70,6 +70,9 @@ export class Call implements CallInFlight {
     abortContext(this.#ctx, reason)
   }
 
+  /** Its hooks have begun at least. */
+  withdraw (): boolean { return this.#answered }
+
   readonly #isAnswered = (): boolean => this.#answered
 
   #succeed (result: unknown): void {
@@ -110,11 +113,14 @@ export class Call implements CallInFlight {
   }
 }
 
-/** The payload of an RPC_RES that refuses; counted. */
-export function errorAnswer ({ metrics, log }: CallHost, correlationId: number, { code, message, data }: RpcError): string {
+/**
+ * The payload of an RPC_RES that refuses; counted.
+ * @param begun false where the caller should hear that the call never ran
+ */
+export function errorAnswer ({ metrics, log }: CallHost, correlationId: number, { code, message, data }: RpcError, begun?: false): string {
   metrics.rpcErrors++
   try {
-    return JSON.stringify({ correlationId, error: { code, message, data } })
+    return JSON.stringify({ correlationId, error: { code, message, data }, begun })
   } catch (error) {
     log.error({ err: error }, 'the data of an RPC error cannot be written as JSON, and is left out')
     return JSON.stringify({ correlationId, error: { code, message } })

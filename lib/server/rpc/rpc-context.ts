@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { AuthResult, ConnectionContext, MessageContext } from '../connection-context.js'
 import type { Logger } from '../logger.js'
 
@@ -27,6 +28,8 @@ export class RpcContext implements MessageContext {
     // made on demand: most handlers never look, and one costs more than the rest of a small call
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
+      // a handler hands it to whatever it awaits: with Node.js 20 the 11th listener would look like a leak
+      setMaxListeners(0, this.#controller.signal)
       if (this.#reason !== undefined) this.#controller.abort(this.#reason)
     }
     return this.#controller.signal

@@ -1,3 +1,4 @@
+import { onAbort } from '../../protocol/abort.js'
 import { RpcCode } from '../../protocol/codes.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import { Call, type CallHost, errorAnswer } from './call.js'
@@ -13,6 +14,9 @@ import type { Metrics } from '../metrics.js'
 import { RpcContext, abortContext } from './rpc-context.js'
 import type { Settings } from '../settings.js'
 import { WorkerCall } from './worker-call.js'
+
+/** ms after which a client may look for another server, or for this one again. */
+const CLOSING = 1000
 
 /** For whom server code calls a method, e.g. the user of an HTTP request. */
 export interface LocalCallContext {
@@ -76,11 +80,11 @@ export class RpcRegistry implements CallHost {
    * @param retryAfter ms, where the rate limit refuses it
    */
   receive (connection: Connection, correlationId: number, name: string, params: unknown, size: number, retryAfter: number): void {
+    if (this.isDraining) return this.#refuseClosing(connection, correlationId)
     const method = this.#methods.get(name)
     if (retryAfter > 0) return this.#refuse(connection, correlationId, RpcCode.RATE_LIMITED, 'rate limit exceeded', { code: 'RATE_LIMITED', retryAfter })
     if (method === undefined) return this.#refuse(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
     const inFlight = connection.calls?.size ?? 0
-    if (this.isDraining) return this.#refuse(connection, correlationId, RpcCode.BUSY, 'the server is going away', { code: 'BUSY', retryAfter: 1000 })
     if (inFlight >= this.#settings.maxCallsInFlight || (inFlight > 0 && connection.callBytes + size > this.#settings.maxInflatedSize)) {
       return this.#refuse(connection, correlationId, RpcCode.BUSY, 'too many calls in flight', { code: 'BUSY', retryAfter: 100 })
     }
@@ -100,6 +104,7 @@ export class RpcRegistry implements CallHost {
 
   /** A call that is not even looked at, because too much waits before it. */
   overrun (connection: Connection, correlationId: number, message: string, retryAfter: number): void {
+    if (this.isDraining) return this.#refuseClosing(connection, correlationId)
     this.#refuse(connection, correlationId, RpcCode.BUSY, message, { code: 'BUSY', retryAfter })
   }
 
@@ -129,19 +134,24 @@ export class RpcRegistry implements CallHost {
     const { signal } = context
     const cancelled = (): void => abortContext(ctx, new RpcError(RpcCode.CANCELLED, 'the caller cancelled the call', { code: 'CANCELLED' }))
     if (signal?.aborted) cancelled()
-    signal?.addEventListener('abort', cancelled, { once: true })
+    const release = signal && onAbort(signal, cancelled)
     try {
       if (method instanceof Method) return await method.invoke(params, ctx, () => false)
       return await callWorker(method, { params, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
     } catch (thrown) {
       throw toRpcError(thrown)
     } finally {
-      signal?.removeEventListener('abort', cancelled)
+      release?.()
     }
   }
 
-  #refuse (connection: Connection, correlationId: number, code: number, message: string, data: object): void {
-    const json = errorAnswer(this, correlationId, new RpcError(code, message, data))
+  /** The call never runs here, so that the client may make it again, elsewhere or later. */
+  #refuseClosing (connection: Connection, correlationId: number): void {
+    this.#refuse(connection, correlationId, RpcCode.BUSY, 'the server is closing, and has not begun the call', { code: 'BUSY', retryAfter: CLOSING }, false)
+  }
+
+  #refuse (connection: Connection, correlationId: number, code: number, message: string, data: object, begun?: false): void {
+    const json = errorAnswer(this, correlationId, new RpcError(code, message, data), begun)
     connection.send(encodeMessage(Opcode.RPC_RES, correlationId, json, this.compressionThreshold))
   }
 }

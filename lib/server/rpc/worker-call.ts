@@ -69,6 +69,14 @@ export class WorkerCall implements CallInFlight, Task {
     this.#job?.abort(toRpcError(reason))
   }
 
+  withdraw (): boolean {
+    if (this.#answered) return true
+    if (this.#job === undefined || this.#job.hasBegun) return false
+    this.#answered = true
+    this.#job.abort(new RpcError(RpcCode.CANCELLED, 'the connection was closed', { code: 'CANCELLED' }))
+    return true
+  }
+
   answer (message: Buffer, isError: boolean): void {
     if (this.#answered) return
     this.#answered = true

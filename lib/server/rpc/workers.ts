@@ -76,7 +76,7 @@ export class Workers implements WorkerEvents {
       payload: unread?.payload ?? Buffer.from(JSON.stringify({ event, data })),
       refuse: ({ message: why, data: details }) => {
         const { code, retryAfter } = details as { code: string, retryAfter?: number }
-        if (code === 'BUSY') connection.sendError(correlationId, 'BUSY', why, { retryAfter })
+        if (code === 'BUSY') connection.sendError(correlationId, 'BUSY', why, { retryAfter, event })
         else this.#log.warn({ event, connectionId: connection.id }, 'an event was lost with its worker')
       },
       malformed: (why) => { if (connection.isOpen) connection.refuseFrame(correlationId, why) }

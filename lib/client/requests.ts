@@ -1,0 +1,100 @@
+import { DatasoleError } from '../protocol/errors.js'
+import { stringify } from '../protocol/json.js'
+import type { GoAway, RpcResponse } from '../protocol/messages.js'
+import { Opcode } from '../protocol/opcodes.js'
+import { type CallOptions, Calls } from './calls.js'
+import { Outbox } from './outbox.js'
+
+export interface RequestsHost {
+  readonly isConnected: boolean
+  send (opcode: number, correlationId: number, json: string): void
+}
+
+/** Calls and events on their way to the server: sent at once, or kept until they may be. */
+export class Requests {
+  readonly #host: RequestsHost
+  readonly #calls: Calls
+  readonly #outbox = new Outbox()
+  /** The server closes the connection: what is made now waits for the next one. */
+  #isLeaving = false
+
+  constructor (host: RequestsHost) {
+    this.#host = host
+    this.#calls = new Calls({
+      givenUp: (id, isSent) => {
+        if (isSent) host.send(Opcode.RPC_CANCEL, id, 'null')
+        else this.#outbox.delete(id)
+      },
+      returned: (id, json) => {
+        this.#isLeaving = true
+        this.#outbox.putBack(id, () => { this.#send(id, json) })
+      }
+    })
+  }
+
+  nextId (): number { return this.#calls.nextId() }
+
+  async call (method: string, params: unknown, options: CallOptions): Promise<unknown> {
+    const id = this.#calls.nextId()
+    const json = stringify({ method, params, correlationId: id })!
+    const answer = this.#calls.add(id, method, json, options)
+    if (this.#isOpen && this.#calls.hasRoom) this.#send(id, json)
+    else if (!this.#outbox.add(id, json, () => { this.#send(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits already: for a connection, or for answers'))
+    return await answer
+  }
+
+  /** @returns false where there is no room for it */
+  emit (event: string, json: string): boolean {
+    const send = (): void => { this.#host.send(Opcode.EVENT_C2S, 0, json) }
+    if (!this.#isOpen) return this.#outbox.add(Symbol(event), json, send)
+    send()
+    return true
+  }
+
+  answered (id: number, answer: RpcResponse): void {
+    this.#calls.answered(id, answer)
+    this.#flush()
+  }
+
+  /** The server's last frame on this connection. */
+  left ({ begun }: GoAway): void {
+    this.#isLeaving = true
+    this.#calls.left(begun)
+  }
+
+  /** @returns whether it was a call that was not sent */
+  unsent (id: number, error: DatasoleError): boolean {
+    const isCall = this.#calls.fail(id, error)
+    if (isCall) this.#flush()
+    return isCall
+  }
+
+  /** @param maxCallsInFlight what the server takes at once, if it says so */
+  connected (maxCallsInFlight: number | undefined): void {
+    this.#isLeaving = false
+    this.#calls.connected(maxCallsInFlight)
+    this.#flush()
+  }
+
+  /** What was sent is lost; what was not waits for the next connection. */
+  disconnected (): void {
+    this.#calls.dropped()
+  }
+
+  /** There will be no connection. */
+  abandoned (): void {
+    this.#outbox.clear()
+    this.#calls.abandoned()
+  }
+
+  get #isOpen (): boolean { return this.#host.isConnected && !this.#isLeaving }
+
+  #flush (): void {
+    if (this.#isOpen) this.#outbox.flush(() => this.#isOpen && this.#calls.hasRoom)
+  }
+
+  #send (id: number, json: string): void {
+    this.#calls.sent(id)
+    this.#host.send(Opcode.RPC_REQ, id, json)
+  }
+}
