@@ -4,8 +4,11 @@ import { checkNames, invalidOption, positiveOption } from './options.js'
 /** What we need of an ioredis client, a Cluster included. */
 export interface RedisClient {
   readonly isCluster?: boolean
+  /** Of a Cluster: by slot, its master and then its replicas, as `host:port`. */
+  readonly slots?: string[][]
+  readonly status: string
   connect (): Promise<void>
-  disconnect (): void
+  disconnect (reconnect?: boolean): void
   quit (): Promise<unknown>
   duplicate (...args: unknown[]): unknown
   on (event: string, listener: (...args: never[]) => void): unknown

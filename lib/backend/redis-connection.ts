@@ -76,7 +76,7 @@ export class RedisConnection extends StoreConnection {
     })
     attempt.throwIfAborted()
     const client = this.#client = this.#newClient(driver)
-    const subscriber = this.#subscriber = new RedisSubscriber(this.#newClient(driver), this.calls, this.channels, () => { this.doubt() })
+    const subscriber = this.#subscriber = new RedisSubscriber(() => this.#newClient(driver), this.calls, this.channels, () => { this.doubt() })
     listen(subscriber)
     await Promise.all([client.connect(), subscriber.connect()])
     // the client goes on in database 0 where there is none of that number
