@@ -1,5 +1,6 @@
 import type { DatasoleError } from '../protocol/errors.js'
 import { checkNames, invalidOption, positiveOption } from './options.js'
+import { isReadOnly } from './redis-replies.js'
 
 /** What we need of an ioredis client, a Cluster included. */
 export interface RedisClient {
@@ -84,7 +85,7 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     socketTimeout: SOCKET_TIMEOUT,
     retryStrategy: wait,
     // after a failover, the master that we knew refuses writes
-    reconnectOnError: ({ message }: Error) => message.startsWith('READONLY')
+    reconnectOnError: ({ message }: Error) => isReadOnly(message)
   }
   if (redis === undefined) return new Redis(url ?? 'redis://127.0.0.1:6379', options) as RedisClient
   if (!isInstance(redis)) return new Redis({ ...redis, ...options }) as RedisClient

@@ -1,4 +1,4 @@
-import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
+import { DatasoleError, coded, invalidArgument } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend, Unsubscribe } from './backend.js'
@@ -74,18 +74,14 @@ export class RedisBackend implements StateBackend {
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     if (live) await this.#connection.repeat('sadd', this.#liveKeys, escapeKey(key))
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
-    let sent = 0
+    let isUnsure = false
     const reply = await this.#connection.calls.repeat(async () => {
       const args = [
         await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#name('channel', key), this.#connection.publishCommand,
-        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', sent > 0 ? '1' : '0', ttlMs === undefined ? '' : Math.ceil(ttlMs)
+        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', isUnsure ? '1' : '0', ttlMs === undefined ? '' : Math.ceil(ttlMs)
       ]
-      sent++
-      return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries])
-    }).catch((error: unknown) => {
-      // what Redis answers to the only attempt is an answer; anything else leaves it open
-      throw sent > 1 || (sent === 1 && memberOf(error, 'code') !== 'BACKEND_REFUSED') ? outcomeUnknown(key, error) : error
-    })
+      return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries], () => { isUnsure = true })
+    }).catch((error: unknown) => { throw isUnsure ? outcomeUnknown(key, error) : error })
     if (reply[0] === 2) throw outcomeUnknown(key)
     if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }
     return { accepted: true, epoch: String(reply[1]), version: Number(reply[2]), logBytes: Number(reply[3]) }
