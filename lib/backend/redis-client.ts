@@ -108,7 +108,17 @@ function isInstance (redis: RedisInstance | RedisConnectionOptions): redis is Re
   return typeof redis.duplicate === 'function'
 }
 
-export interface RedisSettings { prefix: string, connectTimeoutMs: number, timeoutMs: number, maxPending: number }
+/** The number of the database, as ioredis takes it: from the URL's path or its `db`, or from options. A Cluster has only 0. */
+function databaseOf ({ url, redis = {} }: RedisBackendOptions): number {
+  if (url !== undefined) {
+    const { pathname, searchParams } = new URL(url)
+    return Number(pathname.length > 1 ? pathname.slice(1) : searchParams.get('db') ?? 0)
+  }
+  const { db, redisOptions } = (isInstance(redis) ? redis.options : redis) as { db?: number | string, redisOptions?: object }
+  return redisOptions === undefined ? Number(db ?? 0) : 0
+}
+
+export interface RedisSettings { prefix: string, database: number, connectTimeoutMs: number, timeoutMs: number, maxPending: number }
 
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function checkRedisOptions (options: RedisBackendOptions): RedisSettings {
@@ -125,6 +135,7 @@ export function checkRedisOptions (options: RedisBackendOptions): RedisSettings 
   if (typeof chosen !== 'string' || /[{}]/.test(chosen)) throw invalid('keyPrefix', 'must be a string without braces, which Redis Cluster gives a meaning')
   return {
     prefix: chosen,
+    database: databaseOf(options),
     connectTimeoutMs: positiveOption('RedisBackend', 'connectTimeoutMs', connectTimeoutMs),
     timeoutMs: positiveOption('RedisBackend', 'commandTimeoutMs', commandTimeoutMs),
     maxPending: positiveOption('RedisBackend', 'maxCommands', maxCommands)

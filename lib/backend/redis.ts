@@ -59,12 +59,12 @@ export class RedisBackend implements StateBackend {
   }
 
   subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe {
-    return this.#connection.channels.add(this.#name('channel', key), key, handler)
+    return this.#connection.channels.add(this.#channel(key), key, handler)
   }
 
   async publish (key: string, value: unknown): Promise<void> {
     const text = encodeMessage(value)
-    await this.#connection.calls.once(() => this.#connection.call(this.#connection.publishCommand, this.#name('channel', key), text))
+    await this.#connection.calls.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key), text))
   }
 
   onDoubt (fn: () => void): Unsubscribe {
@@ -77,7 +77,7 @@ export class RedisBackend implements StateBackend {
     let isUnsure = false
     const reply = await this.#connection.calls.repeat(async () => {
       const args = [
-        await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#name('channel', key), this.#connection.publishCommand,
+        await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#channel(key), this.#connection.publishCommand,
         reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', isUnsure ? '1' : '0', ttlMs === undefined ? '' : Math.ceil(ttlMs)
       ]
       return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries], () => { isUnsure = true })
@@ -117,6 +117,12 @@ export class RedisBackend implements StateBackend {
   /** The braces keep what belongs to a key on one node of a Cluster. */
   #name (kind: string, key: string): string {
     return `${this.#settings.prefix}${kind}:{${escapeKey(key)}}`
+  }
+
+  /** Databases share their channels. That of database 0 has the name that it had before there were numbers in it. */
+  #channel (key: string): string {
+    const { database } = this.#settings
+    return this.#name(database === 0 ? 'channel' : `channel:${database}`, key)
   }
 
   #journalKeys (key: string): string[] {
