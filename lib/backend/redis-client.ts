@@ -62,6 +62,9 @@ const SOCKET_TIMEOUT = 2500
 /** ms */
 const LONGEST_RECONNECT = 2000
 
+/** ms between attempts to hear of failovers again from a Sentinel that was lost; ioredis prints each that fails. */
+const SENTINEL_RECONNECT = 10_000
+
 /** The package ioredis. */
 export interface Ioredis {
   Redis: new (...args: unknown[]) => unknown
@@ -84,6 +87,9 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     commandTimeout: undefined,
     socketTimeout: SOCKET_TIMEOUT,
     retryStrategy: wait,
+    // until Sentinel has told the master that we knew, it takes writes that are lost: it is left at once
+    failoverDetector: true,
+    sentinelReconnectStrategy: () => SENTINEL_RECONNECT,
     // after a failover, the master that we knew refuses writes
     reconnectOnError: ({ message }: Error) => isReadOnly(message)
   }
