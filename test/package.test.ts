@@ -29,7 +29,7 @@ await run('tar', ['-xzf', tarball, '-C', installed, '--strip-components=1'])
 t.test('the package holds what a user needs, and nothing else', async (t) => {
   const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => [`dist/${path}.js`, `dist/${path}.js.map`, `dist/${path}.d.ts`])
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
-  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/executors.md', 'docs/limits.md', 'docs/security.md', 'docs/shared-state.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'package.json']
+  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/executors.md', 'docs/limits.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }: { path: string }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
   const map = JSON.parse(await readFile(join(installed, 'dist/index.js.map'), 'utf8'))

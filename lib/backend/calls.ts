@@ -23,6 +23,7 @@ export class Calls {
   readonly #store: string
   readonly #limits: CallLimits
   readonly #isFault: (error: unknown) => boolean
+  readonly #reason: (error: unknown) => unknown
   readonly #down = new Set<string>()
   readonly #ended = new AbortController()
   #pending = 0
@@ -30,11 +31,13 @@ export class Calls {
   /**
    * @param store its name, for messages
    * @param isFault whether an error says that the store is away, and not that it refused; a `DatasoleError` says neither
+   * @param reason what says more than an error does, where there is something: why there is no connection
    */
-  constructor (store: string, limits: CallLimits, isFault: (error: unknown) => boolean) {
+  constructor (store: string, limits: CallLimits, isFault: (error: unknown) => boolean, reason = (error: unknown): unknown => error) {
     this.#store = store
     this.#limits = limits
     this.#isFault = isFault
+    this.#reason = reason
     // one for each call that waits, which are bounded
     setMaxListeners(0, this.#ended.signal)
   }
@@ -45,7 +48,7 @@ export class Calls {
     try {
       return await send()
     } catch (error) {
-      throw this.#explained(error)
+      throw this.#explained(this.#reason(error))
     } finally {
       this.#pending--
     }
@@ -63,7 +66,8 @@ export class Calls {
       for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
         try {
           return await send()
-        } catch (error) {
+        } catch (thrown) {
+          const error = this.#reason(thrown)
           if (!this.#isFault(error) || performance.now() + wait > deadline) throw this.#explained(error)
           await setTimeout(wait * (0.5 + Math.random() / 2), undefined, this.#ended).catch(() => { throw this.#closed() })
         }
@@ -100,7 +104,7 @@ export class Calls {
   }
 
   #explained (cause: unknown): unknown {
-    if (this.#isFault(cause)) return new DatasoleError('BACKEND_UNAVAILABLE', `${this.#store} cannot be reached: ${messageOf(cause)}`, { cause })
+    if (this.#isFault(cause)) return new DatasoleError('BACKEND_UNAVAILABLE', `${this.#store} is not available: ${messageOf(cause)}`, { cause })
     if (cause instanceof DatasoleError || cause instanceof TypeError) return cause
     return new DatasoleError('BACKEND_REFUSED', `${this.#store} refused: ${messageOf(cause)}`, { cause })
   }

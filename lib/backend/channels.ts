@@ -35,6 +35,14 @@ export class Channels {
 
   get names (): string[] { return [...this.#channels.keys()] }
 
+  has (name: string): boolean { return this.#channels.has(name) }
+
+  /** @param count of the channels that the store says it delivers; those that it refused may be among them or not */
+  isComplete (count: number): boolean {
+    const { size } = this.#channels
+    return count <= size && count >= size - this.#failed.size
+  }
+
   add (name: string, key: string, handler: Handler): Unsubscribe & { ready: Promise<void> } {
     let channel = this.#channels.get(name)
     if (channel === undefined) this.#channels.set(name, channel = { key, handlers: new Set(), ready: this.#open(name) })

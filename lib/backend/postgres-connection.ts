@@ -4,16 +4,11 @@ import { Calls } from './calls.js'
 import { hidePassword } from './options.js'
 import { PostgresListener } from './postgres-listener.js'
 import type { PostgresBackendOptions, PostgresClient, PostgresSettings } from './postgres-options.js'
+import { isNotNow, isReply, mayHaveRun } from './postgres-errors.js'
 import { PostgresPublisher } from './postgres-publisher.js'
 import { type PostgresDriver, PostgresQueries, type Row } from './postgres-queries.js'
 import { ADOPTED_DELETED, HISTORY, SWEEP, type Statement, type Statements, createTables } from './postgres-statements.js'
 import { StoreConnection } from './store-connection.js'
-
-/**
- * SQLSTATEs by which Postgres says that it cannot just now: connection exceptions, too many connections,
- * shutting down or starting up, idle for too long, read-only after a failover; and what it rolled back for others' sake.
- */
-const NOT_NOW = /^(08...|53300|57P0[1235]|25006|40001|40P01)$/
 
 /** What Postgres refuses whoever asks again: credentials, databases, schemas and permissions. */
 const REFUSED = /^(28...|3D000|42501|3F000)$/
@@ -42,9 +37,9 @@ export class PostgresConnection extends StoreConnection {
     this.#publisher = new PostgresPublisher(sql, (statement, values) => this.#query(statement, values))
   }
 
-  /** For what may be sent again; `onSent` is called each time that it may take effect. */
-  async repeat (statement: Statement, values: unknown[], onSent?: () => void): Promise<Row[]> {
-    return await this.calls.repeat(() => this.#query(statement, values, onSent))
+  /** For what may be sent again; `unsure` is called where it fails, and may have taken effect. */
+  async repeat (statement: Statement, values: unknown[], unsure?: () => void): Promise<Row[]> {
+    return await this.calls.repeat(() => this.#query(statement, values, unsure))
   }
 
   async once (statement: Statement, ...values: unknown[]): Promise<Row[]> {
@@ -55,13 +50,15 @@ export class PostgresConnection extends StoreConnection {
     await this.calls.once(() => this.#publisher.publish(channel, text))
   }
 
-  async #query (statement: Statement, values: unknown[], onSent?: () => void): Promise<Row[]> {
+  async #query (statement: Statement, values: unknown[], unsure?: () => void): Promise<Row[]> {
     if (this.#queries === undefined) throw new DatasoleError('NOT_STARTED', 'PostgresBackend is not connected yet: await connect() (or ds.init()) first')
+    let isSent = false
     try {
-      const rows = await this.#queries.query({ ...statement, values }, onSent)
+      const rows = await this.#queries.query({ ...statement, values }, () => { isSent = true })
       this.calls.up('queries')
       return rows
     } catch (error) {
+      if (isSent && mayHaveRun(error)) unsure?.()
       if (isFault(error)) this.calls.down('queries', error)
       throw error
     }
@@ -138,8 +135,7 @@ export class PostgresConnection extends StoreConnection {
 
 /** Whether the store is away, and not of another opinion. */
 function isFault (error: unknown): boolean {
-  const { code, severity } = error as { code?: string, severity?: string }
-  if (severity !== undefined) return NOT_NOW.test(String(code))
+  if (isReply(error)) return isNotNow(error)
   return error instanceof Error && !(error instanceof DatasoleError) && !(error instanceof TypeError)
 }
 

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
+import { DatasoleError, coded, invalidArgument } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
@@ -84,28 +84,23 @@ export class PostgresBackend implements StateBackend {
     const { base, commits, reset, snapshot, ttlMs } = request
     const [statement, ...values] = reset === undefined ? this.#commitQuery(key, request) : this.#resetQuery(key, base, reset, ttlMs)
     if (reset !== undefined && base.version === 0) await this.#repeat(this.#sql.bury, this.#hash(key), this.#text(key), HISTORY, base.epoch)
-    let sent = 0
+    let isUnsure = false
     try {
-      const [accepted] = await this.#connection.repeat(statement, values, () => { sent++ })
+      const [accepted] = await this.#connection.repeat(statement, values, () => { isUnsure = true })
       if (accepted !== undefined) {
         if (snapshot !== undefined) this.#compact(key, base.epoch, snapshot.value.length)
         return { accepted: true, epoch: accepted.epoch as string, version: Number(accepted.version), logBytes: Number(accepted.log_bytes) }
       }
-    } catch (error) {
-      // what Postgres answers to the only attempt is an answer; anything else leaves it open
-      throw sent > 1 || (sent === 1 && memberOf(error, 'code') !== 'BACKEND_REFUSED') ? outcomeUnknown(key, error) : error
-    }
-    try {
       // what has expired is not seen, but stands in the way of a first commit
       if (base.version === 0) await this.#repeat(this.#sql.forget, this.#hash(key))
       const missed = await this.read(key, base)
       // one that was sent again may have been refused because it had taken effect before
-      if (sent > 1 && await this.#tookEffect(key, request, missed)) {
+      if (isUnsure && await this.#tookEffect(key, request, missed)) {
         return { accepted: true, ...reset === undefined ? { epoch: base.epoch, version: base.version + commits.length } : { epoch: reset.epoch, version: reset.value === undefined ? 0 : 1 }, logBytes: 0 }
       }
       return { accepted: false, missed }
     } catch (error) {
-      throw sent > 1 ? outcomeUnknown(key, error) : error
+      throw isUnsure ? outcomeUnknown(key, error) : error
     }
   }
 

@@ -1,11 +1,15 @@
 import type { DatasoleError } from '../protocol/errors.js'
 import { checkNames, invalidOption, positiveOption } from './options.js'
+import { isReadOnly } from './redis-replies.js'
 
 /** What we need of an ioredis client, a Cluster included. */
 export interface RedisClient {
   readonly isCluster?: boolean
+  /** Of a Cluster: by slot, its master and then its replicas, as `host:port`. */
+  readonly slots?: string[][]
+  readonly status: string
   connect (): Promise<void>
-  disconnect (): void
+  disconnect (reconnect?: boolean): void
   quit (): Promise<unknown>
   duplicate (...args: unknown[]): unknown
   on (event: string, listener: (...args: never[]) => void): unknown
@@ -58,6 +62,9 @@ const SOCKET_TIMEOUT = 2500
 /** ms */
 const LONGEST_RECONNECT = 2000
 
+/** ms between attempts to hear of failovers again from a Sentinel that was lost; ioredis prints each that fails. */
+const SENTINEL_RECONNECT = 10_000
+
 /** The package ioredis. */
 export interface Ioredis {
   Redis: new (...args: unknown[]) => unknown
@@ -80,8 +87,11 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     commandTimeout: undefined,
     socketTimeout: SOCKET_TIMEOUT,
     retryStrategy: wait,
+    // until Sentinel has told the master that we knew, it takes writes that are lost: it is left at once
+    failoverDetector: true,
+    sentinelReconnectStrategy: () => SENTINEL_RECONNECT,
     // after a failover, the master that we knew refuses writes
-    reconnectOnError: ({ message }: Error) => message.startsWith('READONLY')
+    reconnectOnError: ({ message }: Error) => isReadOnly(message)
   }
   if (redis === undefined) return new Redis(url ?? 'redis://127.0.0.1:6379', options) as RedisClient
   if (!isInstance(redis)) return new Redis({ ...redis, ...options }) as RedisClient
@@ -104,7 +114,17 @@ function isInstance (redis: RedisInstance | RedisConnectionOptions): redis is Re
   return typeof redis.duplicate === 'function'
 }
 
-export interface RedisSettings { prefix: string, connectTimeoutMs: number, timeoutMs: number, maxPending: number }
+/** The number of the database, as ioredis takes it: from the URL's path or its `db`, or from options. A Cluster has only 0. */
+function databaseOf ({ url, redis = {} }: RedisBackendOptions): number {
+  if (url !== undefined) {
+    const { pathname, searchParams } = new URL(url)
+    return Number(pathname.length > 1 ? pathname.slice(1) : searchParams.get('db') ?? 0)
+  }
+  const { db, redisOptions } = (isInstance(redis) ? redis.options : redis) as { db?: number | string, redisOptions?: object }
+  return redisOptions === undefined ? Number(db ?? 0) : 0
+}
+
+export interface RedisSettings { prefix: string, database: number, connectTimeoutMs: number, timeoutMs: number, maxPending: number }
 
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function checkRedisOptions (options: RedisBackendOptions): RedisSettings {
@@ -121,6 +141,7 @@ export function checkRedisOptions (options: RedisBackendOptions): RedisSettings 
   if (typeof chosen !== 'string' || /[{}]/.test(chosen)) throw invalid('keyPrefix', 'must be a string without braces, which Redis Cluster gives a meaning')
   return {
     prefix: chosen,
+    database: databaseOf(options),
     connectTimeoutMs: positiveOption('RedisBackend', 'connectTimeoutMs', connectTimeoutMs),
     timeoutMs: positiveOption('RedisBackend', 'commandTimeoutMs', commandTimeoutMs),
     maxPending: positiveOption('RedisBackend', 'maxCommands', maxCommands)

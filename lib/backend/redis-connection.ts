@@ -4,16 +4,11 @@ import { Calls } from './calls.js'
 import { hidePassword } from './options.js'
 import { type Ioredis, type RedisBackendOptions, type RedisClient, type RedisSettings, openClient } from './redis-client.js'
 import type { Script } from './redis-scripts.js'
+import { isNotNow, isRefusal, isReply, isWrongDatabase, mayHaveRun } from './redis-replies.js'
 import { RedisSubscriber } from './redis-subscriber.js'
 import { StoreConnection } from './store-connection.js'
 
 export type Reply = Array<string | number>
-
-/** The answer to SELECT. */
-const WRONG_DATABASE = /^ERR (DB index|invalid DB)/
-
-/** Answers by which Redis says that it cannot just now. */
-const NOT_NOW = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|UNKILLABLE) /
 
 /** The client that asks and the one that listens, from the first `connect` to the last `close`. */
 export class RedisConnection extends StoreConnection {
@@ -24,11 +19,11 @@ export class RedisConnection extends StoreConnection {
   #subscriber: RedisSubscriber | undefined
   /** Empty until it is read, anew after each fault: the store may have come back without anything. */
   #history = ''
-  /** What a socket has said last, which tells more than that it was closed. */
+  /** What a connection has said last since it was ready, which tells more than that it was closed. */
   #cause: unknown
 
   constructor (options: RedisBackendOptions, settings: RedisSettings, load: () => Promise<Ioredis>) {
-    super(new Calls('Redis', settings, isFault), settings.connectTimeoutMs)
+    super(new Calls('Redis', settings, isFault, (error) => this.#reason(error)), settings.connectTimeoutMs)
     this.#options = options
     this.#settings = settings
     this.#load = load
@@ -46,14 +41,22 @@ export class RedisConnection extends StoreConnection {
     return await this.calls.repeat(() => this.#open.call(command, ...args))
   }
 
-  /** One attempt to run a script. */
-  async run ({ lua, sha, keys }: Script, names: string[], args: Array<string | number>): Promise<Reply> {
+  /**
+   * One attempt to run a script.
+   * @param unsure called where it fails, and may have taken effect
+   */
+  async run ({ lua, sha, keys }: Script, names: string[], args: Array<string | number>, unsure?: () => void): Promise<Reply> {
     const client = this.#open
     try {
-      return await client.call('evalsha', sha, keys, ...names, ...args) as Reply
+      try {
+        return await client.call('evalsha', sha, keys, ...names, ...args) as Reply
+      } catch (error) {
+        if (!messageOf(error).startsWith('NOSCRIPT')) throw error
+        return await client.call('eval', lua, keys, ...names, ...args) as Reply
+      }
     } catch (error) {
-      if (!messageOf(error).startsWith('NOSCRIPT')) throw error
-      return await client.call('eval', lua, keys, ...names, ...args) as Reply
+      if (mayHaveRun(error)) unsure?.()
+      throw error
     }
   }
 
@@ -76,11 +79,10 @@ export class RedisConnection extends StoreConnection {
     })
     attempt.throwIfAborted()
     const client = this.#client = this.#newClient(driver)
-    const subscriber = this.#subscriber = new RedisSubscriber(this.#newClient(driver), this.calls, this.channels, () => { this.doubt() })
+    const subscriber = this.#subscriber = new RedisSubscriber(() => this.#newClient(driver), this.calls, this.channels, () => { this.doubt() })
     listen(subscriber)
     await Promise.all([client.connect(), subscriber.connect()])
-    // the client goes on in database 0 where there is none of that number
-    if (WRONG_DATABASE.test(messageOf(this.#cause))) throw this.#cause
+    if (isWrongDatabase(this.#cause)) throw this.#cause
     await this.historyId()
     const isAway = (): void => {
       this.#history = ''
@@ -92,7 +94,13 @@ export class RedisConnection extends StoreConnection {
 
   #newClient (driver: Ioredis): RedisClient {
     const client = openClient(driver, this.#options, this.#settings.connectTimeoutMs)
-    client.on('error', (error: unknown) => { this.#cause = error })
+    // a Cluster says only that none of its nodes would answer
+    client.on('error', (error: unknown) => { this.#cause = (error as { lastNodeError?: unknown }).lastNodeError ?? error })
+    client.on('ready', () => {
+      // the client goes on in database 0 where there is none of that number
+      if (isWrongDatabase(this.#cause)) client.disconnect(true)
+      else this.#cause = undefined
+    })
     return client
   }
 
@@ -114,17 +122,19 @@ export class RedisConnection extends StoreConnection {
   protected explain (thrown: unknown): DatasoleError {
     if (thrown instanceof DatasoleError) return thrown
     const cause = this.#cause ?? thrown
-    // a Cluster says only that none of its nodes would answer
-    const reason = messageOf((cause as { lastNodeError?: unknown }).lastNodeError ?? cause)
     const { url, redis } = this.#options
     const option = redis === undefined ? `url (${hidePassword(url ?? 'redis://127.0.0.1:6379')})` : 'redis'
-    const isRefused = /^(WRONGPASS|NOAUTH|NOPERM|ERR invalid password)/.test(reason) || WRONG_DATABASE.test(reason)
-    return new DatasoleError(isRefused ? 'BACKEND_REFUSED' : 'BACKEND_UNAVAILABLE', `RedisBackend: option ${option}: ${reason}`, { cause })
+    return new DatasoleError(isRefusal(cause) ? 'BACKEND_REFUSED' : 'BACKEND_UNAVAILABLE', `RedisBackend: option ${option}: ${messageOf(cause)}`, { cause })
+  }
+
+  /** That a client has no connection says less than that Redis refuses every one. */
+  #reason (error: unknown): unknown {
+    return !isReply(error) && !(error instanceof DatasoleError) && isReply(this.#cause) && isRefusal(this.#cause) ? this.#cause : error
   }
 }
 
 /** Whether the store is away, and not of another opinion. */
 function isFault (error: unknown): boolean {
-  const { name } = error as Error
-  return name === 'ReplyError' ? NOT_NOW.test(messageOf(error)) : error instanceof Error && !(error instanceof DatasoleError) && !(error instanceof TypeError)
+  if (isReply(error)) return isNotNow(messageOf(error))
+  return error instanceof Error && !(error instanceof DatasoleError) && !(error instanceof TypeError)
 }

@@ -1,4 +1,4 @@
-import { DatasoleError, coded, invalidArgument, memberOf } from '../protocol/errors.js'
+import { DatasoleError, coded, invalidArgument } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
@@ -63,12 +63,12 @@ export class RedisBackend implements StateBackend {
   }
 
   subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe & { ready: Promise<void> } {
-    return this.#connection.channels.add(this.#name('channel', key), key, handler)
+    return this.#connection.channels.add(this.#channel(key), key, handler)
   }
 
   async publish (key: string, value: unknown): Promise<void> {
     const text = encodeMessage(value)
-    await this.#connection.calls.once(() => this.#connection.call(this.#connection.publishCommand, this.#name('channel', key), text))
+    await this.#connection.calls.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key), text))
   }
 
   onDoubt (fn: () => void): Unsubscribe {
@@ -78,19 +78,17 @@ export class RedisBackend implements StateBackend {
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     if (live) await this.#list([key])
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
-    let sent = 0
-    let sentAt = 0
+    /** When an attempt was sent that may have taken effect. */
+    let unsureSince: number | undefined
     const reply = await this.#connection.calls.repeat(async () => {
+      const sentAt = performance.now()
+      const doubt = unsureSince === undefined ? '0' : sentAt - unsureSince < this.#term ? '1' : '2'
       const args = [
-        await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#name('channel', key), this.#connection.publishCommand,
-        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', sent === 0 ? '0' : performance.now() - sentAt < this.#term ? '1' : '2', ttlMs === undefined ? '' : Math.ceil(ttlMs), this.#term
+        await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#channel(key), this.#connection.publishCommand,
+        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', doubt, ttlMs === undefined ? '' : Math.ceil(ttlMs), this.#term
       ]
-      if (sent++ === 0) sentAt = performance.now()
-      return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries])
-    }).catch((error: unknown) => {
-      // what Redis answers to the only attempt is an answer; anything else leaves it open
-      throw sent > 1 || (sent === 1 && memberOf(error, 'code') !== 'BACKEND_REFUSED') ? outcomeUnknown(key, error) : error
-    })
+      return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries], () => { unsureSince ??= sentAt })
+    }).catch((error: unknown) => { throw unsureSince === undefined ? error : outcomeUnknown(key, error) })
     if (reply[0] === 2) throw outcomeUnknown(key)
     if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }
     // a deletion that another node made a moment ago may have taken it off the list since
@@ -147,6 +145,12 @@ export class RedisBackend implements StateBackend {
   /** The braces keep what belongs to a key on one node of a Cluster. */
   #name (kind: string, key: string): string {
     return `${this.#settings.prefix}${kind}:{${escapeKey(key)}}`
+  }
+
+  /** Databases share their channels. That of database 0 has the name that it had before there were numbers in it. */
+  #channel (key: string): string {
+    const { database } = this.#settings
+    return this.#name(database === 0 ? 'channel' : `channel:${database}`, key)
   }
 
   #journalKeys (key: string): string[] {

@@ -40,6 +40,18 @@ t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
   t.teardown(() => { redis.disconnect(); admin.disconnect() })
   contract(t as never, (t) => two(t, { redis }), { makeForgetful: (t) => two(t, { redis }, SHORT) })
 
+  t.test('what was subscribed before it was connected is heard', async (t) => {
+    const backend = new RedisBackend({ redis, keyPrefix: `${randomUUID()}:` })
+    const heard: unknown[] = []
+    const { ready } = backend.subscribe('k', (_, value) => { heard.push(value) })
+    await backend.connect()
+    t.teardown(() => backend.close())
+    await ready
+    await backend.publish('k', 'early')
+    while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    t.strictSame(heard, ['early'])
+  })
+
   t.test('subscriptions come back', async (t) => {
     const [a, b] = await two(t, { redis })
     const heard: unknown[] = []
@@ -74,6 +86,26 @@ t.test('nothing stays of keys that came and went, those of older versions among 
   t.ok(await admin.pttl(`${keyPrefix}head:{old}`) > 0)
   t.strictSame(await admin.smembers(`${keyPrefix}live`), ['kept'])
   t.match(await b.read('kept'), { ...kept, live: true })
+})
+
+t.test('a subscription that is missing is found, and made again', { timeout: 20_000 }, async (t) => {
+  const server = await redisServer(t)
+  const admin = new Redis(server.port)
+  t.teardown(() => { admin.disconnect() })
+  await admin.call('acl', 'SETUSER', 'default', 'resetchannels', '&*')
+  const [a, b] = await two(t, { url: server.url })
+  const heard: unknown[] = []
+  await b.subscribe('k', (_, value) => { heard.push(value) }).ready
+  // when it comes back it may not listen, for a while
+  await admin.call('acl', 'SETUSER', 'default', '-subscribe')
+  await admin.call('client', 'KILL', 'TYPE', 'pubsub')
+  while (!(await admin.call('acl', 'LOG') as unknown[]).some((entry) => String(entry).includes('subscribe'))) await new Promise((resolve) => setTimeout(resolve, 5))
+  const doubted = new Promise<void>((resolve) => { b.onDoubt(resolve) })
+  await admin.call('acl', 'SETUSER', 'default', '+subscribe')
+  await doubted
+  await a.publish('k', 'after')
+  while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.strictSame(heard, ['after'])
 })
 
 t.test('an instance and options of ioredis', async (t) => {

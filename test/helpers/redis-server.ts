@@ -18,12 +18,14 @@ export interface RedisServerOptions {
 export class RedisServer {
   readonly process: ServerProcess
   readonly #folder: string
+  /** Those that a restart adds. */
+  #more: string[] = []
 
   private constructor (folder: string, { program = process.env.REDIS_SERVER ?? 'redis-server', isDurable = false, args = [], under }: RedisServerOptions) {
     this.#folder = folder
     const durable = isDurable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : []
     const all = ['--bind', '127.0.0.1', '--dir', folder, '--save', '', ...durable, ...args]
-    this.process = new ServerProcess('Redis', (port) => ({ program, args: ['--port', String(port), ...all], under }), /ready to accept connections/i)
+    this.process = new ServerProcess('Redis', (port) => ({ program, args: ['--port', String(port), ...all, ...this.#more], under }), /ready to accept connections/i)
   }
 
   static async start (options: RedisServerOptions = {}): Promise<RedisServer> {
@@ -37,7 +39,8 @@ export class RedisServer {
   get url (): string { return `redis://127.0.0.1:${this.port}` }
 
   /** After it was killed or stopped. */
-  async restart ({ keepsData }: { keepsData: boolean }): Promise<void> {
+  async restart ({ keepsData, args = [] }: { keepsData: boolean, args?: string[] }): Promise<void> {
+    this.#more = args
     if (!keepsData) {
       await rm(this.#folder, { recursive: true })
       await mkdir(this.#folder)

@@ -1,0 +1,25 @@
+/** CRC16 of XMODEM, by which Redis Cluster spreads keys over 16,384 slots (Redis Cluster specification, appendix A). */
+function slotOf (tag: string): number {
+  let crc = 0
+  for (const byte of Buffer.from(tag)) {
+    crc ^= byte << 8
+    for (let bit = 0; bit < 8; bit++) crc = (crc & 0x8000) === 0 ? crc << 1 : (crc << 1) ^ 0x1021
+  }
+  return crc & 0x3fff
+}
+
+/** A node with one slot is found within this many tries, but for a chance of one in a million. */
+const MAX_TRIES = 16 * 16_384
+
+/**
+ * Names that no key has, one on each master.
+ * @param slots of a Cluster client
+ */
+export function nameOnEach (slots: string[][]): string[] {
+  const masters = new Set<string>()
+  // slots that no node has are holes
+  slots.forEach(([master]) => { if (master !== undefined) masters.add(master) })
+  const names = []
+  for (let i = 0; masters.size > 0 && i < MAX_TRIES; i++) if (masters.delete(slots[slotOf(String(i))]?.[0] ?? '')) names.push(`{${i}}`)
+  return names
+}
