@@ -157,8 +157,8 @@ t.test('of what was joined, only the tick that the server does not take is lost'
     else ack(next, push, version)
   }
   await answer([{ path: '/n', value: 2 }, { path: '/list' }], 6)
-  await answer([{ path: '/n', value: 3 }, { path: '/list', value: ['2', '3'] }], undefined)
-  await answer([{ path: '/n', value: 4 }, { path: '/list', value: ['2', '4'] }], 7)
+  await answer([{ path: '/n', value: 3 }, { path: '/list/1', value: '3' }], undefined)
+  await answer([{ path: '/n', value: 4 }, { path: '/list/1', value: '4' }], 7)
   await channel.saved()
   t.strictSame(channel.get(), { n: 4, list: ['2', '4'] })
   t.match(errors, [{ code: 'INVALID_VALUE' }])
