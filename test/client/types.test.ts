@@ -68,6 +68,8 @@ export async function typed (client: DatasoleClient<AppContract>): Promise<void>
   client.getState('nothing')
   const channel = client.channel(Key.Dashboard)
   exactly<{ visitors: number } | undefined>()(channel.get(), true)
+  channel.update((draft) => { exactly<{ visitors: number } | undefined>()(draft, true); draft!.visitors++ })
+  // @ts-expect-error the key may have no value
   channel.update((draft) => { draft.visitors++ })
   channel.update(() => ({ visitors: 1 }))
   channel.set({ visitors: 2 })
@@ -78,7 +80,7 @@ export async function typed (client: DatasoleClient<AppContract>): Promise<void>
   // @ts-expect-error not its value
   channel.set({ visitors: 'many' })
   // @ts-expect-error no such member
-  channel.update((draft) => { draft.visits++ })
+  channel.update((draft) => { draft!.visits++ })
   // @ts-expect-error asynchronous
   channel.update(async (draft) => { draft.visitors++ })
   // @ts-expect-error not a state of the connection
