@@ -34,25 +34,29 @@ export function planArray (from: unknown[], to: unknown[], start: number, fromEn
     steps.push({ op: 'remove', index: start + i })
     work -= from.length - start - i
   }
-  const list: number[] = [] // what is there after the steps so far
-  for (let i = 0; i < old.length; i++) if (isTaken[i] === 1) list.push(i)
+  // what is there after the steps so far, where something has to be moved; else all is in its place
+  let list: number[] | undefined
+  if (origins.some((origin, i) => origin !== -1 && stays[i] === 0)) {
+    list = []
+    for (let i = 0; i < old.length; i++) if (isTaken[i] === 1) list.push(i)
+  }
   let at = 0
   for (let i = 0; i < origins.length && work >= 0; i++, at++) {
     const origin = origins[i]!
     if (stays[i] === 1) {
-      at = list.indexOf(origin, at)
+      if (list !== undefined) at = list.indexOf(origin, at)
       continue
     }
     work -= from.length
     if (origin === -1) {
       steps.push({ op: 'add', index: start + at, element: start + i })
     } else {
-      const place = list.indexOf(origin)
-      list.splice(place, 1)
+      const place = list!.indexOf(origin)
+      list!.splice(place, 1)
       if (place < at) at--
       steps.push({ op: 'move', from: start + place, index: start + at })
     }
-    list.splice(at, 0, origin)
+    list?.splice(at, 0, origin)
   }
   if (work < 0) return undefined
   for (let i = 0; i < origins.length; i++) if (origins[i] !== -1) origins[i]! += start
@@ -96,6 +100,11 @@ function originsOf (from: unknown[], to: unknown[], isMatched: (element: unknown
 
 /** Marks the most places whose origins, -1 left out, are in ascending order (patience sorting). */
 function longestIncreasing (origins: number[]): Uint8Array {
+  const marks = new Uint8Array(origins.length)
+  if (isAscending(origins)) {
+    for (let i = 0; i < origins.length; i++) if (origins[i] !== -1) marks[i] = 1
+    return marks
+  }
   const ends: number[] = [] // by length: where the sequence of that length ends that ends lowest
   const before = new Int32Array(origins.length)
   for (let i = 0; i < origins.length; i++) {
@@ -103,7 +112,6 @@ function longestIncreasing (origins: number[]): Uint8Array {
     if (origin === -1) continue
     let low = 0
     let high = ends.length
-    if (high > 0 && origins[ends[high - 1]!]! < origin) low = high
     while (low < high) {
       const middle = (low + high) >> 1
       if (origins[ends[middle]!]! < origin) low = middle + 1
@@ -112,9 +120,18 @@ function longestIncreasing (origins: number[]): Uint8Array {
     before[i] = low > 0 ? ends[low - 1]! : -1
     ends[low] = i
   }
-  const marks = new Uint8Array(origins.length)
   for (let i = ends.at(-1) ?? -1; i >= 0; i = before[i]!) marks[i] = 1
   return marks
+}
+
+function isAscending (origins: number[]): boolean {
+  let last = -1
+  for (const origin of origins) {
+    if (origin === -1) continue
+    if (origin < last) return false
+    last = origin
+  }
+  return true
 }
 
 /** A new element takes the place of one that goes, where both are between the same two that stay. */

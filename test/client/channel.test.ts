@@ -3,6 +3,8 @@ import t from 'tap'
 import type { Channel } from '../../lib/client/client.js'
 import type { ChannelInfo, Operation } from '../../lib/protocol/messages.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
+import { applyPatch } from '../../lib/protocol/patch.js'
+import { type CardBoard, cardBoard, movedBoard, movingRecipe } from '../helpers/moving-recipe.js'
 import type { Received } from '../helpers/wire.js'
 import { type Watched, dial, watch } from './dialled.js'
 import { type Peer, listen } from './peer.js'
@@ -163,6 +165,14 @@ t.test('of what was joined, only the tick that the server does not take is lost'
   t.strictSame(channel.get(), { n: 4, list: ['2', '4'] })
   t.match(errors, [{ code: 'INVALID_VALUE' }])
   t.equal(errors.length, 1)
+})
+
+t.test('a recipe edits what it has moved, and what the handlers saw stays as it was', async (t) => {
+  const { channel, peer, seen } = await open(t, BOTH, { ...cardBoard, n: 1 })
+  channel.update((draft) => { movingRecipe(draft as unknown as CardBoard) })
+  t.same(seen, [{ ...cardBoard, n: 1 }, { ...movedBoard, n: 1 }])
+  const { payload } = await peer.next(Opcode.STATE_PUSH)
+  t.same(applyPatch({ ...cardBoard, n: 1 }, payload.patches), { ...movedBoard, n: 1 })
 })
 
 t.test('much that waited is more than one push', async (t) => {

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { threadId } from 'node:worker_threads'
 import type { RpcContext, WorkerDatasole } from '../../plugins/server.js'
+import { type CardBoard, movingRecipe } from '../helpers/moving-recipe.js'
 
 /** What a worker has to do in the tests. */
 export default async function register (ds: WorkerDatasole): Promise<void> {
@@ -42,6 +43,7 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
       return { code: (error as { code: string }).code, message: (error as Error).message }
     }
   })
+  rpc.register('moving recipe', async (key) => { await live.update(key as string, (board) => { movingRecipe(board as CardBoard) }) })
   rpc.register('increment', async (key) => { await live.update(key as string, (draft) => ((draft as number | undefined) ?? 0) + 1) })
   rpc.register('state', async () => {
     await state.setState('s', { a: 1, ['__proto__']: 2 })
