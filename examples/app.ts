@@ -66,7 +66,8 @@ async function hostState (fastify: FastifyInstance): Promise<void> {
 
   const look = async (): Promise<void> => {
     const sample = watch.look(metrics.snapshot())
-    await live.update('host', ({ samples }) => {
+    await live.update('host', (host) => {
+      const { samples } = host!
       samples.push(sample)
       if (samples.length > 60) samples.shift()
     })

@@ -13,10 +13,10 @@ const form = client.channel('form')
 const board = client.channel('board')
 
 form.set({ name })
-form.update((draft) => { draft.comment = 'typed before there was a connection' })
+form.update((draft) => { draft!.comment = 'typed before there was a connection' })
 await client.connect()
 
-board.update((draft) => { draft.notes.push({ by: name, text }) })
+board.update((draft) => { draft!.notes.push({ by: name, text }) })
 await Promise.all([form.saved(), board.saved()])
 for (const note of board.get()?.notes ?? []) console.log(`${note.by}: ${note.text}`)
 await client.disconnect()

@@ -16,7 +16,7 @@ export async function chat (ds: Datasole<AppContract>): Promise<void> {
     connection.tags.clear()
     connection.tags.add(`room:${room}`)
     connection.set('person', person)
-    await live.update('people', (people) => { people[connection.connectionId] = person })
+    await live.update('people', (people) => { people![connection.connectionId] = person })
     return person
   })
 
@@ -27,6 +27,6 @@ export async function chat (ds: Datasole<AppContract>): Promise<void> {
   })
 
   ds.addHook('onDisconnect', async ({ connectionId }) => {
-    await live.update('people', (people) => { delete people[connectionId] })
+    await live.update('people', (people) => { delete people![connectionId] })
   })
 }

@@ -1,7 +1,6 @@
-import { Document } from '../protocol/document.js'
 import { record } from '../protocol/draft.js'
 import { DatasoleError } from '../protocol/errors.js'
-import { clonePlain, copyJson } from '../protocol/json.js'
+import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import { applyFrozen } from '../protocol/patch.js'
 
@@ -54,8 +53,7 @@ export function takeChanges (waiting: Change[], isApart: boolean): Change[] {
 
 /** What a change does to a value, and what it makes of it. The value itself stays as it is. */
 export function make ({ recipe }: Change, value: unknown): { patches: Operation[], value: unknown } {
-  // a draft cannot be made of what is frozen
-  const patches = record(new Document(clonePlain(value), false), recipe, MAX_DEPTH)
+  const patches = record({ value }, recipe, MAX_DEPTH)
   return { patches, value: patches.length === 0 ? value : applyFrozen(value, patches) }
 }
 

@@ -5,8 +5,8 @@ import { copyJson } from '../protocol/json.js'
 import type { Head, Operation } from '../protocol/messages.js'
 import type { WorkerLink } from './worker-link.js'
 
-/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. */
-export type Recipe<T> = (draft: T) => T | void
+/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. A key without a value gives it `undefined`. */
+export type Recipe<T> = (draft: T | undefined) => T | void
 
 /** Times that a recipe runs, at the most, because someone else was first. */
 const MAX_TRIES = 1000

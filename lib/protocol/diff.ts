@@ -1,119 +1,228 @@
+import { type ArrayPlan, planArray } from './array-plan.js'
 import { type Container, countMembers, getMember, isContainer, JsonWalk, type Members } from './json.js'
 import type { Operation } from './messages.js'
 
+/** Drafts in the new value: each knows what it was, and what has changed. */
+export interface DraftLookup {
+  /** The draft that this container is, or stands for. */
+  get (container: object): Drafted | undefined
+}
+
+export interface Drafted {
+  /** The container of the old value that was drafted. */
+  readonly base: Container
+  /** Whether it, or something that was inside it, has changed. */
+  readonly isTouched: boolean
+  /** What it is now. */
+  settled (): Container
+  /** Tells the comparison, which stands at its place, what has changed. */
+  tell (comparison: Comparison): void
+}
+
+/** Removed elements from which on the new array is sent, if fewer are left. */
+const MANY_REMOVED = 1000
+
+/** Whether an array is changed by removing so many elements, so that so many are left; else it is sent whole. */
+export function isWorthwhile (removed: number, left: number): boolean {
+  // emptying an array is one operation and not one per element
+  return left === 0 ? removed < 2 : removed <= Math.max(left, MANY_REMOVED)
+}
+
 /**
- * The operations (add, remove, replace) that take `from` to `to`; none where both say the same.
+ * The operations (add, remove, replace, move) that take `from` to `to`; none where both say the same.
  * They own their values.
  *
  * @param from plain JSON, a document's value for example, or undefined for no value
  * @param to anything that `copyJson` takes, validated in the same way
  * @param maxDepth how many containers may be inside each other
+ * @param drafts those of containers in `from` that are in `to`
  * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`, as `copyJson`
  */
-export function diff (from: unknown, to: unknown, maxDepth: number): Operation[] {
-  const comparison = new Comparison(maxDepth)
-  comparison.compare(from, comparison.walk.resolve(to, true))
+export function diff (from: unknown, to: unknown, maxDepth: number, drafts?: DraftLookup): Operation[] {
+  const comparison = new Comparison(maxDepth, drafts)
+  comparison.child(from, to, true)
   return comparison.patches
 }
 
-class Comparison {
+/** Walks two values side by side; what differs becomes operations. */
+export class Comparison {
   readonly patches: Operation[] = []
   readonly walk: JsonWalk
+  readonly #drafts: DraftLookup | undefined
 
-  constructor (maxDepth: number) {
-    this.walk = new JsonWalk(maxDepth)
+  constructor (maxDepth: number, drafts?: DraftLookup) {
+    this.walk = new JsonWalk(maxDepth, '', drafts)
+    this.#drafts = drafts
   }
 
-  /** @param to what the walk resolved here */
-  compare (from: unknown, to: unknown): void {
-    if (!isContainer(from) || !isContainer(to)) {
-      if (from !== to) this.#replace(to)
-    } else if (Array.isArray(from)) {
-      // emptying an array is one operation and not one per element
-      if (Array.isArray(to) && (to.length > 0 || from.length < 2)) this.#compareArrays(from, to)
-      else this.#replace(to)
-    } else if (Array.isArray(to)) {
-      this.#replace(to)
-    } else {
-      this.#compareObjects(from, to)
-    }
+  member (key: string, old: unknown, given: unknown): void {
+    this.walk.at(key)
+    this.child(old, given, false)
   }
 
-  #replace (to: unknown): void {
-    this.patches.push({ op: 'replace', path: this.walk.path(), value: this.walk.copy(to) })
+  element (index: number, old: unknown, given: unknown): void {
+    this.walk.at(index)
+    this.child(old, given, true)
   }
 
-  #add (to: unknown): void {
-    this.patches.push({ op: 'add', path: this.walk.path(), value: this.walk.copy(to) })
+  /** Inserts an element. */
+  add (index: number, given: unknown, element = index): void {
+    const { walk } = this
+    walk.at(element) // where it is in the end, for the errors
+    const value = walk.copy(walk.resolve(given, true))
+    walk.at(index)
+    this.patches.push({ op: 'add', path: walk.path(), value })
   }
 
-  #remove (): void {
+  remove (key: string | number): void {
+    this.walk.at(key)
     this.patches.push({ op: 'remove', path: this.walk.path() })
   }
 
-  #compareObjects (from: Members, to: Members): void {
+  /**
+   * Compares what is at the place where the walk stands; `old` is undefined where nothing was there.
+   * @returns whether anything of the old value is left
+   */
+  child (old: unknown, given: unknown, required: boolean): boolean {
     const { walk } = this
+    const draft = this.#draftOf(given)
+    if (draft !== undefined && draft.base === old) {
+      if (draft.isTouched) draft.tell(this)
+      return true
+    }
+    const value = walk.resolve(given, required)
+    if (value === old) return true
+    if (value === undefined) {
+      this.patches.push({ op: 'remove', path: walk.path() })
+    } else if (old === undefined && !walk.isAtRoot) {
+      this.patches.push({ op: 'add', path: walk.path(), value: walk.copy(value) })
+    } else if (!isContainer(old) || !isContainer(value) || Array.isArray(old) !== Array.isArray(value)) {
+      this.#replace(value)
+    } else if (draft !== undefined) { // another container of the old value
+      if (this.#matches(old, given)) return true
+      this.#replace(value)
+    } else if (Array.isArray(old)) {
+      this.elements(old, this.#plain(value as unknown[]), true)
+      return true
+    } else {
+      return this.#members(old, value as Members)
+    }
+    return false
+  }
+
+  #draftOf (value: unknown): Drafted | undefined {
+    return this.#drafts !== undefined && isContainer(value) ? this.#drafts.get(value) : undefined
+  }
+
+  #replace (value: unknown): void {
+    this.patches.push({ op: 'replace', path: this.walk.path(), value: this.walk.copy(value) })
+  }
+
+  #members (from: Members, to: Members): boolean {
+    const { walk, patches } = this
+    const before = patches.length
     walk.enter(to)
     let common = 0
+    let isLeft = false
     for (const key of Object.keys(to)) {
       const old = getMember(from, key)
       const given = to[key]
       if (old !== undefined) common++
-      if (given === old && !isContainer(given)) continue // what most members are
-      walk.at(key)
-      const value = walk.resolve(given, false)
-      if (value === undefined) {
-        if (old !== undefined) this.#remove()
-      } else if (old === undefined) {
-        this.#add(value)
-      } else {
-        this.compare(old, value)
+      if (given === old && !isContainer(given)) { // what most members are
+        isLeft = true
+        continue
       }
+      walk.at(key)
+      if (this.child(old, given, false)) isLeft = true
     }
     const keys = Object.keys(from)
     if (common < keys.length) {
       for (const key of keys) {
-        if (from[key] === undefined || Object.prototype.propertyIsEnumerable.call(to, key)) continue
-        walk.at(key)
-        this.#remove()
+        if (from[key] !== undefined && !Object.prototype.propertyIsEnumerable.call(to, key)) this.remove(key)
       }
     }
     walk.leave()
+    // what a recipe assigned, and has nothing of what was there, is another object
+    if (isLeft || this.#drafts === undefined || patches.length < before + 2) return true
+    patches.length = before
+    this.#replace(to)
+    return false
   }
 
-  #compareArrays (from: unknown[], to: unknown[]): void {
+  /** Of drafts what was drafted, as it would be found in the old value. */
+  #plain (list: unknown[]): unknown[] {
+    return this.#drafts === undefined ? list : list.map((element) => this.#draftOf(element)?.base ?? element)
+  }
+
+  /**
+   * Elements of `from` that are in `to` stay or are moved.
+   * @param isInside whether there may be drafts among them that have changed
+   */
+  elements (from: unknown[], to: unknown[], isInside: boolean): void {
     const { walk } = this
+    if (!isWorthwhile(from.length - to.length, to.length)) return this.#replace(to)
     walk.enter(to)
+    const isLonger = from.length !== to.length
     let start = 0
     let fromEnd = from.length
     let toEnd = to.length
-    if (fromEnd !== toEnd) { // else the elements that are equal give no operation anyway
-      while (start < fromEnd && start < toEnd && this.#matchesAt(start, from[start], to)) start++
-      while (fromEnd > start && toEnd > start && this.#matchesAt(toEnd - 1, from[fromEnd - 1], to)) {
-        fromEnd--
-        toEnd--
-      }
+    while (start < fromEnd && start < toEnd && this.#isSame(start, from[start], to[start], isLonger)) start++
+    while (fromEnd > start && toEnd > start && this.#isSame(toEnd - 1, from[fromEnd - 1], to[toEnd - 1], isLonger)) {
+      fromEnd--
+      toEnd--
+    }
+    // a list of scalars as long as before has other values, and not the same ones at other places
+    const plan = planArray(from, to, start, fromEnd, toEnd, (element) => isContainer(element) ? this.#drafts !== undefined : isLonger)
+    if (plan === undefined) {
+      walk.leave()
+      return this.#replace(to)
     }
     for (let i = start; i < toEnd; i++) {
-      walk.at(i)
-      const value = walk.resolve(to[i], true)
-      if (i < fromEnd) this.compare(from[i], value)
-      else this.#add(value)
+      const origin = plan.origins[i - start]!
+      if (origin === -1 || from[origin] === to[i]) continue
+      walk.at(i) // where it is in the end, for the errors
+      if (origin !== i) walk.copy(walk.resolve(to[i], true))
+      this.element(origin, from[origin], to[i])
     }
-    for (let i = fromEnd - 1; i >= toEnd; i--) {
-      walk.at(i)
-      this.#remove()
-    }
+    this.#follow(plan, to)
+    if (isInside) this.#inside(from, to, start, toEnd, plan)
     walk.leave()
   }
 
-  #matchesAt (index: number, from: unknown, to: unknown[]): boolean {
+  /** Elements that are there still, and have changed. */
+  #inside (from: unknown[], to: unknown[], start: number, toEnd: number, { origins }: ArrayPlan): void {
+    for (let i = 0; i < to.length; i++) {
+      const origin = i < start ? i : i < toEnd ? origins[i - start]! : i - to.length + from.length
+      if (from[origin] === to[i] && this.#draftOf(to[i])?.isTouched) this.element(i, to[i], to[i])
+    }
+  }
+
+  #follow ({ steps }: ArrayPlan, to: unknown[]): void {
+    const { walk, patches } = this
+    for (const step of steps) {
+      if (step.op === 'add') {
+        this.add(step.index, to[step.element], step.element)
+      } else if (step.op === 'remove') {
+        this.remove(step.index)
+      } else {
+        walk.at(step.from)
+        const from = walk.path()
+        walk.at(step.index)
+        patches.push({ op: 'move', from, path: walk.path() })
+      }
+    }
+  }
+
+  #isSame (index: number, from: unknown, given: unknown, isDeep: boolean): boolean {
+    if (from === given || !isDeep) return from === given
     this.walk.at(index)
-    return this.#matches(from, to[index])
+    return this.#matches(from, given)
   }
 
   /** Whether both are equal. What it saw is valid; a value that differs is validated when it is compared. */
   #matches (from: unknown, given: unknown): boolean {
+    const draft = this.#draftOf(given)
+    if (draft !== undefined && draft.base === from) return !draft.isTouched
     const to = this.walk.resolve(given, false)
     if (!isContainer(from) || !isContainer(to)) return from === to
     if (Array.isArray(from) !== Array.isArray(to)) return false
@@ -126,7 +235,10 @@ class Comparison {
   #childrenMatch (from: Container, to: Container): boolean {
     if (Array.isArray(to)) {
       if (from.length !== to.length) return false
-      for (let i = 0; i < to.length; i++) if (!this.#matchesAt(i, (from as unknown[])[i], to)) return false
+      for (let i = 0; i < to.length; i++) {
+        this.walk.at(i)
+        if (!this.#matches((from as unknown[])[i], to[i])) return false
+      }
       return true
     }
     let common = 0

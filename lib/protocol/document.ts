@@ -26,7 +26,7 @@ const PER_NAME = 8
  * lose its place among the others; JSON.stringify and the functions of json.ts see it as absent.
  */
 export class Document implements Editor {
-  /** The value is its member ''. For patches and drafts only. */
+  /** The value is its member ''. For patches only. */
   readonly holder: Members = {}
   /** The size of `holder`. */
   #size = 2
@@ -182,13 +182,6 @@ export class Document implements Editor {
     return removed
   }
 
-  /** Puts the elements of an array into another order; `elements` must be the same ones. */
-  reorder (array: unknown[], elements: unknown[]): void {
-    const before = array.slice()
-    assign(array, elements)
-    if (this.#transactions > 0) this.#journal.push(() => { assign(array, before) })
-  }
-
   weigh (value: unknown, depth: number): void {
     if (this.#limits === undefined) return
     if (depth + jsonDepth(value) > this.#limits.maxDepth) {
@@ -207,11 +200,6 @@ export class Document implements Editor {
 
 function commas (count: number): number {
   return count > 1 ? count - 1 : 0
-}
-
-function assign (array: unknown[], elements: unknown[]): void {
-  array.length = elements.length
-  for (let i = 0; i < elements.length; i++) array[i] = elements[i]
 }
 
 function spliceAll (array: unknown[], start: number, deleteCount: number, items: unknown[]): unknown[] {

@@ -154,11 +154,16 @@ export class JsonWalk {
   readonly #containers: Container[] = []
   readonly #keys: (string | number)[] = []
   #depth = 0
+  readonly #drafts: { get (container: object): { settled (): Container } | undefined } | undefined
 
-  constructor (maxDepth: number, base = '') {
+  /** @param drafts give what containers in the value, that are drafts, have become */
+  constructor (maxDepth: number, base = '', drafts?: { get (container: object): { settled (): Container } | undefined }) {
     this.#maxDepth = maxDepth
     this.#base = base
+    this.#drafts = drafts
   }
+
+  get isAtRoot (): boolean { return this.#depth === 0 }
 
   /** The walk goes into `container`; after each `enter` a `leave`. */
   enter (container: Container): void {
@@ -200,7 +205,7 @@ export class JsonWalk {
         if (required) throw this.#invalid('undefined')
         return undefined
       case 'object':
-        return value === null ? null : this.#resolveObject(value, required)
+        return value === null ? null : this.#resolveObject(this.#drafts?.get(value)?.settled() ?? value, required)
       default:
         throw this.#invalid(`a ${typeof value}`)
     }

@@ -3,6 +3,8 @@ import t from 'tap'
 import type { Channel } from '../../lib/client/client.js'
 import type { ChannelInfo, Operation } from '../../lib/protocol/messages.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
+import { applyPatch } from '../../lib/protocol/patch.js'
+import { type CardBoard, cardBoard, movedBoard, movingRecipe } from '../helpers/moving-recipe.js'
 import type { Received } from '../helpers/wire.js'
 import { type Watched, dial, watch } from './dialled.js'
 import { type Peer, listen } from './peer.js'
@@ -51,16 +53,16 @@ async function open (t: Parameters<typeof dial>[0], channelInfo: ChannelInfo = B
 
 t.test('changes show at once; what one tick changed is one push, and one is on its way', async (t) => {
   const { channel, peer, seen, errors } = await open(t)
-  channel.update((draft) => { draft.n++ })
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
+  channel.update((draft) => { draft!.n++ })
   channel.update(() => {})
   t.strictSame(seen, [{ n: 1 }, { n: 2 }, { n: 3 }])
   t.equal(channel.pending, 2)
   const first = await peer.next(Opcode.STATE_PUSH)
   t.match(first.payload, { key: 'k', epoch: 'e', base: 1, patches: [...replace('/n', 2), ...replace('/n', 3)], push: { client: /^\w{10,64}$/, seq: 1 } })
-  channel.update((draft) => { draft.n = 10 })
+  channel.update((draft) => { draft!.n = 10 })
   await sleep(5)
-  channel.update((draft) => { draft.n = 11 })
+  channel.update((draft) => { draft!.n = 11 })
   t.equal(peer.received.length, 0, 'the others wait')
   ack(peer, first, 2)
   const second = await peer.next(Opcode.STATE_PUSH)
@@ -77,7 +79,7 @@ t.test('changes show at once; what one tick changed is one push, and one is on i
 
 t.test('what the server has of others is below what it does not have of ours', async (t) => {
   const { channel, peer, sees, seen } = await open(t, BOTH, { n: 1, list: [] })
-  channel.update((draft) => { draft.list!.push('mine') })
+  channel.update((draft) => { draft!.list!.push('mine') })
   const push = await peer.next(Opcode.STATE_PUSH)
   patch(peer, 1, 2, replace('/n', 2))
   await sees(2)
@@ -86,7 +88,7 @@ t.test('what the server has of others is below what it does not have of ours', a
   ack(peer, push, 5)
   await channel.saved()
   t.strictSame(channel.get(), { n: 2, list: ['mine'] }, 'it stays on top')
-  channel.update((draft) => { draft.a = { b: 1 } })
+  channel.update((draft) => { draft!.a = { b: 1 } })
   const next = await peer.next(Opcode.STATE_PUSH)
   t.match(next.payload, { base: 2, patches: [{ op: 'add', path: '/a', value: { b: 1 } }] })
   patch(peer, 2, 5, [...replace('/n', 5), { op: 'add', path: '/list/0', value: 'theirs' }, { op: 'add', path: '/list/1', value: 'mine' }])
@@ -99,8 +101,8 @@ t.test('what the server has of others is below what it does not have of ours', a
 
 t.test('a conflict: the changes are made again on what others did', async (t) => {
   const { channel, peer, sees, errors } = await open(t, BOTH, { n: 1, a: { b: 1 } })
-  channel.update((draft) => { draft.n++ })
-  channel.update((draft) => { draft.a!.b = 7 })
+  channel.update((draft) => { draft!.n++ })
+  channel.update((draft) => { draft!.a!.b = 7 })
   const first = await peer.next(Opcode.STATE_PUSH)
   refuse(peer, first, 'CONFLICT')
   await sleep(5)
@@ -123,9 +125,9 @@ t.test('a conflict: the changes are made again on what others did', async (t) =>
 
 t.test('a refusal takes the change back, and says why', async (t) => {
   const { channel, peer, sees, errors } = await open(t)
-  channel.update((draft) => { draft.n = 100 })
+  channel.update((draft) => { draft!.n = 100 })
   const push = await peer.next(Opcode.STATE_PUSH)
-  channel.update((draft) => { draft.list = ['kept'] })
+  channel.update((draft) => { draft!.list = ['kept'] })
   refuse(peer, push, 'INVALID_VALUE')
   await sees(1)
   t.strictSame(channel.get(), { n: 1, list: ['kept'] })
@@ -138,8 +140,8 @@ t.test('of what was joined, only the tick that the server does not take is lost'
   const { channel, errors, client, server } = await open(t)
   await client.disconnect()
   for (const n of [2, 3, 4]) {
-    channel.update((draft) => { draft.n = n })
-    channel.update((draft) => { draft.list = [...draft.list ?? [], `${n}`] })
+    channel.update((draft) => { draft!.n = n })
+    channel.update((draft) => { draft!.list = [...draft!.list ?? [], `${n}`] })
     await sleep(1)
   }
   const connected = client.connect()
@@ -157,20 +159,28 @@ t.test('of what was joined, only the tick that the server does not take is lost'
     else ack(next, push, version)
   }
   await answer([{ path: '/n', value: 2 }, { path: '/list' }], 6)
-  await answer([{ path: '/n', value: 3 }, { path: '/list', value: ['2', '3'] }], undefined)
-  await answer([{ path: '/n', value: 4 }, { path: '/list', value: ['2', '4'] }], 7)
+  await answer([{ path: '/n', value: 3 }, { path: '/list/1', value: '3' }], undefined)
+  await answer([{ path: '/n', value: 4 }, { path: '/list/1', value: '4' }], 7)
   await channel.saved()
   t.strictSame(channel.get(), { n: 4, list: ['2', '4'] })
   t.match(errors, [{ code: 'INVALID_VALUE' }])
   t.equal(errors.length, 1)
 })
 
+t.test('a recipe edits what it has moved, and what the handlers saw stays as it was', async (t) => {
+  const { channel, peer, seen } = await open(t, BOTH, { ...cardBoard, n: 1 })
+  channel.update((draft) => { movingRecipe(draft as unknown as CardBoard) })
+  t.same(seen, [{ ...cardBoard, n: 1 }, { ...movedBoard, n: 1 }])
+  const { payload } = await peer.next(Opcode.STATE_PUSH)
+  t.same(applyPatch({ ...cardBoard, n: 1 }, payload.patches), { ...movedBoard, n: 1 })
+})
+
 t.test('much that waited is more than one push', async (t) => {
   const { channel, peer } = await open(t)
-  channel.update((draft) => { draft.n = 2 })
+  channel.update((draft) => { draft!.n = 2 })
   const first = await peer.next(Opcode.STATE_PUSH)
   for (let i = 0; i < 8; i++) {
-    channel.update((draft) => { draft.list = [...draft.list ?? [], `${i}`.padEnd(100_000, 'x')].slice(-1) })
+    channel.update((draft) => { draft!.list = [...draft!.list ?? [], `${i}`.padEnd(100_000, 'x')].slice(-1) })
     await sleep(1)
   }
   ack(peer, first, 2)
@@ -187,9 +197,9 @@ t.test('much that waited is more than one push', async (t) => {
 
 t.test('where the server has no time, the very same again', async (t) => {
   const { channel, peer } = await open(t)
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   const first = await peer.next(Opcode.STATE_PUSH)
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   refuse(peer, first, 'BUSY', 10)
   const again = await peer.next(Opcode.STATE_PUSH)
   t.strictSame(again.payload, first.payload)
@@ -201,7 +211,7 @@ t.test('where the server has no time, the very same again', async (t) => {
 
 t.test('what was not answered is sent again as it was, before the key is asked for', async (t) => {
   const { channel, peer, server, client, errors } = await open(t)
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   const first = await peer.next(Opcode.STATE_PUSH)
   peer.socket.terminate()
   const next = (await server.accept()).welcome()
@@ -209,7 +219,7 @@ t.test('what was not answered is sent again as it was, before the key is asked f
   t.strictSame(next.received.map(({ opcode }) => opcode), [Opcode.STATE_PUSH, Opcode.SUBSCRIBE])
   const again = await next.next(Opcode.STATE_PUSH)
   t.strictSame(again.payload, first.payload)
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   ack(next, again, 2)
   const { id, payload } = await next.next(Opcode.SUBSCRIBE)
   t.match(payload, { version: 1 })
@@ -238,13 +248,13 @@ t.test('changes before the value is known wait for it; a whole one shows at once
   const channel = (dialled.client as unknown as Watched<AppContract>['client']).channel('k')
   const seen: unknown[] = []
   channel.subscribe((value) => { seen.push(value) })
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   t.equal(channel.get(), undefined)
   const { id } = await dialled.peer.next(Opcode.SUBSCRIBE)
   t.strictSame(seen, [])
   channel.set({ n: 5 })
   t.equal(channel.pending, 1, 'what is overwritten need not be sent')
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   t.strictSame(channel.get(), { n: 6 })
   snapshot(dialled.peer, id, 3, { n: 1 })
   const push = await dialled.peer.next(Opcode.STATE_PUSH)
@@ -256,13 +266,13 @@ t.test('changes before the value is known wait for it; a whole one shows at once
 
 t.test('the outbox is bounded; mistakes are the caller\'s', async (t) => {
   const { channel, peer } = await open(t)
-  t.throws(() => { channel.update((draft) => { draft.n = 5; throw new Error('mine') }) }, /mine/)
+  t.throws(() => { channel.update((draft) => { draft!.n = 5; throw new Error('mine') }) }, /mine/)
   t.throws(() => { channel.set(1n as never) }, { code: 'INVALID_JSON' })
   t.throws(() => { channel.update((async () => {}) as never) }, { code: 'ASYNC_RECIPE' })
   t.strictSame(channel.get(), { n: 1 })
-  t.throws(() => { channel.update((draft) => { draft.list = ['x'.repeat(4 * 1024 * 1024)] }) }, { code: 'BUSY' })
-  for (let i = 0; i < 1000; i++) channel.update((draft) => { draft.n++ })
-  t.throws(() => { channel.update((draft) => { draft.n++ }) }, { code: 'BUSY' })
+  t.throws(() => { channel.update((draft) => { draft!.list = ['x'.repeat(4 * 1024 * 1024)] }) }, { code: 'BUSY' })
+  for (let i = 0; i < 1000; i++) channel.update((draft) => { draft!.n++ })
+  t.throws(() => { channel.update((draft) => { draft!.n++ }) }, { code: 'BUSY' })
   t.equal(channel.get()!.n, 1001)
   const push = await peer.next(Opcode.STATE_PUSH)
   t.equal(push.payload.patches.length, 1000)
@@ -270,7 +280,7 @@ t.test('the outbox is bounded; mistakes are the caller\'s', async (t) => {
 
 t.test('what is too large for the server is dropped, and reported', async (t) => {
   const { channel, errors, until, sees } = await open(t)
-  channel.update((draft) => { draft.n = 2; draft.list = Array.from({ length: 200_000 }, () => Math.random().toString(36)) })
+  channel.update((draft) => { draft!.n = 2; draft!.list = Array.from({ length: 200_000 }, () => Math.random().toString(36)) })
   await until(() => errors.length > 0)
   t.match(errors, [{ code: 'PAYLOAD_TOO_LARGE' }])
   await sees(1)
@@ -279,7 +289,7 @@ t.test('what is too large for the server is dropped, and reported', async (t) =>
 
 t.test('mode snapshot: the whole value', async (t) => {
   const { channel, peer } = await open(t, { direction: 'bidirectional', mode: 'snapshot' })
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   const push = await peer.next(Opcode.STATE_PUSH)
   t.match(push.payload, { key: 'k', data: { n: 2 }, push: { seq: 1 } })
   t.notOk('patches' in push.payload || 'base' in push.payload)
@@ -291,10 +301,10 @@ t.test('mode snapshot: the whole value', async (t) => {
 t.test('client-to-server: a new connection gets all that the last one had', async (t) => {
   const info: ChannelInfo = { direction: 'client-to-server', mode: 'json-patch' }
   const { channel, peer, server } = await open(t, info)
-  channel.update((draft) => { draft.n = 2 })
+  channel.update((draft) => { draft!.n = 2 })
   ack(peer, await peer.next(Opcode.STATE_PUSH), 2)
   await channel.saved()
-  channel.update((draft) => { draft.list = ['new'] })
+  channel.update((draft) => { draft!.list = ['new'] })
   await peer.next(Opcode.STATE_PUSH)
   peer.socket.terminate()
   const next = (await server.accept()).welcome()
@@ -335,9 +345,9 @@ t.test('a key that may not be seen', async (t) => {
 t.test('the end of a channel sends what waits, and leaves nothing behind', async (t) => {
   const { channel, client, peer, seen } = await open(t)
   t.equal(client.channel('k'), channel)
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   channel.close()
-  t.throws(() => { channel.update((draft) => { draft.n++ }) }, { code: 'CLOSED' })
+  t.throws(() => { channel.update((draft) => { draft!.n++ }) }, { code: 'CLOSED' })
   const push = await peer.next(Opcode.STATE_PUSH)
   t.equal(client.channel('k'), channel, 'while something waits it can be had back')
   channel.close()
@@ -365,7 +375,7 @@ t.test('beside a mirror of the same key', async (t) => {
   const { id, payload } = await peer.next(Opcode.SUBSCRIBE)
   t.match(payload, { version: 1 })
   peer.send(Opcode.STATE_PATCH, id, { key: 'k', epoch: 'e', from: 1, version: 1, patches: [], channel: BOTH })
-  channel.update((draft) => { draft.n++ })
+  channel.update((draft) => { draft!.n++ })
   const push = await peer.next(Opcode.STATE_PUSH)
   ack(peer, push, 2)
   await channel.saved()

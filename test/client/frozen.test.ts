@@ -66,7 +66,7 @@ t.test('a listener that sorts its value does not make another write hit another 
   client.subscribeState('board', spoil)
   await until(() => seen.length > 0)
   t.match(errors[0], { name: 'TypeError' }, 'it is told, and the others still hear')
-  board.update((draft) => { draft.items.find(({ id }) => id === 1)!.done = true })
+  board.update((draft) => { draft!.items.find(({ id }) => id === 1)!.done = true })
   await board.saved()
   const expected = { items: [{ id: 3 }, { id: 2 }, { id: 1, done: true }] }
   t.strictSame(await channel.get(), expected)

@@ -104,9 +104,11 @@ export async function typed (client: DatasoleClient<AppContract>): Promise<void>
   client.getState('nothing')
   const channel = client.channel(Key.Dashboard)
   exactly<DeepReadonly<Dashboard> | undefined>()(channel.get(), true)
+  channel.update((draft) => { exactly<Dashboard | undefined>()(draft, true); draft!.visitors++ })
+  // @ts-expect-error the key may have no value
   channel.update((draft) => { draft.visitors++ })
   channel.update(() => ({ visitors: 1, items: [] }))
-  channel.update((draft) => { draft.items.sort((a, b) => a.id - b.id) })
+  channel.update((draft) => { draft!.items.sort((a, b) => a.id - b.id) })
   channel.set({ visitors: 2, items: [] })
   channel.set({ ...channel.get()!, visitors: 3 })
   channel.update(() => ({ visitors: 1, items: channel.get()!.items }))
@@ -119,7 +121,7 @@ export async function typed (client: DatasoleClient<AppContract>): Promise<void>
   // @ts-expect-error not its value
   channel.set({ visitors: 'many' })
   // @ts-expect-error no such member
-  channel.update((draft) => { draft.visits++ })
+  channel.update((draft) => { draft!.visits++ })
   // @ts-expect-error asynchronous
   channel.update(async (draft) => { draft.visitors++ })
   // @ts-expect-error not a state of the connection

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { threadId } from 'node:worker_threads'
 import type { Datasole, RpcContext, ServerCounter, ServerDocument, ServerMap, ServerRegister, WorkerDatasole } from '../../plugins/server.js'
+import { type CardBoard, movingRecipe } from '../helpers/moving-recipe.js'
 
 /** What code does with CRDTs, and what it hears: the same on the main thread and in a worker. */
 export async function crdtStory (crdt: WorkerDatasole['primitives']['crdt'] | Datasole['primitives']['crdt']): Promise<unknown[]> {
@@ -91,6 +92,7 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
       return { code: (error as { code: string }).code, message: (error as Error).message }
     }
   })
+  rpc.register('moving recipe', async (key) => { await live.update(key as string, (board) => { movingRecipe(board as CardBoard) }) })
   rpc.register('increment', async (key) => { await live.update(key as string, (draft) => ((draft as number | undefined) ?? 0) + 1) })
   rpc.register('state', async () => {
     await state.setState('s', { a: 1, ['__proto__']: 2 })

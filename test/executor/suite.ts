@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import type { ExecutorOptions } from '../../lib/server/options.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { Running, Start } from '../helpers/entrances.js'
+import { cardBoard, movedBoard } from '../helpers/moving-recipe.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { encode } from '../helpers/wire.js'
 import { crdtStory } from './script.js'
@@ -215,6 +216,13 @@ export function suite (t: Test, start: Start): void {
     await Promise.all(wires.flatMap((wire) => Array.from({ length: 40 }, () => wire.call('increment', 'n'))))
     await here
     t.equal(await server.ds.primitives.live.getState('n'), 160)
+  })
+
+  t.test('a recipe edits what it has moved', async (t) => {
+    const server = await start(t, pool())
+    await server.ds.primitives.live.setState('board', cardBoard)
+    await (await server.connect()).call('moving recipe', 'board')
+    t.same(await server.ds.primitives.live.getState('board'), movedBoard)
   })
 
   t.test('a signal aborts on cancel, disconnect and timeout', async (t) => {

@@ -76,19 +76,19 @@ for (const [name, open] of Object.entries(stores)) {
           const text = random(12) === 0 ? 'x'.repeat(random(40_000)) : id
           made.push(id)
           who.board.update((draft) => {
-            draft.count++
-            draft.log.push(id)
-            if (draft.log.length % 3 === 0) draft.by[who.name] = text
+            draft!.count++
+            draft!.log.push(id)
+            if (draft!.log.length % 3 === 0) draft!.by[who.name] = text
           })
         } else if (roll < 70) {
-          who.sheet.update((draft) => { draft[`${who.name}:${random(4)}`] = step })
+          who.sheet.update((draft) => { draft![`${who.name}:${random(4)}`] = step })
         } else if (roll < 80) {
           const id = `s:${step}`
           made.push(id)
           const channel = (nodes[random(nodes.length)]!.ds as DatasoleServer<AppContract>).primitives.live.getSyncChannel('board')!
           await channel.update((draft) => {
-            draft.count++
-            draft.log.unshift(id)
+            draft!.count++
+            draft!.log.unshift(id)
           })
         } else if (roll < 83 && step % 3 === 0) {
           const i = random(nodes.length)

@@ -71,7 +71,7 @@ for (const direction of DIRECTIONS) {
         if (isWrittenHere) {
           t.throws(() => { board.set({ n: 1, items: [] }) }, { code: 'UNKNOWN_KEY' })
         } else {
-          board.update((draft) => { draft.n++ })
+          board.update((draft) => { draft!.n++ })
           t.equal(board.get()!.n, 1, 'at once')
           await board.saved()
           await hears(1)
@@ -80,7 +80,7 @@ for (const direction of DIRECTIONS) {
         for (const i of [2, 3, 4]) {
           if (isWrittenHere) await channel.update((draft) => { (draft as Board).n = i; (draft as Board).items.push(`${i}`) })
           else {
-            board.update((draft) => { draft.n = i; draft.items.push(`${i}`) })
+            board.update((draft) => { draft!.n = i; draft!.items.push(`${i}`) })
             await board.saved()
           }
         }
@@ -113,7 +113,7 @@ for (const direction of DIRECTIONS) {
         // what waits at the end is not lost
         if (isWrittenHere) await channel.set({ n: 5, items: [] })
         else {
-          board.update((draft) => { draft.n = 5 })
+          board.update((draft) => { draft!.n = 5 })
           await board.saved()
         }
         await channel.close()
@@ -188,7 +188,7 @@ t.test('changes that were not looked at, because too much was inflated, are sent
   const board = writer.channel('board')
   await new Promise<void>((resolve) => { board.subscribe(() => { resolve() }) })
   const calls = Array.from({ length: 12 }, () => writer.rpc('echo', 'x'.repeat(90_000)).then(() => 0, ({ code }: { code: number }) => code))
-  board.update((draft) => { draft.items.push('y'.repeat(10_000)) })
+  board.update((draft) => { draft!.items.push('y'.repeat(10_000)) })
   writer.crdt('map', 'lww-map').set('k', 'z'.repeat(10_000))
   t.ok((await Promise.all(calls)).includes(-32030), 'some calls were not')
   await board.saved()

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory.js'
 import { applyPatch } from '../../lib/protocol/patch.js'
+import { type CardBoard, cardBoard, movedBoard, movingRecipe } from '../helpers/moving-recipe.js'
 import { FiveMethods, Gate, ShakyBackend } from '../helpers/backends.js'
 import { capturedLogger } from '../helpers/entrances.js'
 import { storeNode } from '../helpers/nodes.js'
@@ -64,6 +65,14 @@ t.test('the caller\'s object is never kept', async (t) => {
   await live.update('k', (draft) => { (draft as { put: unknown }).put = inner })
   inner.list.push(670)
   t.strictSame(await live.getState('k'), { list: [4], put: { list: [4, 669] } }, 'nor what it puts into the draft')
+})
+
+t.test('a recipe edits what it has moved', async (t) => {
+  const { live } = (await storeNode(t)).primitives
+  await live.setState('board', { ...cardBoard, big: 'x'.repeat(1000) })
+  const patches = await live.update('board', (board) => { movingRecipe(board as CardBoard) })
+  t.same(await live.getState('board'), { ...movedBoard, big: 'x'.repeat(1000) })
+  t.same(patches.map(({ path }) => path).sort(), ['/done/0', '/fresh', '/index/1', '/todo/0', '/todo/0/doneAt', '/todo/2'])
 })
 
 t.test('what JSON cannot hold is refused with its path, and nothing is committed', async (t) => {

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Datasole as Root } from '../../index.js'
-import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type MessageContext, type EventData, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, type RpcParams, type RpcResult, type StateValue, type SyncChannel, type Unsubscribe, getToken } from '../../plugins/server.js'
+import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type MessageContext, type EventData, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, type RpcParams, type RpcResult, type StateValue, type SyncChannel, type Unsubscribe, type WorkerDatasole, getToken } from '../../plugins/server.js'
 
 /** Compiles only where both are the same type. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
@@ -42,6 +42,12 @@ export function siblings (ds: DatasoleServer<AppContract>, root: Root<AppContrac
   // @ts-expect-error the plugin's is no DatasoleServer
   const own: DatasoleServer<AppContract> = root.primitives.live.server
   void [general, own]
+}
+
+/** In threads as on the main thread. */
+export async function inWorker ({ primitives: { live, state } }: WorkerDatasole<AppContract>): Promise<void> {
+  await live.update('board', (draft) => { same<typeof draft, Board | undefined>(true); return draft ?? { visitors: 0 } })
+  await state.update('board', (draft) => { same<typeof draft, Board | undefined>(true) })
 }
 
 export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void> {
@@ -99,7 +105,10 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
 
   const patches = await ds.primitives.live.setState(Key.Board, { visitors: 1 })
   is<Operation[]>()(patches, true)
-  await ds.primitives.live.update('board', (draft) => { same<typeof draft, Board>(true); draft.visitors++ })
+  await ds.primitives.live.update('board', (draft) => { same<typeof draft, Board | undefined>(true); draft!.visitors++ })
+  await ds.primitives.state.update('board', (draft) => { same<typeof draft, Board | undefined>(true); return { visitors: 1 } })
+  // @ts-expect-error the key may have no value
+  await ds.primitives.live.update('board', (draft) => { draft.visitors++ })
   await ds.primitives.live.update(Key.List, () => ['a new root'])
   const board = await ds.primitives.live.getState('board')
   is<Board | undefined>()(board, true)
@@ -131,7 +140,9 @@ export async function ofContract (ds: DatasoleServer<AppContract>): Promise<void
   await channel.set({ visitors: 1 })
   await channel.update((draft) => { same<typeof draft, Board>(true); draft.visitors++ })
   is<Board | undefined>()(await channel.get(), true)
-  is<SyncChannel<string[]> | undefined>()(ds.primitives.live.getSyncChannel('list'), true)
+  is<SyncChannel<string[], string[] | undefined> | undefined>()(ds.primitives.live.getSyncChannel('list'), true)
+  const open = ds.primitives.live.createSyncChannel({ key: Key.List, direction: 'bidirectional', mode: 'json-patch' })
+  await open.update((draft) => { same<typeof draft, string[] | undefined>(true); return ['first'] })
   // @ts-expect-error not its value
   await channel.set({ visitors: 'many' })
   // @ts-expect-error an asynchronous recipe
@@ -206,7 +217,7 @@ export function ofDataChannel (ds: DatasoleServer<Composed>): void {
     rpc: { move: ({ to }, ctx) => { same<typeof to, number>(true); same<typeof ctx, RpcContext>(true); return to > 0 } },
     events: { moved: ({ data }) => { same<typeof data, { by: string }>(true) } }
   })
-  is<SyncChannel<Board> | undefined>()(board.state, true)
+  is<SyncChannel<Board, Board | undefined> | undefined>()(board.state, true)
   board.broadcast('moved', { by: 'ann' })
   // @ts-expect-error by is missing
   board.broadcast('moved', {})

@@ -37,7 +37,7 @@ export interface DataChannelOptions<C, K extends string> {
 export class DataChannel<C = unknown, K extends string = string> {
   readonly key: K
   /** The sync channel, where the options have `state`. */
-  readonly state: SyncChannel<Value<C, K>> | undefined
+  readonly state: SyncChannel<Value<C, K>, Value<C, K> | undefined> | undefined
   readonly #core: Core
   readonly #undo: (() => void)[] = []
 
@@ -57,7 +57,7 @@ export class DataChannel<C = unknown, K extends string = string> {
         this.#undo.push(core.events.on(`${key}.${name}`, handler, scope))
       }
       // the last one, as it cannot be undone without anyone noticing
-      if (state !== undefined) this.state = core.channels.create({ ...state, key } as SyncChannelOptions, scope) as SyncChannel<Value<C, K>>
+      if (state !== undefined) this.state = core.channels.create({ ...state, key } as SyncChannelOptions, scope) as SyncChannel<Value<C, K>, Value<C, K> | undefined>
     } catch (error) {
       this.#end()
       throw error

@@ -7,7 +7,6 @@ import type { ConnectionContext } from '../connection-context.js'
 import type { FlushHandler } from './flush-handlers.js'
 import { type FlushOptions, type FlushRule, resolveFlush } from './flush-strategy.js'
 import type { PushValidator } from './push-check.js'
-import type { Recipe } from '../state/write.js'
 
 export interface SyncChannelOptions<T = unknown, K extends string = string> {
   /** The key under which clients find it; its value is that of `live.getState(key)`, unless each connection has its own. */
@@ -31,8 +30,11 @@ export interface SyncChannelOptions<T = unknown, K extends string = string> {
   type?: Exclude<CrdtType, 'yjs'>
 }
 
-/** State that flows by rules of its own: who writes, what travels, and when. */
-export interface SyncChannel<T = unknown> {
+/**
+ * State that flows by rules of its own: who writes, what travels, and when.
+ * `Draft` is what a recipe gets: without an `initialValue` there may be no value yet.
+ */
+export interface SyncChannel<T = unknown, Draft = T> {
   readonly key: string
   readonly direction: ChannelDirection
   readonly mode: ChannelMode
@@ -47,7 +49,7 @@ export interface SyncChannel<T = unknown> {
    */
   set (value: T): Promise<Operation[]>
   /** Commits what a recipe does to a draft, as `live.update`. */
-  update (recipe: Recipe<T>): Promise<Operation[]>
+  update (recipe: (draft: Draft) => T | void): Promise<Operation[]>
   /** What waits goes out now. Resolves once the handlers have run. */
   flush (): Promise<void>
   /**

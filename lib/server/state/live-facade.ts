@@ -46,13 +46,15 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
    * `preSubscribe` and `prePush` hooks guard it. Every node declares its channels.
    * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` where the key is taken; `LIMIT_EXCEEDED` in mode `crdt` beyond `maxCrdtKeys`
    */
-  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K>): SyncChannel<StateValue<C, K>> {
-    return this.core.channels.create(options as SyncChannelOptions, this.scope) as SyncChannel<StateValue<C, K>>
+  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K> & { initialValue: StateValue<C, K> }): SyncChannel<StateValue<C, K>>
+  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K>): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined>
+  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K>): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> {
+    return this.core.channels.create(options as SyncChannelOptions, this.scope) as SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined>
   }
 
   /** The channel of a key, unless there is none (any more). */
-  getSyncChannel<K extends StateName<C>> (key: K): SyncChannel<StateValue<C, K>> | undefined {
-    return this.core.channels.get(key) as SyncChannel<StateValue<C, K>> | undefined
+  getSyncChannel<K extends StateName<C>> (key: K): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> | undefined {
+    return this.core.channels.get(key) as SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> | undefined
   }
 
   /**

@@ -9,8 +9,8 @@ import { applyPatch } from '../../protocol/patch.js'
 import { type PushId, commitId } from '../channels/push-ledger.js'
 import type { Replica } from './replica.js'
 
-/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. */
-export type Recipe<T> = (draft: T) => T | void
+/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. A key without a value gives it `undefined`. */
+export type Recipe<T> = (draft: T | undefined) => T | void
 
 /** A change that waits to be committed. It may have to be computed again, on a newer value. */
 export interface Write {

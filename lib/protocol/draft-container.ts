@@ -1,0 +1,151 @@
+import type { Comparison, Drafted } from './diff.js'
+import { coded } from './errors.js'
+import { type Container, isContainer } from './json.js'
+
+/**
+ * The drafts of a recipe. A container that was drafted stands for its draft wherever it is stored, so
+ * that the draft is the same one at each of its places.
+ */
+export interface Drafts {
+  /** Whether the recipe wrote at all, even what was there already. */
+  hasWritten: boolean
+  /** The recipe has returned: its drafts are revoked. */
+  readonly isOver: boolean
+  /** The draft of a container, or the one that this is the proxy of. */
+  get (container: object): ContainerDraft | undefined
+  /** What the recipe sees of a stored container: its own object as it is, of anything else a draft. */
+  proxyOf (container: Container, parent: ContainerDraft, key: string | number): Container
+  /** The stored form of what the recipe sees. */
+  plain (value: unknown): unknown
+  /** The same, of what is written. */
+  take (value: unknown): unknown
+}
+
+/** Asked for this member, a proxy gives its draft. */
+export const DRAFT = Symbol('draft')
+
+/** The proxies' targets have no data of their own, so that the drafted value may be frozen. */
+const OBJECT = inspectable({})
+const ARRAY = inspectable([])
+
+/** One object or array of the value, and what the recipe made of it: the traps of its proxy. */
+export abstract class ContainerDraft<T extends Container = Container> implements ProxyHandler<Container>, Drafted {
+  readonly proxy: Container
+  /** Those of its children that were touched; undefined where it was not touched itself. */
+  protected touchedChildren: ContainerDraft[] | undefined = undefined
+
+  /** @param key its place in the parent, where that has not been changed */
+  constructor (readonly drafts: Drafts, readonly base: T, readonly parent: ContainerDraft | undefined, readonly key: string | number) {
+    this.proxy = new Proxy(Array.isArray(base) ? ARRAY : OBJECT, this)
+  }
+
+  /** Whether it was written to, or something that was inside it. */
+  get isTouched (): boolean { return this.touchedChildren !== undefined }
+
+  /** Tells the comparison, which stands at this container's place, what has changed. */
+  abstract tell (comparison: Comparison): void
+  /** What it is now, with the containers in it as they are stored. Asked once the recipe has returned. */
+  abstract settled (): Container
+  protected abstract read (key: string): unknown
+  protected abstract holds (key: string): boolean
+  protected abstract keys (): string[]
+  protected abstract describe (key: string): PropertyDescriptor | undefined
+  protected abstract write (key: string, value: unknown): void
+  protected abstract erase (key: string): boolean
+
+  protected touch (): void {
+    this.drafts.hasWritten = true
+    if (this.touchedChildren !== undefined) return
+    this.touchedChildren = []
+    this.parent?.touchedIn(this as ContainerDraft)
+  }
+
+  touchedIn (child: ContainerDraft): void {
+    const isFirst = this.touchedChildren === undefined
+    this.touchedChildren ??= []
+    this.touchedChildren.push(child)
+    if (isFirst) this.parent?.touchedIn(this as ContainerDraft)
+  }
+
+  protected shown (value: unknown, key: string | number): unknown {
+    return isContainer(value) ? this.drafts.proxyOf(value, this as ContainerDraft, key) : value
+  }
+
+  protected check (): void {
+    if (this.drafts.isOver) {
+      throw coded(new TypeError('this draft was used after its recipe returned: ' +
+        'copy what is needed later, inside the recipe'), 'DRAFT_REVOKED')
+    }
+  }
+
+  get (target: Container, key: string | symbol): unknown {
+    this.check()
+    if (typeof key === 'string') return this.read(key)
+    return key === DRAFT ? this : Reflect.get(target, key)
+  }
+
+  has (target: Container, key: string | symbol): boolean {
+    this.check()
+    return typeof key === 'symbol' ? Reflect.has(target, key) : this.holds(key) || Reflect.has(Object.getPrototypeOf(target), key)
+  }
+
+  ownKeys (): string[] {
+    this.check()
+    return this.keys()
+  }
+
+  getOwnPropertyDescriptor (_target: Container, key: string | symbol): PropertyDescriptor | undefined {
+    this.check()
+    return typeof key === 'symbol' ? undefined : this.describe(key)
+  }
+
+  set (_target: Container, key: string | symbol, value: unknown): boolean {
+    this.check()
+    if (typeof key === 'symbol') throw unfit(`a member called ${String(key)}`)
+    this.drafts.hasWritten = true
+    this.write(key, this.drafts.take(value))
+    return true
+  }
+
+  deleteProperty (_target: Container, key: string | symbol): boolean {
+    this.check()
+    if (typeof key === 'symbol') return true
+    this.drafts.hasWritten = true
+    return this.erase(key)
+  }
+
+  defineProperty (target: Container, key: string | symbol, descriptor: PropertyDescriptor): boolean {
+    if (!('value' in descriptor)) throw unfit('an accessor')
+    return this.set(target, key, descriptor.value)
+  }
+
+  getPrototypeOf (target: Container): object | null {
+    this.check()
+    return Reflect.getPrototypeOf(target)
+  }
+
+  isExtensible (): boolean {
+    this.check()
+    return true
+  }
+
+  setPrototypeOf (): boolean {
+    this.check()
+    throw unfit('a prototype')
+  }
+
+  preventExtensions (): boolean {
+    this.check()
+    throw unfit('a frozen or sealed object')
+  }
+}
+
+export function unfit (what: string): Error {
+  return coded(new TypeError(`JSON cannot hold ${what}: a draft takes what JSON has, and nothing else`), 'INVALID_JSON')
+}
+
+/** Makes `console.log(draft)` of Node.js show the draft and not the target. */
+function inspectable (target: Container): Container {
+  function shown (this: Container): Container { return Array.isArray(this) ? [...this as unknown[]] : { ...this } }
+  return Object.defineProperty(target, Symbol.for('nodejs.util.inspect.custom'), { value: shown, configurable: true })
+}
