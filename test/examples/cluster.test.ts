@@ -13,7 +13,7 @@ const { EVENT_C2S, EVENT_S2C } = Opcode
 
 t.test('two processes on one port are one server', { timeout: 60_000 }, async (t) => {
   const script = fileURLToPath(new URL('../../examples/cluster.js', import.meta.url))
-  const primary = spawn(process.execPath, [script], { env: { ...process.env, PORT: '0', PREFIX: `${randomUUID()}:` }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const primary = spawn(process.execPath, [script], { env: { ...process.env, REDIS_URL: process.env.REDIS_URL, PORT: '0', PREFIX: `${randomUUID()}:` }, stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(async () => {
     const ended = once(primary, 'exit')
     primary.kill()
