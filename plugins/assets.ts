@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
+import { packageFile } from '../lib/server/package-file.js'
 
 /** The client for pages that load it by a script tag, and the part of it that runs in a Web Worker. */
 export const BUNDLES = ['datasole.iife.min.js', 'datasole-worker.iife.min.js'] as const
@@ -14,8 +15,8 @@ export function assetPath (path: string, bundle: string): string {
 /** Serves the client bundles of this package under the server's path, with a validator (RFC 9110 section 8.8.3). */
 export async function assets (app: FastifyInstance, { settings, log }: Core): Promise<void> {
   for (const bundle of BUNDLES) {
-    const body = await readFile(new URL(`../client/${bundle}`, import.meta.url)).catch((error: unknown) => {
-      log.warn({ err: error }, `${bundle} is not there, so it is not served: the package is not built, or the server was bundled without it`)
+    const body = await read(bundle).catch((error: unknown) => {
+      log.warn({ err: error }, `${bundle} cannot be read, so it is not served`)
     })
     if (body === undefined) continue
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 27)}"`
@@ -35,4 +36,8 @@ export async function assets (app: FastifyInstance, { settings, log }: Core): Pr
       return reply.type('text/javascript; charset=utf-8').header('content-length', body.length).send(body)
     })
   }
+}
+
+async function read (bundle: string): Promise<Buffer> {
+  return await readFile(packageFile(`client/${bundle}`))
 }
