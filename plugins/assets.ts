@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
+import { packageFile } from '../lib/server/package-file.js'
 
 /** The client for pages that load it by a script tag, and the part of it that runs in a Web Worker. */
 export const BUNDLES = ['datasole.iife.min.js', 'datasole-worker.iife.min.js'] as const
@@ -28,8 +29,8 @@ export function assetPath (path: string, bundle: string): string {
  */
 export async function assets (app: FastifyInstance, { settings, log }: Core): Promise<void> {
   for (const bundle of BUNDLES) {
-    const body = await readFile(new URL(`../client/${bundle}`, import.meta.url)).catch((error: unknown) => {
-      log.warn({ err: error }, `${bundle} is not there, so it is not served: the package is not built, or the server was bundled without it`)
+    const body = await read(bundle).catch((error: unknown) => {
+      log.warn({ err: error }, `${bundle} cannot be read, so it is not served`)
     })
     if (body === undefined) continue
     const hash = createHash('sha256').update(body).digest('base64url').slice(0, 27)
@@ -73,4 +74,8 @@ export function encodingFor (accepted = ''): Encoding {
     if (weightOf(encoding) > 0 && weightOf(encoding) >= weightOf(best)) best = encoding
   }
   return best
+}
+
+async function read (bundle: string): Promise<Buffer> {
+  return await readFile(packageFile(`client/${bundle}`))
 }

@@ -46,8 +46,8 @@ function checkOf (validate: Validate): (data: unknown) => object[] | null {
   }
 }
 
-/** Where worker threads find `workerCompiler`. */
-export const WORKER_SCHEMAS = import.meta.url
+/** Where worker threads find `workerCompiler`: see `packageFile`. */
+export const WORKER_SCHEMAS = 'plugins/schema-compiler.js'
 
 /** Compiles schemas in a worker thread: as Fastify's own, without schemas that an instance shares. */
 export function workerCompiler (): SchemaCompiler {

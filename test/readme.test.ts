@@ -26,7 +26,7 @@ t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
 
 /** Runs a snippet until it is ended; `line` resolves to the first line that it prints and that matches. */
 function run (t: Test, name: string, env: Record<string, string>): { line: (pattern: RegExp) => Promise<string>, stop: () => Promise<unknown> } {
-  const child: ChildProcess = spawn(process.execPath, [join(folder, name)], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child: ChildProcess = spawn(process.execPath, [join(folder, name)], { env: { ...process.env, REDIS_URL: process.env.REDIS_URL, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => { child.kill('SIGKILL') })
   let output = ''
   for (const stream of [child.stdout!, child.stderr!]) stream.setEncoding('utf8').on('data', (text: string) => { output += text; child.emit('printed') })

@@ -8,17 +8,34 @@ import { chromium } from './run/chromium.js'
 import { type Counts, describe, isGreen, readCounts } from './run/counts.js'
 import { readFailures } from './run/failures.js'
 import { faketime } from './run/faketime.js'
-import { type Started, satisfy } from './run/need.js'
+import { type Need, type Started, satisfy } from './run/need.js'
+import { needsOf } from './run/needs-of.js'
 import { postgres } from './run/postgres.js'
 import { redis } from './run/redis.js'
 
 /**
  * The end of `npm test [-- test/server/auth.test.ts …]`, when everything is compiled: starts what the tests
- * need, runs them, ends it. The last line is `N passed, N failed`.
+ * need, runs them, ends it. The last line is `N passed, N failed`. With `--unit` it runs those that need
+ * nothing, and no program or thread of their own either.
  */
 const needs = [chromium, redis, postgres, faketime]
 const limitMs = 900_000 // it takes four minutes on two cores: this ends what hangs
 const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** What starts programs or threads takes its time. */
+const slow = ['client/declarations.test.js', 'executor', 'examples', 'package', 'readme.test.js', 'server/close.test.js'].map((name) => join('dist', 'test', name))
+
+async function unitTests (files: string[]): Promise<string[]> {
+  const quick = files.filter((file) => !slow.some((name) => file.startsWith(name)))
+  const isUnit = await Promise.all(quick.map(async (file) => (await allNeeds([file])).length === 0))
+  return quick.filter((_, index) => isUnit[index])
+}
+
+async function allNeeds (files: string[]): Promise<Need[]> {
+  const within = join(root, 'dist', 'test')
+  const found = new Set((await Promise.all(files.map((file) => needsOf(join(root, file), within, needs)))).flat())
+  return needs.filter((need) => found.has(need))
+}
 
 async function testFiles (named: string[]): Promise<string[]> {
   const all = (await readdir(join(root, 'dist', 'test'), { recursive: true }))
@@ -26,6 +43,7 @@ async function testFiles (named: string[]): Promise<string[]> {
     .map((file) => join('dist', 'test', file))
     .sort()
   if (named.length === 0) return all
+  if (named[0] === '--unit') return await unitTests(all)
   return named.flatMap((name) => {
     const path = relative(root, resolve(name)).replace(/\.ts$/, '.js')
     const compiled = all.filter((file) => [path, join('dist', path)].some((meant) => file === meant || file.startsWith(meant + sep)))
@@ -65,7 +83,7 @@ async function run (): Promise<Counts> {
   const started: Started[] = []
   try {
     const files = await testFiles(process.argv.slice(2))
-    for (const need of needs) started.push(await satisfy(need))
+    for (const need of await allNeeds(files)) started.push(await satisfy(need))
     return await runTap(files, Object.assign({}, ...started.map(({ env }) => env)))
   } catch (error) {
     console.error(error instanceof Error ? error.message : error)

@@ -2,6 +2,9 @@ import { Unzlib, zlibSync } from 'fflate'
 import { DatasoleError } from '../protocol/errors.js'
 import { type Frame, ZLIB_MAGIC, decodeFrame, encodeFrame } from '../protocol/frame.js'
 
+/** Bytes that are not in shared memory: `Uint8Array<ArrayBuffer>`, which compilers before TypeScript 5.7 do not know. */
+export type Bytes = ReturnType<Uint8ArrayConstructor['of']>
+
 export interface Message extends Pick<Frame, 'opcode' | 'correlationId'> { payload: unknown }
 
 /** Frames of this many bytes and more are sent deflated, where that is smaller. */
@@ -14,11 +17,11 @@ const PIECE = 16 * 1024
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-export function encode (opcode: number, correlationId: number, json: string): Uint8Array<ArrayBuffer> {
+export function encode (opcode: number, correlationId: number, json: string): Bytes {
   const frame = encodeFrame(opcode, correlationId, encoder.encode(json))
   const deflated = frame.length < THRESHOLD ? frame : zlibSync(frame)
   // neither is in shared memory, which a socket would not take
-  return (deflated.length < frame.length ? deflated : frame) as Uint8Array<ArrayBuffer>
+  return (deflated.length < frame.length ? deflated : frame) as Bytes
 }
 
 /** @throws where the bytes are not a frame of JSON */

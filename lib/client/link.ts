@@ -1,5 +1,5 @@
 import type { Welcome } from '../protocol/messages.js'
-import type { Message } from './codec.js'
+import type { Bytes, Message } from './codec.js'
 
 export type ConnectionState = 'disconnected' | 'connecting' | 'connected' | 'reconnecting'
 
@@ -53,7 +53,7 @@ export interface WebSocketLike {
   onmessage: ((event: never) => void) | null
   onclose: ((event: never) => void) | null
   onerror: ((event: never) => void) | null
-  send (data: Uint8Array<ArrayBuffer>): void
+  send (data: Bytes): void
   close (code?: number, reason?: string): void
 }
 

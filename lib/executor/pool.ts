@@ -2,6 +2,7 @@ import { RpcCode } from '../protocol/codes.js'
 import { RpcError } from '../protocol/errors.js'
 import type { ConnectionContext } from '../server/connection-context.js'
 import type { Logger } from '../server/logger.js'
+import { packageFile } from '../server/package-file.js'
 import { loadDriver } from './driver.js'
 import type { Executor, ExecutorMetrics, ExecutorSettings, Job, Registered, Task, WorkerLimits, WorkerServices } from './executor.js'
 import { Held } from './held.js'
@@ -40,7 +41,7 @@ export class Pool implements Executor, SlotHost {
   #restarts = 0
   #isClosed = false
 
-  /** @param schemas URL of the module that compiles schemas in threads */
+  /** @param schemas module that compiles schemas in threads, as a path for `packageFile` */
   constructor (settings: ExecutorSettings, { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold }: WorkerLimits, schemas?: string) {
     this.#settings = settings
     this.#limits = { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold }
@@ -57,7 +58,9 @@ export class Pool implements Executor, SlotHost {
     this.log = log
     const { isLevelEnabled } = log as { isLevelEnabled?: (level: string) => boolean }
     const levels = LEVELS.filter((level) => isLevelEnabled?.call(log, level) ?? true)
-    this.threadOptions = { driver: await loadDriver(), settings: this.#settings, limits: this.#limits, schemas: this.#schemas, levels }
+    const entry = packageFile('lib/executor/worker.js').href
+    const schemas = this.#schemas === undefined ? undefined : packageFile(this.#schemas).href
+    this.threadOptions = { driver: await loadDriver(), entry, settings: this.#settings, limits: this.#limits, schemas, levels }
     const registered = await this.#slots[0]!.start()
     const { idleTimeout } = this.#settings
     this.#slots[0]!.idleSince = performance.now()

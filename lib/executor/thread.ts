@@ -6,15 +6,14 @@ import type { ExecutorSettings, Registered, WorkerLimits } from './executor.js'
 import { type BatchFromWorker, type ErrorCopy, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from './messages.js'
 import { Outbox } from './outbox.js'
 
-/** What runs in the thread. */
-const ENTRY = new URL('worker.js', import.meta.url).href
-
 /** ms that a script may take to load. */
 const MAX_START = 30_000
 
 /** What threads are made of. */
 export interface ThreadOptions {
   driver: Driver
+  /** URL of the file that runs in the thread. */
+  entry: string
   settings: ExecutorSettings
   limits: WorkerLimits
   schemas: string | undefined
@@ -52,7 +51,7 @@ export class Thread {
   #utilization: EventLoopUtilization | undefined
 
   /** @throws where the system gives no thread, or Node.js does not know its options; then nothing is left of it */
-  constructor ({ driver, settings, limits, schemas, levels }: ThreadOptions, events: ThreadOwnerEvents) {
+  constructor ({ driver, entry, settings, limits, schemas, levels }: ThreadOptions, events: ThreadOwnerEvents) {
     this.#events = events
     this.#stuckTimeoutMs = settings.stuckTimeoutMs
     const { port1, port2 } = new MessageChannel()
@@ -60,7 +59,7 @@ export class Thread {
     this.#outbox = new Outbox(port1, sharedNow)
     const { maxOldGenerationSizeMb, execArgv } = settings
     this.#owner = new driver.Piscina({
-      filename: ENTRY,
+      filename: entry,
       minThreads: 0,
       maxThreads: 1,
       atomics: 'disabled', // by default the thread's own event loop stands still between tasks

@@ -19,7 +19,7 @@ import { warnOfSplitBrain } from './split-brain.js'
 
 /**
  * @internal A server's object graph, from its options. No I/O happens before it starts.
- * @param schemas URL of the module that compiles schemas in worker threads
+ * @param schemas module that compiles schemas in worker threads, as a path for `packageFile`
  */
 export function createCore (options: DatasoleServerOptions, log: Logger, compileSchema?: SchemaCompiler, schemas?: string): Core {
   const settings = resolveOptions(options)

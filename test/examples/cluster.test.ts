@@ -15,7 +15,7 @@ const { EVENT_C2S, EVENT_S2C } = Opcode
 t.test('two processes on one port are one server', { timeout: 60_000 }, async (t) => {
   const script = fileURLToPath(new URL('../../examples/cluster.js', import.meta.url))
   const prefix = `${randomUUID()}:`
-  const primary = spawn(process.execPath, [script], { env: { ...process.env, PORT: '0', PREFIX: prefix }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const primary = spawn(process.execPath, [script], { env: { ...process.env, REDIS_URL: process.env.REDIS_URL, PORT: '0', PREFIX: prefix }, stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(async () => {
     if (primary.exitCode !== null) return
     const ended = once(primary, 'exit')

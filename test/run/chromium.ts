@@ -11,6 +11,7 @@ export const chromium: Need = {
     ...await onPath('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'),
     ...await inPlaywrightCache()
   ],
+  provides: ['CHROMIUM_PATH'],
   versionArgs: ['--version'],
   debianPackage: 'chromium',
   advice: 'Set CHROMIUM_PATH to a Chromium or Chrome; or put one on the PATH as chromium, chromium-browser or google-chrome; ' +

@@ -7,6 +7,7 @@ export const faketime: Need = {
   name: 'libfaketime',
   variable: 'FAKETIME_PROGRAM',
   candidates: () => onPath('faketime'),
+  provides: ['LIBFAKETIME'],
   versionArgs: ['--version'],
   debianPackage: 'faketime',
   advice: 'Set FAKETIME_PROGRAM to the program faketime, which comes with libfaketime; or put it on the PATH; or, on Debian, run the tests as root: they install it by apt-get.',

@@ -16,6 +16,8 @@ export interface Need {
   debianPackage: string
   /** How a person gets it, as sentences. */
   advice: string
+  /** The environment variables that tests find it by. */
+  provides: string[]
   /** Starts it where it is a server, and says what tests find in their environment. */
   start (program: string): Promise<Started>
 }

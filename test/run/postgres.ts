@@ -18,6 +18,7 @@ export const postgres: Need = {
     const versions = await readdir(VERSIONS).catch(() => []) // there is none
     return [...await onPath('postgres'), ...versions.sort((a, b) => Number(b) - Number(a)).map((version) => join(VERSIONS, version, 'bin', 'postgres'))]
   },
+  provides: ['POSTGRES_BIN', 'POSTGRES_URL'],
   versionArgs: ['--version'],
   debianPackage: 'postgresql',
   advice: 'Set POSTGRES_SERVER to a postgres program (13 or newer) that has initdb beside it; or put both on the PATH; or, on Debian, run the tests as root: they install it by apt-get.',

@@ -6,6 +6,7 @@ export const redis: Need = {
   name: 'Redis',
   variable: 'REDIS_SERVER',
   candidates: () => onPath('redis-server', 'valkey-server'),
+  provides: ['REDIS_SERVER', 'REDIS_URL'],
   versionArgs: ['--version'],
   debianPackage: 'redis-server',
   advice: 'Set REDIS_SERVER to a redis-server (6.2 or newer); or put one on the PATH; or, on Debian, run the tests as root: they install it by apt-get.',

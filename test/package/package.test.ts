@@ -1,0 +1,86 @@
+import { execFile } from 'node:child_process'
+import { readFile, readdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import { runInNewContext } from 'node:vm'
+import { gzipSync } from 'node:zlib'
+import t from 'tap'
+import { publint } from 'publint'
+import { importsOf } from '../layers/imports.js'
+import { consumer } from './consumer.js'
+
+const manifest = JSON.parse(await readFile('package.json', 'utf8'))
+const sources = ['index.ts', ...(await Promise.all(['lib', 'plugins'].map(async (folder) =>
+  (await readdir(folder, { recursive: true })).map((name) => `${folder}/${name.replaceAll('\\', '/')}`)))).flat()
+].filter((path) => path.endsWith('.ts'))
+
+const { installed, tarball, packed } = await consumer(t)
+
+t.test('the package holds what a user needs, and nothing else', async (t) => {
+  const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => ['dist', 'dist/cjs'].flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
+  const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
+  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/executors.md', 'docs/limits.md', 'docs/packaging.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
+  t.ok(sources.length >= 69)
+  t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
+  t.ok(packed.size < 550 * 1024, `${packed.size} bytes packed`)
+  t.ok(packed.unpackedSize < 2.75 * 1024 * 1024, `${packed.unpackedSize} bytes unpacked`)
+})
+
+t.test('installing it runs nothing', async (t) => {
+  const lifecycle = ['preinstall', 'install', 'postinstall', 'prepublish', 'prepare', 'preprepare', 'postprepare']
+  t.strictSame(Object.keys(manifest.scripts).filter((name) => lifecycle.includes(name)), [])
+})
+
+t.test('stack traces lead to code that can be read', async (t) => {
+  // without source maps: what is compiled is the source without its types
+  const { packageFile } = await import(pathToFileURL(join(installed, 'dist/lib/server/package-file.js')).href) as { packageFile: (path: string) => URL }
+  const error = t.throws(() => packageFile('missing.js'), { code: 'PACKAGE_FILE_MISSING' }) as Error
+  const [, line] = /at packageFile \(.*package-file\.js:(\d+):\d+\)/.exec(error.stack!) ?? []
+  const text = await readFile(join(installed, 'dist/lib/server/package-file.js'), 'utf8')
+  t.match(text.split('\n')[Number(line) - 1], /throw new DatasoleError\('PACKAGE_FILE_MISSING'/)
+  t.notMatch(text, /sourceMappingURL/)
+})
+
+t.test('the oldest Node.js that it supports is one that its dependencies support', async (t) => {
+  const { packages } = JSON.parse(await readFile('package-lock.json', 'utf8')) as { packages: Record<string, { dev?: boolean, engines?: { node?: string } }> }
+  const needed = Object.entries(packages).filter(([path, { dev }]) => path !== '' && dev !== true)
+  t.ok(needed.length >= 50, `${needed.length} packages`)
+  t.equal(manifest.engines.node, '>=20.19')
+  // otherwise npm warns of EBADENGINE
+  const supports = (range: string): boolean => /^>= ?(20(\.(0|1?\d)(\.\d+)?)?|1?\d(\.[\dx]+)*)$/.test(range)
+  t.strictSame(['>=20.19', '>= 10.x', '>=8.0.0', '>=20', '>=20.20', '>=22', '^22', '>=200'].filter(supports), ['>=20.19', '>= 10.x', '>=8.0.0', '>=20'])
+  t.strictSame(needed.filter(([, { engines }]) => !supports(engines?.node ?? '>=0')).map(([path]) => path), [])
+})
+
+t.test('its dependencies are what it imports', async (t) => {
+  const imports = await Promise.all(sources.map(async (path) => importsOf(path, await readFile(path, 'utf8'))))
+  const packages = imports.flat()
+    .filter(({ from, to }) => !to.endsWith('.ts') && !to.startsWith('node:') && !(from === 'lib/executor/worker.ts' && to === '(computed)')) // that is the user's
+    .map(({ to }) => to.split('/').slice(0, to.startsWith('@') ? 2 : 1).join('/'))
+  // ws is what @fastify/websocket gives us: named so that its version is ours to raise; and light-my-request is
+  // Fastify's, named so that npm takes the one for both whose own dependencies support Node.js 20
+  t.strictSame(Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies }).sort(), [...new Set([...packages, 'light-my-request', 'ws'])].sort())
+  t.strictSame(manifest.peerDependenciesMeta, { ioredis: { optional: true }, pg: { optional: true }, piscina: { optional: true }, 'y-protocols': { optional: true }, yjs: { optional: true } })
+})
+
+t.test('publint and attw find nothing', async (t) => {
+  const bytes = await readFile(tarball)
+  const { messages } = await publint({ pack: { tarball: new Uint8Array(bytes).buffer }, strict: true })
+  t.strictSame(messages, [])
+  const attw = resolve('node_modules/@arethetypeswrong/cli/dist/index.js')
+  await t.resolves(promisify(execFile)(process.execPath, [attw, tarball, '--profile', 'strict']))
+})
+
+t.test('the bundles work without a module loader, and are small', async (t) => {
+  const read = async (name: string): Promise<string> => await readFile(join(installed, 'dist/client', name), 'utf8')
+  const globals = { TextDecoder, TextEncoder }
+  const page = await read('datasole.iife.min.js')
+  t.equal(runInNewContext(`${page}; typeof Datasole.DatasoleClient`, { ...globals }), 'function')
+  const worker = await read('datasole-worker.iife.min.js')
+  const messages: unknown[] = []
+  runInNewContext(worker, { ...globals, postMessage: (message: unknown) => { messages.push(message) } })
+  t.match(messages, [{ type: 'ready' }])
+  t.ok(gzipSync(page).length < 25 * 1024, `${gzipSync(page).length} bytes`)
+  t.ok(gzipSync(worker).length < 8 * 1024, `${gzipSync(worker).length} bytes`)
+})
