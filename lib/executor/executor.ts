@@ -82,7 +82,7 @@ export interface ExecutorMetrics {
   assignments: number
   /** threads that were lost: by a throw outside of a call, an exit, their memory, or because they stood still */
   restarts: number
-  /** mean share of the time, since the last snapshot, that the threads were busy; 0 to 1 */
+  /** mean share of the last 5 to 10 seconds that the threads were busy; 0 to 1. The same for every reader */
   utilization: number
   /** calls and events that threads have begun */
   tasks: number

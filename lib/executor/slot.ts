@@ -86,6 +86,7 @@ export class Slot {
   get totals (): Totals { return this.#thread?.totals ?? [0, 0, 0, 0] }
 
   utilization (): number { return this.#thread?.utilization() ?? 0 }
+  sample (): void { this.#thread?.sample() }
 
   /** Starts a thread whose script must load. */
   start (): Promise<Registered> {

@@ -97,3 +97,19 @@ t.test('a thread in which an event is still being handled is not idle', async (t
   await until(() => counts(server).threads === 0)
   t.equal(await server.ds.primitives.state.getState('slow'), 'done')
 })
+
+t.test('the utilization of threads is the same for every reader, whoever has looked before', async (t) => {
+  const server = await start(t, pool())
+  const wire = await server.connect()
+  await wire.call('w.echo')
+  for (let i = 0; i < 40; i++) {
+    const [first, second] = [counts(server).utilization, counts(server).utilization]
+    if (!(first >= 0 && first <= 1 && second >= 0 && second <= 1)) t.fail(`${first}, ${second}`)
+    if (Math.abs(first - second) > 0.05) t.fail(`${first}, and then ${second}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const before = counts(server).utilization
+  await wire.call('spin', 500)
+  const [first, second] = [counts(server).utilization, counts(server).utilization]
+  t.ok(first > before && second > before, `${before}, after some work ${first} and ${second}`)
+})
