@@ -11,6 +11,7 @@ import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { Core } from '../lib/server/core.js'
 import { Lease } from '../lib/server/leases.js'
 import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
+import type { AuthHandlerFn as AuthHandler, DatasoleServerOptions as ServerOptions } from '../lib/server/options.js'
 import { CloseCode } from '../lib/protocol/codes.js'
 import { DatasoleError } from '../lib/protocol/errors.js'
 import { HEADER_SIZE } from '../lib/protocol/frame.js'
@@ -22,6 +23,11 @@ declare module 'fastify' {
     datasoleAdmission: Admission | null
   }
 }
+
+export type AuthHandlerFn = AuthHandler<FastifyRequest>
+
+/** Every option has a default; an unknown name or a wrong value throws at construction, naming the option. */
+export type DatasoleServerOptions = ServerOptions<FastifyRequest>
 
 interface Admission {
   context: ConnectionContext
@@ -86,7 +92,7 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       else socket.once('close', arrival.end)
       let auth
       try {
-        auth = await authenticate(settings, request.raw, request.ip)
+        auth = await authenticate(settings, request.raw, request.ip, request)
       } catch (error) {
         core.log.error({ err: error }, 'the authHandler failed')
         return refuse(reply, 500, 'authentication failed')

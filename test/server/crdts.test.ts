@@ -1,7 +1,7 @@
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import type { DatasoleServerOptions } from '../../lib/server/options.js'
+import type { DatasoleServerOptions } from '../../plugins/server.js'
 import { valueOf } from '../../lib/server/state/replica.js'
 import { FiveMethods, ShakyBackend } from '../helpers/backends.js'
 import { entrances } from '../helpers/entrances.js'
