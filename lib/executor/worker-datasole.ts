@@ -1,7 +1,7 @@
 import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
 import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
-import { userOf } from '../server/checks.js'
+import { sessionValue, userOf } from '../server/checks.js'
 import type { EventHandler } from '../server/events.js'
 import { type Target, checkTarget } from '../server/hub.js'
 import type { Logger } from '../server/logger.js'
@@ -36,10 +36,10 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
     this.log = link.logger({})
     this.rpc = new WorkerRpc(tasks)
     this.primitives = {
-      events: new WorkerEvents(tasks, link),
+      events: new WorkerEvents(tasks, link, maxDepth),
       live: new WorkerLive(states),
       state: new WorkerState(states),
-      fanout: new WorkerFanout(link),
+      fanout: new WorkerFanout(link, maxDepth),
       sessions: new WorkerSessions(link, maxDepth)
     }
   }
@@ -67,10 +67,12 @@ class WorkerRpc<C> {
 class WorkerEvents<C> {
   readonly #tasks: WorkerTasks
   readonly #link: WorkerLink
+  readonly #maxDepth: number
 
-  constructor (tasks: WorkerTasks, link: WorkerLink) {
+  constructor (tasks: WorkerTasks, link: WorkerLink, maxDepth: number) {
     this.#tasks = tasks
     this.#link = link
+    this.#maxDepth = maxDepth
   }
 
   /**
@@ -88,7 +90,7 @@ class WorkerEvents<C> {
 
   /** Resolves once it is on its way to the handlers of every node. */
   async emit<E extends EventName<C>> (event: E, data: EventData<C, E>): Promise<void> {
-    await this.#link.request('emit', event, data)
+    await this.#link.request('emit', event, ...present(data, this.#maxDepth))
   }
 }
 
@@ -141,14 +143,23 @@ class WorkerState<C> {
 /** `ds.primitives.fanout` in a worker. */
 class WorkerFanout<C> {
   readonly #link: WorkerLink
+  readonly #maxDepth: number
 
-  constructor (link: WorkerLink) { this.#link = link }
+  constructor (link: WorkerLink, maxDepth: number) {
+    this.#link = link
+    this.#maxDepth = maxDepth
+  }
 
   /** Resolves once it is on its way to the clients of every node. */
   async broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target: Target = {}): Promise<void> {
     checkTarget(event, target) // here, where nothing has been left out by JSON yet
-    await this.#link.request('broadcast', event, data, target)
+    await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))
   }
+}
+
+/** Data as the last argument of a request: absent data stays absent, where an array of JSON would have null. */
+function present (data: unknown, maxDepth: number): unknown[] {
+  return data === undefined ? [] : [copyJson(data, maxDepth)]
 }
 
 /** `ds.primitives.sessions` in a worker: those of the node, which the main thread has. */
@@ -170,7 +181,7 @@ class WorkerSessions {
   }
 
   async set (userId: string, key: string, value: unknown): Promise<void> {
-    await this.#link.request('sessionSet', userId, key, copyJson(value, this.#maxDepth))
+    await this.#link.request('sessionSet', userId, key, sessionValue(key, value, this.#maxDepth))
   }
 
   async delete (userId: string, key: string): Promise<boolean> {

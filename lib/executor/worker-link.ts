@@ -34,7 +34,8 @@ export class WorkerLink {
   request (name: string, ...args: unknown[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_REQUESTS) throw new DatasoleError('BUSY', `${MAX_REQUESTS} requests of this thread to the main thread are under way already`)
-      const text = stringify(args)!
+      // a list of JSON has null for what is absent
+      const text = stringify(args.map((arg) => arg ?? null))!
       const id = ++this.#lastId
       this.#waiting.set(id, { resolve, reject })
       this.outbox.push([FromWorker.REQUEST, id, name, text])

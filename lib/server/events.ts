@@ -4,7 +4,7 @@ import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
 import { checkHandler, invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
 import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from './hooks.js'
-import { stringify } from '../protocol/json.js'
+import { copyJson } from '../protocol/json.js'
 import { LazyMembers } from './rpc/lazy-members.js'
 import type { Logger } from './logger.js'
 import { BadFrame } from './members.js'
@@ -51,7 +51,8 @@ export class Events {
 
   /** A worker script has handlers of the event. */
   addWorkers (event: string, workers: WorkerEvents, scope: Scope): void {
-    this.#add(event, { handler: workers, scope })
+    // first, so that they get the data before a handler of this thread can change it
+    this.#handlers.set(event, [{ handler: workers, scope }, ...this.#handlers.get(event) ?? []])
   }
 
   #add (event: string, registered: Registered): void {
@@ -67,16 +68,16 @@ export class Events {
   }
 
   emit (event: string, data: unknown): void {
-    const message = { event, data, timestamp: Date.now() }
+    if (typeof event !== 'string') throw invalidArgument('events.emit: the event must be a string')
+    // handlers here get what those of other nodes get
+    const message = { event, data: data === undefined ? undefined : copyJson(data, this.settings.maxJsonDepth), timestamp: Date.now() }
     this.bus.publish('event', message)
-    // handlers here get it as those of the other nodes do: a copy, of what JSON holds
-    if (!this.#handlers.has(event)) return
-    const json = stringify(data)
-    this.deliver({ ...message, data: json === undefined ? undefined : JSON.parse(json) as unknown })
+    this.deliver(message)
   }
 
   /** An event of server code, from whichever node. */
-  deliver (message: ServerEvent): void {
+  deliver ({ event, data, timestamp }: ServerEvent): void {
+    const message = { event, data, timestamp } // absent data is the same on every way
     for (const { handler } of this.#handlers.get(message.event) ?? []) {
       if (typeof handler === 'function') this.#run(handler, message)
       else handler.deliver(message)

@@ -96,7 +96,7 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
 
   /**
    * Reaches the handlers on every node; for clients there is `fanout.broadcast`.
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, with the path; RangeError `TOO_DEEP`
    */
   emit<E extends EventName<C>> (event: E, data: EventData<C, E>): void {
     this.core.events.emit(event, data)
@@ -108,7 +108,7 @@ export class FanoutFacade<C, S> extends Facade<S> {
   /**
    * Sends an event to every client, on every node, or to those that `target` selects. It is encoded
    * once; delivery is at most once, in order per connection.
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_ARGUMENT` for a target that is none
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, with the path, `INVALID_ARGUMENT` for a target that is none
    */
   broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target?: Target): void {
     this.core.broadcast(event, data, target)

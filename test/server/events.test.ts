@@ -159,8 +159,9 @@ for (const [entrance, start] of entrances) {
         if (typeof data === 'object' && data !== null) (data as { changed?: boolean }).changed = true
       })
       const mine = { at: new Date(0), none: undefined }
-      for (const data of [mine, undefined, () => {}]) events.emit('e', data)
-      t.strictSame(seen, [{ at: '1970-01-01T00:00:00.000Z' }, undefined, undefined])
+      for (const data of [mine, undefined]) events.emit('e', data)
+      t.throws(() => { events.emit('e', () => {}) }, { code: 'INVALID_JSON' })
+      t.strictSame(seen, [{ at: '1970-01-01T00:00:00.000Z' }, undefined])
       t.strictSame(Object.keys(mine), ['at', 'none'])
     })
 

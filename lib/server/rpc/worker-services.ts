@@ -32,7 +32,7 @@ const SERVICES = {
     }
   },
   emit: ({ events }: ServiceHost, event: string, data: unknown) => { events.emit(event, data) },
-  broadcast: (host: ServiceHost, event: string, data: unknown, target: Target) => { host.broadcast(event, data, target) },
+  broadcast: (host: ServiceHost, event: string, target: Target, data: unknown) => { host.broadcast(event, data, target) },
   sessionRestore: ({ sessions }: ServiceHost, userId: string | null) => sessions.restore(userId ?? undefined),
   sessionGet: ({ sessions }: ServiceHost, userId: string, key: string) => sessions.get(userId, key),
   sessionSet: ({ sessions }: ServiceHost, userId: string, key: string, value: unknown) => { sessions.set(userId, key, value) },
