@@ -5,15 +5,15 @@ import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import findMyWay from 'find-my-way'
 import type { WebSocket } from 'ws'
+import { NotAdmitted } from '../lib/server/admissions.js'
 import { ABNORMAL, type Arrival } from '../lib/server/arrivals.js'
 import { authenticate, isAllowedOrigin, redactUrl } from '../lib/server/auth.js'
 import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { Core } from '../lib/server/core.js'
 import { Lease } from '../lib/server/leases.js'
-import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 import type { AuthHandlerFn as AuthHandler, DatasoleServerOptions as ServerOptions } from '../lib/server/options.js'
+import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
 import { CloseCode } from '../lib/protocol/codes.js'
-import { DatasoleError } from '../lib/protocol/errors.js'
 import { HEADER_SIZE } from '../lib/protocol/frame.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
 
@@ -104,12 +104,9 @@ export async function connections (app: FastifyInstance, core: Core): Promise<Up
       try {
         context = await core.admissions.admit({ auth, remoteAddress: request.ip, protocol })
       } catch (error) {
-        if (error instanceof DatasoleError && error.code === 'AUTH_TIMEOUT') {
-          core.log.error({ err: error }, 'an onConnect hook hangs')
-          return refuse(reply, 500, 'connection failed')
-        }
-        core.log.info({ err: error }, 'an onConnect hook refused a connection')
-        return refuse(reply, 403, 'connection refused')
+        if (error instanceof NotAdmitted) return error.isFinal ? refuse(reply, 403, 'connection refused') : refuse(reply, 503, 'connection failed')
+        core.log.error({ err: error }, 'an onConnect hook hangs')
+        return refuse(reply, 500, 'connection failed')
       }
       // one that goes before it has become a connection was admitted all the same
       const gone = (): void => { core.admissions.departed(context, ABNORMAL) }

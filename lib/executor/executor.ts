@@ -44,11 +44,10 @@ export interface Task {
   readonly correlationId: number
   /** Of the frame: JSON, in UTF-8. Taken over by the executor. */
   readonly payload: Buffer
-  /**
-   * The answer to a call: a whole message for the wire, or JSON text for server code.
-   * @param isError whether it tells of a failure
-   */
-  answer (message: Buffer | string, isError: boolean): void
+  /** The result of a call: a whole message for the wire, or JSON text for server code. */
+  answer (message: Buffer | string): void
+  /** The handler of a call threw this, as far as it can cross; it may have been answered already. */
+  threw (thrown: unknown): void
   /** It was not run, or its thread was lost while it ran. */
   refuse (error: RpcError): void
   /** Its payload is not what a frame may carry. */

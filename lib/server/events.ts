@@ -2,7 +2,7 @@ import type { ClientEvent, ServerEvent } from '../protocol/messages.js'
 import type { Bus } from './bus.js'
 import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
-import { checkHandler, invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
+import { checkHandler, invalidArgument, isA, isThenable } from '../protocol/errors.js'
 import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from './hooks.js'
 import { copyJson } from '../protocol/json.js'
 import { LazyMembers } from './rpc/lazy-members.js'
@@ -10,6 +10,7 @@ import type { Logger } from './logger.js'
 import { BadFrame } from './members.js'
 import type { Metrics } from './metrics.js'
 import type { Settings } from './settings.js'
+import { refusalOf } from './thrown.js'
 
 /** `connection` is the client's that sent it; undefined for an event of server code. */
 export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }, connection?: ConnectionContext) => void | Promise<void>
@@ -67,6 +68,7 @@ export class Events {
     else this.#handlers.set(event, handlers!.toSpliced(i, 1))
   }
 
+  /** @throws TypeError `INVALID_JSON` with the path, RangeError `TOO_DEEP` */
   emit (event: string, data: unknown): void {
     if (typeof event !== 'string') throw invalidArgument('events.emit: the event must be a string')
     // handlers here get what those of other nodes get
@@ -147,8 +149,11 @@ export class Events {
       }
       const refuse = (thrown: unknown): void => {
         if (thrown === REFUSED) return
-        if (thrown instanceof BadFrame) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
-        else connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown))
+        if (isA(thrown, BadFrame)) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
+        else {
+          const { code, message: why, more } = refusalOf(this, thrown, { source: 'preEvent', event: message.event, connection: connection.context })
+          connection.sendError(correlationId, code, why, more)
+        }
       }
       try {
         const chain = scope.chain('preEvent')
@@ -163,7 +168,7 @@ export class Events {
   }
 
   #run (handler: EventHandler, message: ServerEvent, connection?: ConnectionContext): void {
-    const failed = (error: unknown): void => { this.log.error({ err: error, event: message.event }, 'an event handler failed') }
+    const failed = (error: unknown): void => { this.log.error({ err: error, event: message.event, connectionId: connection?.connectionId }, 'an event handler failed') }
     try {
       const result = handler(message as Parameters<EventHandler>[0], connection)
       if (!isThenable(result)) return

@@ -7,6 +7,8 @@ import type { Logger } from './logger.js'
 /**
  * A throw is answered with 500 and logged; `authenticated: false`, or an `expiresAt` that has passed,
  * with 401. It runs again, with the request of the upgrade and the new token, before that time.
+ * @param request Fastify's request of the upgrade, of type `Request`; for a `DatasoleServer`, that of its
+ *   private Fastify. Undefined where a new token is checked: the request has ended by then
  */
 export type AuthHandlerFn<Request = never> = (req: IncomingMessage, request?: Request) => AuthResult | Promise<AuthResult>
 
@@ -174,6 +176,11 @@ export interface DatasoleServerOptions<Request = never> {
   compression?: { threshold?: number } | false
   /** ms that `close()` waits for calls and clients. Default 5,000. */
   closeTimeoutMs?: number
+  /**
+   * Hears what methods, hooks and `validate` throw, and may return an error that takes its place. By default
+   * what is not meant for clients is logged, and they get -32603 or `INTERNAL` with its id.
+   */
+  errorHandler?: ErrorHandler
   /** Default: the Fastify instance's, or pino at level `warn`. */
   logger?: Logger
 }

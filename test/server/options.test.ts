@@ -26,6 +26,7 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   ...['authTimeoutMs', 'heartbeatMs', 'rpcTimeoutMs', 'closeTimeoutMs'].map((name): [unknown, string] => [{ [name]: 2 ** 31 }, name]),
   ...['', 'ws', '//ws', '/a?b', '/a#b', '/:id', '/*', '/a b', 5, null, {}, '/ws/', '/a//b', '/a%20b'].map((path): [unknown, string] => [{ path }, 'path']),
   ...[null, 5, 'fn', {}].map((authHandler): [unknown, string] => [{ authHandler }, 'authHandler']),
+  ...[null, 5, 'log', {}].map((errorHandler): [unknown, string] => [{ errorHandler }, 'errorHandler']),
   ...[null, 'https://a.example', [5], ['a.example'], ['*'], ['null'], {}].map((allowedOrigins): [unknown, string] => [{ allowedOrigins }, 'allowedOrigins']),
   ...[null, 5, {}, { ...five, publish: undefined }, { ...five, get: 'get' }].map((stateBackend): [unknown, string] => [{ stateBackend }, 'stateBackend']),
   [{ stateBackend: { ...five, commit: async () => {} } }, /stateBackend.*commit.*read.*liveKeys/],

@@ -36,7 +36,7 @@ export class FlushHandlers {
 
   /** A promise, which never rejects, where a handler is asynchronous. */
   run ({ value, patches }: Flushed, connection: ConnectionContext | null): Promise<unknown> | undefined {
-    const failed = (error: unknown): void => { this.#log.error({ err: error, key: this.#key }, 'an onFlush handler failed') }
+    const failed = (error: unknown): void => { this.#log.error({ err: error, key: this.#key, connectionId: connection?.connectionId }, 'an onFlush handler failed') }
     const running: PromiseLike<unknown>[] = []
     for (const { handler } of [...this.#handlers]) {
       try {
