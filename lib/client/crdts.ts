@@ -6,6 +6,7 @@ import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { CrdtKey, type Pending } from './crdt-key.js'
+import { Deferral } from './deferral.js'
 import type { Failure } from './link.js'
 import type { SubscriptionHost } from './subscriptions.js'
 
@@ -28,6 +29,7 @@ interface Entry {
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
   isClosed: boolean
+  readonly deferral: Deferral
   /** The subscription waits for its time to be asked for again. */
   cancelRetry?: () => void
 }
@@ -52,7 +54,7 @@ export class ClientCrdts {
   open (key: string, type: CrdtType): Entry {
     let entry = this.#entries.get(key)
     if (entry === undefined) {
-      this.#entries.set(key, entry = { replica: new CrdtKey(key, type, randomNode()), subscribers: new Set(), asked: 0, isClosed: false })
+      this.#entries.set(key, entry = { replica: new CrdtKey(key, type, randomNode()), subscribers: new Set(), asked: 0, isClosed: false, deferral: new Deferral() })
       this.#ask(entry)
     } else if (entry.replica.type !== type) {
       throw new DatasoleError('TYPE_MISMATCH', `"${key}" is open as ${entry.replica.type}`)
@@ -117,6 +119,7 @@ export class ClientCrdts {
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
     if (isAnswer) {
       entry.asked = 0
+      entry.deferral.ended()
       this.#schedule()
     }
     if (opcode === Opcode.CRDT_OP) {
@@ -177,7 +180,11 @@ export class ClientCrdts {
     entry.asked = 0
     this.#schedule()
     if (retryAfter === undefined) this.#report(entry, new DatasoleError(code, `the subscription to "${entry.replica.key}" was refused: ${message}`))
-    else this.#askLater(entry, retryAfter)
+    else {
+      const { delay, news } = entry.deferral.next(entry.replica.key, { code, message, retryAfter })
+      this.#askLater(entry, delay)
+      if (news !== undefined) this.#report(entry, news)
+    }
     return true
   }
 

@@ -1,13 +1,14 @@
 import { DatasoleError, checkHandler } from '../protocol/errors.js'
 import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import { Deferral } from './deferral.js'
 import { Mirror, type Outcome } from './mirror.js'
 
 /** `value` is undefined where the key has none. */
 export type StateHandler<T = unknown> = (value: T | undefined, head: Head) => void
 
 export interface SubscriptionOptions {
-  /** A refusal, e.g. by a hook (`FORBIDDEN`). Default: the client's `onError`. */
+  /** A refusal, e.g. by a hook (`FORBIDDEN`), or that the subscription has to wait long (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
 }
 
@@ -29,6 +30,8 @@ interface Entry {
   asked: number
   /** The server said no, and is asked again with the next connection or subscriber. */
   isRefused: boolean
+  /** What it waits for, where the server has put it off. */
+  readonly deferral: Deferral
   retryTimer?: ReturnType<typeof setTimeout>
 }
 
@@ -53,7 +56,7 @@ export class Subscriptions {
     const subscriber: Subscriber = { handler, onError, wasTold: false }
     let entry = this.#entries.get(key)
     if (entry === undefined) {
-      this.#entries.set(key, entry = { key, mirror: new Mirror(), subscribers: new Set([subscriber]), asked: 0, isRefused: false })
+      this.#entries.set(key, entry = { key, mirror: new Mirror(), subscribers: new Set([subscriber]), asked: 0, isRefused: false, deferral: new Deferral() })
       this.#ask(entry)
     } else {
       entry.subscribers.add(subscriber)
@@ -97,7 +100,10 @@ export class Subscriptions {
     const entry = this.#entries.get(message.key)
     if (entry === undefined) return
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
-    if (isAnswer) entry.asked = 0
+    if (isAnswer) {
+      entry.asked = 0
+      entry.deferral.ended()
+    }
     const outcome: Outcome = opcode === Opcode.STATE_SNAPSHOT
       ? entry.mirror.snapshot(message as StateSnapshot)
       : entry.mirror.patch(message as StatePatch)
@@ -117,14 +123,20 @@ export class Subscriptions {
     const entry = Array.from(this.#entries.values()).find(({ asked }) => asked === correlationId)
     if (correlationId === 0 || entry === undefined) return false
     entry.asked = 0
-    if (error.retryAfter !== undefined) {
-      entry.retryTimer = setTimeout(() => { this.#ask(entry) }, error.retryAfter)
+    const { code, message, retryAfter } = error
+    if (retryAfter !== undefined) {
+      const { delay, news } = entry.deferral.next(entry.key, { code, message, retryAfter })
+      entry.retryTimer = setTimeout(() => { this.#ask(entry) }, delay)
+      if (news !== undefined) this.#report(entry, news)
       return true
     }
     entry.isRefused = true
-    const refusal = new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`)
-    for (const { onError } of [...entry.subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(refusal) })
+    this.#report(entry, new DatasoleError(code, `the subscription to "${entry.key}" was refused: ${message}`))
     return true
+  }
+
+  #report (entry: Entry, error: DatasoleError): void {
+    for (const { onError } of [...entry.subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(error) })
   }
 
   #ask (entry: Entry): void {

@@ -180,6 +180,20 @@ t.test('where the server is busy it is asked again after the time that it said',
   t.strictSame(peer.received, [])
 })
 
+t.test('a subscription that has to wait long is heard of once, and still asked for', async (t) => {
+  const { client, peer, errors, until } = await dial(t)
+  const told: unknown[] = []
+  client.subscribeState('k', () => {}, { onError: (error) => { told.push(error.code) } })
+  client.subscribeState('other', () => {})
+  for (let i = 0; i < 2; i++) {
+    const { id, payload } = await peer.next(Opcode.SUBSCRIBE)
+    peer.send(Opcode.ERROR, id, { code: payload.key === 'k' ? 'RATE_LIMITED' : 'INTERNAL', message: 'no', retryAfter: 60_000 })
+  }
+  await until(() => errors.length === 1)
+  t.match(errors, [{ code: 'INTERNAL', message: /"other" waits, and is asked for again/ }])
+  t.strictSame(told, ['RATE_LIMITED'])
+})
+
 t.test('a handler may throw, end its subscription or make another', async (t) => {
   const { client, peer, errors } = await dial(t)
   const { told, handler, times } = teller()
