@@ -154,7 +154,10 @@ t.test('server code: handles, operations, listeners', async (t) => {
   const prefs = crdt.registerByType('prefs', 'lww-map')
   const heard: unknown[] = []
   const end = crdt.onChange((key, value, type) => { heard.push([key, value, type]) })
+  const endFailing = crdt.onChange(async (key) => { throw new Error(`a listener of ${key}`) })
   await likes.increment(5)
+  endFailing()
+  t.match(ds.logs.map((line) => JSON.parse(line)), [{ level: 50, key: 'likes', err: { message: 'a listener of likes' } }])
   await likes.decrement()
   t.equal(await likes.value(), 4)
   t.equal(await title.value(), undefined)
