@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
+import { NotAdmitted } from '../lib/server/admissions.js'
 import { ABNORMAL, type Arrival } from '../lib/server/arrivals.js'
 import { authenticate, redactUrl } from '../lib/server/auth.js'
 import type { Connection } from '../lib/server/connection.js'
@@ -9,7 +10,7 @@ import type { ConnectionContext } from '../lib/server/connection-context.js'
 import type { Core } from '../lib/server/core.js'
 import { Lease } from '../lib/server/leases.js'
 import { isAllowedOrigin } from '../lib/server/origins.js'
-import { DatasoleError } from '../lib/protocol/errors.js'
+import type { AuthHandlerFn as AuthHandler, DatasoleServerOptions as ServerOptions } from '../lib/server/options.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
 import { CloseCode } from '../lib/protocol/codes.js'
 import { until } from '../lib/server/until.js'
@@ -20,6 +21,11 @@ declare module 'fastify' {
     datasoleAdmission: Admission | null
   }
 }
+
+export type AuthHandlerFn = AuthHandler<FastifyRequest>
+
+/** Every option has a default; an unknown name or a wrong value throws at construction, naming the option. */
+export type DatasoleServerOptions = ServerOptions<FastifyRequest>
 
 interface Admission {
   context: ConnectionContext
@@ -91,7 +97,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       else socket.once('close', arrival.end)
       let auth
       try {
-        auth = await authenticate(settings, request.raw, request.ip)
+        auth = await authenticate(settings, request.raw, request.ip, request)
       } catch (error) {
         core.log.error({ err: error }, 'the authHandler failed')
         return refuse(reply, 500, 'authentication failed')
@@ -103,12 +109,9 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       try {
         context = await core.admissions.admit({ auth, remoteAddress: request.ip, protocol })
       } catch (error) {
-        if (error instanceof DatasoleError && error.code === 'AUTH_TIMEOUT') {
-          core.log.error({ err: error }, 'an onConnect hook hangs')
-          return refuse(reply, 500, 'connection failed')
-        }
-        core.log.info({ err: error }, 'an onConnect hook refused a connection')
-        return refuse(reply, 403, 'connection refused')
+        if (error instanceof NotAdmitted) return error.isFinal ? refuse(reply, 403, 'connection refused') : refuse(reply, 503, 'connection failed')
+        core.log.error({ err: error }, 'an onConnect hook hangs')
+        return refuse(reply, 500, 'connection failed')
       }
       // one that goes before it has become a connection was admitted all the same
       const gone = (): void => { core.admissions.departed(context, ABNORMAL) }

@@ -10,7 +10,7 @@ import { Mirror, type Outcome } from './mirror.js'
 export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, head: Readonly<Head>) => void
 
 export interface SubscriptionOptions {
-  /** A refusal, e.g. by a hook (`FORBIDDEN`). Default: the client's `onError`. */
+  /** A refusal, e.g. by a hook (`FORBIDDEN`), or that the subscription has to wait long (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
 }
 

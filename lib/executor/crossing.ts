@@ -17,12 +17,20 @@ export function cross (value: unknown): { copy?: unknown, why?: string } {
 
 /**
  * Why a value cannot cross to another thread, with the path of what is in the way; undefined where it can.
- * Plain objects, arrays, Map, Set, Date, RegExp, Error, buffers and every primitive but symbols can; functions
- * cannot, and instances of classes would arrive without what makes them one.
+ * Plain objects, arrays, Map, Set, Date, RegExp, errors of JavaScript's own classes, ArrayBuffers with their
+ * views and every primitive but symbols can. Functions cannot. Instances of other classes, Buffer among them,
+ * and errors with members of their own would arrive as something else.
  */
 export function whyNot (value: unknown): string | undefined {
   return new Search().look(value, '', 0)
 }
+
+/** Of what a structured clone keeps as it is. */
+const CLONED = new Set<object>([
+  Object, Array, Map, Set, Date, RegExp, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError,
+  Number, String, Boolean, BigInt, ArrayBuffer, SharedArrayBuffer, DataView, Int8Array, Uint8Array, Uint8ClampedArray,
+  Int16Array, Uint16Array, Int32Array, Uint32Array, Float32Array, Float64Array, BigInt64Array, BigUint64Array
+].map(({ prototype }) => prototype as object))
 
 class Search {
   readonly #seen = new Set<object>()
@@ -33,12 +41,13 @@ class Search {
     if (types.isProxy(value)) return told(path, 'a Proxy')
     this.#seen.add(value)
     if (depth > MAX_DEPTH) return told(path, `nested deeper than ${MAX_DEPTH} levels`)
+    const prototype = Object.getPrototypeOf(value) as object | null
+    if (prototype !== null && !CLONED.has(prototype)) return told(path, `an instance of ${nameOf(prototype)}`)
     if (value instanceof Map || value instanceof Set) return this.#each(value instanceof Map ? [...value].flat() : [...value], path, depth)
     if (Array.isArray(value)) return this.#each(value, path, depth)
+    if (value instanceof Error && Object.keys(value).length > 0) return told(path, `an error with members of its own: ${Object.keys(value).join(', ')}`)
     if (value instanceof Date || value instanceof RegExp || value instanceof Error) return undefined
     if (types.isAnyArrayBuffer(value) || ArrayBuffer.isView(value)) return undefined
-    const prototype = Object.getPrototypeOf(value) as object | null
-    if (prototype !== null && prototype !== Object.prototype) return told(path, `an instance of ${nameOf(prototype)}`)
     for (const key of Object.keys(value)) {
       const why = this.look((value as Record<string, unknown>)[key], `${path}/${escapeToken(key)}`, depth + 1)
       if (why !== undefined) return why

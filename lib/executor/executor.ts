@@ -44,11 +44,10 @@ export interface Task {
   readonly correlationId: number
   /** Of the frame: JSON, in UTF-8. Taken over by the executor. */
   readonly payload: Buffer
-  /**
-   * The answer to a call: a whole message for the wire, or JSON text for server code.
-   * @param isError whether it tells of a failure
-   */
-  answer (message: Buffer | string, isError: boolean): void
+  /** The result of a call: a whole message for the wire, or JSON text for server code. */
+  answer (message: Buffer | string): void
+  /** The handler of a call threw this, as far as it can cross; it may have been answered already. */
+  threw (thrown: unknown): void
   /** It was not run, or its thread was lost while it ran. */
   refuse (error: RpcError): void
   /** Its payload is not what a frame may carry. */
@@ -84,7 +83,7 @@ export interface ExecutorMetrics {
   assignments: number
   /** threads that were lost: by a throw outside of a call, an exit, their memory, or because they stood still */
   restarts: number
-  /** mean share of the time, since the last snapshot, that the threads were busy; 0 to 1 */
+  /** mean share of the last 5 to 10 seconds that the threads were busy; 0 to 1. The same for every reader */
   utilization: number
   /** calls and events that threads have begun */
   tasks: number

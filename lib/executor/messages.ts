@@ -1,4 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
+import { DatasoleError, RpcError, memberOf, messageOf } from '../protocol/errors.js'
+import { isPlain } from '../server/thrown.js'
 import type { WorkerLimits } from './executor.js'
 
 /** What a thread starts with. */
@@ -34,8 +36,19 @@ export interface ConnectionCopy {
   tags: string[]
 }
 
-/** An error as it crosses: structured clones lose `code` and `data`. */
-export interface ErrorCopy { name: string, message: string, code: unknown, data?: unknown, stack?: string }
+/** An error as it crosses: structured clones lose most of what tells errors apart. */
+export interface ErrorCopy {
+  /** Of its constructor. */
+  type: string
+  name: string
+  message: string
+  code?: string | number
+  statusCode?: number
+  expose?: boolean
+  data?: unknown
+  stack?: string
+  cause?: ErrorCopy
+}
 
 export const ToWorker = { CONNECTION: 0, FORGET: 1, TASK: 2, ABORT: 3, REPLY: 4, PING: 5, LOGGED: 6 } as const
 
@@ -49,13 +62,13 @@ export type ToWorker =
   | [kind: typeof ToWorker.PING]
   | [kind: typeof ToWorker.LOGGED, count: number]
 
-export const FromWorker = { READY: 0, FAILED: 1, ANSWER: 2, MALFORMED: 3, ENDED: 4, TAG: 5, VALUE: 6, REQUEST: 7, LOG: 8, PONG: 9 } as const
+export const FromWorker = { READY: 0, FAILED: 1, ANSWER: 2, MALFORMED: 3, ENDED: 4, TAG: 5, VALUE: 6, REQUEST: 7, LOG: 8, PONG: 9, THROWN: 10 } as const
 
-/** From a worker. An answer says whether its handler has ended with it; else ENDED comes later. */
+/** From a worker. A task ends with one ANSWER, THROWN, MALFORMED or ENDED. */
 export type FromWorker =
   | [kind: typeof FromWorker.READY, methods: Array<{ name: string, timeoutMs: number }>, events: string[]]
   | [kind: typeof FromWorker.FAILED, error: unknown, copy: ErrorCopy]
-  | [kind: typeof FromWorker.ANSWER, id: number, message: string | Uint8Array, isError: boolean]
+  | [kind: typeof FromWorker.ANSWER, id: number, message: string | Uint8Array]
   | [kind: typeof FromWorker.MALFORMED, id: number, message: string]
   | [kind: typeof FromWorker.ENDED, id: number]
   | [kind: typeof FromWorker.TAG, ref: number, edition: number, tag: string, isAdded: boolean]
@@ -63,6 +76,7 @@ export type FromWorker =
   | [kind: typeof FromWorker.REQUEST, requestId: number, name: string, args: string]
   | [kind: typeof FromWorker.LOG, level: string, data: string, message: string | undefined]
   | [kind: typeof FromWorker.PONG]
+  | [kind: typeof FromWorker.THROWN, id: number, error: ErrorCopy]
 
 /** When it was sent, in ms of the clock that all threads share. */
 export type BatchToWorker = [sentAt: number, messages: ToWorker[]]
@@ -83,9 +97,41 @@ export function sharedNow (): number {
   return seconds * 1e3 + nanoseconds / 1e6
 }
 
-export function copyError (error: unknown): ErrorCopy {
-  const { name = 'Error', message = String(error), code, data, stack } = (typeof error === 'object' && error !== null ? error : {}) as Partial<ErrorCopy>
-  return { name: String(name), message: String(message), code, data, stack: String(stack) }
+/** Errors that are told along with one as its causes. */
+const MAX_CAUSES = 5
+
+/** Anything thrown, without its data. */
+export function copyError (thrown: unknown, causes = MAX_CAUSES): ErrorCopy {
+  const [code, statusCode, expose, stack, cause] = ['code', 'statusCode', 'expose', 'stack', 'cause'].map((name) => memberOf(thrown, name))
+  const type = String(memberOf(memberOf(thrown, 'constructor'), 'name'))
+  const { name } = { name: memberOf(thrown, 'name') }
+  const copy: ErrorCopy = { type: type === 'Error' && !isPlain(thrown) ? 'ForeignError' : type, name: typeof name === 'string' ? name : type, message: messageOf(thrown) }
+  // the numbers of DOMException are none of an application's
+  if (typeof code === 'string' || (typeof code === 'number' && type !== 'DOMException')) copy.code = code
+  if (typeof statusCode === 'number') copy.statusCode = statusCode
+  if (typeof expose === 'boolean') copy.expose = expose
+  if (typeof stack === 'string') copy.stack = stack
+  if (cause !== undefined && causes > 0) copy.cause = copyError(cause, causes - 1)
+  return copy
+}
+
+const BUILT_IN: Record<string, ErrorConstructor | undefined> = { Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError }
+
+/** The error as the other side threw it: programs know it by its members, or by its class, where that is here. */
+export function reviveError (copy: ErrorCopy): Error {
+  const error = blankError(copy)
+  for (const member of ['code', 'statusCode', 'expose', 'data', 'stack'] as const) if (copy[member] !== undefined) Object.defineProperty(error, member, { value: copy[member], writable: true, configurable: true, enumerable: member !== 'stack' })
+  if (copy.cause !== undefined) error.cause = reviveError(copy.cause)
+  return error
+}
+
+function blankError ({ type, name, message, code, data }: ErrorCopy): Error {
+  if (name === 'DatasoleError' && typeof code === 'string') return new DatasoleError(code, message)
+  if (name === 'RpcError' && typeof code === 'number') return new RpcError(code, message, data)
+  if (Object.hasOwn(BUILT_IN, type)) return Object.assign(new BUILT_IN[type]!(message), name !== type && { name })
+  // logs show the name of the constructor
+  const Foreign = { [type]: class extends Error {} }[type]!
+  return Object.assign(new Foreign(message), { name })
 }
 
 /** An answer as it goes to the client. */

@@ -195,6 +195,7 @@ export class Pool implements Executor, SlotHost {
     const now = performance.now()
     const { idleTimeout } = this.#settings
     for (const slot of this.#slots) {
+      slot.sample()
       if (!slot.hasThread || slot.isPending) continue
       if (this.#isExclusive) for (const held of slot.connections) if (held.size === 0 && now - held.usedAt >= idleTimeout) this.#release(held)
       if (slot.size === 0 && slot.connections.size === 0 && now - slot.idleSince >= idleTimeout) void slot.end()

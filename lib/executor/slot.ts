@@ -5,7 +5,7 @@ import type { ConnectionContext } from '../server/connection-context.js'
 import type { Logger } from '../server/logger.js'
 import type { Job, Registered, Task, WorkerServices } from './executor.js'
 import type { Held } from './held.js'
-import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing } from './messages.js'
+import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing, reviveError } from './messages.js'
 import { type TaskNews, Thread, type ThreadOptions } from './thread.js'
 
 /** A thread that lived this long was not broken by its start. ms */
@@ -88,6 +88,7 @@ export class Slot {
   get totals (): Totals { return this.#thread?.totals ?? [0, 0, 0, 0] }
 
   utilization (): number { return this.#thread?.utilization() ?? 0 }
+  sample (): void { this.#thread?.sample() }
 
   /** Starts a thread whose script must load. */
   start (): Promise<Registered> {
@@ -192,11 +193,16 @@ export class Slot {
   #receive (message: TaskNews, thread: Thread): void {
     switch (message[0]) {
       case FromWorker.ANSWER: {
-        const [, id, answer, isError] = message
+        const [, id, answer] = message
         const job = this.#running.get(id)
         if (job === undefined) return
-        job.task.answer(job.task.isLocal ? answer as string : bytesOf(answer), isError)
+        job.task.answer(job.task.isLocal ? answer as string : bytesOf(answer))
         return this.#end(job)
+      }
+      case FromWorker.THROWN: {
+        const job = this.#running.get(message[1])
+        job?.task.threw(reviveError(message[2]))
+        return job && this.#end(job)
       }
       case FromWorker.MALFORMED: {
         const job = this.#running.get(message[1])
@@ -219,7 +225,7 @@ export class Slot {
         const [, requestId, name, args] = message
         this.#host.services.request(name, args).then(
           (result) => { thread.post([ToWorker.REPLY, requestId, result, undefined]) },
-          (error: unknown) => { thread.post([ToWorker.REPLY, requestId, undefined, { ...copyError(error), data: undefined, stack: undefined }]) }
+          (error: unknown) => { thread.post([ToWorker.REPLY, requestId, undefined, { ...copyError(error), stack: undefined }]) }
         )
         return
       }

@@ -1,4 +1,4 @@
-import { type EventLoopUtilization, performance } from 'node:perf_hooks'
+import type { EventLoopUtilization } from 'node:perf_hooks'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { DatasoleError, coded, memberOf } from '../protocol/errors.js'
 import type { Driver, ThreadOwner } from './driver.js'
@@ -8,6 +8,9 @@ import { Outbox } from './outbox.js'
 
 /** ms that a script may take to load. */
 const MAX_START = 30_000
+
+/** ms between the beginnings of spans over which a thread's utilization is told. */
+const SPAN = 5000
 
 /** What threads are made of. */
 export interface ThreadOptions {
@@ -48,7 +51,8 @@ export class Thread {
   #watch: NodeJS.Timeout | undefined
   #isOver = false
   #ending: Promise<void> | undefined
-  #utilization: EventLoopUtilization | undefined
+  /** Where the last two spans began. */
+  #samples: { at: number, beginning: EventLoopUtilization, next: EventLoopUtilization } | undefined
 
   /** @throws where the system gives no thread, or Node.js does not know its options; then nothing is left of it */
   constructor ({ driver, entry, settings, limits, schemas, levels }: ThreadOptions, events: ThreadOwnerEvents) {
@@ -87,14 +91,26 @@ export class Thread {
     this.#await(Atomics.load(this.#progress, 0))
   }
 
-  /** Share of the time since it was last asked in which the thread was busy; 0 to 1. */
+  /** Share of the last one to two spans, or of its life, in which the thread was busy; 0 to 1. Asking changes nothing. */
   utilization (): number {
-    const worker = this.#owner.threads[0]
-    if (this.#isOver || worker === undefined) return 0
-    const now = worker.performance.eventLoopUtilization()
-    const { utilization } = this.#utilization === undefined ? now : performance.eventLoopUtilization(now, this.#utilization)
-    this.#utilization = now
-    return Number.isFinite(utilization) ? utilization : 0
+    const now = this.#measure()
+    if (now === undefined) return 0
+    const { idle, active } = this.#samples?.beginning ?? { idle: 0, active: 0 }
+    const passed = now.idle + now.active - idle - active
+    // of two clocks read one after the other the difference may be a little off
+    return passed > 0 ? Math.min(1, Math.max(0, (now.active - active) / passed)) : 0
+  }
+
+  /** Called often, so that a new span begins when it is time. */
+  sample (): void {
+    const at = performance.now()
+    if (this.#samples !== undefined && at - this.#samples.at < SPAN) return
+    const now = this.#measure()
+    if (now !== undefined) this.#samples = { at, beginning: this.#samples?.next ?? now, next: now }
+  }
+
+  #measure (): EventLoopUtilization | undefined {
+    return this.#isOver ? undefined : this.#owner.threads[0]?.performance.eventLoopUtilization()
   }
 
   /** Whatever runs in it, it is over; nobody is told any more. */

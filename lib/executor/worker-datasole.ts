@@ -2,7 +2,7 @@ import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcRes
 import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
-import { userOf } from '../server/checks.js'
+import { sessionValue, userOf } from '../server/checks.js'
 import type { EventHandler } from '../server/events.js'
 import { type Target, checkTarget } from '../server/hub.js'
 import type { Logger } from '../server/logger.js'
@@ -39,10 +39,10 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
     this.log = link.logger({})
     this.rpc = new WorkerRpc(tasks)
     this.primitives = {
-      events: new WorkerEvents(tasks, link),
+      events: new WorkerEvents(tasks, link, maxDepth),
       live: new WorkerLive(states),
       state: new WorkerState(states),
-      fanout: new WorkerFanout(link),
+      fanout: new WorkerFanout(link, maxDepth),
       sessions: new WorkerSessions(link, maxDepth),
       crdt: new WorkerCrdt(link, maxDepth)
     }
@@ -71,10 +71,12 @@ class WorkerRpc<C> {
 class WorkerEvents<C> {
   readonly #tasks: WorkerTasks
   readonly #link: WorkerLink
+  readonly #maxDepth: number
 
-  constructor (tasks: WorkerTasks, link: WorkerLink) {
+  constructor (tasks: WorkerTasks, link: WorkerLink, maxDepth: number) {
     this.#tasks = tasks
     this.#link = link
+    this.#maxDepth = maxDepth
   }
 
   /**
@@ -93,7 +95,7 @@ class WorkerEvents<C> {
 
   /** Resolves once it is on its way to the handlers of every node. */
   async emit<E extends EventName<C>> (event: E, data: EventData<C, E>): Promise<void> {
-    await this.#link.request('emit', event, data)
+    await this.#link.request('emit', event, ...present(data, this.#maxDepth))
   }
 }
 
@@ -146,14 +148,23 @@ class WorkerState<C> {
 /** `ds.primitives.fanout` in a worker. */
 class WorkerFanout<C> {
   readonly #link: WorkerLink
+  readonly #maxDepth: number
 
-  constructor (link: WorkerLink) { this.#link = link }
+  constructor (link: WorkerLink, maxDepth: number) {
+    this.#link = link
+    this.#maxDepth = maxDepth
+  }
 
   /** Resolves once it is on its way to the clients of every node. */
   async broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target: Target = {}): Promise<void> {
     checkTarget(event, target) // here, where nothing has been left out by JSON yet
-    await this.#link.request('broadcast', event, data, target)
+    await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))
   }
+}
+
+/** Data as the last argument of a request: absent data stays absent, where an array of JSON would have null. */
+function present (data: unknown, maxDepth: number): unknown[] {
+  return data === undefined ? [] : [copyJson(data, maxDepth)]
 }
 
 /** `ds.primitives.sessions` in a worker: those of the node, which the main thread has. */
@@ -175,7 +186,7 @@ class WorkerSessions {
   }
 
   async set (userId: string, key: string, value: unknown): Promise<void> {
-    await this.#link.request('sessionSet', userId, key, copyJson(value, this.#maxDepth))
+    await this.#link.request('sessionSet', userId, key, sessionValue(key, value, this.#maxDepth))
   }
 
   async delete (userId: string, key: string): Promise<boolean> {

@@ -1,9 +1,9 @@
 import { inspect } from 'node:util'
 import type { MessagePort } from 'node:worker_threads'
-import { DatasoleError, coded } from '../protocol/errors.js'
+import { DatasoleError } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { Logger } from '../server/logger.js'
-import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals } from './messages.js'
+import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from './messages.js'
 import { Outbox } from './outbox.js'
 
 /** What a thread may have asked of the main thread at a time, and log lines that it may have under way. */
@@ -34,7 +34,8 @@ export class WorkerLink {
   request (name: string, ...args: unknown[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_REQUESTS) throw new DatasoleError('BUSY', `${MAX_REQUESTS} requests of this thread to the main thread are under way already`)
-      const text = stringify(args)!
+      // a list of JSON has null for what is absent
+      const text = stringify(args.map((arg) => arg ?? null))!
       const id = ++this.#lastId
       this.#waiting.set(id, { resolve, reject })
       this.outbox.push([FromWorker.REQUEST, id, name, text])
@@ -45,7 +46,7 @@ export class WorkerLink {
     const waiting = this.#waiting.get(id)
     this.#waiting.delete(id)
     if (error === undefined) waiting?.resolve(result === undefined ? undefined : JSON.parse(result))
-    else waiting?.reject(revived(error))
+    else waiting?.reject(reviveError(error))
   }
 
   /** The main thread has written so many lines. */
@@ -93,11 +94,4 @@ function textOf (data: object): string {
   } catch {
     return JSON.stringify({ data: inspect(data) }) // a cycle, a BigInt
   }
-}
-
-/** The error as the server threw it: programs know it by its code, or by its class. */
-function revived ({ name, message, code }: ErrorCopy): Error {
-  if (name === 'DatasoleError') return new DatasoleError(String(code), message)
-  const error = name === 'TypeError' ? new TypeError(message) : name === 'RangeError' ? new RangeError(message) : new Error(message)
-  return typeof code === 'string' ? coded(error, code) : error
 }

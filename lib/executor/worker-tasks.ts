@@ -1,16 +1,17 @@
 import { RpcCode } from '../protocol/codes.js'
-import { DatasoleError, RpcError, checkHandler, invalidArgument, isThenable } from '../protocol/errors.js'
+import { DatasoleError, RpcError, checkHandler, invalidArgument, isThenable, memberOf } from '../protocol/errors.js'
+import { copyJson } from '../protocol/json.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
-import { type CallHost, errorAnswer } from '../server/rpc/call.js'
 import { encodeMessage } from '../server/encoding.js'
 import type { EventHandler } from '../server/events.js'
+import type { Logger } from '../server/logger.js'
 import { Scope, type SchemaCompiler } from '../server/hooks.js'
 import { BadFrame, parseMembers, string, textOf } from '../server/members.js'
-import { type Method, type RpcHandler, type RpcOptions, methodOf, toRpcError } from '../server/rpc/method.js'
+import { type Method, type RpcHandler, type RpcOptions, methodOf, resultJson } from '../server/rpc/method.js'
 import { RpcContext, abortContext } from '../server/rpc/rpc-context.js'
 import type { WorkerLimits } from './executor.js'
-import { FromWorker, SMALL, type ToWorker } from './messages.js'
+import { FromWorker, SMALL, type ToWorker, copyError } from './messages.js'
 import type { WorkerConnection } from './worker-connection.js'
 import type { WorkerLink } from './worker-link.js'
 
@@ -20,9 +21,7 @@ type TaskMessage = Extract<ToWorker, [2, ...unknown[]]>
 interface Running { ctx: RpcContext, isAborted: boolean, isLocal: boolean }
 
 /** The methods and handlers of a worker script, and what runs of them. */
-export class WorkerTasks implements CallHost {
-  /** The main thread counts. */
-  readonly metrics = { rpcErrors: 0 }
+export class WorkerTasks {
   readonly methods = new Map<string, Method>()
   readonly handlers = new Map<string, { handler: EventHandler }[]>()
   readonly #running = new Map<number, Running>()
@@ -37,8 +36,7 @@ export class WorkerTasks implements CallHost {
     this.#scope = new Scope(undefined, compileSchema)
   }
 
-  get compressionThreshold (): number { return this.#limits.compressionThreshold }
-  get log (): CallHost['log'] { return this.#link.logger({}) }
+  get log (): Logger { return this.#link.logger({}) }
 
   register (name: string, options: RpcOptions, handler: RpcHandler): void {
     this.#checkOpen(`rpc.register("${name}")`)
@@ -103,7 +101,7 @@ export class WorkerTasks implements CallHost {
     const name = string(event, 'event')
     const message = { event: name, data, timestamp: connection === undefined ? timestamp as number : Date.now() }
     for (const { handler } of this.handlers.get(name) ?? []) {
-      const failed = (error: unknown): void => { this.log.error({ err: error, event: name }, 'an event handler failed') }
+      const failed = (error: unknown): void => { this.log.error({ err: error, event: name, connectionId: connection?.connectionId }, 'an event handler failed') }
       try {
         const result = handler(message, connection)
         if (isThenable(result)) this.#pending(id, result, failed)
@@ -128,7 +126,7 @@ export class WorkerTasks implements CallHost {
   #call (id: number, isLocal: boolean, correlationId: number, name: string, params: unknown, connection: WorkerConnection): void {
     const ctx = new RpcContext(connection, () => this.#link.logger({ connectionId: connection.connectionId }))
     const succeed = (result: unknown): void => { this.#answer(id, isLocal, correlationId, name, result) }
-    const fail = (thrown: unknown): void => { this.#refuse(id, isLocal, correlationId, thrown) }
+    const fail = (thrown: unknown): void => { this.#threw(id, name, thrown) }
     const method = this.methods.get(name)
     if (method === undefined) return fail(new RpcError(RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' }))
     try {
@@ -136,38 +134,44 @@ export class WorkerTasks implements CallHost {
       if (!isThenable(outcome)) return succeed(outcome)
       const running: Running = { ctx, isAborted: false, isLocal }
       this.#running.set(id, running)
-      const ended = (): boolean => {
-        if (this.#running.delete(id) && running.isAborted) this.#link.outbox.push([FromWorker.ENDED, id])
-        return running.isAborted
-      }
-      outcome.then((result) => { if (!ended()) succeed(result) }, (thrown: unknown) => { if (!ended()) fail(thrown) })
+      outcome.then(
+        (result) => {
+          if (this.#running.delete(id) && running.isAborted) this.#link.outbox.push([FromWorker.ENDED, id])
+          else if (!running.isAborted) succeed(result)
+        },
+        (thrown: unknown) => { if (this.#running.delete(id)) fail(thrown) }
+      )
     } catch (thrown) {
       fail(thrown)
     }
   }
 
   #answer (id: number, isLocal: boolean, correlationId: number, name: string, result: unknown): void {
-    let json: string | undefined
+    let json: string
     try {
-      json = JSON.stringify(result === undefined ? null : result)
+      json = resultJson(name, result, this.#limits.maxJsonDepth)
     } catch (error) {
-      this.log.error({ err: error, method: name }, 'a result cannot be written as JSON')
+      return this.#threw(id, name, error)
     }
-    if (json === undefined) return this.#refuse(id, isLocal, correlationId, new RpcError(RpcCode.INTERNAL, `the result of method "${name}" cannot be written as JSON`, { code: 'INTERNAL' }))
-    this.#send(id, isLocal, correlationId, `{"correlationId":${correlationId},"result":${json}}`, false)
-  }
-
-  #refuse (id: number, isLocal: boolean, correlationId: number, thrown: unknown): void {
-    this.#send(id, isLocal, correlationId, errorAnswer(this, correlationId, toRpcError(thrown)), true)
-  }
-
-  #send (id: number, isLocal: boolean, correlationId: number, json: string, isError: boolean): void {
-    if (isLocal) return this.#link.outbox.push([FromWorker.ANSWER, id, json, isError])
-    const message = encodeMessage(Opcode.RPC_RES, correlationId, json, this.compressionThreshold)
-    if (message.length <= SMALL) return this.#link.outbox.push([FromWorker.ANSWER, id, message.toString('latin1'), isError])
+    if (isLocal) return this.#link.outbox.push([FromWorker.ANSWER, id, json])
+    const text = `{"correlationId":${correlationId},"result":${json}}`
+    const message = encodeMessage(Opcode.RPC_RES, correlationId, text, this.#limits.compressionThreshold)
+    if (message.length <= SMALL) return this.#link.outbox.push([FromWorker.ANSWER, id, message.toString('latin1')])
     // of its own where it is larger than what Node.js takes out of its pool
     const bytes = message.byteLength === message.buffer.byteLength ? message : new Uint8Array(message)
-    this.#link.outbox.push([FromWorker.ANSWER, id, bytes, isError], bytes.buffer as ArrayBuffer)
+    this.#link.outbox.push([FromWorker.ANSWER, id, bytes], bytes.buffer as ArrayBuffer)
+  }
+
+  /** The main thread decides what the caller is told. */
+  #threw (id: number, method: string, thrown: unknown): void {
+    const copy = copyError(thrown)
+    const data = memberOf(thrown, 'data')
+    try {
+      if (data !== undefined) copy.data = copyJson(data, this.#limits.maxJsonDepth)
+    } catch (error) {
+      this.log.error({ err: error, method }, 'the data of an error cannot be written as JSON, and is left out')
+    }
+    this.#link.outbox.push([FromWorker.THROWN, id, copy])
   }
 
   #checkOpen (what: string): void {

@@ -78,7 +78,7 @@ class WorkerThread {
       this.#setup.port.postMessage([this.#link.totals, [[FromWorker.FAILED, error, copy]]])
     } catch {
       // the error holds what cannot cross
-      outbox.push([FromWorker.FAILED, Object.assign(new Error(copy.message), { name: copy.name, stack: copy.stack }), { ...copy, data: undefined }])
+      outbox.push([FromWorker.FAILED, Object.assign(new Error(copy.message), { name: copy.name, stack: copy.stack }), copy])
     }
   }
 

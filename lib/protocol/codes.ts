@@ -23,7 +23,7 @@ export const RpcCode = {
   METHOD_NOT_FOUND: -32601,
   INVALID_PARAMS: -32602,
   INTERNAL: -32603,
-  /** What a handler threw without a numeric code of its own. */
+  /** An error for the client without a numeric code of its own. */
   APPLICATION: -32000,
   TIMEOUT: -32001,
   CANCELLED: -32002,

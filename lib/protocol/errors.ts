@@ -12,9 +12,10 @@ export class RpcError extends Error {
   /**
    * @param code numeric, see `RpcCode`
    * @param data JSON that travels along; what datasole itself refuses has a string `code` in it
+   * @param options `cause` stays in the process
    */
-  constructor (readonly code: number, message: string, readonly data?: unknown) {
-    super(message)
+  constructor (readonly code: number, message: string, readonly data?: unknown, options?: ErrorOptions) {
+    super(message, options)
   }
 }
 
@@ -39,6 +40,15 @@ export function memberOf (thrown: unknown, name: string): unknown {
     return (thrown as Record<string, unknown> | null | undefined)?.[name]
   } catch {
     return undefined // by a getter of its own
+  }
+}
+
+/** `instanceof`, for anything that can be thrown. */
+export function isA<T> (thrown: unknown, type: new (...args: never[]) => T): thrown is T {
+  try {
+    return thrown instanceof type
+  } catch {
+    return false // a proxy that does not say
   }
 }
 

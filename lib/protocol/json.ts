@@ -116,17 +116,40 @@ function stringSize (text: string): number {
 }
 
 /**
- * `JSON.stringify`, for what may be the user's.
+ * The JSON text of a value of the user's, by the rules of `copyJson`: what JSON cannot hold is refused, not
+ * dropped or made null.
  *
- * @throws TypeError `INVALID_JSON` for a bigint or a cycle
+ * @param maxDepth how many containers may be inside each other
+ * @param path where the value will stand, as a JSON Pointer, for the errors
+ * @returns undefined for undefined
+ * @throws TypeError `INVALID_JSON` for what JSON cannot hold, naming its path
+ * @throws RangeError `TOO_DEEP`
  */
-export function stringify (value: unknown): string | undefined {
-  try {
-    return JSON.stringify(value)
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error // from a `toJSON`, or too deep
-    throw coded(new TypeError(`JSON cannot hold this: ${error.message}`, { cause: error }), 'INVALID_JSON')
+export function stringify (value: unknown, maxDepth = DEEPEST, path = ''): string | undefined {
+  // a look at a plain value costs a fraction of a copy
+  if (value === undefined || isPlain(value, maxDepth)) return JSON.stringify(value)
+  return JSON.stringify(copyJson(value, maxDepth, path))
+}
+
+/** The most that the option `maxJsonDepth` allows. */
+const DEEPEST = 1000
+
+/** Whether JSON.stringify loses nothing of the value. False where only a closer look can tell. */
+function isPlain (value: unknown, depth: number): boolean {
+  if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true
+  if (typeof value === 'number') return Number.isFinite(value)
+  if (typeof value !== 'object' || depth === 0 || (value as Members).toJSON !== undefined) return false
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) if (!isPlain(value[i], depth - 1)) return false
+    return true
   }
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) return false
+  for (const key in value) {
+    const member = (value as Members)[key]
+    if (member !== undefined && !isPlain(member, depth - 1)) return false
+  }
+  return true
 }
 
 /**

@@ -6,7 +6,16 @@ import { type Scope, runHooks } from './hooks.js'
 import type { Hub } from './hub.js'
 import type { Logger } from './logger.js'
 import type { Settings } from './settings.js'
+import { refusalOf } from './thrown.js'
 import { within } from './until.js'
+
+/** An `onConnect` hook threw, and the log says what. */
+export class NotAdmitted extends Error {
+  /** @param isFinal whether it refused; else it failed, and may let the connection in at another time */
+  constructor (readonly isFinal: boolean) {
+    super('connection refused')
+  }
+}
 
 /** The hooks at both ends of a connection. */
 export class Admissions {
@@ -22,7 +31,7 @@ export class Admissions {
 
   /**
    * The context of a connection that is about to be accepted, once the `onConnect` hooks let it through.
-   * @throws DatasoleError `AUTH_TIMEOUT` where they take longer than `authTimeoutMs`; what they throw
+   * @throws NotAdmitted; DatasoleError `AUTH_TIMEOUT` where they take longer than `authTimeoutMs`
    */
   async admit ({ auth, remoteAddress, protocol }: Identity): Promise<ConnectionContext> {
     const { authTimeoutMs, maxTags } = this.settings
@@ -42,14 +51,17 @@ export class Admissions {
       await runHooks(this.root.chain('onConnect'), context)
     } catch (error) {
       this.hub.left(context)
-      throw error
+      const { code } = refusalOf(this, error, { source: 'onConnect', connection: context })
+      const isFinal = code === 'FORBIDDEN'
+      if (isFinal) this.log.warn({ err: error, userId: context.userId, remoteAddress: context.remoteAddress }, 'an onConnect hook refused a connection')
+      throw new NotAdmitted(isFinal)
     }
   }
 
   /** Runs the `onDisconnect` hooks, once for every context that was admitted. */
   departed (context: ConnectionContext, code: number): void {
     this.hub.left(context)
-    const failed = (error: unknown): void => { this.log.error({ err: error }, 'an onDisconnect hook failed') }
+    const failed = (error: unknown): void => { this.log.error({ err: error, connectionId: context.connectionId }, 'an onDisconnect hook failed') }
     try {
       const running = runHooks(this.root.chain('onDisconnect'), context, code)
       if (running === undefined) return

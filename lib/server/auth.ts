@@ -66,14 +66,15 @@ const YEAR_1973 = 1e11
 
 /**
  * Runs the auth handler within `authTimeoutMs`.
+ * @param request Fastify's, at the upgrade
  * @returns what it resolved to; `authenticated: false` where that has expired already
  * @throws DatasoleError `AUTH_TIMEOUT`, `INVALID_AUTH_RESULT`, or whatever the handler throws
  */
-export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, remoteAddress: string): Promise<AuthResult> {
+export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, remoteAddress: string, request?: unknown): Promise<AuthResult> {
   if (authHandler === undefined) return { authenticated: true, userId: remoteAddress }
   const token = getToken(req)
   if (token !== undefined) req.headers.authorization ??= `Bearer ${token}`
-  const result = await within(authTimeoutMs, authHandler(req), () => new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`))
+  const result = await within(authTimeoutMs, authHandler(req, request as never), () => new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`))
   if (!isAuthResult(result)) throw new DatasoleError('INVALID_AUTH_RESULT', 'the authHandler must resolve to { authenticated: boolean, userId?: string, roles?: string[], metadata?: object, expiresAt?: number (Unix time in ms, not s) }')
   return (result.expiresAt ?? Infinity) > Date.now() ? result : { authenticated: false }
 }

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import type { BackendUnsubscribe, StateBackend } from '../backend/backend.js'
-import { stringify } from '../protocol/json.js'
 import type { ServerEvent } from '../protocol/messages.js'
 import type { Logger } from './logger.js'
 
@@ -55,9 +54,9 @@ export class Bus {
     await this.#unsubscribe.ready
   }
 
-  /** @throws TypeError `INVALID_JSON` where the message is not JSON */
+  /** @param message plain JSON */
   publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
-    const envelope = this.#node + stringify({ kind, message })!
+    const envelope = this.#node + JSON.stringify({ kind, message })
     const ready = this.#awaited ?? this.ready()
     const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : this.#publishAfter(ready, envelope)
     published.then(this.#succeeded, this.#failed)

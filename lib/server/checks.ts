@@ -1,4 +1,6 @@
 import { DatasoleError, invalidArgument, memberOf } from '../protocol/errors.js'
+import { copyJson } from '../protocol/json.js'
+import { escapeToken } from '../protocol/pointer.js'
 
 /** Timers in Node.js hold at most 2^31-1 ms. */
 export const TIMER = 2 ** 31 - 1
@@ -15,6 +17,19 @@ export function integer (name: string, value: unknown, least: number, most: numb
 export function userOf (connection: { readonly userId?: string | undefined }): string | undefined {
   if (!isObject(connection)) throw invalidArgument('sessions.restore: takes a connection, or { userId }')
   return connection.userId
+}
+
+/**
+ * A copy of what is set under `key` of a session.
+ * @throws TypeError `INVALID_ARGUMENT`, `INVALID_JSON` with the path in the session; RangeError `TOO_DEEP`
+ */
+export function sessionValue (key: string, value: unknown, maxDepth: number): unknown {
+  checkSessionKey(key)
+  return copyJson(value, maxDepth, `/${escapeToken(key)}`)
+}
+
+export function checkSessionKey (key: string): void {
+  if (typeof key !== 'string') throw invalidArgument('the key of a session\'s field must be a string')
 }
 
 export function checkFunction (name: string, value: unknown): void {

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { CloseCode, type ErrorCode } from '../protocol/codes.js'
+import type { RpcError } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import type { Buckets } from './limits/buckets.js'
@@ -25,7 +26,7 @@ export interface WebSocketLike {
 /** A call that has not been answered, or whose handler still runs. */
 export interface CallInFlight {
   readonly correlationId: number
-  abort (reason: Error): void
+  abort (reason: RpcError): void
   /** Takes it back for good where its handler has not begun; false where that may have. */
   withdraw (): boolean
 }

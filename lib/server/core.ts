@@ -203,7 +203,8 @@ export class Core implements Destinations, ConnectionHost {
 
   broadcast (event: string, data: unknown, target: Target = {}): void {
     checkTarget(event, target)
-    const payload = stringify({ event, data, timestamp: Date.now() })!
+    const json = stringify(data, this.settings.maxJsonDepth)
+    const payload = `{"event":${JSON.stringify(event)},${json === undefined ? '' : `"data":${json},`}"timestamp":${Date.now()}}`
     this.bus.publish('fanout', { payload, ...target })
     this.#deliver(payload, target)
   }

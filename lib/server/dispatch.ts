@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { CloseCode } from '../protocol/codes.js'
 import { HEADER_SIZE, ZLIB_MAGIC, isWellFormed, readUint32 } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
@@ -100,9 +101,10 @@ function failed (to: Destinations, connection: Connection, head: Buffer, error: 
     if (isCall) to.rpc.malformed(connection, correlationId, error.message, code)
     return
   }
-  to.log.error({ err: error, connectionId: connection.id }, 'a frame could not be handled')
-  if (isCall) to.rpc.failed(connection, correlationId)
-  else connection.sendError(correlationId, 'INTERNAL', 'the frame could not be handled')
+  const id = randomUUID()
+  to.log.error({ err: error, id, connectionId: connection.id }, 'a frame could not be handled')
+  if (isCall) to.rpc.failed(connection, correlationId, id)
+  else connection.sendError(correlationId, 'INTERNAL', 'the frame could not be handled', { id })
 }
 
 /** Counts as a refusal, so that who goes on regardless is closed in the end. */

@@ -2,15 +2,16 @@ import type { ClientEvent, ServerEvent } from '../protocol/messages.js'
 import type { Bus } from './bus.js'
 import type { ConnectionContext } from './connection-context.js'
 import type { Connection } from './connection.js'
-import { checkHandler, invalidArgument, isThenable, messageOf } from '../protocol/errors.js'
+import { checkHandler, invalidArgument, isA, isThenable } from '../protocol/errors.js'
 import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from './hooks.js'
-import { stringify } from '../protocol/json.js'
+import { copyJson } from '../protocol/json.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { LazyMembers } from './rpc/lazy-members.js'
 import type { Logger } from './logger.js'
 import { BadFrame } from './members.js'
 import type { Metrics } from './metrics.js'
 import type { Settings } from './settings.js'
+import { refusalOf } from './thrown.js'
 
 /** `connection` is the client's that sent it; undefined for an event of server code. */
 export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }, connection?: ConnectionContext) => void | Promise<void>
@@ -59,7 +60,8 @@ export class Events {
 
   /** A worker script has handlers of the event. */
   addWorkers (event: string, workers: WorkerEvents, scope: Scope): void {
-    this.#add(event, { handler: workers, scope })
+    // first, so that they get the data before a handler of this thread can change it
+    this.#handlers.set(event, [{ handler: workers, scope }, ...this.#handlers.get(event) ?? []])
   }
 
   #add (event: string, registered: Registered): void {
@@ -77,17 +79,18 @@ export class Events {
     else this.#handlers.set(event, handlers!.toSpliced(i, 1))
   }
 
+  /** @throws TypeError `INVALID_JSON` with the path, RangeError `TOO_DEEP` */
   emit (event: string, data: unknown): void {
-    const message = { event, data, timestamp: Date.now() }
+    if (typeof event !== 'string') throw invalidArgument('events.emit: the event must be a string')
+    // handlers here get what those of other nodes get
+    const message = { event, data: data === undefined ? undefined : copyJson(data, this.settings.maxJsonDepth), timestamp: Date.now() }
     this.bus.publish('event', message)
-    // handlers here get it as those of the other nodes do: a copy, of what JSON holds
-    if (!this.#handlers.has(event)) return
-    const json = stringify(data)
-    this.deliver({ ...message, data: json === undefined ? undefined : JSON.parse(json) as unknown })
+    this.deliver(message)
   }
 
   /** An event of server code, from whichever node. */
-  deliver (message: ServerEvent): void {
+  deliver ({ event, data, timestamp }: ServerEvent): void {
+    const message = { event, data, timestamp } // absent data is the same on every way
     for (const { handler } of this.#handlers.get(message.event) ?? []) {
       if (typeof handler === 'function') this.#run(handler, message)
       else handler.deliver(message)
@@ -170,8 +173,11 @@ export class Events {
       }
       const refuse = (thrown: unknown): void => {
         if (thrown === REFUSED) return
-        if (thrown instanceof BadFrame) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
-        else connection.sendError(correlationId, 'FORBIDDEN', messageOf(thrown), { event: message.event })
+        if (isA(thrown, BadFrame)) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
+        else {
+          const { code, message: why, more } = refusalOf(this, thrown, { source: 'preEvent', event: message.event, connection: connection.context })
+          connection.sendError(correlationId, code, why, { ...more, event: message.event })
+        }
       }
       try {
         const chain = scope.chain('preEvent')
@@ -186,7 +192,7 @@ export class Events {
   }
 
   #run (handler: EventHandler, message: ServerEvent, connection?: ConnectionContext): void {
-    const failed = (error: unknown): void => { this.log.error({ err: error, event: message.event }, 'an event handler failed') }
+    const failed = (error: unknown): void => { this.log.error({ err: error, event: message.event, connectionId: connection?.connectionId }, 'an event handler failed') }
     try {
       const result = handler(message as Parameters<EventHandler>[0], connection)
       if (!isThenable(result)) return

@@ -42,8 +42,9 @@ export class ScopedFacade<S> extends Facade<S> {
 export class RpcFacade<C, S> extends ScopedFacade<S> {
   /**
    * Registers a method.
-   * @param handler gets the parameters and a context; what it returns or resolves to is the answer,
-   *   what it throws is the error (message, numeric `code` and `data` reach the client)
+   * @param handler gets the parameters and a context; what it returns or resolves to is the answer, as JSON.
+   *   An error that is meant for the client reaches it with message, numeric `code` and `data`: an RpcError, one
+   *   with a numeric `code`, `expose: true` or a `statusCode` below 500, a plain `Error`. Of others it gets an id
    * @throws DatasoleError `DUPLICATE_METHOD` where the name is taken
    */
   register<M extends RpcName<C>> (method: M, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
@@ -55,8 +56,9 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
 
   /**
    * Runs a method in this process, with its hooks and schema and without the limits on clients:
-   * for HTTP routes and tests.
-   * @throws RpcError with `code` and `data`, as a client would get it
+   * for HTTP routes and tests. Parameters and result are copies, of what JSON holds; nothing is null.
+   * @throws RpcError with `code` and `data`, as a client would get it; its `cause` is what was thrown
+   * @throws TypeError `INVALID_JSON` for parameters that JSON cannot hold, with the path
    */
   call<M extends RpcName<C>> (method: M, params: RpcParams<C, M>, context?: LocalCallContext): Promise<RpcResult<C, M>> {
     return this.core.rpc.call(method, params, context) as Promise<RpcResult<C, M>>
@@ -98,7 +100,7 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
 
   /**
    * Reaches the handlers on every node; for clients there is `fanout.broadcast`.
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, with the path; RangeError `TOO_DEEP`
    */
   emit<E extends EventName<C>> (event: E, data: EventData<C, E>): void {
     this.core.events.emit(event, data)
@@ -110,7 +112,7 @@ export class FanoutFacade<C, S> extends Facade<S> {
   /**
    * Sends an event to every client, on every node, or to those that `target` selects. It is encoded
    * once; delivery is at most once, in order per connection.
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_ARGUMENT` for a target that is none
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, with the path, `INVALID_ARGUMENT` for a target that is none
    */
   broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target?: Target): void {
     this.core.broadcast(event, data, target)

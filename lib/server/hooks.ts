@@ -5,9 +5,13 @@ import type { Operation } from '../protocol/messages.js'
 
 type Result = void | Promise<void>
 
-/** All may be async; they run in order of registration, and a throw refuses. */
+/**
+ * All may be async, and run in order of registration. A throw keeps the rest from running. It refuses for good
+ * where it is a DatasoleError, an RpcError, an error with `statusCode` 401 or 403, or a plain `Error`; whatever
+ * else it is counts as a failure, and clients may try again.
+ */
 export interface Hooks {
-  /** Before the upgrade is answered; a throw is HTTP 403. Global, whichever scope adds it. */
+  /** Before the upgrade is answered: HTTP 403 for a refusal, 503 for a failure. Global, whichever scope adds it. */
   onConnect: (connection: ConnectionContext) => Result
   /** After the socket ended. Global, whichever scope adds it; a throw is logged. */
   onDisconnect: (connection: ConnectionContext, closeCode: number) => Result

@@ -22,6 +22,7 @@ const SELECTS = ['connection', 'user', 'tag'] as const satisfies Array<keyof Sel
  */
 export function checkTarget (event: string, target: Target): void {
   const refuse = (path: string, why: string): never => { throw invalidArgument(`broadcast("${event}"): ${path} ${why}`) }
+  if (typeof event !== 'string') throw invalidArgument('broadcast: the event must be a string')
   if (!isObject(target)) refuse('target', 'must be an object')
   for (const [name, selector] of Object.entries(target) as [string, Selector | undefined][]) {
     if (name !== 'to' && name !== 'except') refuse(`target.${name}`, 'is unknown: there are to and except')

@@ -7,8 +7,31 @@ import type { Logger } from './logger.js'
 /**
  * A throw is answered with 500 and logged; `authenticated: false`, or an `expiresAt` that has passed,
  * with 401. It runs again, with the request of the upgrade and the new token, before that time.
+ * @param request Fastify's request of the upgrade, of type `Request`; for a `DatasoleServer`, that of its
+ *   private Fastify. Undefined where a new token is checked: the request has ended by then
  */
-export type AuthHandlerFn = (req: IncomingMessage) => AuthResult | Promise<AuthResult>
+export type AuthHandlerFn<Request = never> = (req: IncomingMessage, request?: Request) => AuthResult | Promise<AuthResult>
+
+/** Where something was thrown. */
+export interface ErrorContext {
+  /** Whose error it is: a method's handler, a hook, or the `validate` of a channel. */
+  readonly source: 'rpc' | 'onConnect' | 'preRpc' | 'preEvent' | 'preSubscribe' | 'prePush' | 'validate'
+  /** Logged with the error; the client gets it instead of an error that is kept from it. */
+  readonly id: string
+  /** Of `rpc` and `preRpc`. */
+  readonly method?: string
+  /** Of `preEvent`. */
+  readonly event?: string
+  /** Of `preSubscribe`, `prePush` and `validate`. */
+  readonly key?: string
+  readonly connection: ConnectionContext
+}
+
+/**
+ * Hears what handlers and hooks throw, on the main thread. An error that it returns takes the place of the
+ * one that was thrown; without one the rule of the docs applies. Synchronous.
+ */
+export type ErrorHandler = (error: unknown, ctx: ErrorContext) => Error | undefined | void
 
 /** A backend by name, for configuration files: the options of its class, under its name. */
 export interface BackendConfig {
@@ -97,11 +120,11 @@ export interface SessionOptions {
 }
 
 /** Every option has a default; an unknown name or a wrong value throws at construction, naming the option. */
-export interface DatasoleServerOptions {
+export interface DatasoleServerOptions<Request = never> {
   /** WebSocket endpoint, and where the client bundles are served. Default `/__ds`. */
   path?: string
   /** Authenticates the upgrade. Default: everyone, with the remote address as userId. */
-  authHandler?: AuthHandlerFn
+  authHandler?: AuthHandlerFn<Request>
   /** Default `new MemoryBackend()`. Not together with `backendConfig`. */
   stateBackend?: StateBackend
   backendConfig?: BackendConfig
@@ -158,6 +181,11 @@ export interface DatasoleServerOptions {
   compression?: { threshold?: number } | false
   /** ms that `close()` waits for calls and clients. Default 5,000. */
   closeTimeoutMs?: number
+  /**
+   * Hears what methods, hooks and `validate` throw, and may return an error that takes its place. By default
+   * what is not meant for clients is logged, and they get -32603 or `INTERNAL` with its id.
+   */
+  errorHandler?: ErrorHandler
   /** Default: the Fastify instance's, or pino at level `warn`. */
   logger?: Logger
 }

@@ -49,6 +49,7 @@ export interface Settings extends Numbers {
   path: string
   authHandler: AuthHandlerFn | undefined
   allowedOrigins: DatasoleServerOptions['allowedOrigins']
+  errorHandler: DatasoleServerOptions['errorHandler']
   stateBackend: StateBackend | undefined
   backendConfig: BackendConfig
   rateLimit: RateLimits | false
@@ -60,7 +61,7 @@ export interface Settings extends Numbers {
   compressionThreshold: number
 }
 
-const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'session', 'allowedOrigins', 'trustProxy', 'compression', 'logger']
+const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'session', 'allowedOrigins', 'trustProxy', 'compression', 'errorHandler', 'logger']
 const LOGGER_METHODS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'child'] as const
 const BACKEND_METHODS = ['get', 'set', 'delete', 'subscribe', 'publish'] as const
 const LIMITER_METHODS = ['check', 'consume', 'reset'] as const
@@ -86,11 +87,13 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
   if (options.logger !== undefined) checkMethods('logger', options.logger, LOGGER_METHODS)
   if (options.authHandler !== undefined) checkFunction('authHandler', options.authHandler)
   checkTrustProxy(options.trustProxy)
+  if (options.errorHandler !== undefined) checkFunction('errorHandler', options.errorHandler)
   return {
     ...numbers as Numbers,
     path: checkPath(path),
     authHandler: options.authHandler,
     allowedOrigins: checkOrigins(options.allowedOrigins),
+    errorHandler: options.errorHandler,
     stateBackend: checkStateBackend(options.stateBackend),
     backendConfig: checkBackendConfig(options),
     rateLimit: resolveRateLimit(rateLimit),

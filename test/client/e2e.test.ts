@@ -150,3 +150,27 @@ for (const [entrance, start] of entrances) {
     await t.rejects(client.connect(), { code: 'CONNECT_FAILED' })
   })
 }
+
+for (const [entrance, start] of entrances) {
+  t.test(`${entrance}: a subscription whose hook fails for a while is made when it can; one that is refused is not`, async (t) => {
+    const { ds, url } = await start(t)
+    const asked: string[] = []
+    ds.primitives.crdt.register('likes', 'pn-counter')
+    ds.addHook('preSubscribe', async (_ctx, { key }) => {
+      asked.push(key)
+      if (key === 'secret') throw new Error('not for you')
+      if (asked.filter((each) => each === key).length === 1) throw Object.assign(new Error('connect ECONNREFUSED postgres://admin:secret@db'), { code: 'ECONNREFUSED' })
+    })
+    await ds.primitives.live.setState('board', { n: 1, list: [] })
+    const { client, errors, until } = watch<AppContract>(t, { url })
+    await client.connect()
+    client.subscribeState('secret', () => {})
+    const likes = client.crdt('likes' as never, 'pn-counter')
+    const counted = new Promise<unknown>((resolve) => { likes.subscribe(resolve) })
+    t.match(await new Promise((resolve) => { client.subscribeState('board', resolve) }), { n: 1 })
+    t.equal(await counted, 0)
+    await until(() => errors.length > 0)
+    t.match(errors, [{ code: 'FORBIDDEN', message: /not for you/ }])
+    t.strictSame(asked.toSorted(), ['board', 'board', 'likes', 'likes', 'secret'])
+  })
+}

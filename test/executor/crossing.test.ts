@@ -31,6 +31,11 @@ t.test('what cannot says what is in the way, and where', async (t) => {
     [new Set([new WeakMap()]), /instance of WeakMap/],
     [deep, /nested deeper/],
     [new Proxy({}, {}), /a Proxy/],
+    [{ bytes: Buffer.from('x') }, /^at \/bytes there is an instance of Buffer$/],
+    [new (class Stack extends Array {})(), /an instance of Stack/],
+    [new (class Cache extends Map {})(), /an instance of Cache/],
+    [new (class Failure extends Error {})(), /an instance of Failure/],
+    [{ error: Object.assign(new Error('x'), { code: 5 }) }, /^at \/error there is an error with members of its own: code$/],
     [revoked.proxy, /a Proxy/],
     [{ get a () { throw new Error('no') } }, /^no$/],
     [{ given }, /./]

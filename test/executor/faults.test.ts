@@ -49,9 +49,11 @@ t.test('what cannot be read cannot cross, and is no reason to fall', async (t) =
   })
   const wire = await server.connect()
   t.match(await wire.call('metadata', 'plan'), { result: 'pro' })
-  t.match(await wire.call('metadata', 'lazy'), { error: { message: /auth\.metadata\.lazy cannot cross between threads: not loaded/ } })
+  t.match(await wire.call('metadata', 'lazy'), { error: { code: -32603 } })
+  t.match(server.logs.join(''), /auth\.metadata\.lazy cannot cross between threads: not loaded/)
   t.equal((await wire.call('log', 'nothing')).result, null)
-  t.match(await wire.call('session of', null), { error: { message: /JSON cannot hold/ } })
+  t.match(await wire.call('session of', null), { error: { code: -32603 } })
+  t.match(server.logs.join(''), /JSON cannot hold NaN, found at \\"\/n\/NaN/)
   t.equal(counts(server).queued, 0)
   await until(() => server.logs.some((line) => line.includes('nothing to say')))
 })
@@ -96,4 +98,20 @@ t.test('a thread in which an event is still being handled is not idle', async (t
   await wire.close()
   await until(() => counts(server).threads === 0)
   t.equal(await server.ds.primitives.state.getState('slow'), 'done')
+})
+
+t.test('the utilization of threads is the same for every reader, whoever has looked before', async (t) => {
+  const server = await start(t, pool())
+  const wire = await server.connect()
+  await wire.call('w.echo')
+  for (let i = 0; i < 40; i++) {
+    const [first, second] = [counts(server).utilization, counts(server).utilization]
+    if (!(first >= 0 && first <= 1 && second >= 0 && second <= 1)) t.fail(`${first}, ${second}`)
+    if (Math.abs(first - second) > 0.05) t.fail(`${first}, and then ${second}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const before = counts(server).utilization
+  await wire.call('spin', 500)
+  const [first, second] = [counts(server).utilization, counts(server).utilization]
+  t.ok(first > before && second > before, `${before}, after some work ${first} and ${second}`)
 })

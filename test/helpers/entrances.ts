@@ -6,8 +6,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import datasole from '../../index.js'
 import type { Datasole } from '../../lib/server/datasole.js'
-import type { DatasoleServerOptions } from '../../lib/server/options.js'
-import { DatasoleServer } from '../../plugins/server.js'
+import { DatasoleServer, type DatasoleServerOptions } from '../../plugins/server.js'
 import { type ConnectOptions, type V1Client, type Wire, connect, connectV1 } from './wire.js'
 
 export interface Running {

@@ -1,5 +1,5 @@
 import { DatasoleServer, MemoryBackend } from '../../plugins/server.js'
-import type { DatasoleServerOptions } from '../../lib/server/options.js'
+import type { DatasoleServerOptions } from '../../plugins/server.js'
 import { capturedLogger } from './entrances.js'
 
 /** Opens two servers, as its argument says, and sends what they have logged. */

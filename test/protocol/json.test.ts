@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { runInNewContext } from 'node:vm'
-import { clonePlain, copyJson, isEqual, jsonDepth, jsonSize, type Members } from '../../lib/protocol/json.js'
+import { clonePlain, copyJson, isEqual, jsonDepth, jsonSize, type Members, stringify } from '../../lib/protocol/json.js'
 import { containersOf, json } from './arbitrary-json.js'
 import { invalidValues } from './invalid-values.js'
 
@@ -92,4 +92,17 @@ t.test('isEqual ignores the order of members and nothing else', async t => {
     : value !== null && typeof value === 'object' ? Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1).map(([k, v]) => [k, sorted(v)]).concat([['object']]) : value
   fc.assert(fc.property(json, json, (a, b) =>
     isEqual(a, clonePlain(a)) && isEqual(a, b) === (JSON.stringify(sorted(a)) === JSON.stringify(sorted(b)))))
+})
+
+t.test('stringify writes what JSON.stringify writes, and refuses what copyJson refuses', async t => {
+  fc.assert(fc.property(json, value => {
+    t.equal(stringify(value, 10), JSON.stringify(value))
+  }))
+  const values: unknown[] = [undefined, -0, [-0], { a: undefined, b: [new Date(0)] }, Object.create(null), { toJSON: 'a member' }, { toJSON: () => [1] }, Object.assign([1], { toJSON: () => 2 }), new URL('http://localhost/'), { n: Object(1) }]
+  for (const value of values) t.equal(stringify(value), JSON.stringify(value))
+  for (const { name, value, code, path } of invalidValues) {
+    if (value() === undefined) continue
+    t.throws(() => stringify({ in: value() }, 11), { code, message: new RegExp(JSON.stringify(`/in${path}`).slice(1, -1)) }, name)
+    t.throws(() => stringify(value(), 10, '/at'), { code, message: /"\/at/ }, `${name} at a path`)
+  }
 })

@@ -46,6 +46,19 @@ for (const [entrance, start] of entrances) {
       t.same((await wire.call('who')).result, { auth, userId: 'u1', roles: ['admin'], metadata: { name: 'Ann' }, same: true })
     })
 
+    t.test('the handler gets Fastify\'s request of the upgrade as well', async (t) => {
+      const seen: unknown[] = []
+      const { url } = await start(t, {
+        authHandler: async (req, request) => {
+          seen.push(request?.raw === req, request?.query, request?.ip, request?.headers.authorization)
+          return { authenticated: true }
+        }
+      })
+      const wire = await connect(`${url}?a=1`, { headers: { authorization: 'Bearer x' } })
+      wire.socket.terminate()
+      t.same(seen, [true, { a: '1' }, '127.0.0.1', 'Bearer x'])
+    })
+
     t.test('a handler that gives no userId gives none', async (t) => {
       const { connect } = await start(t, { authHandler: () => ({ authenticated: true }) })
       const wire = await connect()

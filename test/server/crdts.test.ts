@@ -1,7 +1,7 @@
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import type { DatasoleServerOptions } from '../../lib/server/options.js'
+import type { DatasoleServerOptions } from '../../plugins/server.js'
 import { valueOf } from '../../lib/server/state/replica.js'
 import { FiveMethods, ShakyBackend } from '../helpers/backends.js'
 import { entrances } from '../helpers/entrances.js'
@@ -154,7 +154,10 @@ t.test('server code: handles, operations, listeners', async (t) => {
   const prefs = crdt.registerByType('prefs', 'lww-map')
   const heard: unknown[] = []
   const end = crdt.onChange((key, value, type) => { heard.push([key, value, type]) })
+  const endFailing = crdt.onChange(async (key) => { throw new Error(`a listener of ${key}`) })
   await likes.increment(5)
+  endFailing()
+  t.match(ds.logs.map((line) => JSON.parse(line)), [{ level: 50, key: 'likes', err: { message: 'a listener of likes' } }])
   await likes.decrement()
   t.equal(await likes.value(), 4)
   t.equal(await title.value(), undefined)

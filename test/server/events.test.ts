@@ -83,8 +83,8 @@ for (const [entrance, start] of entrances) {
       const wire = await connect()
       t.match(await wire.ask(EVENT_C2S, { event: 'e', data: 'sync' }), { opcode: ERROR, payload: { code: 'FORBIDDEN', message: 'not that' } })
       t.match(await wire.ask(EVENT_C2S, { event: 'e', data: 'async' }), { opcode: ERROR, payload: { code: 'FORBIDDEN', message: 'nor that' } })
-      t.match(await wire.ask(EVENT_C2S, { event: 'e', data: 'odd' }), { opcode: ERROR, payload: { code: 'FORBIDDEN' } })
-      t.match(await wire.ask(EVENT_C2S, { event: 'e', data: 'odd and async' }), { opcode: ERROR, payload: { code: 'FORBIDDEN' } })
+      t.match(await wire.ask(EVENT_C2S, { event: 'e', data: 'odd' }), { opcode: ERROR, payload: { code: 'INTERNAL', retryAfter: Number } })
+      t.match(await wire.ask(EVENT_C2S, { event: 'e', data: 'odd and async' }), { opcode: ERROR, payload: { code: 'INTERNAL', retryAfter: Number } })
       wire.send(EVENT_C2S, 0, { event: 'e', data: 'fine' })
       await wire.ping()
       t.strictSame(seen, ['fine'])
@@ -179,8 +179,9 @@ for (const [entrance, start] of entrances) {
         if (typeof data === 'object' && data !== null) (data as { changed?: boolean }).changed = true
       })
       const mine = { at: new Date(0), none: undefined }
-      for (const data of [mine, undefined, () => {}]) events.emit('e', data)
-      t.strictSame(seen, [{ at: '1970-01-01T00:00:00.000Z' }, undefined, undefined])
+      for (const data of [mine, undefined]) events.emit('e', data)
+      t.throws(() => { events.emit('e', () => {}) }, { code: 'INVALID_JSON' })
+      t.strictSame(seen, [{ at: '1970-01-01T00:00:00.000Z' }, undefined])
       t.strictSame(Object.keys(mine), ['at', 'none'])
     })
 

@@ -115,6 +115,33 @@ for (const [entrance, start] of entrances) {
       t.strictSame(asked.sort(), ['1 open', '1 open late', '1 secret', '1 secret late', '2 open', '2 secret'])
     })
 
+    t.test('a preSubscribe that fails is asked again for those who cannot ask: version 1 clients, and subscriptions whose key changes hands', async (t) => {
+      const { ds, connect, connectV1 } = await start(t)
+      const scope = ds.derive()
+      let isAway = true
+      const asked: string[] = []
+      const guard = (ctx: { connection: ConnectionContext }, { key }: { key: string }): void => {
+        asked.push(`${ctx.connection.protocol} ${key}`)
+        if (isAway) throw Object.assign(new Error('the database is away'), { code: 'ECONNREFUSED' })
+      }
+      await ds.primitives.live.setState('k', 1)
+      const wire = await connect()
+      t.match(await wire.ask(SUBSCRIBE, { key: 'k' }), { opcode: STATE_SNAPSHOT })
+      const old = await connectV1()
+      await old.until(({ state }) => state.has('k'))
+      scope.addHook('preSubscribe', guard)
+      scope.primitives.live.register('k')
+      const late = await connectV1()
+      await late.call('echo')
+      t.notOk(late.state.has('k'))
+      while (new Set(asked).size < 2) await new Promise(setImmediate)
+      isAway = false
+      await ds.primitives.live.setState('k', 2)
+      t.match(await wire.nextOf(STATE_SNAPSHOT), { payload: { data: 2 } })
+      await Promise.all([old, late].map((client) => client.until(({ state }) => state.get('k') === 2)))
+      t.strictSame(wire.received.filter(({ opcode }) => opcode === ERROR), [])
+    })
+
     t.test('a client that leaves while preSubscribe decides is forgotten', async (t) => {
       const { ds, connect } = await start(t)
       const gate = new Gate()

@@ -3,9 +3,8 @@ import t from 'tap'
 import datasole from '../../index.js'
 import { MemoryBackend } from '../../lib/backend/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import type { DatasoleServerOptions } from '../../lib/server/options.js'
 import { resolveOptions } from '../../lib/server/settings.js'
-import { DatasoleServer } from '../../plugins/server.js'
+import { DatasoleServer, type DatasoleServerOptions } from '../../plugins/server.js'
 import { entrances } from '../helpers/entrances.js'
 import { connect } from '../helpers/wire.js'
 
@@ -27,6 +26,7 @@ const INVALID: Array<[options: unknown, named: string | RegExp]> = [
   ...['authTimeoutMs', 'heartbeatMs', 'rpcTimeoutMs', 'closeTimeoutMs'].map((name): [unknown, string] => [{ [name]: 2 ** 31 }, name]),
   ...['', 'ws', '//ws', '/a?b', '/a#b', '/:id', '/*', '/a b', 5, null, {}, '/ws/', '/a//b', '/a%20b'].map((path): [unknown, string] => [{ path }, 'path']),
   ...[null, 5, 'fn', {}].map((authHandler): [unknown, string] => [{ authHandler }, 'authHandler']),
+  ...[null, 5, 'log', {}].map((errorHandler): [unknown, string] => [{ errorHandler }, 'errorHandler']),
   ...[null, 'https://a.example', [5], ['a.example'], ['*'], ['nonsense:x'], {}].map((allowedOrigins): [unknown, string] => [{ allowedOrigins }, 'allowedOrigins']),
   ...[null, 1, {}, [5], 'nonsense', ['10.0.0.0/99']].map((trustProxy): [unknown, string] => [{ trustProxy }, 'trustProxy']),
   ...[null, 5, {}, { ...five, publish: undefined }, { ...five, get: 'get' }].map((stateBackend): [unknown, string] => [{ stateBackend }, 'stateBackend']),

@@ -49,7 +49,7 @@ for (const [entrance, start] of entrances) {
     t.test('a result that does not match is the server\'s fault', async (t) => {
       t.equal((await wire.call('late', { n: 1 })).result, 'text')
       t.match((await wire.call('late', { n: 1, as: 5 })).error, { code: -32603, data: { code: 'INTERNAL' } })
-      t.match(logs.join(''), /does not match the schema/)
+      t.match(logs.join(''), /does not match its schema/)
     })
 
     t.test('hooks come first', async (t) => {

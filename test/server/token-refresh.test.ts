@@ -34,7 +34,9 @@ for (const [entrance, start] of entrances) {
   t.test(entrance, async (t) => {
     t.test('the server asks at half of a short lifetime; a new token prolongs it, and what it says is on the connection', async (t) => {
       const seen: IncomingMessage[] = []
-      const { ds, url } = await start(t, { authHandler: handler(seen) })
+      const requests: unknown[] = []
+      const answer = handler(seen)
+      const { ds, url } = await start(t, { authHandler: (req, request) => { requests.push(request?.url); return answer(req) } })
       ds.rpc.register('who', (_, { auth, connection }) => ({ roles: auth?.roles, same: connection.roles, metadata: connection.metadata, userId: connection.userId }))
       const events: unknown[] = []
       ds.primitives.events.on('e', () => {})
@@ -51,9 +53,9 @@ for (const [entrance, start] of entrances) {
       const expiresIn = await asked(wire)
       const waited = performance.now() - started
       t.ok(waited > 590 && expiresIn > 0 && expiresIn <= 600, `after ${waited} ms, ${expiresIn} are left`)
-      const answer = await renew(wire, { ms: 3_600_000, roles: ['admin'], metadata: { n: 1 } })
-      t.equal(answer.opcode, AUTH_REFRESH)
-      t.ok(answer.payload.expiresIn > 3_590_000 && answer.payload.expiresIn <= 3_600_000, `${answer.payload.expiresIn} ms`)
+      const renewed = await renew(wire, { ms: 3_600_000, roles: ['admin'], metadata: { n: 1 } })
+      t.equal(renewed.opcode, AUTH_REFRESH)
+      t.ok(renewed.payload.expiresIn > 3_590_000 && renewed.payload.expiresIn <= 3_600_000, `${renewed.payload.expiresIn} ms`)
       t.same((await wire.call('who')).result, { roles: ['admin'], same: ['admin'], metadata: { n: 1 }, userId: 'ann' }, 'later calls see it')
       wire.send(Opcode.EVENT_C2S, 0, { event: 'e' })
       await wire.ping()
@@ -62,6 +64,7 @@ for (const [entrance, start] of entrances) {
       t.same(events, [['reader'], ['admin']])
 
       t.equal(seen.length, 2)
+      t.strictSame(requests, ['/__ds?a=1', undefined], 'the request has ended by then')
       const [first, second] = seen
       t.match(second, { method: 'GET', url: '/__ds?a=1', headers: { cookie: 'c=1', 'x-tenant': 'blue', host: first!.headers.host, authorization: `Bearer ${token({ ms: 3_600_000, roles: ['admin'], metadata: { n: 1 } })}` } })
       t.equal(second!.socket.remoteAddress, '127.0.0.1')

@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Datasole as Root } from '../../index.js'
-import { type AuthResult, type ConnectionContext, DatasoleServer, DefaultRateLimiter, MemoryBackend, type MessageContext, type EventData, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, type RpcParams, type RpcResult, type StateValue, type SyncChannel, type Unsubscribe, type WorkerDatasole, getToken } from '../../plugins/server.js'
+import type { FastifyRequest } from 'fastify'
+import { type AuthResult, type ConnectionContext, DatasoleServer, type DatasoleServerOptions, DefaultRateLimiter, MemoryBackend, type MessageContext, type EventData, type Operation, type RateLimitResult, type RateLimiter, type RpcContext, RpcError, type RpcParams, type RpcResult, type StateValue, type SyncChannel, type Unsubscribe, type WorkerDatasole, getToken } from '../../plugins/server.js'
 
 /** Compiles only where both are the same type. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
@@ -31,6 +32,21 @@ interface AppContract {
 type Partly = { rpc: { add: { params: number, result: number } } }
 
 // What follows is compiled and never run: every line marked as an error must be one.
+
+/** The auth handler gets Fastify's request, which is not always there; the error handler what it needs to decide. */
+export const options: DatasoleServerOptions = {
+  authHandler: async (req, request) => {
+    is<FastifyRequest | undefined>()(request, true)
+    // @ts-expect-error -- not where a new token is checked
+    request.id.slice()
+    return { authenticated: req.url === request?.url }
+  },
+  errorHandler: (error, { source, method, id, connection }) => {
+    if (source === 'rpc' && method === 'add') return new RpcError(1, `${String(error)} ${id} ${connection.userId}`)
+  }
+}
+// @ts-expect-error -- it is synchronous
+export const asynchronous: DatasoleServerOptions = { errorHandler: async () => new RpcError(1, '') }
 
 /** Every facade leads to its server, as what it is. */
 export function siblings (ds: DatasoleServer<AppContract>, root: Root<AppContract>): void {

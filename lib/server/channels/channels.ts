@@ -11,6 +11,7 @@ import { crdtTypeFor } from '../crdts/crdt-values.js'
 import type { Crdts } from '../crdts/crdts.js'
 import { encodeMessage } from '../encoding.js'
 import { type Scope, runHooks } from '../hooks.js'
+import { HookThrew, refusalOf } from '../thrown.js'
 import { InboundChannel, InboundCrdtChannel } from './inbound-channel.js'
 import { Intake } from '../intake.js'
 import type { LiveState } from '../state/live-state.js'
@@ -69,7 +70,7 @@ export class Channels implements ChannelHost {
     if (this.#channels.has(key)) throw new DatasoleError('DUPLICATE_KEY', `createSyncChannel("${key}"): the key has a channel already`)
     const { maxJsonDepth } = this.settings
     if (initialValue !== undefined) settings.initialValue = copyJson(initialValue, maxJsonDepth)
-    const check = new PushCheck(key, scope, maxBytes, maxJsonDepth, schema, validate)
+    const check = new PushCheck(this, key, scope, maxBytes, schema, validate)
     if (this.#isReady()) check.compile()
     const channel = settings.mode === 'crdt' ? this.#createCrdt(settings, check, scope) : this.#createJson(settings, check, scope)
     this.#channels.set(key, channel)
@@ -189,7 +190,7 @@ export class Channels implements ChannelHost {
         outcome.failed(error)
       }
     }
-    const forbid = (thrown: unknown): void => { outcome.failed(new DatasoleError('FORBIDDEN', messageOf(thrown))) }
+    const forbid = (thrown: unknown): void => { outcome.failed(new HookThrew(thrown)) }
     let allowed
     try {
       allowed = runHooks(channel.scope.chain('prePush'), ctx, { key, patches, data })
@@ -208,6 +209,10 @@ export class Channels implements ChannelHost {
 
   #refuse (connection: Connection, correlationId: number, key: string, error: unknown): void {
     this.metrics.pushesRefused++
+    if (error instanceof HookThrew) {
+      const { code, message, more } = refusalOf(this, error.thrown, { source: 'prePush', key, connection: connection.context })
+      return connection.sendError(correlationId, code, message, { ...more, key })
+    }
     const { code } = error as { code?: string }
     const message = messageOf(error)
     if (error instanceof PatchError) return connection.sendError(correlationId, 'INVALID_PATCH', message, { key })

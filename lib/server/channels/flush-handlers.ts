@@ -37,7 +37,7 @@ export class FlushHandlers {
 
   /** A promise, which never rejects, where a handler is asynchronous. */
   run (flushed: Flushed, connection: ConnectionContext | null): Promise<unknown> | undefined {
-    const failed = (error: unknown): void => { this.#log.error({ err: error, key: this.#key }, 'an onFlush handler failed') }
+    const failed = (error: unknown): void => { this.#log.error({ err: error, key: this.#key, connectionId: connection?.connectionId }, 'an onFlush handler failed') }
     const running: PromiseLike<unknown>[] = []
     // what one does to its copy is none of the others' business; the last one gets the first copy
     const told = Array.from(this.#handlers, ({ handler }, i) => ({ handler, ...i < this.#handlers.size - 1 ? clonePlain(flushed) : flushed }))

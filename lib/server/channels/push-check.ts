@@ -1,8 +1,9 @@
 import type { Document, PatchLimits } from '../../protocol/document.js'
-import { DatasoleError, coded, isThenable, messageOf } from '../../protocol/errors.js'
+import { DatasoleError, coded, isThenable } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
 import type { MessageContext } from '../connection-context.js'
 import type { Scope } from '../hooks.js'
+import { type ThrownHost, invalidityOf } from '../thrown.js'
 
 /** Looks at what a push would make of the value, which is its own to keep; false or a throw refuses. Synchronous. */
 export type PushValidator<T = unknown> = (value: T, ctx: MessageContext) => boolean | void
@@ -12,13 +13,15 @@ const FREE_WORK = 1024 * 1024
 
 /** What a channel asks of the value that a push makes. */
 export class PushCheck {
+  readonly #host: ThrownHost
   readonly #scope: Scope
   readonly #schema: object | undefined
   readonly #validate: PushValidator | undefined
   #matches: ((data: unknown) => object[] | null) | undefined
   #isCompiled = false
 
-  constructor (readonly key: string, scope: Scope, readonly maxBytes: number, readonly maxDepth: number, schema: object | undefined, validate: PushValidator | undefined) {
+  constructor (host: ThrownHost, readonly key: string, scope: Scope, readonly maxBytes: number, schema: object | undefined, validate: PushValidator | undefined) {
+    this.#host = host
     this.#scope = scope
     this.#schema = schema
     this.#validate = validate
@@ -30,6 +33,8 @@ export class PushCheck {
     if (this.#schema !== undefined) this.#matches = this.#scope.compile(`createSyncChannel("${this.key}"): option schema`, this.#schema)
     this.#isCompiled = true
   }
+
+  get maxDepth (): number { return this.#host.settings.maxJsonDepth }
 
   /** @param size bytes of the frame */
   limits (size: number): PatchLimits {
@@ -53,7 +58,7 @@ export class PushCheck {
     try {
       verdict = this.#validate(value, ctx)
     } catch (thrown) {
-      throw invalid(messageOf(thrown))
+      throw invalid(invalidityOf(this.#host, thrown, { source: 'validate', key: this.key, connection: ctx.connection }))
     }
     if (isThenable(verdict)) {
       verdict.then(undefined, () => {}) // whatever it says is too late

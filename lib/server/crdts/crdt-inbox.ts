@@ -11,6 +11,7 @@ import type { Change, Result } from './crdt-document.js'
 import { isUpdate, loadYjs } from './crdt-yjs.js'
 import { encodeMessage } from '../encoding.js'
 import { type Scope, runHooks } from '../hooks.js'
+import { refusalOf } from '../thrown.js'
 import type { Logger } from '../logger.js'
 import type { Settings } from '../settings.js'
 
@@ -92,7 +93,8 @@ export class CrdtInbox {
     }
     const forbidden = (thrown: unknown): void => {
       ended()
-      refuse('FORBIDDEN', messageOf(thrown))
+      const { code, message, more } = refusalOf({ settings: this.#settings, log: this.#log }, thrown, { source: 'prePush', key, connection: connection.context })
+      connection.sendError(correlationId, code, message, { ...more, key })
     }
     try {
       const allowed = runHooks(this.#crdts.mirrors.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op })

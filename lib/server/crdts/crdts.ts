@@ -1,7 +1,7 @@
 import { HybridClock } from '../../crdt/clock.js'
 import type { CrdtType } from '../../crdt/crdt.js'
 import { crdtOf, isCrdtType } from '../../crdt/types.js'
-import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
+import { DatasoleError, invalidArgument, isThenable } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import type { ConnectionContext } from '../connection-context.js'
@@ -22,7 +22,7 @@ import type { StateStore } from '../state/state-store.js'
 export interface CrdtWay { way (connection: ConnectionContext): Pick<Crdts, 'write'> | undefined }
 
 /** Told of each change of a key that this node holds. */
-export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void
+export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void | Promise<void>
 
 /**
  * Values that many may change at once. What a client or server code does to one is merged in the store,
@@ -149,7 +149,7 @@ export class Crdts {
 
   onChange (fn: CrdtListener): Unsubscribe {
     if (typeof fn !== 'function') throw invalidArgument('crdt.onChange: the listener must be a function')
-    const own: CrdtListener = (...change) => { fn(...change) }
+    const own: CrdtListener = (...change) => fn(...change)
     this.#listeners.add(own)
     return unsubscriber(() => { this.#listeners.delete(own) })
   }
@@ -209,11 +209,13 @@ export class Crdts {
   #tell (key: string, document: CrdtDocument | undefined): void {
     if (document === undefined) return
     const { type } = document
+    const failed = (error: unknown): void => { this.#log.error({ err: error, key }, 'a listener of CRDT changes failed') }
     for (const listener of this.#listeners) {
       try {
-        listener(key, clonePlain(crdtOf(type).value(document)), type)
+        const result: unknown = listener(key, clonePlain(crdtOf(type).value(document)), type)
+        if (isThenable(result)) result.then(undefined, failed)
       } catch (error) {
-        this.#log.error({ err: error, key }, 'a listener of CRDT changes failed')
+        failed(error)
       }
     }
   }

@@ -2,15 +2,14 @@ import { RpcCode } from '../../protocol/codes.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import type { CallInFlight, Connection } from '../connection.js'
 import { encodeMessage } from '../encoding.js'
-import { RpcError, isThenable } from '../../protocol/errors.js'
-import type { Logger } from '../logger.js'
-import { type Method, toRpcError } from './method.js'
+import { RpcError, isThenable, memberOf } from '../../protocol/errors.js'
+import { type Method, resultJson } from './method.js'
 import type { Metrics } from '../metrics.js'
 import { RpcContext, abortContext } from './rpc-context.js'
+import { type ThrownHost, rpcErrorOf } from '../thrown.js'
 
-export interface CallHost {
+export interface CallHost extends ThrownHost {
   readonly metrics: Pick<Metrics, 'rpcErrors'>
-  readonly log: Logger
   readonly compressionThreshold: number
 }
 
@@ -64,9 +63,9 @@ export class Call implements CallInFlight {
   }
 
   /** Answers with the reason, and tells the handler through its signal; what it still returns is dropped. */
-  abort (reason: Error): void {
+  abort (reason: RpcError): void {
     if (this.#answered) return
-    this.#fail(reason)
+    this.#refuse(reason)
     abortContext(this.#ctx, reason)
   }
 
@@ -77,23 +76,25 @@ export class Call implements CallInFlight {
 
   #succeed (result: unknown): void {
     if (this.#answered) return
-    let json: string | undefined
+    let json: string
     try {
-      json = JSON.stringify(result === undefined ? null : result)
+      json = resultJson(this.method.name, result, this.host.settings.maxJsonDepth)
     } catch (error) {
-      this.host.log.error({ err: error, method: this.method.name }, 'a result cannot be written as JSON')
-    }
-    if (json === undefined) {
-      return this.#fail(new RpcError(RpcCode.INTERNAL, `the result of method "${this.method.name}" cannot be written as JSON`, { code: 'INTERNAL' }))
+      return this.#fail(error)
     }
     this.#answer(`{"correlationId":${this.correlationId},"result":${json}}`)
   }
 
   #fail (thrown: unknown): void {
-    if (this.#answered) return
+    if (this.#answered && isAbort(thrown)) return
+    const error = rpcErrorOf(this.host, thrown, this.method.name, this.connection.context)
+    if (!this.#answered) this.#refuse(error)
+  }
+
+  #refuse (error: RpcError): void {
     // nobody is there to be told
     if (!this.connection.isOpen) return this.#settle()
-    this.#answer(errorAnswer(this.host, this.correlationId, toRpcError(thrown)))
+    this.#answer(errorAnswer(this.host, this.correlationId, error))
   }
 
   #settle (): void {
@@ -113,16 +114,16 @@ export class Call implements CallInFlight {
   }
 }
 
+/** How a handler usually ends whose signal was aborted: no news once the call has its answer. */
+export function isAbort (thrown: unknown): boolean {
+  return memberOf(thrown, 'name') === 'AbortError'
+}
+
 /**
  * The payload of an RPC_RES that refuses; counted.
  * @param begun false where the caller should hear that the call never ran
  */
-export function errorAnswer ({ metrics, log }: CallHost, correlationId: number, { code, message, data }: RpcError, begun?: false): string {
+export function errorAnswer ({ metrics }: Pick<CallHost, 'metrics'>, correlationId: number, { code, message, data }: RpcError, begun?: false): string {
   metrics.rpcErrors++
-  try {
-    return JSON.stringify({ correlationId, error: { code, message, data }, begun })
-  } catch (error) {
-    log.error({ err: error }, 'the data of an RPC error cannot be written as JSON, and is left out')
-    return JSON.stringify({ correlationId, error: { code, message } })
-  }
+  return JSON.stringify({ correlationId, error: { code, message, data }, begun })
 }

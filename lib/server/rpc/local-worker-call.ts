@@ -3,8 +3,9 @@ import { RpcCode } from '../../protocol/codes.js'
 import { RpcError } from '../../protocol/errors.js'
 import type { ConnectionContext } from '../connection-context.js'
 import { runHooks } from '../hooks.js'
-import { type WorkerMethod, refusal } from './method.js'
+import type { WorkerMethod } from './method.js'
 import type { RpcContext } from './rpc-context.js'
+import { HookThrew } from '../thrown.js'
 
 /** What it was called with. */
 export interface LocalCall {
@@ -16,13 +17,13 @@ export interface LocalCall {
 
 /**
  * Server code's call of a method that runs in a worker.
- * @throws RpcError as a client would get it
+ * @throws what the handler threw in its thread, or RpcError; HookThrew with what a hook threw
  */
 export async function callWorker (method: WorkerMethod, { params, ctx, context }: LocalCall): Promise<unknown> {
   try {
     await runHooks(method.scope.chain('preRpc'), ctx, { method: method.name, params })
   } catch (thrown) {
-    throw refusal(thrown)
+    throw new HookThrew(thrown)
   }
   const payload = Buffer.from(JSON.stringify({ method: method.name, params }))
   return await new Promise((resolve, reject) => {
@@ -34,11 +35,8 @@ export async function callWorker (method: WorkerMethod, { params, ctx, context }
       context,
       correlationId: 0,
       payload,
-      answer (message, isError) {
-        const answer = JSON.parse(String(message)) as { result?: unknown, error: RpcError }
-        if (isError) reject(new RpcError(answer.error.code, answer.error.message, answer.error.data))
-        else resolve(answer.result)
-      },
+      answer (message) { resolve(JSON.parse(String(message))) },
+      threw: reject,
       refuse: reject,
       malformed (message) { reject(new RpcError(RpcCode.INVALID_PARAMS, message, { code: 'INVALID_PARAMS' })) },
       ended () {

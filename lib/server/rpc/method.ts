@@ -1,8 +1,10 @@
 import type { Executor } from '../../executor/executor.js'
 import { RpcCode } from '../../protocol/codes.js'
-import { DatasoleError, RpcError, isThenable, memberOf, messageOf } from '../../protocol/errors.js'
+import { DatasoleError, RpcError, isThenable, messageOf } from '../../protocol/errors.js'
+import { stringify } from '../../protocol/json.js'
 import { TIMER, isObject } from '../checks.js'
 import { type Scope, runHooks } from '../hooks.js'
+import { HookThrew } from '../thrown.js'
 import type { RpcContext } from './rpc-context.js'
 
 export type RpcHandler<P = unknown, R = unknown> = (params: P, ctx: RpcContext) => R | Promise<R>
@@ -51,7 +53,10 @@ export class Method {
     readonly scope: Scope
   ) {}
 
-  /** Returns, throws, resolves or rejects as the handler does. Costs no promise where nothing is asynchronous. */
+  /**
+   * Returns, throws, resolves or rejects as the handler does. Costs no promise where nothing is asynchronous.
+   * @throws HookThrew with what a hook threw
+   */
   invoke (params: unknown, ctx: RpcContext, isCancelled: () => boolean): unknown {
     const hooks = this.scope.chain('preRpc')
     if (hooks.length === 0) return this.#handle(params, ctx)
@@ -59,12 +64,12 @@ export class Method {
     try {
       ready = runHooks(hooks, ctx, { method: this.name, params })
     } catch (thrown) {
-      throw refusal(thrown)
+      throw new HookThrew(thrown)
     }
     if (ready === undefined) return this.#handle(params, ctx)
     return ready.then(
       () => isCancelled() ? undefined : this.#handle(params, ctx),
-      (thrown) => { throw refusal(thrown) }
+      (thrown) => { throw new HookThrew(thrown) }
     )
   }
 
@@ -83,47 +88,37 @@ export class Method {
   }
 
   #handle (params: unknown, ctx: RpcContext): unknown {
-    if (!this.#compiled) this.#compileLate(ctx)
+    this.compile()
     const errors = this.#checkParams?.(params)
     if (errors) {
       throw new RpcError(RpcCode.INVALID_PARAMS, `invalid params for method "${this.name}"`, { code: 'INVALID_PARAMS', errors })
     }
     const result = this.handler(params, ctx)
     if (this.#checkResult === undefined) return result
-    return isThenable(result) ? result.then((settled) => this.#checked(settled, ctx)) : this.#checked(result, ctx)
+    return isThenable(result) ? result.then((settled) => this.#checked(settled)) : this.#checked(result)
   }
 
-  #compileLate (ctx: RpcContext): void {
-    try {
-      this.compile()
-    } catch (error) {
-      ctx.log.error({ err: error, method: this.name }, 'a schema cannot be compiled')
-      throw new RpcError(RpcCode.INTERNAL, `a schema of method "${this.name}" cannot be compiled`, { code: 'INTERNAL' })
-    }
-  }
-
-  #checked (result: unknown, ctx: RpcContext): unknown {
+  #checked (result: unknown): unknown {
     const errors = this.#checkResult!(result)
     if (errors === null) return result
-    ctx.log.error({ method: this.name, errors }, 'the result does not match the schema of its method')
-    throw new RpcError(RpcCode.INTERNAL, `the result of method "${this.name}" does not match its schema`, { code: 'INTERNAL' })
+    throw new DatasoleError('INVALID_RESULT', `the result of method "${this.name}" does not match its schema: ${JSON.stringify(errors)}`)
+  }
+}
+
+/**
+ * What a method returned, as JSON text; nothing is null.
+ * @throws DatasoleError `INVALID_RESULT` for what JSON cannot hold, naming its path
+ */
+export function resultJson (name: string, result: unknown, maxDepth: number): string {
+  if (result === undefined) return 'null'
+  try {
+    return stringify(result, maxDepth)!
+  } catch (cause) {
+    throw new DatasoleError('INVALID_RESULT', `the result of method "${name}" cannot be sent: ${messageOf(cause)}`, { cause })
   }
 }
 
 /** A method whose handler is in a worker script; its schemas are checked there. */
 export class WorkerMethod {
   constructor (readonly name: string, readonly timeoutMs: number, readonly executor: Executor, readonly scope: Scope) {}
-}
-
-/** What a hook threw, with the code of a refusal unless it has its own. */
-export function refusal (thrown: unknown): unknown {
-  if (Number.isInteger(memberOf(thrown, 'code'))) return thrown
-  return new RpcError(RpcCode.FORBIDDEN, messageOf(thrown), { code: 'FORBIDDEN' })
-}
-
-/** Anything thrown, as the caller may see it: message, numeric code and data, never the stack. */
-export function toRpcError (thrown: unknown): RpcError {
-  if (thrown instanceof RpcError) return thrown
-  const code = memberOf(thrown, 'code')
-  return new RpcError(Number.isInteger(code) ? code as number : RpcCode.APPLICATION, messageOf(thrown), memberOf(thrown, 'data'))
 }

@@ -7,12 +7,14 @@ import type { Connection } from '../connection.js'
 import { encodeMessage } from '../encoding.js'
 import { DatasoleError, RpcError } from '../../protocol/errors.js'
 import type { Scope } from '../hooks.js'
+import { copyJson } from '../../protocol/json.js'
 import type { Logger } from '../logger.js'
 import { callWorker } from './local-worker-call.js'
-import { Method, type RpcHandler, type RpcOptions, WorkerMethod, methodOf, toRpcError } from './method.js'
+import { Method, type RpcHandler, type RpcOptions, WorkerMethod, methodOf, resultJson } from './method.js'
 import type { Metrics } from '../metrics.js'
 import { RpcContext, abortContext } from './rpc-context.js'
 import type { Settings } from '../settings.js'
+import { rpcErrorOf } from '../thrown.js'
 import { WorkerCall } from './worker-call.js'
 
 /** ms after which a client may look for another server, or for this one again. */
@@ -34,17 +36,14 @@ export class RpcRegistry implements CallHost {
   /** Whether there will be methods of a workerScript that are not known yet. */
   lacksWorkers = false
   readonly #methods = new Map<string, Method | WorkerMethod>()
-  readonly #settings: Settings
   #isCompiled = false
 
-  constructor (settings: Settings, readonly metrics: Metrics, readonly log: Logger) {
-    this.#settings = settings
-  }
+  constructor (readonly settings: Settings, readonly metrics: Metrics, readonly log: Logger) {}
 
-  get compressionThreshold (): number { return this.#settings.compressionThreshold }
+  get compressionThreshold (): number { return this.settings.compressionThreshold }
 
   register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
-    const method = methodOf(name, options, handler, this.#settings.rpcTimeoutMs, scope)
+    const method = methodOf(name, options, handler, this.settings.rpcTimeoutMs, scope)
     if (this.#isCompiled) method.compile()
     this.add(method)
   }
@@ -85,16 +84,16 @@ export class RpcRegistry implements CallHost {
     if (retryAfter > 0) return this.#refuse(connection, correlationId, RpcCode.RATE_LIMITED, 'rate limit exceeded', { code: 'RATE_LIMITED', retryAfter })
     if (method === undefined) return this.#refuse(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
     const inFlight = connection.calls?.size ?? 0
-    if (inFlight >= this.#settings.maxCallsInFlight || (inFlight > 0 && connection.callBytes + size > this.#settings.maxInflatedSize)) {
+    if (inFlight >= this.settings.maxCallsInFlight || (inFlight > 0 && connection.callBytes + size > this.settings.maxInflatedSize)) {
       return this.#refuse(connection, correlationId, RpcCode.BUSY, 'too many calls in flight', { code: 'BUSY', retryAfter: 100 })
     }
     if (method instanceof Method) new Call(this, connection, correlationId, method, size).run(params)
-    else new WorkerCall(this, connection, correlationId, method, params as Buffer, size).run(this.#settings.maxJsonDepth)
+    else new WorkerCall(this, connection, correlationId, method, params as Buffer, size).run(this.settings.maxJsonDepth)
   }
 
-  /** A call that could not even be looked at: a fault of the server's, which has been logged. */
-  failed (connection: Connection, correlationId: number): void {
-    this.#refuse(connection, correlationId, RpcCode.INTERNAL, 'the call could not be handled', { code: 'INTERNAL' })
+  /** A call that could not even be looked at: a fault of the server's, which has been logged under `id`. */
+  failed (connection: Connection, correlationId: number, id: string): void {
+    this.#refuse(connection, correlationId, RpcCode.INTERNAL, 'the call could not be handled', { code: 'INTERNAL', id })
   }
 
   /** A frame that is no call. */
@@ -119,10 +118,14 @@ export class RpcRegistry implements CallHost {
   }
 
   /**
-   * Runs a method in this process: hooks and schema, without the limits on clients.
-   * @throws RpcError with `code` and `data`, as a client would get it
+   * Runs a method in this process: hooks and schema, without the limits on clients. Parameters and result are
+   * what they are for a client: JSON copies.
+   * @throws RpcError with `code` and `data`, as a client would get it, and what was thrown as its `cause`
+   * @throws TypeError `INVALID_JSON` for parameters that JSON cannot hold, with the path; RangeError `TOO_DEEP`
    */
   async call (name: string, params: unknown, context: LocalCallContext = {}): Promise<unknown> {
+    const { maxJsonDepth } = this.settings
+    const given = params === undefined ? undefined : copyJson(params, maxJsonDepth)
     const method = this.#methods.get(name)
     if (method === undefined) {
       const hint = this.lacksWorkers ? ': methods of the workerScript are there once the server has started, so call them in an onReady hook or later (DatasoleServer: after init())' : ''
@@ -136,10 +139,10 @@ export class RpcRegistry implements CallHost {
     if (signal?.aborted) cancelled()
     const release = signal && onAbort(signal, cancelled)
     try {
-      if (method instanceof Method) return await method.invoke(params, ctx, () => false)
-      return await callWorker(method, { params, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
+      if (method instanceof Method) return JSON.parse(resultJson(name, await method.invoke(given, ctx, () => false), maxJsonDepth))
+      return await callWorker(method, { params: given, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
     } catch (thrown) {
-      throw toRpcError(thrown)
+      throw rpcErrorOf(this, thrown, name, connection)
     } finally {
       release?.()
     }

@@ -1,16 +1,17 @@
 import { RpcCode } from '../../protocol/codes.js'
-import { RpcError } from '../../protocol/errors.js'
+import { RpcError, isA } from '../../protocol/errors.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import type { Job, Task } from '../../executor/executor.js'
-import { type CallHost, errorAnswer } from './call.js'
+import { type CallHost, errorAnswer, isAbort } from './call.js'
 import type { CallInFlight, Connection } from '../connection.js'
 import type { ConnectionContext } from '../connection-context.js'
 import { encodeMessage } from '../encoding.js'
 import { runHooks } from '../hooks.js'
 import { LazyMembers } from './lazy-members.js'
 import { BadFrame } from '../members.js'
-import { type WorkerMethod, refusal, toRpcError } from './method.js'
+import type { WorkerMethod } from './method.js'
 import { RpcContext } from './rpc-context.js'
+import { HookThrew, rpcErrorOf } from '../thrown.js'
 
 /**
  * A client's call of a method that runs in a worker. What `Call` does for those that run here, with the
@@ -49,8 +50,8 @@ export class WorkerCall implements CallInFlight, Task {
     const call = new LazyMembers(this.payload, maxDepth)
     const ctx = new RpcContext(connection.context, () => connection.messageContext.log)
     const failed = (thrown: unknown): void => {
-      if (thrown instanceof BadFrame) this.malformed(thrown.message) // a hook looked at what is no JSON
-      else this.#fail(refusal(thrown))
+      if (isA(thrown, BadFrame)) this.malformed(thrown.message) // a hook looked at what is no JSON
+      else this.threw(new HookThrew(thrown))
       this.ended()
     }
     try {
@@ -63,10 +64,10 @@ export class WorkerCall implements CallInFlight, Task {
   }
 
   /** Answers with the reason, and tells the handler through its signal. */
-  abort (reason: Error): void {
+  abort (reason: RpcError): void {
     if (this.#answered) return
     this.#fail(reason)
-    this.#job?.abort(toRpcError(reason))
+    this.#job?.abort(reason)
   }
 
   withdraw (): boolean {
@@ -77,11 +78,15 @@ export class WorkerCall implements CallInFlight, Task {
     return true
   }
 
-  answer (message: Buffer, isError: boolean): void {
+  answer (message: Buffer): void {
     if (this.#answered) return
     this.#answered = true
-    if (isError) this.host.metrics.rpcErrors++
     this.connection.send(message)
+  }
+
+  threw (thrown: unknown): void {
+    if (this.#answered && isAbort(thrown)) return
+    this.#fail(rpcErrorOf(this.host, thrown, this.method.name, this.context))
   }
 
   refuse (error: RpcError): void {
@@ -111,12 +116,12 @@ export class WorkerCall implements CallInFlight, Task {
     this.#job?.suspect()
   }
 
-  #fail (thrown: unknown): void {
+  #fail (error: RpcError): void {
     if (this.#answered) return
     this.#answered = true
     // nobody is there to be told
     if (!this.connection.isOpen) return
-    const json = errorAnswer(this.host, this.correlationId, toRpcError(thrown))
+    const json = errorAnswer(this.host, this.correlationId, error)
     this.connection.send(encodeMessage(Opcode.RPC_RES, this.correlationId, json, this.host.compressionThreshold))
   }
 }

@@ -38,7 +38,7 @@ const SERVICES = {
     }
   },
   emit: ({ events }: ServiceHost, event: string, data: unknown) => { events.emit(event, data) },
-  broadcast: (host: ServiceHost, event: string, data: unknown, target: Target) => { host.broadcast(event, data, target) },
+  broadcast: (host: ServiceHost, event: string, target: Target, data: unknown) => { host.broadcast(event, data, target) },
   crdtRegister: ({ crdts, root }: ServiceHost, key: string, type: CrdtType) => { crdts.registerOnce(key, type, root) },
   crdtType: ({ crdts }: ServiceHost, key: string) => crdts.typeOf(key),
   crdtValue: ({ crdts }: ServiceHost, key: string) => crdts.value(key),

@@ -110,6 +110,7 @@ export class Workers implements WorkerEvents {
       kind: 'event',
       isLocal: false,
       answer: () => {}, // events have none
+      threw: () => {}, // logged in the thread
       ended: () => { clearTimeout(watch.timer) }
     })
     if (job === undefined) return

@@ -1,6 +1,6 @@
 import { DatasoleError, invalidArgument, isThenable } from '../../protocol/errors.js'
-import { clonePlain, copyJson } from '../../protocol/json.js'
-import { escapeToken } from '../../protocol/pointer.js'
+import { clonePlain } from '../../protocol/json.js'
+import { checkSessionKey, sessionValue } from '../checks.js'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import { HybridClock } from '../../crdt/clock.js'
 import type { Hub } from '../hub.js'
@@ -81,20 +81,19 @@ export class Sessions {
   }
 
   get (userId: string, key: string): unknown {
-    checkKey(key)
+    checkSessionKey(key)
     const session = this.#sessions.get(checkUser(userId))
     if (session !== undefined) this.#use(session)
     return session?.get(key)
   }
 
   set (userId: string, key: string, value: unknown): void {
-    checkKey(key)
-    const copy = copyJson(value, this.#maxDepth, `/${escapeToken(key)}`)
+    const copy = sessionValue(key, value, this.#maxDepth)
     this.#write(this.#open(userId), key, [this.#clock.tick(), this.#clock.node, copy])
   }
 
   delete (userId: string, key: string): boolean {
-    checkKey(key)
+    checkSessionKey(key)
     const session = this.#open(userId)
     const isThere = session.has(key)
     // where it is not known what there is, it is deleted all the same
@@ -240,11 +239,7 @@ export class Sessions {
 }
 
 function checkUser (userId: string | undefined): string {
-  if (userId === undefined || userId === '') throw new DatasoleError('NO_USER_ID', 'sessions belong to users, and there is no userId: the authHandler has to give one')
+  if ((userId ?? '') === '') throw new DatasoleError('NO_USER_ID', 'sessions belong to users, and there is no userId: the authHandler has to give one')
   if (typeof userId !== 'string') throw invalidArgument('the userId of a session must be a string')
   return userId
-}
-
-function checkKey (key: string): void {
-  if (typeof key !== 'string') throw invalidArgument('the key of a session\'s field must be a string')
 }

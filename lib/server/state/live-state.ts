@@ -1,6 +1,5 @@
-import type { ErrorCode } from '../../protocol/codes.js'
 import type { Connection } from '../connection.js'
-import { DatasoleError, isThenable, messageOf } from '../../protocol/errors.js'
+import { DatasoleError, isThenable } from '../../protocol/errors.js'
 import { type Scope, runHooks } from '../hooks.js'
 import type { KeyChannel } from './key-channel.js'
 import { LiveNames } from './live-names.js'
@@ -12,9 +11,13 @@ import type { Replica } from './replica.js'
 import type { Settings } from '../settings.js'
 import type { StateStore } from './state-store.js'
 import { type Source, Subscription } from './subscription.js'
+import { refusalOf } from '../thrown.js'
 
 /** ms before a key that could not be read is tried again. */
 const RETRY = 1000
+
+/** ms at the most before hooks that failed are asked again. */
+const LONGEST_RETRY = 30_000
 
 /** What a SUBSCRIBE says beside the key. */
 export interface Wanted { epoch?: string, version?: number, nodeId?: string }
@@ -163,16 +166,17 @@ export class LiveState implements LiveHost {
     try {
       allowed = runHooks(scope.chain('preSubscribe'), connection.messageContext, { key })
     } catch (thrown) {
-      return this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown))
+      return this.#refuse(subscription, thrown)
     }
     if (allowed === undefined) return this.#admit(subscription, scope)
     // one that is asked for again: what is published meanwhile must not answer before the hook has
     this.#end(subscription)
-    allowed.then(() => { this.#admit(subscription, scope) }, (thrown: unknown) => { this.#refuse(subscription, 'FORBIDDEN', messageOf(thrown)) })
+    allowed.then(() => { this.#admit(subscription, scope) }, (thrown: unknown) => { this.#refuse(subscription, thrown) })
   }
 
   #admit (subscription: Subscription, scope: Scope): void {
     subscription.scope = scope
+    subscription.failures = 0
     this.#joinWhenHere(subscription)
   }
 
@@ -247,12 +251,21 @@ export class LiveState implements LiveHost {
     this.store.idle(key)
   }
 
-  #refuse (subscription: Subscription, code: ErrorCode, message: string): void {
+  /** @param thrown by a hook */
+  #refuse (subscription: Subscription, thrown: unknown): void {
+    const { code, message, more } = refusalOf(this, thrown, { source: 'preSubscribe', key: subscription.key, connection: subscription.connection.context })
     if (!this.#isCurrent(subscription)) return
+    if (more.retryAfter !== undefined && (subscription.asked === undefined || subscription.connection.protocol === 1)) return this.#activateLater(subscription, more.retryAfter)
     // who has its answer already hears that it gets no more
     const { connection, key, asked = connection.protocol === 1 ? [] : UNASKED } = subscription
     this.unsubscribe(connection, key)
-    for (const correlationId of asked) connection.sendError(correlationId, code, message, { key })
+    for (const correlationId of asked) connection.sendError(correlationId, code, message, { ...more, key })
+  }
+
+  /** Its client asks once, or not at all: the hooks are asked again, until they can decide. */
+  #activateLater (subscription: Subscription, retryAfter: number): void {
+    const delay = Math.min(LONGEST_RETRY, retryAfter * 2 ** subscription.failures++) * (0.5 + Math.random() / 2)
+    setTimeout(() => { if (this.#isCurrent(subscription) && subscription.source === undefined) this.#activate(subscription) }, delay).unref()
   }
 
   #moved (replica: Replica, from: number): void {

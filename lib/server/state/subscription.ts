@@ -20,6 +20,8 @@ export class Subscription implements Stale, Head {
   asked: number[] | undefined
   /** Whose hooks have let it through. */
   scope: Scope | undefined
+  /** Times in a row that its hooks failed. */
+  failures = 0
   /** Of a CRDT: as whom the client writes. */
   nodeId: string | undefined
 

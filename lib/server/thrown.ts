@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto'
+import { RpcCode } from '../protocol/codes.js'
+import { RpcError, isA, isThenable, memberOf, messageOf, notSynchronous } from '../protocol/errors.js'
+import { copyJson } from '../protocol/json.js'
+import type { ConnectionContext } from './connection-context.js'
+import type { Logger } from './logger.js'
+import type { ErrorContext } from './options.js'
+import type { Settings } from './settings.js'
+
+/** What the rule needs of the server. */
+export interface ThrownHost {
+  readonly settings: Pick<Settings, 'errorHandler' | 'maxJsonDepth'>
+  readonly log: Logger
+}
+
+type Where = Omit<ErrorContext, 'id'>
+
+/** What a hook's throw comes to. */
+export interface Refusal {
+  /** FORBIDDEN is for good, INTERNAL may be tried again. */
+  readonly code: 'FORBIDDEN' | 'INTERNAL'
+  readonly message: string
+  /** What else the client is told. */
+  readonly more: { retryAfter?: number, id?: string }
+}
+
+/** Thrown by a hook, among what may be thrown by a handler as well. */
+export class HookThrew {
+  constructor (readonly thrown: unknown) {}
+}
+
+/** ms after which a client may try again what a hook could not decide. */
+const RETRY = 1000
+
+/** Codes of failures that reach a hook through what it calls. They are not its decision. */
+const FAILED_CALLS: readonly unknown[] = [RpcCode.INTERNAL, RpcCode.TIMEOUT, RpcCode.CANCELLED, RpcCode.WORKER_LOST, RpcCode.RATE_LIMITED, RpcCode.BUSY]
+const FAILURES: readonly unknown[] = ['BACKEND_UNAVAILABLE', 'BACKEND_REFUSED', 'OUTCOME_UNKNOWN', 'BUSY', 'CONFLICT', 'NOT_STARTED', 'CLOSED', 'INTERNAL', 'INVALID_RESULT']
+
+/** What the caller of a method gets of what its handler or a `preRpc` hook threw. */
+export function rpcErrorOf (host: ThrownHost, thrown: unknown, method: string, connection: ConnectionContext): RpcError {
+  const isHook = isA(thrown, HookThrew)
+  const original = isHook ? thrown.thrown : thrown
+  const ctx: ErrorContext = { source: isHook ? 'preRpc' : 'rpc', id: randomUUID(), method, connection }
+  const error = decide(host, original, ctx)
+  if (isHook && !hasNumber(error) && refuses(error)) return new RpcError(RpcCode.FORBIDDEN, refusalText(error), { code: 'FORBIDDEN' }, { cause: original })
+  if (travels(error)) {
+    const data = memberOf(error, 'data')
+    if (data === undefined && isA(error, RpcError)) return error
+    return new RpcError(hasNumber(error) ? memberOf(error, 'code') as number : RpcCode.APPLICATION, messageOf(error), jsonOf(host, data, ctx), { cause: original })
+  }
+  report(host.log, error, ctx)
+  return new RpcError(RpcCode.INTERNAL, 'internal error', { code: 'INTERNAL', id: ctx.id, ...isHook && { retryAfter: RETRY } }, { cause: original })
+}
+
+/** Whether a hook's throw refuses for good, and what the client is told. A failure is logged. */
+export function refusalOf (host: ThrownHost, thrown: unknown, where: Where): Refusal {
+  const ctx = { ...where, id: randomUUID() }
+  const error = decide(host, thrown, ctx)
+  if (refuses(error)) return { code: 'FORBIDDEN', message: refusalText(error), more: {} }
+  report(host.log, error, ctx)
+  return travels(error)
+    ? { code: 'INTERNAL', message: messageOf(error), more: { retryAfter: RETRY } }
+    : { code: 'INTERNAL', message: 'internal error', more: { retryAfter: RETRY, id: ctx.id } }
+}
+
+/** Why `validate` does not take a value, as the client is told. A bug in it is logged. */
+export function invalidityOf (host: ThrownHost, thrown: unknown, where: Where): string {
+  const ctx = { ...where, id: randomUUID() }
+  const error = decide(host, thrown, ctx)
+  if (travels(error) || isDatasoleError(error)) return messageOf(error)
+  report(host.log, error, ctx)
+  return `the value could not be validated (${ctx.id})`
+}
+
+/** Whether its author means it for the client. Told by shape: it may be of another copy of this package, or of another realm. */
+export function travels (thrown: unknown): boolean {
+  if (typeof thrown !== 'object' || thrown === null) return false
+  if (isRpcError(thrown)) return true
+  const expose = memberOf(thrown, 'expose')
+  if (typeof expose === 'boolean') return expose
+  return hasNumber(thrown) || isClientsFault(memberOf(thrown, 'statusCode')) || (isPlain(thrown) && memberOf(thrown, 'code') === undefined)
+}
+
+function refuses (thrown: unknown): boolean {
+  if (isRpcError(thrown)) return !FAILED_CALLS.includes(memberOf(thrown, 'code'))
+  if (isDatasoleError(thrown)) return !FAILURES.includes(memberOf(thrown, 'code'))
+  const statusCode = memberOf(thrown, 'statusCode')
+  if (statusCode !== undefined) return statusCode === 401 || statusCode === 403
+  return isPlain(thrown) && (memberOf(thrown, 'code') === undefined || hasNumber(thrown))
+}
+
+function refusalText (error: unknown): string {
+  return travels(error) || isDatasoleError(error) ? messageOf(error) : 'forbidden'
+}
+
+function isRpcError (thrown: unknown): boolean {
+  return memberOf(thrown, 'name') === 'RpcError' && hasNumber(thrown)
+}
+
+function isDatasoleError (thrown: unknown): boolean {
+  return memberOf(thrown, 'name') === 'DatasoleError' && typeof memberOf(thrown, 'code') === 'string'
+}
+
+/** A numeric code that someone chose: those of DOMException (an AbortError has 20) say nothing about a call. */
+function hasNumber (thrown: unknown): boolean {
+  return Number.isInteger(memberOf(thrown, 'code')) && tagOf(thrown) !== 'DOMException'
+}
+
+function isClientsFault (statusCode: unknown): boolean {
+  return typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500
+}
+
+/** Made by `new Error`, of whatever realm. */
+export function isPlain (thrown: unknown): boolean {
+  if (tagOf(thrown) !== 'Error') return false
+  try {
+    const prototype = Object.getPrototypeOf(thrown) as object
+    return Object.hasOwn(prototype, 'constructor') && (prototype.constructor as { name?: unknown }).name === 'Error'
+  } catch {
+    return false // by a getter of its own
+  }
+}
+
+function tagOf (thrown: unknown): string | undefined {
+  try {
+    return Object.prototype.toString.call(thrown).slice(8, -1)
+  } catch {
+    return undefined // by a getter of its own
+  }
+}
+
+/** What the application's `errorHandler` makes of it. */
+function decide ({ settings: { errorHandler }, log }: ThrownHost, thrown: unknown, ctx: ErrorContext): unknown {
+  if (errorHandler === undefined) return thrown
+  try {
+    const decided: unknown = errorHandler(thrown, ctx)
+    if (decided === undefined) return thrown
+    if (isThenable(decided) || typeof memberOf(decided, 'message') !== 'string') throw notSynchronous('errorHandler', 'an Error or undefined', decided)
+    return decided
+  } catch (error) {
+    report(log, error, ctx, 'the errorHandler failed')
+    return thrown
+  }
+}
+
+/** The data of an error, which crosses as everything does. */
+function jsonOf ({ settings, log }: ThrownHost, data: unknown, ctx: ErrorContext): unknown {
+  try {
+    return data === undefined ? undefined : copyJson(data, settings.maxJsonDepth)
+  } catch (error) {
+    report(log, error, ctx, 'the data of an error cannot be written as JSON, and is left out')
+    return undefined
+  }
+}
+
+const TEXTS = { rpc: 'a method failed', validate: 'the validate function of a channel failed' } as const
+
+function report (log: Logger, error: unknown, { source, connection: { connectionId }, ...about }: ErrorContext, text: string = TEXTS[source as 'rpc'] ?? `a hook ${source} failed`): void {
+  const bindings = { ...about, connectionId }
+  try {
+    log.error({ ...bindings, err: typeof memberOf(error, 'message') === 'string' ? error : { message: messageOf(error) } }, text)
+  } catch {
+    log.error({ ...bindings, err: { message: messageOf(error) } }, text) // it cannot even be looked at
+  }
+}
