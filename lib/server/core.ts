@@ -277,9 +277,7 @@ export class Core implements Destinations, ConnectionHost {
 
   #deliver (payload: string, target: Target): void {
     let message: Buffer | undefined
-    for (const connection of this.hub.select(target)) {
-      connection.send(message ??= encodeMessage(Opcode.EVENT_S2C, 0, payload, this.settings.compressionThreshold))
-    }
+    for (const each of this.hub.select(target)) each.send(message ??= encodeMessage(Opcode.EVENT_S2C, 0, payload, this.settings.compressionThreshold))
   }
 
   #disconnect (userId: string, code: number, reason: string): void {
