@@ -127,13 +127,15 @@ export class Session {
     const writes = Array.from(this.#dirty, ([key, { field }]): [string, Field] => [key, field])
     return {
       recipe: (draft) => {
-        const stored = this.#stored
+        const fields = new Map(entriesOf(this.#stored)) // as they will be: the draft's changes are not in what is stored
         const next = (draft ?? {}) as Fields
         for (const [key, field] of writes) {
-          const known = ownField(stored, key)
-          if (known === undefined || isLater(field, known)) putMember(next, key, field)
+          const known = fields.get(key)
+          if (known !== undefined && !isLater(field, known)) continue
+          fields.set(key, field)
+          putMember(next, key, field)
         }
-        for (const key of forgotten(stored, addMs(this.#clock.tick(), -TOMBSTONE_MS))) delete next[key]
+        for (const key of forgotten(fields, addMs(this.#clock.tick(), -TOMBSTONE_MS))) delete next[key]
         return draft === undefined ? next : undefined
       },
       done: () => { for (const [key, field] of writes) if (this.#dirty.get(key)?.field === field) this.#clean(key) }
@@ -161,8 +163,8 @@ export class Session {
 }
 
 /** Deleted fields of which nothing has to be known any more. */
-function forgotten (stored: Fields, before: number): string[] {
-  const newestFirst = entriesOf(stored).filter(([, field]) => !isThere(field)).sort(([, [a]], [, [b]]) => b - a)
+function forgotten (fields: ReadonlyMap<string, Field>, before: number): string[] {
+  const newestFirst = [...fields].filter(([, field]) => !isThere(field)).sort(([, [a]], [, [b]]) => b - a)
   let bytes = 0
   const isOld = ([key, field]: [string, Field], i: number): boolean => {
     bytes += sizeOf(key, field)
