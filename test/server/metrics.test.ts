@@ -76,7 +76,7 @@ for (const [entrance, start] of entrances) {
       commits: 4,
       eventsIn: 2,
       eventsDropped: 1,
-      eventsUnhandled: 0,
+      eventsUnhandled: 1,
       badFrames: 1,
       rateLimited: 1,
       upgradesRefused: 0,
