@@ -20,7 +20,7 @@ const { installed, tarball, packed } = await consumer(t)
 t.test('the package holds what a user needs, and nothing else', async (t) => {
   const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => ['dist', 'dist/cjs'].flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
-  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/executors.md', 'docs/limits.md', 'docs/packaging.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
+  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/errors.md', 'docs/executors.md', 'docs/limits.md', 'docs/packaging.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
   t.ok(packed.size < 550 * 1024, `${packed.size} bytes packed`)
