@@ -4,7 +4,7 @@ import type { DatasoleContract } from './lib/protocol/contract.js'
 import { Datasole, createCore } from './lib/server/datasole.js'
 import { DatasoleError } from './lib/protocol/errors.js'
 import type { DatasoleServerOptions } from './plugins/connections.js'
-import { enter } from './plugins/front-door.js'
+import { enter } from './plugins/standalone/front-door.js'
 import { mount } from './plugins/mount.js'
 import { WORKER_SCHEMAS, schemaCompiler, watchCompilers } from './plugins/schema-compiler.js'
 

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
 import { pino } from 'pino'
-import type { WebSocketLike } from '../lib/server/connection.js'
+import type { WebSocketLike } from '../lib/server/connection/connection.js'
 import { type Core } from '../lib/server/core.js'
 import { Datasole, createCore } from '../lib/server/datasole.js'
 

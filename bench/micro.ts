@@ -1,7 +1,7 @@
 import { Bench } from 'tinybench'
 import { decodeFrame, encodeFrame } from '../lib/protocol/frame.js'
 import { Opcode } from '../lib/protocol/opcodes.js'
-import { encodeMessage } from '../lib/server/encoding.js'
+import { encodeMessage } from '../lib/server/connection/encoding.js'
 import { connect, fakeServer, nextTurn } from './fake-server.js'
 import { type BenchRecord, members, records } from './records.js'
 

@@ -1,5 +1,5 @@
-import { PostgresBackend } from '../lib/backend/postgres.js'
-import { RedisBackend } from '../lib/backend/redis.js'
+import { PostgresBackend } from '../lib/backend/postgres/postgres.js'
+import { RedisBackend } from '../lib/backend/redis/redis.js'
 import { DatasoleServer } from '../plugins/server.js'
 import { PostgresServer } from '../test/helpers/postgres-server.js'
 import { RedisServer } from '../test/helpers/redis-server.js'

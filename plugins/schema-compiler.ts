@@ -1,6 +1,6 @@
 import ajvCompiler from '@fastify/ajv-compiler'
 import type { FastifyInstance } from 'fastify'
-import type { SchemaCompiler } from '../lib/server/hooks.js'
+import type { SchemaCompiler } from '../lib/server/scope/scope.js'
 
 /** What is sent is what is checked: nothing is coerced, filled in or removed. */
 const STRICT = { customOptions: { coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false } } as const

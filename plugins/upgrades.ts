@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { CloseCode } from '../lib/protocol/codes.js'
 import { HEADER_SIZE } from '../lib/protocol/frame.js'
 import type { Core } from '../lib/server/core.js'
-import { refuseUpgrade } from '../lib/server/refuse-upgrade.js'
+import { refuseUpgrade } from '../lib/server/auth/refuse-upgrade.js'
 
 /** Hands an upgrade to Fastify's router; false where no websocket route is meant. */
 export type UpgradeRouter = (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean

@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { resolveOptions as resolveClientOptions } from '../lib/client/options.js'
-import { PostgresBackend } from '../lib/backend/postgres.js'
-import { RedisBackend } from '../lib/backend/redis.js'
-import { resolveOptions } from '../lib/server/settings.js'
+import { resolveOptions as resolveClientOptions } from '../lib/client/client-options.js'
+import { PostgresBackend } from '../lib/backend/postgres/postgres.js'
+import { RedisBackend } from '../lib/backend/redis/redis.js'
+import { resolveOptions } from '../lib/server/config/settings.js'
 
 // from the repository's root: the documents are not compiled
 const documents = Object.fromEntries(['limits', 'security'].map((name) => [name, readFileSync(`docs/${name}.md`, 'utf8')])) as Record<'limits' | 'security', string>

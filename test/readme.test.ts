@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { BUNDLES } from '../plugins/assets.js'
-import { resolveOptions } from '../lib/server/settings.js'
+import { resolveOptions } from '../lib/server/config/settings.js'
 
 // the tests run from the repository's root; inside it, the package finds itself by its own name
 const readme = readFileSync('README.md', 'utf8')
@@ -83,7 +83,7 @@ t.test('the table of options is the code\'s', async (t) => {
     // a wrong value is refused by name, so the option is known; what the table leaves out is not
     t.throws(() => resolveOptions({ [name]: Symbol('wrong') as never }), { message: new RegExp(`option ${name}\\b(?! is not an option)`) }, name)
   }
-  const source = readFileSync('lib/server/options.ts', 'utf8')
+  const source = readFileSync('lib/server/config/server-options.ts', 'utf8')
   const declared = Array.from(source.slice(source.indexOf('interface DatasoleServerOptions')).matchAll(/^ {2}(\w+)\?:/gm), ([, name]) => name!)
   t.same(new Set(names), new Set(declared))
 })

@@ -1,8 +1,8 @@
 import type { DatasoleError } from '../protocol/errors.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import type { BackendLog } from './backend.js'
-import type { Calls } from './calls.js'
-import { type ChannelSource, Channels } from './channels.js'
+import type { Calls } from './retry-policy.js'
+import { type ChannelSource, Channels } from './listeners.js'
 
 /** ms that a graceful end may take. */
 const END_TIMEOUT = 1000

@@ -4,10 +4,10 @@ import type { ChannelInfo, ErrorMessage, StateAck, StatePatch, StateSnapshot } f
 import { Opcode } from '../protocol/opcodes.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { type Change, checkRoom, make, makeAll, takeChanges, wholeChange } from './changes.js'
-import { Confirmed } from './confirmed.js'
-import { Flight } from './flight.js'
+import { Confirmed } from './acked-value.js'
+import { Flight } from './in-flight-push.js'
 import type { Mirror } from './mirror.js'
-import { type ChannelHandler, ShownValue } from './shown-value.js'
+import { type ChannelHandler, ShownValue } from './optimistic-value.js'
 
 /** ms: the bound of the wait after a second conflict in a row; it doubles up to the most. */
 const FIRST_WAIT = 80

@@ -1,7 +1,7 @@
 import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import type { Counts } from '../crdt/pn-counter.js'
 import { type CrdtState, crdtOf } from '../crdt/types.js'
-import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../protocol/crdt-messages.js'
+import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../crdt/messages.js'
 import { deepFreeze } from '../protocol/frozen.js'
 import { clonePlain, getMember, putMember } from '../protocol/json.js'
 import type { Head } from '../protocol/messages.js'

@@ -1,7 +1,7 @@
 import { HybridClock, fromMs, randomNode, toMs } from '../crdt/clock.js'
 import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import { readOp } from '../crdt/types.js'
-import type { CrdtChanges, CrdtSnapshot } from '../protocol/crdt-messages.js'
+import type { CrdtChanges, CrdtSnapshot } from '../crdt/messages.js'
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'

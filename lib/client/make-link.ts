@@ -1,6 +1,6 @@
 import { DatasoleError } from '../protocol/errors.js'
 import type { Link, LinkEvents } from './link.js'
-import type { ClientSettings } from './options.js'
+import type { ClientSettings } from './client-options.js'
 import { SocketLink } from './socket-link.js'
 import { WorkerLink } from './worker-link.js'
 

@@ -2,16 +2,16 @@ import type { EventData, EventName, RpcName, RpcParams, RpcResult, StateName, St
 import type { Operation } from '../protocol/messages.js'
 import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
-import { userOf } from './checks.js'
+import { userOf } from './config/checks.js'
 import type { Core } from './core.js'
 import { checkKey, checkRequest } from './limits/default-rate-limiter.js'
-import type { EventHandler } from './events.js'
-import type { Scope } from './hooks.js'
-import type { Target } from './hub.js'
+import type { EventHandler } from './events/events.js'
+import type { Scope } from './scope/scope.js'
+import type { Target } from './connection/hub.js'
 import type { RpcHandler, RpcOptions } from './rpc/method.js'
 import type { LocalCallContext } from './rpc/rpc.js'
 import type { SessionListener } from './sessions/sessions.js'
-import type { Recipe } from './state/write.js'
+import type { Recipe } from './store/write.js'
 
 /** A facade of server `S`, through which code that has only the facade finds its siblings. */
 export class Facade<S> {

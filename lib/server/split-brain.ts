@@ -1,5 +1,5 @@
 import cluster from 'node:cluster'
-import type { Logger } from './logger.js'
+import type { Logger } from './context/logger.js'
 
 let isSaid = false
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { MAX_DELETED, MemoryBackend } from '../../lib/backend/memory.js'
+import { MAX_DELETED, MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { contract } from './contract.js'
 import { Deletions } from './deletions.js'
 

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { MemoryBackend } from '../../lib/backend/memory.js'
-import { hidePassword } from '../../lib/backend/options.js'
-import { PostgresBackend } from '../../lib/backend/postgres.js'
-import { RedisBackend } from '../../lib/backend/redis.js'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
+import { hidePassword } from '../../lib/backend/backend-options.js'
+import { PostgresBackend } from '../../lib/backend/postgres/postgres.js'
+import { RedisBackend } from '../../lib/backend/redis/redis.js'
 
 t.test('options that are none are refused', async (t) => {
   for (const options of [null, 'redis://127.0.0.1', []]) {

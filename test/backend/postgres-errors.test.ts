@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { CommitRequest } from '../../lib/backend/backend.js'
 import { isNotNow, mayHaveRun } from '../../lib/backend/postgres-errors.js'
-import { PostgresBackend } from '../../lib/backend/postgres.js'
+import { PostgresBackend } from '../../lib/backend/postgres/postgres.js'
 import { postgresServer } from '../helpers/postgres-server.js'
 import { admin, connectionString, ownTables, until } from './postgres-tables.js'
 

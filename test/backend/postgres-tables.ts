@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
-import { PostgresBackend } from '../../lib/backend/postgres.js'
-import type { PostgresBackendOptions } from '../../lib/backend/postgres-options.js'
+import { PostgresBackend } from '../../lib/backend/postgres/postgres.js'
+import type { PostgresBackendOptions } from '../../lib/backend/postgres/postgres-options.js'
 
 export const connectionString = process.env.POSTGRES_URL!
 

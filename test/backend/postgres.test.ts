@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { CommitNotice, LogEntry, Position } from '../../lib/backend/backend.js'
-import type { PostgresBackend } from '../../lib/backend/postgres.js'
+import type { PostgresBackend } from '../../lib/backend/postgres/postgres.js'
 import { proxy } from '../helpers/proxy.js'
 import { contract, valueOf } from './contract.js'
 import { Deletions } from './deletions.js'

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { Cluster } from 'ioredis'
 import t from 'tap'
-import { RedisBackend } from '../../lib/backend/redis.js'
+import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { redisCluster } from '../helpers/redis-cluster.js'
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { RedisBackend } from '../../lib/backend/redis.js'
+import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { node } from '../helpers/nodes.js'
 

@@ -4,7 +4,7 @@ import { Cluster, Redis } from 'ioredis'
 import t from 'tap'
 import type { CommitRequest } from '../../lib/backend/backend.js'
 import { isNotNow, isRefusal, mayHaveRun } from '../../lib/backend/redis-replies.js'
-import { RedisBackend } from '../../lib/backend/redis.js'
+import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { redisServer } from '../helpers/redis-server.js'
 
 function reply (message: string): Error { return Object.assign(new Error(message), { name: 'ReplyError' }) }

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import type { RedisBackendOptions } from '../../lib/backend/redis-client.js'
-import { RedisBackend } from '../../lib/backend/redis.js'
+import type { RedisBackendOptions } from '../../lib/backend/redis/redis-client.js'
+import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { MASTER_NAME, redisSentinel } from '../helpers/redis-sentinel.js'
 
 /** Replicas, and `min-replicas-to-write`. By hand, more: the figures in docs/stores.md are of `SETS=1/0,1/1,2/0,2/1,2/2`. */

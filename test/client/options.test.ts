@@ -1,7 +1,7 @@
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { DatasoleClient, type DatasoleClientOptions } from '../../lib/client/client.js'
-import { resolveOptions } from '../../lib/client/options.js'
+import { resolveOptions } from '../../lib/client/client-options.js'
 import { entrances } from '../helpers/entrances.js'
 
 const [, start] = entrances[1]!

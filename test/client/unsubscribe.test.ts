@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
-import { MemoryBackend } from '../../lib/backend/memory.js'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import type { Unsubscribe } from '../../lib/client/client.js'
 import { node } from '../helpers/nodes.js'
 import { randomOf, seed } from '../helpers/random.js'

@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import type { ExecutorOptions } from '../../lib/server/options.js'
+import type { ExecutorOptions } from '../../lib/server/config/server-options.js'
 import { type Running, entrances } from '../helpers/entrances.js'
 import type { Wire } from '../helpers/wire.js'
 

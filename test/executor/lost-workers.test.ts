@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
-import type { ExecutorOptions } from '../../lib/server/options.js'
+import type { ExecutorOptions } from '../../lib/server/config/server-options.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { entrances } from '../helpers/entrances.js'
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import type { ExecutorOptions } from '../../lib/server/options.js'
+import type { ExecutorOptions } from '../../lib/server/config/server-options.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { Running, Start } from '../helpers/entrances.js'
 import { cardBoard, movedBoard } from '../helpers/moving-recipe.js'

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { MemoryBackend } from '../../lib/backend/memory.js'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { DatasoleClient } from '../../lib/client/client.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { type ExecutorOptions, RpcError } from '../../plugins/server.js'

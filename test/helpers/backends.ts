@@ -1,4 +1,4 @@
-import { MemoryBackend } from '../../lib/backend/memory.js'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import type { CommitRequest, CommitResult, KeyRecord, Position, StateBackend, BackendUnsubscribe } from '../../lib/backend/backend.js'
 
 type Handler = (key: string, value: unknown) => void

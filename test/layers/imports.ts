@@ -1,7 +1,7 @@
 import { posix } from 'node:path'
 import ts from 'typescript'
 
-/** Source texts by path from the root, with slashes: `lib/server/hub.ts`. */
+/** Source texts by path from the root, with slashes: `lib/server/connection/hub.ts`. */
 export type Sources = ReadonlyMap<string, string>
 
 export interface Import {

@@ -7,9 +7,9 @@ const maxLines = 300
 const lazyPackages = ['ioredis', 'pg', 'piscina', 'yjs']
 const browserSafePackages = ['fflate', 'yjs', 'y-protocols/awareness']
 const barrels = ['index.ts', 'plugins/server.ts', 'lib/client/browser.ts'] // the last is what the bundle for script tags exports
-const composers = ['plugins/mount.ts', 'plugins/standalone.ts', 'plugins/server.ts']
+const composers = ['plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/server.ts']
 
-const workerEntry = 'lib/executor/worker.ts' // loads the script of the user's
+const workerEntry = 'lib/executor/thread/worker.ts' // loads the script of the user's
 
 const isOurs = (to: string): boolean => to.endsWith('.ts')
 const isIn = (path: string, ...folders: string[]): boolean => folders.some((folder) => path.startsWith(`${folder}/`))
@@ -26,11 +26,11 @@ const importRules: Record<string, (entry: Import) => boolean> = {
     isIn(from, 'lib/client') && !isIn(to, 'lib/client', 'lib/protocol', 'lib/crdt') && !browserSafePackages.includes(to),
   '4: the server imports protocol, crdt and contracts; only datasole.ts names implementations': ({ from, to }) =>
     isIn(from, 'lib/server') && isOurs(to) && !isIn(to, 'lib/server', 'lib/protocol', 'lib/crdt') &&
-    to !== 'lib/backend/backend.ts' && to !== 'lib/executor/executor.ts' &&
+    to !== 'lib/backend/backend.ts' && to !== 'lib/server/workers/executor.ts' &&
     !(from === 'lib/server/datasole.ts' && isIn(to, 'lib/backend', 'lib/executor')),
   '5: a driver is named by its own implementation only': ({ from, to }) =>
-    (packageOf(to) === 'ioredis' && from !== 'lib/backend/redis.ts') ||
-    (packageOf(to) === 'pg' && from !== 'lib/backend/postgres.ts') ||
+    (packageOf(to) === 'ioredis' && from !== 'lib/backend/redis/redis.ts') ||
+    (packageOf(to) === 'pg' && from !== 'lib/backend/postgres/postgres.ts') ||
     (packageOf(to) === 'piscina' && !isIn(from, 'lib/executor')) ||
     (packageOf(to) === 'yjs' && !['lib/client/yjs.ts', 'lib/server/crdts/crdt-yjs.ts'].includes(from)) ||
     (packageOf(to) === 'y-protocols' && from !== 'lib/client/yjs-awareness.ts'),

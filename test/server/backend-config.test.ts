@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import datasole from '../../index.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import type { BackendConfig } from '../../lib/server/options.js'
+import type { BackendConfig } from '../../lib/server/config/server-options.js'
 import { entrances } from '../helpers/entrances.js'
 import { freePort } from '../helpers/server-process.js'
 

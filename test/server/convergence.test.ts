@@ -1,6 +1,6 @@
 import t from 'tap'
 import { isEqual } from '../../lib/protocol/json.js'
-import { MemoryBackend } from '../../lib/backend/memory.js'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { ShakyBackend } from '../helpers/backends.js'
 import { Mirror } from '../helpers/mirror.js'
 import { type Node, cluster, storeNode } from '../helpers/nodes.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Deadline, Deadlines } from '../../lib/server/deadlines.js'
+import { type Deadline, Deadlines } from '../../lib/server/auth/deadlines.js'
 import { randomOf, seed } from '../helpers/random.js'
 
 t.test(`each is reached once, in order, and not before it is due; deleted ones never (seed ${seed})`, async (t) => {

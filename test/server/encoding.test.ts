@@ -5,7 +5,7 @@ import t from 'tap'
 // @ts-expect-error -- its types leave it out
 import { Receiver } from 'ws'
 import { HEADER_SIZE, ZLIB_MAGIC, decodeFrame } from '../../lib/protocol/frame.js'
-import { SharedPayload, encodeMessage, receivedSize } from '../../lib/server/encoding.js'
+import { SharedPayload, encodeMessage, receivedSize } from '../../lib/server/connection/encoding.js'
 
 /** What a WebSocket peer makes of the bytes: messages, or an error. */
 async function received (bytes: Buffer): Promise<Buffer[]> {

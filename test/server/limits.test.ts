@@ -1,7 +1,7 @@
 import { deflateRawSync, deflateSync } from 'node:zlib'
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
-import { MemoryBackend } from '../../lib/backend/memory.js'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { unsubscriber } from '../../lib/protocol/unsubscribe.js'
 import { type Running, entrances } from '../helpers/entrances.js'

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { MemoryBackend } from '../../lib/backend/memory.js'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import { LiveNames } from '../../lib/server/state/live-names.js'
-import type { StateStore } from '../../lib/server/state/state-store.js'
+import { LiveNames } from '../../lib/server/keys/live-names.js'
+import type { StateStore } from '../../lib/server/store/state-store.js'
 import { ShakyBackend } from '../helpers/backends.js'
 import { cluster, node } from '../helpers/nodes.js'
 

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
-import { MemoryBackend } from '../../lib/backend/memory.js'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { DefaultRateLimiter } from '../../lib/server/limits/default-rate-limiter.js'
 import { DatasoleServer, type RateLimiter } from '../../plugins/server.js'

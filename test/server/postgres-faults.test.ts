@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import pg from 'pg'
 import t from 'tap'
-import { PostgresBackend } from '../../lib/backend/postgres.js'
+import { PostgresBackend } from '../../lib/backend/postgres/postgres.js'
 import { type Fault, networkFaults, survive } from '../helpers/chaos.js'
 import { postgresServer } from '../helpers/postgres-server.js'
 import { seed } from '../helpers/random.js'

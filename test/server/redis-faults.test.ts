@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { RedisBackend } from '../../lib/backend/redis.js'
+import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { type Fault, networkFaults, survive } from '../helpers/chaos.js'
 import { seed } from '../helpers/random.js'
 import { redisServer } from '../helpers/redis-server.js'

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import type { AuthResult } from '../../lib/server/connection-context.js'
+import type { AuthResult } from '../../lib/server/context/connection-context.js'
 import { getToken } from '../../plugins/server.js'
 import { entrances } from '../helpers/entrances.js'
 import { type Wire, connect, connectV1, refusal } from '../helpers/wire.js'

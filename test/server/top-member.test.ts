@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { topMember } from '../../lib/server/rpc/top-member.js'
+import { topMember } from '../../lib/server/connection/top-member.js'
 import { seed } from '../helpers/random.js'
 
 const NAME = 'method'

@@ -10,10 +10,10 @@ import type { CrdtDocument } from '../crdts/crdt-document.js'
 import { type CrdtEdit, editsBetween } from '../crdts/crdt-values.js'
 import type { CrdtWay, Crdts } from '../crdts/crdts.js'
 import type { Flushed } from './flush-handlers.js'
-import type { Scope } from '../hooks.js'
+import type { Scope } from '../scope/scope.js'
 import { type ChannelHost, SharedChannel } from './shared-channel.js'
 import type { ChannelSettings } from './sync-channel.js'
-import type { Recipe } from '../state/write.js'
+import type { Recipe } from '../store/write.js'
 
 /** Who sets the first value: the same one on every node, so that it counts once. */
 const INITIAL = '$initial'

@@ -2,8 +2,8 @@ import { checkHandler, isThenable } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
 import type { Operation } from '../../protocol/messages.js'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
-import type { ConnectionContext } from '../connection-context.js'
-import type { Logger } from '../logger.js'
+import type { ConnectionContext } from '../context/connection-context.js'
+import type { Logger } from '../context/logger.js'
 
 /**
  * Hears a flush: the value, as a copy of its own, what has changed since the last time, and, for a channel

@@ -1,8 +1,8 @@
 import type { Document, PatchLimits } from '../../protocol/document.js'
 import { DatasoleError, coded, isThenable } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
-import type { MessageContext } from '../connection-context.js'
-import type { Scope } from '../hooks.js'
+import type { MessageContext } from '../context/connection-context.js'
+import type { Scope } from '../scope/scope.js'
 import { type ThrownHost, invalidityOf } from '../thrown.js'
 
 /** Looks at what a push would make of the value, which is its own to keep; false or a throw refuses. Synchronous. */

@@ -3,13 +3,13 @@ import type { Document, PatchLimits } from '../../protocol/document.js'
 import { DatasoleError } from '../../protocol/errors.js'
 import type { Head, Operation } from '../../protocol/messages.js'
 import { PatchError } from '../../protocol/patch.js'
-import type { MessageContext } from '../connection-context.js'
+import type { MessageContext } from '../context/connection-context.js'
 import type { Push } from './push.js'
 import type { PushCheck } from './push-check.js'
-import type { PushId } from './push-ledger.js'
-import type { Replica } from '../state/replica.js'
+import type { PushId } from '../store/push-ledger.js'
+import type { Replica } from '../store/replica.js'
 import { TouchedPaths } from './touched-paths.js'
-import { type Prepared, type Write, versionOf } from '../state/write.js'
+import { type Prepared, type Write, versionOf } from '../store/write.js'
 
 /** Characters of patches through which a push is compared with what came after its base. */
 const MAX_LOOKBACK = 256 * 1024

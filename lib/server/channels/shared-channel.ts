@@ -3,14 +3,14 @@ import type { ChannelDirection, ChannelInfo, ChannelMode, Operation } from '../.
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import { type FlushHandler, FlushHandlers, FlushLine, type Flushed } from './flush-handlers.js'
 import { FlushClock } from './flush-strategy.js'
-import type { Scope } from '../hooks.js'
-import type { KeyChannel } from '../state/key-channel.js'
-import type { LiveState } from '../state/live-state.js'
-import type { Logger } from '../logger.js'
-import type { Replica } from '../state/replica.js'
-import type { StateStore } from '../state/state-store.js'
+import type { Scope } from '../scope/scope.js'
+import type { KeyChannel } from '../keys/key-channel.js'
+import type { LiveState } from '../keys/live-state.js'
+import type { Logger } from '../context/logger.js'
+import type { Replica } from '../store/replica.js'
+import type { StateStore } from '../store/state-store.js'
 import type { ChannelSettings, SyncChannel } from './sync-channel.js'
-import type { Recipe } from '../state/write.js'
+import type { Recipe } from '../store/write.js'
 
 /** ms before a channel that could not be opened is tried again. */
 const RETRY = 1000

@@ -1,15 +1,15 @@
 import { clonePlain } from '../../protocol/json.js'
 import type { Head, Operation } from '../../protocol/messages.js'
-import type { MessageContext } from '../connection-context.js'
+import type { MessageContext } from '../context/connection-context.js'
 import type { Flushed } from './flush-handlers.js'
-import type { Scope } from '../hooks.js'
+import type { Scope } from '../scope/scope.js'
 import type { Push } from './push.js'
 import type { PushCheck } from './push-check.js'
-import type { PushId } from './push-ledger.js'
+import type { PushId } from '../store/push-ledger.js'
 import { type PushOutcome, PushWrite } from './push-write.js'
 import { type ChannelHost, SharedChannel } from './shared-channel.js'
 import type { ChannelSettings } from './sync-channel.js'
-import type { Recipe } from '../state/write.js'
+import type { Recipe } from '../store/write.js'
 
 /** A shared channel whose value is live state. */
 export class StateChannel extends SharedChannel {

@@ -1,12 +1,12 @@
 import type { CrdtState } from '../../crdt/types.js'
-import type { CrdtChanges, CrdtSnapshot } from '../../protocol/crdt-messages.js'
+import type { CrdtChanges, CrdtSnapshot } from '../../crdt/messages.js'
 import type { ChannelInfo, Operation } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import { changesOf, stateMessage } from './crdt-messages.js'
-import { SharedPayload, encodeMessage } from '../encoding.js'
-import { type LiveHost, type LiveSource, MAX_V1_PAYLOAD, UNASKED } from '../state/live-key.js'
-import type { Replica } from '../state/replica.js'
-import type { Subscription } from '../state/subscription.js'
+import { SharedPayload, encodeMessage } from '../connection/encoding.js'
+import { type LiveHost, type LiveSource, MAX_V1_PAYLOAD, UNASKED } from '../keys/live-key.js'
+import type { Replica } from '../store/replica.js'
+import type { Subscription } from '../keys/subscription.js'
 
 /** A CRDT key with subscribers on this node: version 2 gets each change, encoded once, version 1 the state. */
 export class CrdtSource implements LiveSource {

@@ -2,7 +2,7 @@ import type { HybridClock } from '../../crdt/clock.js'
 import { DatasoleError } from '../../protocol/errors.js'
 import { type Change, type CrdtDocument, type Result, change, emptyDocument, forget } from './crdt-document.js'
 import { join } from './crdt-yjs.js'
-import type { StateStore } from '../state/state-store.js'
+import type { StateStore } from '../store/state-store.js'
 
 /** Changes that go out in one commit, and that wait for one, at the most. */
 const MAX_BATCH = 1000

@@ -2,7 +2,7 @@ import type { StateBackend } from '../../backend/backend.js'
 import { coded, invalidArgument } from '../../protocol/errors.js'
 import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
 import { SlidingWindows } from '../../protocol/sliding-windows.js'
-import type { RateLimiter } from '../options.js'
+import type { RateLimiter } from '../config/server-options.js'
 
 /** Before each bucket's name: `delete` of a backend takes values as well. */
 const PREFIX = 'rate:'

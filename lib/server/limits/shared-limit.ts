@@ -2,10 +2,10 @@ import { isThenable } from '../../protocol/errors.js'
 import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
 import { SlidingWindows } from '../../protocol/sliding-windows.js'
 import { DefaultRateLimiter } from './default-rate-limiter.js'
-import type { Logger } from '../logger.js'
-import type { Metrics } from '../metrics.js'
-import type { RateLimiter } from '../options.js'
-import type { RateLimits } from '../settings.js'
+import type { Logger } from '../context/logger.js'
+import type { Metrics } from '../metrics/metrics.js'
+import type { RateLimiter } from '../config/server-options.js'
+import type { RateLimits } from '../config/settings.js'
 
 /** ms between questions whether a limiter that failed is back. */
 const PROBE = 100

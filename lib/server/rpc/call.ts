@@ -1,11 +1,11 @@
 import { RpcCode } from '../../protocol/codes.js'
 import { Opcode } from '../../protocol/opcodes.js'
-import type { CallInFlight, Connection } from '../connection.js'
-import { encodeMessage } from '../encoding.js'
+import type { CallInFlight, Connection } from '../connection/connection.js'
+import { encodeMessage } from '../connection/encoding.js'
 import { RpcError, isThenable, memberOf } from '../../protocol/errors.js'
 import { type Method, resultJson } from './method.js'
-import type { Metrics } from '../metrics.js'
-import { RpcContext, abortContext } from './rpc-context.js'
+import type { Metrics } from '../metrics/metrics.js'
+import { RpcContext, abortContext } from '../context/rpc-context.js'
 import { type ThrownHost, rpcErrorOf } from '../thrown.js'
 
 export interface CallHost extends ThrownHost {

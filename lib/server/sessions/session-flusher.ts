@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Logger } from '../logger.js'
+import type { Logger } from '../context/logger.js'
 import type { Session } from './session.js'
-import type { Settings } from '../settings.js'
-import type { StateStore } from '../state/state-store.js'
+import type { Settings } from '../config/settings.js'
+import type { StateStore } from '../store/state-store.js'
 
 /** ms before a failed flush is tried again: doubled each time. */
 const FIRST_RETRY = 100

@@ -1,7 +1,7 @@
 import { coded } from '../../protocol/errors.js'
 import { clonePlain, getMember, jsonSize, putMember } from '../../protocol/json.js'
 import { type HybridClock, addMs, bounded } from '../../crdt/clock.js'
-import type { Replica } from '../state/replica.js'
+import type { Replica } from '../store/replica.js'
 
 /** A field as it is stored: when and by whom it was written, and what; without a value it is deleted. */
 export type Field = [time: number, node: string, value?: unknown]

@@ -1,14 +1,14 @@
 import { DatasoleError, invalidArgument, isThenable } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
-import { checkSessionKey, sessionValue } from '../checks.js'
+import { checkSessionKey, sessionValue } from '../config/checks.js'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import { HybridClock } from '../../crdt/clock.js'
-import type { Hub } from '../hub.js'
-import type { Logger } from '../logger.js'
+import type { Hub } from '../connection/hub.js'
+import type { Logger } from '../context/logger.js'
 import { SessionFlusher } from './session-flusher.js'
 import { type Field, Session } from './session.js'
-import type { Settings } from '../settings.js'
-import type { StateStore } from '../state/state-store.js'
+import type { Settings } from '../config/settings.js'
+import type { StateStore } from '../store/state-store.js'
 
 /** Told of each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
 export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void | Promise<void>

@@ -1,0 +1,196 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { DatasoleError, coded, invalidArgument } from '../../protocol/errors.js'
+import { stringify } from '../../protocol/json.js'
+import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
+import type { Unsubscribe } from '../../protocol/unsubscribe.js'
+import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend } from '../backend.js'
+import { encodeMessage, encodeNotice } from '../notice.js'
+import { PostgresConnection } from './postgres-connection.js'
+import { type PostgresBackendOptions, type PostgresSettings, checkPostgresOptions } from './postgres-options.js'
+import { MAX_NOTIFICATION } from './postgres-publisher.js'
+import type { Row } from './postgres-queries.js'
+import { HISTORY, REMEMBERED_TERMS, type Statement, type Statements, TERM, createTables, sha256, statementsOf } from './postgres-statements.js'
+
+/** What the log keeps for recovery beside what the snapshot lacks, as every journal does. */
+const MIN_LOG = 64 * 1024
+const MAX_ENTRIES = 1000
+
+/**
+ * State and pub/sub in Postgres 13 or newer, shared by every process that names the same database, tables and
+ * prefix. A commit is one statement, which also notifies.
+ *
+ * @throws DatasoleError `INVALID_OPTION`, naming the option
+ */
+export class PostgresBackend implements StateBackend {
+  readonly #settings: PostgresSettings
+  readonly #sql: Statements
+  readonly #connection: PostgresConnection
+
+  /** @param term @internal seconds: see TERM */
+  constructor (options: PostgresBackendOptions = {}, term = TERM) {
+    this.#settings = checkPostgresOptions(options)
+    this.#sql = statementsOf(this.#settings.tableName, term)
+    this.#connection = new PostgresConnection(options, this.#settings, this.#sql, REMEMBERED_TERMS * term * 1000, async () => (await import('pg')).default)
+  }
+
+  /** The statements that `connect` makes its tables by, for those who do that themselves. */
+  static tables (tableName = 'datasole', { unlogged = false } = {}): string {
+    const settings = checkPostgresOptions({ tableName, unlogged })
+    return createTables(settings.tableName, settings.unlogged)
+  }
+
+  /** @throws DatasoleError `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED` (credentials, database, permission) or `DRIVER_MISSING` */
+  async connect (log?: BackendLog): Promise<void> {
+    await this.#connection.connect(log)
+  }
+
+  async close (): Promise<void> {
+    await this.#connection.close()
+  }
+
+  async get<T = unknown> (key: string): Promise<T | undefined> {
+    const [row] = await this.#repeat(this.#sql.get, this.#hash(key))
+    return row === undefined ? undefined : JSON.parse(row.value as string) as T
+  }
+
+  async set<T = unknown> (key: string, value: T): Promise<void> {
+    const json = stringify(value)
+    if (json === undefined) throw invalidArgument(`PostgresBackend.set("${key}"): the value is not JSON`)
+    await this.#repeat(this.#sql.set, this.#hash(key), json)
+  }
+
+  async delete (key: string): Promise<boolean> {
+    const [row] = await this.#repeat(this.#sql.delete, this.#hash(key))
+    return row?.existed === true
+  }
+
+  async expire (key: string, ttlMs: number): Promise<boolean> {
+    return (await this.#repeat(this.#sql.expire, this.#hash(key), ttlMs)).length > 0
+  }
+
+  subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe & { ready: Promise<void> } {
+    return this.#connection.channels.add(this.#channel(key), key, handler)
+  }
+
+  async publish (key: string, value: unknown): Promise<void> {
+    await this.#connection.publish(this.#channel(key), encodeMessage(value))
+  }
+
+  onDoubt (fn: () => void): Unsubscribe {
+    return this.#connection.onDoubt(fn)
+  }
+
+  async commit (key: string, request: CommitRequest): Promise<CommitResult> {
+    const { base, commits, reset, snapshot, ttlMs } = request
+    const [statement, ...values] = reset === undefined ? this.#commitQuery(key, request) : this.#resetQuery(key, base, reset, ttlMs)
+    if (reset !== undefined && base.version === 0) await this.#repeat(this.#sql.bury, this.#hash(key), this.#text(key), HISTORY, base.epoch)
+    let isUnsure = false
+    try {
+      const [accepted] = await this.#connection.repeat(statement, values, () => { isUnsure = true })
+      if (accepted !== undefined) {
+        if (snapshot !== undefined) this.#compact(key, base.epoch, snapshot.value.length)
+        return { accepted: true, epoch: accepted.epoch as string, version: Number(accepted.version), logBytes: Number(accepted.log_bytes) }
+      }
+      // what has expired is not seen, but stands in the way of a first commit
+      if (base.version === 0) await this.#repeat(this.#sql.forget, this.#hash(key))
+      const missed = await this.read(key, base)
+      // one that was sent again may have been refused because it had taken effect before
+      if (isUnsure && await this.#tookEffect(key, request, missed)) {
+        return { accepted: true, ...reset === undefined ? { epoch: base.epoch, version: base.version + commits.length } : { epoch: reset.epoch, version: reset.value === undefined ? 0 : 1 }, logBytes: 0 }
+      }
+      return { accepted: false, missed }
+    } catch (error) {
+      throw isUnsure ? outcomeUnknown(key, error) : error
+    }
+  }
+
+  async read (key: string, have?: Position): Promise<KeyRecord> {
+    for (;;) {
+      const [row] = await this.#repeat(this.#sql.read, this.#hash(key), HISTORY, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '')
+      if (row!.epoch !== null) return recordOf(row!)
+      const epoch = row!.absent as string | null
+      // that of an empty store, or of one that has lost everything, is yet to be made
+      if (epoch === null) await this.#repeat(this.#sql.makeHistory, HISTORY, randomUUID())
+      else return { epoch, version: 0, id: '', live: false, commits: [], ...have?.epoch === epoch && have.version > 0 && { isLost: true } }
+    }
+  }
+
+  async liveKeys (): Promise<string[]> {
+    const rows = await this.#repeat(this.#sql.liveKeys)
+    const { prefix } = this.#settings
+    return rows.map(({ key }) => JSON.parse(key as string) as string).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length))
+  }
+
+  /** Not repeated where the answer was lost: what was counted would count twice. */
+  async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
+    if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
+    const values = [this.#hash(bucket), rule.windowMs, rule.maxRequests, cost]
+    let row: Row | undefined
+    for (;;) {
+      [row] = await this.#connection.once(this.#sql.consume, ...values)
+      if (row !== undefined) break
+      await this.#repeat(this.#sql.makeBucket, values[0])
+    }
+    const [allowed, remaining, emptyIn, retryAfter] = (row.outcome as string[]).map(Number)
+    const result: RateLimitResult = { allowed: allowed === 1, remaining: remaining!, resetAt: Date.now() + emptyIn! }
+    return result.allowed ? result : { ...result, retryAfter: retryAfter! }
+  }
+
+  #commitQuery (key: string, { base, commits, live = false, snapshot, ttlMs }: CommitRequest): [Statement, ...unknown[]] {
+    const head = { epoch: base.epoch, version: base.version + commits.length, id: commits.at(-1)?.id ?? base.id }
+    const whole = encodeNotice({ base, head, commits })
+    const notice = Buffer.byteLength(whole) > MAX_NOTIFICATION ? encodeNotice({ base, head }) : whole
+    const sinceSnapshot = snapshot === undefined ? commits : commits.slice(snapshot.version - base.version)
+    const bytes = sinceSnapshot.reduce((sum, { patches }) => sum + patches.length, 0)
+    return [
+      this.#sql.commit, this.#hash(key), this.#text(key), HISTORY, base.epoch, base.version, base.id, live,
+      commits.map(({ id }) => id), commits.map(({ patches }) => patches), bytes, this.#channel(key), notice, snapshot?.version, snapshot?.value, ttlMs
+    ]
+  }
+
+  #resetQuery (key: string, base: Position, { epoch, id, value }: NonNullable<CommitRequest['reset']>, ttlMs: number | undefined): [Statement, ...unknown[]] {
+    const head = value === undefined ? { epoch, version: 0, id: '' } : { epoch, version: 1, id }
+    return [this.#sql.reset, this.#hash(key), base.epoch, base.version, base.id, epoch, value, id, this.#channel(key), encodeNotice({ base, head }), ttlMs]
+  }
+
+  async #tookEffect (key: string, { base, commits, reset }: CommitRequest, { epoch, version }: KeyRecord): Promise<boolean> {
+    if (reset !== undefined && epoch === reset.epoch) return true
+    if (epoch !== base.epoch) throw new Error('the epoch is over in which it may have taken effect')
+    if (commits.length === 0 || version < base.version + commits.length) return false
+    const [row] = await this.#repeat(this.#sql.idAt, this.#hash(key), base.version + 1)
+    if (row === undefined) throw new Error('the log does not go back that far')
+    return row.id === commits[0]!.id
+  }
+
+  #compact (key: string, epoch: string, bytes: number): void {
+    this.#repeat(this.#sql.compact, this.#hash(key), epoch, Math.max(MIN_LOG, bytes), MAX_ENTRIES).catch(() => {
+      // what stays too long goes after the next snapshot
+    })
+  }
+
+  async #repeat (statement: Statement, ...values: unknown[]): Promise<Row[]> {
+    return await this.#connection.repeat(statement, values)
+  }
+
+  /** What Postgres can hold as text, whatever characters the key has. */
+  #text (key: string): string { return JSON.stringify(this.#settings.prefix + key) }
+
+  #hash (key: string): Buffer { return sha256(this.#text(key)) }
+
+  /** Names of channels have up to 63 bytes. */
+  #channel (key: string): string {
+    return `ds_${createHash('sha1').update(`${this.#settings.tableName}\n${this.#text(key)}`).digest('hex')}`
+  }
+}
+
+function outcomeUnknown (key: string, cause?: unknown): DatasoleError {
+  return new DatasoleError('OUTCOME_UNKNOWN', `whether the commit to "${key}" took effect is not known: read the key before it is tried again`, { cause })
+}
+
+function recordOf ({ epoch, version, id, live, lost, connects, snapshot_version: snapshotVersion, snapshot, ids, patches }: Row): KeyRecord {
+  const commits = (ids as string[] | null ?? []).map((entryId, i): LogEntry => ({ id: entryId, patches: (patches as string[])[i]! }))
+  const record: KeyRecord = { epoch: epoch as string, version: Number(version), id: id as string, live: live === true, commits }
+  if (connects !== true && Number(snapshotVersion) > 0) record.snapshot = { version: Number(snapshotVersion), value: snapshot as string }
+  if (lost === true) record.isLost = true
+  return record
+}

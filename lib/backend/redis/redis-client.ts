@@ -1,0 +1,149 @@
+import type { DatasoleError } from '../../protocol/errors.js'
+import { checkNames, invalidOption, positiveOption } from '../backend-options.js'
+import { isReadOnly } from '../redis-replies.js'
+
+/** What we need of an ioredis client, a Cluster included. */
+export interface RedisClient {
+  readonly isCluster?: boolean
+  /** Of a Cluster: by slot, its master and then its replicas, as `host:port`. */
+  readonly slots?: string[][]
+  readonly status: string
+  connect (): Promise<void>
+  disconnect (reconnect?: boolean): void
+  quit (): Promise<unknown>
+  duplicate (...args: unknown[]): unknown
+  on (event: string, listener: (...args: never[]) => void): unknown
+  call (command: string, ...args: Array<string | number>): Promise<unknown>
+}
+
+/**
+ * A Redis, Cluster or Sentinel client of ioredis that serves as a template: connections of our own are
+ * made like it, and it is left alone.
+ */
+export interface RedisInstance {
+  duplicate (...args: never[]): unknown
+  readonly options: object
+}
+
+/** Options of ioredis, such as these. */
+export interface RedisConnectionOptions {
+  host?: string
+  port?: number
+  username?: string
+  password?: string
+  db?: number
+  tls?: object
+  sentinels?: Array<{ host?: string, port?: number }>
+  /** Of the Sentinel group. */
+  name?: string
+  [option: string]: unknown
+}
+
+export interface RedisBackendOptions {
+  /** `redis://` or `rediss://` (TLS), with user, password and database. Default `redis://127.0.0.1:6379`. */
+  url?: string
+  /** What every key and channel begins with. Default `ds:`; without braces. */
+  keyPrefix?: string
+  /** Another name of `keyPrefix`. */
+  prefix?: string
+  /** Instead of `url`: options of ioredis, or an instance to make connections like (Sentinel, Cluster, TLS). */
+  redis?: RedisInstance | RedisConnectionOptions
+  /** ms that `connect` may take. Default 5,000. */
+  connectTimeoutMs?: number
+  /** ms that a call may wait while Redis is away. Default 10,000. */
+  commandTimeoutMs?: number
+  /** Calls under way or waiting; more are refused with `BUSY`. Default 10,000. */
+  maxCommands?: number
+}
+
+/** ms without an answer after which a connection is taken to be half-open, and opened again. */
+const SOCKET_TIMEOUT = 2500
+
+/** ms */
+const LONGEST_RECONNECT = 2000
+
+/** ms between attempts to hear of failovers again from a Sentinel that was lost; ioredis prints each that fails. */
+const SENTINEL_RECONNECT = 10_000
+
+/** The package ioredis. */
+export interface Ioredis {
+  Redis: new (...args: unknown[]) => unknown
+}
+
+/**
+ * A connection of our own. It neither queues nor sends again by itself: that is decided call by call.
+ * @param connectTimeout ms of one attempt
+ */
+export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOptions, connectTimeout: number): RedisClient {
+  const wait = (attempt: number): number => Math.random() * Math.min(LONGEST_RECONNECT, 50 * 2 ** attempt)
+  const options = {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    autoResubscribe: false,
+    // at 0, what is in flight fails when the connection is lost; otherwise it would never be settled
+    maxRetriesPerRequest: 0,
+    connectTimeout,
+    commandTimeout: undefined,
+    socketTimeout: SOCKET_TIMEOUT,
+    retryStrategy: wait,
+    // until Sentinel has told the master that we knew, it takes writes that are lost: it is left at once
+    failoverDetector: true,
+    sentinelReconnectStrategy: () => SENTINEL_RECONNECT,
+    // after a failover, the master that we knew refuses writes
+    reconnectOnError: ({ message }: Error) => isReadOnly(message)
+  }
+  if (redis === undefined) return new Redis(url ?? 'redis://127.0.0.1:6379', options) as RedisClient
+  if (!isInstance(redis)) return new Redis({ ...redis, ...options }) as RedisClient
+  const template = redis as unknown as RedisClient
+  if (template.isCluster !== true) return template.duplicate(options) as RedisClient
+  const { retryStrategy, enableOfflineQueue, ...redisOptions } = options
+  const given = (redis.options as { redisOptions?: object }).redisOptions
+  return template.duplicate([], {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    clusterRetryStrategy: wait,
+    // a replica may not know yet what has been acknowledged
+    scaleReads: 'master',
+    shardedSubscribers: true,
+    redisOptions: { ...given, ...redisOptions, enableOfflineQueue: true }
+  }) as RedisClient
+}
+
+function isInstance (redis: RedisInstance | RedisConnectionOptions): redis is RedisInstance {
+  return typeof redis.duplicate === 'function'
+}
+
+/** The number of the database, as ioredis takes it: from the URL's path or its `db`, or from options. A Cluster has only 0. */
+function databaseOf ({ url, redis = {} }: RedisBackendOptions): number {
+  if (url !== undefined) {
+    const { pathname, searchParams } = new URL(url)
+    return Number(pathname.length > 1 ? pathname.slice(1) : searchParams.get('db') ?? 0)
+  }
+  const { db, redisOptions } = (isInstance(redis) ? redis.options : redis) as { db?: number | string, redisOptions?: object }
+  return redisOptions === undefined ? Number(db ?? 0) : 0
+}
+
+export interface RedisSettings { prefix: string, database: number, connectTimeoutMs: number, timeoutMs: number, maxPending: number }
+
+/** @throws DatasoleError `INVALID_OPTION`, naming the option */
+export function checkRedisOptions (options: RedisBackendOptions): RedisSettings {
+  const invalid = (name: string, why: string): DatasoleError => invalidOption('RedisBackend', name, why)
+  checkNames('RedisBackend', options, ['url', 'keyPrefix', 'prefix', 'redis', 'connectTimeoutMs', 'commandTimeoutMs', 'maxCommands'])
+  const { url, keyPrefix, prefix, redis, connectTimeoutMs = 5000, commandTimeoutMs = 10_000, maxCommands = 10_000 } = options
+  if (url !== undefined && !/^rediss?:\/\/./.test(String(url))) throw invalid('url', 'must be a URL such as "redis://127.0.0.1:6379", or "rediss://…" for TLS')
+  if (url !== undefined && redis !== undefined) throw invalid('redis', 'and url exclude each other: pass only one')
+  if (redis !== undefined && (typeof redis !== 'object' || redis === null)) throw invalid('redis', 'must be an instance or options of ioredis')
+  const given = redis === undefined ? {} : (isInstance(redis) ? redis.options : redis) as { keyPrefix?: string }
+  if (given.keyPrefix) throw invalid('redis.keyPrefix', 'does not reach channels: use the keyPrefix of RedisBackend instead')
+  if (keyPrefix !== undefined && prefix !== undefined && keyPrefix !== prefix) throw invalid('prefix', 'is another name of keyPrefix: pass only one')
+  const chosen = keyPrefix ?? prefix ?? 'ds:'
+  if (typeof chosen !== 'string' || /[{}]/.test(chosen)) throw invalid('keyPrefix', 'must be a string without braces, which Redis Cluster gives a meaning')
+  return {
+    prefix: chosen,
+    database: databaseOf(options),
+    connectTimeoutMs: positiveOption('RedisBackend', 'connectTimeoutMs', connectTimeoutMs),
+    timeoutMs: positiveOption('RedisBackend', 'commandTimeoutMs', commandTimeoutMs),
+    maxPending: positiveOption('RedisBackend', 'maxCommands', maxCommands)
+  }
+}

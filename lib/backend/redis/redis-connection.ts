@@ -1,0 +1,140 @@
+import { randomUUID } from 'node:crypto'
+import { DatasoleError, messageOf } from '../../protocol/errors.js'
+import { Calls } from '../retry-policy.js'
+import { hidePassword } from '../backend-options.js'
+import { type Ioredis, type RedisBackendOptions, type RedisClient, type RedisSettings, openClient } from './redis-client.js'
+import type { Script } from './redis-scripts.js'
+import { isNotNow, isRefusal, isReply, isWrongDatabase, mayHaveRun } from '../redis-replies.js'
+import { RedisSubscriber } from './redis-subscriber.js'
+import { StoreConnection } from '../store-connection.js'
+
+export type Reply = Array<string | number>
+
+/** The client that asks and the one that listens, from the first `connect` to the last `close`. */
+export class RedisConnection extends StoreConnection {
+  readonly #options: RedisBackendOptions
+  readonly #settings: RedisSettings
+  readonly #load: () => Promise<Ioredis>
+  #client: RedisClient | undefined
+  #subscriber: RedisSubscriber | undefined
+  /** Empty until it is read, anew after each fault: the store may have come back without anything. */
+  #history = ''
+  /** What a connection has said last since it was ready, which tells more than that it was closed. */
+  #cause: unknown
+
+  constructor (options: RedisBackendOptions, settings: RedisSettings, load: () => Promise<Ioredis>) {
+    super(new Calls('Redis', settings, isFault, (error) => this.#reason(error)), settings.connectTimeoutMs)
+    this.#options = options
+    this.#settings = settings
+    this.#load = load
+  }
+
+  get publishCommand (): string { return this.#open.isCluster === true ? 'spublish' : 'publish' }
+
+  /** One attempt. */
+  async call (command: string, ...args: Array<string | number>): Promise<unknown> {
+    return await this.#open.call(command, ...args)
+  }
+
+  /** For what may be sent again. */
+  async repeat (command: string, ...args: Array<string | number>): Promise<unknown> {
+    return await this.calls.repeat(() => this.#open.call(command, ...args))
+  }
+
+  /**
+   * One attempt to run a script.
+   * @param unsure called where it fails, and may have taken effect
+   */
+  async run ({ lua, sha, keys }: Script, names: string[], args: Array<string | number>, unsure?: () => void): Promise<Reply> {
+    const client = this.#open
+    try {
+      try {
+        return await client.call('evalsha', sha, keys, ...names, ...args) as Reply
+      } catch (error) {
+        if (!messageOf(error).startsWith('NOSCRIPT')) throw error
+        return await client.call('eval', lua, keys, ...names, ...args) as Reply
+      }
+    } catch (error) {
+      if (mayHaveRun(error)) unsure?.()
+      throw error
+    }
+  }
+
+  /** The epoch of keys that were never written. */
+  async historyId (): Promise<string> {
+    if (this.#history !== '') return this.#history
+    const key = `${this.#settings.prefix}history`
+    await this.#open.call('set', key, randomUUID(), 'NX')
+    return (this.#history = await this.#open.call('get', key) as string)
+  }
+
+  get #open (): RedisClient {
+    if (this.#client === undefined) throw new DatasoleError('NOT_STARTED', 'RedisBackend is not connected yet: await connect() (or ds.init()) first')
+    return this.#client
+  }
+
+  protected async open (attempt: AbortSignal, listen: (listener: RedisSubscriber) => void): Promise<void> {
+    const driver = await this.#load().catch((cause: unknown) => {
+      throw new DatasoleError('DRIVER_MISSING', 'RedisBackend needs the package ioredis: npm install ioredis', { cause })
+    })
+    attempt.throwIfAborted()
+    const client = this.#client = this.#newClient(driver)
+    const subscriber = this.#subscriber = new RedisSubscriber(() => this.#newClient(driver), this.calls, this.channels, () => { this.doubt() })
+    listen(subscriber)
+    await Promise.all([client.connect(), subscriber.connect()])
+    if (isWrongDatabase(this.#cause)) throw this.#cause
+    await this.historyId()
+    const isAway = (): void => {
+      this.#history = ''
+      this.calls.down('commands', this.#cause ?? new Error('the connection was closed'))
+    }
+    for (const event of ['close', '-node']) client.on(event, isAway)
+    for (const event of ['ready', '+node']) client.on(event, () => { this.calls.up('commands') })
+  }
+
+  #newClient (driver: Ioredis): RedisClient {
+    const client = openClient(driver, this.#options, this.#settings.connectTimeoutMs)
+    // a Cluster says only that none of its nodes would answer
+    client.on('error', (error: unknown) => { this.#cause = (error as { lastNodeError?: unknown }).lastNodeError ?? error })
+    client.on('ready', () => {
+      // the client goes on in database 0 where there is none of that number
+      if (isWrongDatabase(this.#cause)) client.disconnect(true)
+      else this.#cause = undefined
+    })
+    return client
+  }
+
+  protected async disconnect (ms: number): Promise<void> {
+    const [client, subscriber] = [this.#client, this.#subscriber]
+    this.#client = this.#subscriber = undefined
+    subscriber?.close()
+    if (client === undefined) return
+    // what was sent is answered first, if that does not take long
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([
+      client.quit().catch(() => {}), // it is gone already
+      new Promise((resolve) => { timer = setTimeout(resolve, ms) })
+    ])
+    clearTimeout(timer)
+    client.disconnect()
+  }
+
+  protected explain (thrown: unknown): DatasoleError {
+    if (thrown instanceof DatasoleError) return thrown
+    const cause = this.#cause ?? thrown
+    const { url, redis } = this.#options
+    const option = redis === undefined ? `url (${hidePassword(url ?? 'redis://127.0.0.1:6379')})` : 'redis'
+    return new DatasoleError(isRefusal(cause) ? 'BACKEND_REFUSED' : 'BACKEND_UNAVAILABLE', `RedisBackend: option ${option}: ${messageOf(cause)}`, { cause })
+  }
+
+  /** That a client has no connection says less than that Redis refuses every one. */
+  #reason (error: unknown): unknown {
+    return !isReply(error) && !(error instanceof DatasoleError) && isReply(this.#cause) && isRefusal(this.#cause) ? this.#cause : error
+  }
+}
+
+/** Whether the store is away, and not of another opinion. */
+function isFault (error: unknown): boolean {
+  if (isReply(error)) return isNotNow(messageOf(error))
+  return error instanceof Error && !(error instanceof DatasoleError) && !(error instanceof TypeError)
+}

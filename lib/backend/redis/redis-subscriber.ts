@@ -1,0 +1,179 @@
+import { setTimeout } from 'node:timers/promises'
+import type { Calls } from '../retry-policy.js'
+import { type Channels } from '../listeners.js'
+import type { RedisClient } from './redis-client.js'
+import { nameOnEach } from '../redis-slots.js'
+
+/** ms between questions to a connection that otherwise only listens, so that a half-open one is noticed. */
+const PROBE_INTERVAL = 1500
+
+/** ms between two answers that say that channels are missing, after which the client is replaced. */
+const SECOND_LOOK = 300
+
+/** ms that another client may take to hear everything. */
+const START_TIMEOUT = 30_000
+
+/** Channels that are subscribed at once. */
+const CHUNK = 500
+
+/**
+ * The connection that listens. In a Cluster it is one to each node, with sharded pub/sub, so that a
+ * message goes only where its key lives.
+ *
+ * A client may think that it is subscribed where it is not: a Cluster client moves its subscriptions after
+ * a failover, and says nothing where that is refused. Redis says how many channels a connection has when one is
+ * unsubscribed, be it one that it never had. Where that is not all of them, another client takes its place.
+ */
+export class RedisSubscriber {
+  readonly channels: Channels
+  readonly #make: () => RedisClient
+  readonly #calls: Calls
+  readonly #restored: () => void
+  #client: RedisClient
+  /** What will take its place. */
+  #next: RedisClient | undefined
+  #probing: NodeJS.Timeout | undefined
+  #isChecking = false
+  #isClosed = false
+  /** Subscriptions under way, and those that there have been: meanwhile Redis's count says nothing. */
+  #pending = 0
+  #changes = 0
+
+  /**
+   * @param make opens no connection yet
+   * @param restored called when every channel is subscribed again: messages may have been lost
+   */
+  constructor (make: () => RedisClient, calls: Calls, channels: Channels, restored: () => void) {
+    this.#make = make
+    this.#client = make()
+    this.#calls = calls
+    this.channels = channels
+    this.#restored = restored
+  }
+
+  async connect (): Promise<void> {
+    await this.#start(this.#client)
+    this.#probing = setInterval(() => { void this.#check() }, PROBE_INTERVAL)
+    this.#probing.unref()
+  }
+
+  async open (name: string): Promise<void> {
+    await this.#calls.repeat(() => this.#change(subscribe(this.#client), name))
+  }
+
+  shut (name: string): void {
+    this.#change(unsubscribe(this.#client), name).catch(() => {
+      // no connection, no subscription
+    })
+  }
+
+  close (): void {
+    this.#isClosed = true
+    clearInterval(this.#probing)
+    this.#client.disconnect()
+    this.#next?.disconnect()
+  }
+
+  /** From when it hears every channel it is the one that listens. */
+  async #start (client: RedisClient): Promise<void> {
+    client.on(client.isCluster === true ? 'smessage' : 'message', (channel: string, text: string) => {
+      if (client === this.#client) this.channels.deliver(channel, text)
+    })
+    await client.connect()
+    await this.#subscribeAll(client)
+    const old = this.#client
+    this.#client = client
+    if (old !== client) old.disconnect()
+    client.on(client.isCluster === true ? 'subscribersReady' : 'ready', () => { void this.#restore(client) })
+    client.on('close', () => {
+      if (client === this.#client) this.#calls.down('subscriber', new Error('the connection that listens was closed'))
+    })
+  }
+
+  /** @param client connected: it is told of what comes after that */
+  async #subscribeAll (client: RedisClient): Promise<void> {
+    const { names } = this.channels
+    for (let i = 0; i < names.length; i += CHUNK) {
+      const chunk = names.slice(i, i + CHUNK).filter((name) => this.channels.has(name))
+      // in a Cluster the channels of one command have to be of one slot
+      if (client.isCluster === true) await Promise.all(chunk.map((name) => client.call(subscribe(client), name)))
+      else if (chunk.length > 0) await client.call(subscribe(client), ...chunk)
+    }
+  }
+
+  /** The client has a connection again. One of a Cluster has subscribed by itself, as far as it could. */
+  async #restore (client: RedisClient): Promise<void> {
+    if (client !== this.#client) return
+    try {
+      if (client.isCluster !== true) await this.#subscribeAll(client)
+      else if (!await this.#isComplete(client)) return await this.#check()
+      this.#calls.up('subscriber')
+      this.#restored()
+    } catch {
+      // the connection is gone again, or will be: it is opened once more, or replaced by the next check
+    }
+  }
+
+  /** Where channels are missing, twice in a row, another client takes its place. */
+  async #check (): Promise<void> {
+    if (this.#isChecking) return
+    this.#isChecking = true
+    try {
+      const client = this.#client
+      // what is not there is opened again by itself
+      for (let looks = 0; looks < 2; looks++) {
+        if (looks > 0) await setTimeout(SECOND_LOOK, undefined, { ref: false })
+        if (client.status !== 'ready' || await this.#isComplete(client).catch(() => false)) return
+      }
+      await this.#replace()
+      this.#calls.up('subscriber')
+      this.#restored()
+    } catch {
+      // a connection that does not answer is closed, and opened again; what is missing is found by the next check
+    } finally {
+      this.#isChecking = false
+    }
+  }
+
+  async #replace (): Promise<void> {
+    if (this.#isClosed) return
+    const ended = new AbortController()
+    const client = this.#next = this.#make()
+    try {
+      const late = setTimeout(START_TIMEOUT, undefined, { ref: false, signal: ended.signal }).then(() => { throw new Error('it takes too long') })
+      await Promise.race([this.#start(client), late])
+    } catch (error) {
+      client.disconnect()
+      throw error
+    } finally {
+      ended.abort()
+      this.#next = undefined
+    }
+  }
+
+  /** Asks each connection for something that changes nothing, and is told how many channels it has. */
+  async #isComplete (client: RedisClient): Promise<boolean> {
+    const changes = this.#changes
+    const isStill = this.#pending === 0
+    const names = client.isCluster === true ? nameOnEach(client.slots!) : ['']
+    const counts = await Promise.all(names.map((name) => client.call(unsubscribe(client), `none:${name}`)))
+    if (!isStill || changes !== this.#changes) return true // as far as can be told
+    return this.channels.isComplete(counts.reduce<number>((sum, count) => sum + Number(count), 0))
+  }
+
+  async #change (command: string, name: string): Promise<void> {
+    this.#pending++
+    this.#changes++
+    // if it fails there, the next check finds it
+    if (this.#next?.status === 'ready') this.#next.call(command, name).catch(() => {})
+    try {
+      await this.#client.call(command, name)
+    } finally {
+      this.#pending--
+    }
+  }
+}
+
+function subscribe (client: RedisClient): string { return client.isCluster === true ? 'ssubscribe' : 'subscribe' }
+
+function unsubscribe (client: RedisClient): string { return client.isCluster === true ? 'sunsubscribe' : 'unsubscribe' }

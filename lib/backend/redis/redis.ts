@@ -1,0 +1,184 @@
+import { DatasoleError, coded, invalidArgument } from '../../protocol/errors.js'
+import { stringify } from '../../protocol/json.js'
+import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
+import type { Unsubscribe } from '../../protocol/unsubscribe.js'
+import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend } from '../backend.js'
+import { encodeMessage } from '../notice.js'
+import { type RedisBackendOptions, type RedisSettings, checkRedisOptions } from './redis-client.js'
+import { RedisConnection, type Reply } from './redis-connection.js'
+import { COMMIT, CONSUME, READ, TERM } from './redis-scripts.js'
+
+/** Keys that are asked about at once, as one call. */
+const CHUNK = 500
+
+/**
+ * State and pub/sub in Redis 6.2 or newer (7 for a Cluster), shared by every process that names the same
+ * server and prefix. A commit is one call of a script, which also publishes it.
+ *
+ * What Redis has acknowledged is as safe as its persistence makes it (`appendfsync`, replication): where
+ * it comes back without its newest commits, nodes notice and all clients converge on what is left. A key of
+ * which it has evicted a part is gone whole: `maxmemory-policy noeviction` keeps it from that.
+ *
+ * @throws DatasoleError `INVALID_OPTION`, naming the option
+ */
+export class RedisBackend implements StateBackend {
+  readonly #settings: RedisSettings
+  readonly #connection: RedisConnection
+  readonly #term: number
+
+  /** @param term @internal ms: see TERM */
+  constructor (options: RedisBackendOptions = {}, term = TERM) {
+    this.#term = term
+    this.#settings = checkRedisOptions(options)
+    this.#connection = new RedisConnection(options, this.#settings, () => import('ioredis'))
+  }
+
+  /** @throws DatasoleError `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED` (credentials, database) or `DRIVER_MISSING` */
+  async connect (log?: BackendLog): Promise<void> {
+    await this.#connection.connect(log)
+  }
+
+  async close (): Promise<void> {
+    await this.#connection.close()
+  }
+
+  async get<T = unknown> (key: string): Promise<T | undefined> {
+    const json = await this.#connection.repeat('get', this.#name('value', key)) as string | null
+    return json === null ? undefined : JSON.parse(json) as T
+  }
+
+  async set<T = unknown> (key: string, value: T): Promise<void> {
+    const json = stringify(value)
+    if (json === undefined) throw invalidArgument(`RedisBackend.set("${key}"): the value is not JSON`)
+    await this.#connection.repeat('set', this.#name('value', key), json)
+  }
+
+  async delete (key: string): Promise<boolean> {
+    const [values] = await Promise.all([this.#connection.repeat('del', this.#name('value', key)), this.#connection.repeat('del', this.#name('bucket', key))])
+    return values === 1
+  }
+
+  async expire (key: string, ttlMs: number): Promise<boolean> {
+    return await this.#connection.repeat('pexpire', this.#name('value', key), Math.ceil(ttlMs)) === 1
+  }
+
+  subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe & { ready: Promise<void> } {
+    return this.#connection.channels.add(this.#channel(key), key, handler)
+  }
+
+  async publish (key: string, value: unknown): Promise<void> {
+    const text = encodeMessage(value)
+    await this.#connection.calls.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key), text))
+  }
+
+  onDoubt (fn: () => void): Unsubscribe {
+    return this.#connection.onDoubt(fn)
+  }
+
+  async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
+    if (live) await this.#list([key])
+    const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
+    /** When an attempt was sent that may have taken effect. */
+    let unsureSince: number | undefined
+    const reply = await this.#connection.calls.repeat(async () => {
+      const sentAt = performance.now()
+      const doubt = unsureSince === undefined ? '0' : sentAt - unsureSince < this.#term ? '1' : '2'
+      const args = [
+        await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#channel(key), this.#connection.publishCommand,
+        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', doubt, ttlMs === undefined ? '' : Math.ceil(ttlMs), this.#term
+      ]
+      return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries], () => { unsureSince ??= sentAt })
+    }).catch((error: unknown) => { throw unsureSince === undefined ? error : outcomeUnknown(key, error) })
+    if (reply[0] === 2) throw outcomeUnknown(key)
+    if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }
+    // a deletion that another node made a moment ago may have taken it off the list since
+    if (live) this.#list([key]).catch(() => {}) // it most likely still is there
+    else if (reset !== undefined && reset.value === undefined) this.#unlist([key]).catch(() => {}) // whoever lists the live keys leaves it out
+    return { accepted: true, epoch: String(reply[1]), version: Number(reply[2]), logBytes: Number(reply[3]) }
+  }
+
+  async read (key: string, have?: Position): Promise<KeyRecord> {
+    return await this.#connection.calls.repeat(() => this.#read(key, have))
+  }
+
+  /** One attempt. */
+  async #read (key: string, have?: Position): Promise<KeyRecord> {
+    return recordOf(await this.#connection.run(READ, this.#journalKeys(key), [await this.#connection.historyId(), this.#term, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '']))
+  }
+
+  async liveKeys (): Promise<string[]> {
+    const keys = (await this.#connection.repeat('smembers', this.#liveKeys) as string[]).map(unescapeKey)
+    const live = []
+    for (let i = 0; i < keys.length; i += CHUNK) {
+      const chunk = keys.slice(i, i + CHUNK)
+      const heads = await this.#connection.calls.repeat(() => Promise.all(chunk.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
+      const found = chunk.filter((_, at) => heads[at] === '1')
+      live.push(...found)
+      // those that are about to become live, and those whose deletion could not say so
+      if (found.length < chunk.length) await this.#unlist(chunk.filter((key) => !found.includes(key)))
+    }
+    return live
+  }
+
+  async #list (keys: string[]): Promise<void> {
+    await this.#connection.repeat('sadd', this.#liveKeys, ...keys.map(escapeKey))
+  }
+
+  /** The list is on another node of a Cluster than a key: who makes one live lists it before and after, so that it is there or is found here. */
+  async #unlist (keys: string[]): Promise<void> {
+    await this.#connection.repeat('srem', this.#liveKeys, ...keys.map(escapeKey))
+    const records = await this.#connection.calls.repeat(() => Promise.all(keys.map((key) => this.#read(key))))
+    const live = keys.filter((_, at) => records[at]!.live)
+    if (live.length > 0) await this.#list(live)
+  }
+
+  /** Not repeated where the answer was lost: what was counted would count twice. */
+  async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
+    if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
+    const [allowed, remaining, emptyIn, retryAfter] = await this.#connection.calls.once(() => this.#connection.run(CONSUME, [this.#name('bucket', bucket)], [rule.windowMs, rule.maxRequests, cost])) as number[]
+    const result: RateLimitResult = { allowed: allowed === 1, remaining: remaining!, resetAt: Date.now() + emptyIn! }
+    return result.allowed ? result : { ...result, retryAfter: retryAfter! }
+  }
+
+  get #liveKeys (): string { return `${this.#settings.prefix}live` }
+
+  /** The braces keep what belongs to a key on one node of a Cluster. */
+  #name (kind: string, key: string): string {
+    return `${this.#settings.prefix}${kind}:{${escapeKey(key)}}`
+  }
+
+  /** Databases share their channels. That of database 0 has the name that it had before there were numbers in it. */
+  #channel (key: string): string {
+    const { database } = this.#settings
+    return this.#name(database === 0 ? 'channel' : `channel:${database}`, key)
+  }
+
+  #journalKeys (key: string): string[] {
+    return [this.#name('head', key), this.#name('log', key), this.#name('ids', key)]
+  }
+}
+
+function outcomeUnknown (key: string, cause?: unknown): DatasoleError {
+  return new DatasoleError('OUTCOME_UNKNOWN', `whether the commit to "${key}" took effect is not known: read the key before it is tried again`, { cause })
+}
+
+function recordOf ([, epoch, version, live, id, lost, snapshotVersion, snapshot, ...entries]: Reply): KeyRecord {
+  const record: KeyRecord = { epoch: String(epoch), version: Number(version), id: String(id), live: live === '1', commits: entries.map((entry) => entryOf(String(entry))) }
+  if (snapshotVersion !== '') record.snapshot = { version: Number(snapshotVersion), value: String(snapshot) }
+  if (lost === '1') record.isLost = true
+  return record
+}
+
+function entryOf (text: string): LogEntry {
+  const end = text.indexOf('\n')
+  return { id: text.slice(0, end), patches: text.slice(end + 1) }
+}
+
+/** Braces would end the tag of a Cluster, an empty one is none; lone surrogates do not survive UTF-8. */
+function escapeKey (key: string): string {
+  return key === '' ? '%' : key.replace(/[%{}]|\p{Cs}/gu, (char) => `%${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+function unescapeKey (name: string): string {
+  return name === '%' ? '' : name.replace(/%([0-9a-f]{4})/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
+}

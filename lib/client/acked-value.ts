@@ -1,0 +1,38 @@
+import type { Head } from '../protocol/messages.js'
+import type { Change } from './changes.js'
+import type { Flight } from './in-flight-push.js'
+
+/** The value at a version. */
+interface Known extends Head { value: unknown }
+
+/**
+ * What the server has of a value: what it said, and what it has acknowledged since. An acknowledged push
+ * that is one past what is known is known; another one has changes of others before it, which will come.
+ */
+export class Confirmed {
+  #known: Known | undefined
+  #ahead: { changes: Change[], head: Head }[] = []
+
+  get known (): Known | undefined { return this.#known }
+
+  /** Acknowledged, but not in what is known. */
+  get ahead (): Change[] { return this.#ahead.flatMap(({ changes }) => changes) }
+
+  /** @returns what was known before, where another epoch has begun */
+  learn (news: Known): Known | undefined {
+    const known = this.#known
+    const isSame = known?.epoch === news.epoch
+    if (isSame && known.version >= news.version) return undefined
+    this.#known = news
+    this.#ahead = this.#ahead.filter(({ head }) => head.epoch === news.epoch && head.version > news.version)
+    return isSame ? undefined : known
+  }
+
+  acked (flight: Flight, { epoch, version }: Head): void {
+    const known = this.#known
+    if (known?.epoch === epoch && known.version >= version) return
+    const value = known?.epoch === epoch && known.version + 1 === version ? flight.appliedTo(known.value) : undefined
+    if (value === undefined) this.#ahead.push({ changes: flight.changes, head: { epoch, version } })
+    else this.#known = { epoch, version, value }
+  }
+}

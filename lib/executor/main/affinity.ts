@@ -1,0 +1,85 @@
+import { messageOf } from '../../protocol/errors.js'
+import type { ConnectionContext } from '../../server/context/connection-context.js'
+import { cross } from '../crossing.js'
+import type { ConnectionCopy, Crossed } from '../messages.js'
+
+/** A connection that has tasks in threads, or had: where it stays, and what its thread knows of it. */
+export class Held<Slot> {
+  /** Where its tasks run; undefined while it waits for a thread. */
+  slot: Slot | undefined
+  /** Its number in the thread; 0 where the thread does not know it. */
+  ref = 0
+  /** Tasks that have not ended. */
+  size = 0
+  /** Monotonic ms, when a task last came or ended. */
+  usedAt = 0
+  isGone = false
+  #revision = -1
+  #edition = 0
+  #hasObjects = false
+
+  constructor (readonly context: ConnectionContext) {}
+
+  /** Whether the thread's copy is old. Objects may have been changed in place, so they are always sent anew. */
+  get isOutdated (): boolean {
+    return this.#hasObjects || this.#revision !== this.context.revision
+  }
+
+  /**
+   * Applies what the thread did to its copy, which then still is the newest if it was. A newer one may have
+   * been on its way there already: that lacks the change.
+   */
+  change (edition: number, apply: (context: ConnectionContext) => void): void {
+    const { context } = this
+    const wasNewest = edition === this.#edition && this.#revision === context.revision
+    try {
+      apply(context)
+    } finally {
+      if (wasNewest) this.#revision = context.revision
+    }
+  }
+
+  /** The thread's copy was not of this life. */
+  forget (): void {
+    this.slot = undefined
+    this.ref = 0
+    this.#revision = -1
+  }
+
+  copy (): ConnectionCopy {
+    const { connectionId, auth: { metadata, ...auth }, remoteAddress, protocol, tags, values } = this.context.state
+    this.#revision = this.context.revision
+    const kept = Object.fromEntries(values)
+    this.#hasObjects = Object.values(kept).some((value) => typeof value === 'object' && value !== null)
+    return {
+      edition: ++this.#edition,
+      connectionId,
+      remoteAddress,
+      protocol,
+      auth: crossed(auth),
+      // it may be anything that a database gave
+      metadata: typeof metadata === 'object' && metadata !== null ? crossed(metadata) : undefined,
+      values: crossed(kept),
+      tags: [...tags]
+    }
+  }
+}
+
+function crossed (owner: object): Crossed {
+  const result: Crossed = { present: [], missing: [] }
+  for (const name of Object.keys(owner)) {
+    const { copy, why } = crossMember(owner, name)
+    if (why === undefined) result.present.push([name, copy])
+    else result.missing.push([name, why])
+  }
+  return result
+}
+
+/** What it is may be found out only now, and fail: a getter of what a database gave. */
+function crossMember (owner: object, name: string): ReturnType<typeof cross> {
+  try {
+    return cross((owner as Record<string, unknown>)[name])
+  } catch (error) {
+    return { why: messageOf(error) }
+  }
+}

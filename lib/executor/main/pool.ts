@@ -1,0 +1,236 @@
+import { RpcCode } from '../../protocol/codes.js'
+import { RpcError } from '../../protocol/errors.js'
+import type { ConnectionContext } from '../../server/context/connection-context.js'
+import type { Logger } from '../../server/context/logger.js'
+import { packageFile } from '../../server/package-file.js'
+import { loadDriver } from './driver.js'
+import type { Executor, ExecutorMetrics, ExecutorSettings, Job, Registered, Task, WorkerLimits, WorkerServices } from '../../server/workers/executor.js'
+import { Held } from './affinity.js'
+import { Slot, SlotJob, type SlotHost } from './slot.js'
+import type { ThreadOptions } from './thread.js'
+import { WaitingRoom } from './pending-connections.js'
+
+/** Bytes of payloads that may wait or run. */
+const MAX_BYTES = 64 * 1024 * 1024
+
+/** ms that a client is told to wait where too much waits already. */
+const RETRY = 100
+
+const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
+
+/**
+ * Worker threads and who runs where. Model `thread-pool`: a connection goes to the thread that has the
+ * fewest, and stays there. Model `thread`: a thread has one connection at a time; where all are taken, a
+ * connection waits for one.
+ */
+export class Pool implements Executor, SlotHost {
+  threadOptions!: ThreadOptions
+  services!: WorkerServices
+  log!: Logger
+  readonly #settings: ExecutorSettings
+  readonly #limits: WorkerLimits
+  readonly #schemas: string | undefined
+  readonly #isExclusive: boolean
+  readonly #slots: Slot[]
+  readonly #held = new Map<ConnectionContext, Held<Slot>>()
+  readonly #waiting: WaitingRoom
+  #sweeping: NodeJS.Timeout | undefined
+  #size = 0
+  #bytes = 0
+  #assignments = 0
+  #restarts = 0
+  #isClosed = false
+
+  /** @param schemas module that compiles schemas in threads, as a path for `packageFile` */
+  constructor (settings: ExecutorSettings, { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold }: WorkerLimits, schemas?: string) {
+    this.#settings = settings
+    this.#limits = { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold }
+    this.#schemas = schemas
+    this.#isExclusive = settings.model === 'thread'
+    this.#slots = Array.from({ length: settings.size }, () => new Slot(this))
+    this.#waiting = new WaitingRoom(settings.queueTimeoutMs, (job) => { this.#refuse(job, 'no thread has become free in time') })
+  }
+
+  get isIdle (): boolean { return this.#size === 0 }
+
+  async start (services: WorkerServices, log: Logger): Promise<Registered> {
+    this.services = services
+    this.log = log
+    const { isLevelEnabled } = log as { isLevelEnabled?: (level: string) => boolean }
+    const levels = LEVELS.filter((level) => isLevelEnabled?.call(log, level) ?? true)
+    const entry = packageFile('lib/executor/thread/worker.js').href
+    const schemas = this.#schemas === undefined ? undefined : packageFile(this.#schemas).href
+    this.threadOptions = { driver: await loadDriver(), entry, settings: this.#settings, limits: this.#limits, schemas, levels }
+    const registered = await this.#slots[0]!.start()
+    const { idleTimeout } = this.#settings
+    this.#slots[0]!.idleSince = performance.now()
+    if (!this.#isClosed) this.#sweeping = setInterval(() => { this.#sweep() }, Math.max(10, Math.min(1000, idleTimeout / 4))).unref()
+    return registered
+  }
+
+  run (task: Task): Job | undefined {
+    const { context } = task
+    const held = context && this.#hold(context)
+    const job = new SlotJob(task, held, (dropped) => { this.#drop(dropped) })
+    const { maxQueue, maxQueuePerConnection, size } = this.#settings
+    this.#count(job, 1)
+    if (this.#isClosed || (held?.size ?? 0) > maxQueuePerConnection || this.#size > maxQueue * size || (this.#size > 1 && this.#bytes > MAX_BYTES)) {
+      this.#refuse(job, this.#isClosed ? 'the server is closed' : 'too much waits for worker threads')
+      return undefined
+    }
+    const slot = held === undefined ? this.#any() : held.slot ?? this.#assign(held)
+    if (slot === undefined) {
+      this.#waiting.add(held!, job)
+    } else if (slot.size >= maxQueue) {
+      this.#refuse(job, 'too much waits for this connection\'s worker thread')
+      return undefined
+    } else {
+      slot.run(job)
+    }
+    return job
+  }
+
+  departed (context: ConnectionContext): void {
+    const held = this.#held.get(context)
+    if (held === undefined) return
+    this.#held.delete(context)
+    held.isGone = true
+    for (const job of this.#waiting.leave(held)) this.#finish(job)
+    this.#release(held)
+  }
+
+  ended (job: SlotJob): void {
+    const { held, task, slot } = job
+    this.#count(job, -1)
+    if (slot !== undefined && slot.size === 0 && slot.connections.size === 0) slot.idleSince = performance.now()
+    if (held !== undefined && task.isPassing && held.size === 0) this.departed(held.context)
+  }
+
+  lost (slot: Slot): void {
+    this.#restarts++
+    slot.idleSince = performance.now()
+    this.#seat(slot)
+  }
+
+  metrics (): ExecutorMetrics {
+    const running = this.#slots.filter(({ hasThread }) => hasThread)
+    const totals = [0, 0, 0]
+    for (const slot of this.#slots) for (const i of [0, 1, 2]) totals[i]! += slot.past[i]! + slot.totals[i]!
+    return {
+      threads: running.length,
+      queued: this.#size,
+      assigned: this.#slots.reduce((sum, { connections }) => sum + connections.size, 0),
+      assignments: this.#assignments,
+      restarts: this.#restarts,
+      utilization: running.reduce((sum, slot) => sum + slot.utilization(), 0) / Math.max(1, running.length),
+      tasks: totals[0]!,
+      waitMs: totals[1]!,
+      runMs: totals[2]!
+    }
+  }
+
+  async close (): Promise<void> {
+    this.#isClosed = true
+    clearInterval(this.#sweeping)
+    for (const job of this.#waiting.close()) this.#refuse(job, 'the server is closed')
+    await Promise.all(this.#slots.map((slot) => slot.end()))
+    this.#held.clear()
+  }
+
+  #hold (context: ConnectionContext): Held<Slot> {
+    let held = this.#held.get(context)
+    if (held === undefined) this.#held.set(context, held = new Held<Slot>(context))
+    return held
+  }
+
+  /** The slot where a connection stays from now on; undefined where it has to wait for one. */
+  #assign (held: Held<Slot>): Slot | undefined {
+    if (this.#isExclusive && this.#waiting.has(held)) return undefined
+    const slot = this.#choose()
+    if (slot !== undefined) this.#place(held, slot)
+    return slot
+  }
+
+  #place (held: Held<Slot>, slot: Slot): void {
+    held.slot = slot
+    slot.connections.add(held)
+    this.#assignments++
+  }
+
+  /** Where the fewest connections are; of those with equally few, where a thread is, then where less waits. One that was just lost comes last. */
+  #choose (): Slot | undefined {
+    let best: Slot | undefined
+    for (const slot of this.#slots) {
+      if (this.#isExclusive && slot.connections.size > 0) continue
+      if (best === undefined || isBetter(slot, best)) best = slot
+    }
+    return best
+  }
+
+  /** For what belongs to no connection. */
+  #any (): Slot {
+    const running = this.#slots.filter(({ hasThread }) => hasThread)
+    return running.length === 0 ? this.#slots[0]! : running.reduce((best, slot) => slot.size < best.size ? slot : best)
+  }
+
+  /** The connection gives its slot back; in model `thread` the next one gets it. */
+  #release (held: Held<Slot>): void {
+    const { slot } = held
+    if (slot === undefined) return
+    slot.release(held)
+    if (slot.size === 0 && slot.connections.size === 0) slot.idleSince = performance.now()
+    this.#seat(slot)
+  }
+
+  #seat (slot: Slot): void {
+    if (this.#isClosed || !this.#isExclusive || slot.connections.size > 0) return
+    const next = this.#waiting.next()
+    if (next === undefined) return
+    this.#place(next.held, slot)
+    for (const job of next.jobs) slot.run(job)
+  }
+
+  /** Threads without anything end; in model `thread` quiet connections give theirs back. */
+  #sweep (): void {
+    const now = performance.now()
+    const { idleTimeout } = this.#settings
+    for (const slot of this.#slots) {
+      slot.sample()
+      if (!slot.hasThread || slot.isPending) continue
+      if (this.#isExclusive) for (const held of slot.connections) if (held.size === 0 && now - held.usedAt >= idleTimeout) this.#release(held)
+      if (slot.size === 0 && slot.connections.size === 0 && now - slot.idleSince >= idleTimeout) void slot.end()
+    }
+  }
+
+  #count (job: SlotJob, by: 1 | -1): void {
+    this.#size += by
+    this.#bytes += by * job.task.payload.length
+    if (job.held === undefined) return
+    job.held.size += by
+    job.held.usedAt = performance.now()
+  }
+
+  #drop (job: SlotJob): void {
+    this.#waiting.drop(job)
+    this.#finish(job)
+  }
+
+  #refuse (job: SlotJob, why: string): void {
+    job.task.refuse(new RpcError(RpcCode.BUSY, why, { code: 'BUSY', retryAfter: RETRY }))
+    this.#finish(job)
+  }
+
+  #finish (job: SlotJob): void {
+    if (job.isOver) return
+    job.isOver = true
+    job.task.ended()
+    this.ended(job)
+  }
+}
+
+function isBetter (slot: Slot, than: Slot): boolean {
+  if (slot.isBackingOff !== than.isBackingOff) return than.isBackingOff
+  if (slot.connections.size !== than.connections.size) return slot.connections.size < than.connections.size
+  if (slot.hasThread !== than.hasThread) return slot.hasThread
+  return slot.size < than.size
+}

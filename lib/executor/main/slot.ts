@@ -1,0 +1,285 @@
+import { isUtf8 } from 'node:buffer'
+import { RpcCode } from '../../protocol/codes.js'
+import { DatasoleError, RpcError, messageOf } from '../../protocol/errors.js'
+import type { ConnectionContext } from '../../server/context/connection-context.js'
+import type { Logger } from '../../server/context/logger.js'
+import type { Job, Registered, Task, WorkerServices } from '../../server/workers/executor.js'
+import type { Held } from './affinity.js'
+import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing, reviveError } from '../messages.js'
+import { type TaskNews, Thread, type ThreadOptions } from './thread.js'
+
+/** A thread that lived this long was not broken by its start. ms */
+const HEALTHY = 10_000
+
+/** ms of the first wait before a lost thread is started again; it doubles, up to the longest. */
+const FIRST_BACKOFF = 100
+const LONGEST_BACKOFF = 10_000
+
+/** What slots need of the pool that they are in. */
+export interface SlotHost {
+  readonly services: WorkerServices
+  readonly log: Logger
+  readonly threadOptions: ThreadOptions
+  /** A task has ended. */
+  ended (job: SlotJob): void
+  /** The slot's thread is gone, and with it what its connections had there. */
+  lost (slot: Slot, error: Error): void
+}
+
+/** A task in a slot, waiting for its thread or in it. */
+export class SlotJob implements Job {
+  id = 0
+  slot: Slot | undefined
+  isOver = false
+
+  constructor (
+    readonly task: Task,
+    /** Undefined for an event of server code. */
+    readonly held: Held<Slot> | undefined,
+    /** Told where it is aborted before a slot has it. */
+    readonly dropped: (job: SlotJob) => void
+  ) {}
+
+  get hasBegun (): boolean { return this.id > 0 }
+
+  abort (error: RpcError): void {
+    if (this.isOver) return
+    if (this.slot === undefined) this.dropped(this)
+    else this.slot.abort(this, error)
+  }
+
+  suspect (): void {
+    if (!this.isOver && this.id > 0) this.slot?.suspect()
+  }
+}
+
+/** A place for a thread: what runs there, and what waits until it has started, or started again. */
+export class Slot {
+  /** Connections that stay here. */
+  readonly connections = new Set<Held<Slot>>()
+  /** Monotonic ms since when nothing is held here. */
+  idleSince = 0
+  /** Of threads that are gone. */
+  readonly past: Totals = [0, 0, 0, 0]
+  readonly #host: SlotHost
+  readonly #running = new Map<number, SlotJob>()
+  readonly #waiting = new Set<SlotJob>()
+  readonly #refs = new Map<number, Held<Slot>>()
+  #thread: Thread | undefined
+  #isReady = false
+  #lastId = 0
+  #lastRef = 0
+  #failures = 0
+  #startedAt = 0
+  #notBefore = 0
+  #timer: NodeJS.Timeout | undefined
+  /** Who waits for the first start. */
+  #starting: { resolve: (registered: Registered) => void, reject: (error: Error) => void } | undefined
+
+  constructor (host: SlotHost) {
+    this.#host = host
+  }
+
+  get size (): number { return this.#running.size + this.#waiting.size }
+  /** Whether handlers of events that have ended here go on with something. */
+  get isPending (): boolean { return this.totals[3] > 0 }
+  get hasThread (): boolean { return this.#thread !== undefined }
+  get isBackingOff (): boolean { return this.#thread === undefined && performance.now() < this.#notBefore }
+  get totals (): Totals { return this.#thread?.totals ?? [0, 0, 0, 0] }
+
+  utilization (): number { return this.#thread?.utilization() ?? 0 }
+  sample (): void { this.#thread?.sample() }
+
+  /** Starts a thread whose script must load. */
+  start (): Promise<Registered> {
+    return new Promise((resolve, reject) => {
+      this.#starting = { resolve, reject }
+      this.#open()
+    })
+  }
+
+  run (job: SlotJob): void {
+    job.slot = this
+    if (this.#isReady) return this.#post(job)
+    this.#waiting.add(job)
+    if (this.#thread !== undefined || this.#timer !== undefined) return
+    const wait = this.#notBefore - performance.now()
+    if (wait <= 0) return this.#open()
+    this.#timer = setTimeout(() => { this.#open() }, wait)
+    this.#timer.unref()
+  }
+
+  abort (job: SlotJob, { code, message, data }: RpcError): void {
+    if (this.#waiting.delete(job)) return this.#end(job)
+    this.#thread?.post([ToWorker.ABORT, job.id, code, message, jsonOrNothing(data)])
+  }
+
+  suspect (): void {
+    this.#thread?.suspect()
+  }
+
+  /** The connection is no longer this slot's; its thread forgets it after what was posted. */
+  release (held: Held<Slot>): void {
+    this.connections.delete(held)
+    this.#forget(held)
+    held.slot = undefined
+  }
+
+  /** Ends the thread; whatever is in it or waits is refused. */
+  async end (): Promise<void> {
+    const thread = this.#thread
+    this.#clear(new RpcError(RpcCode.WORKER_LOST, 'the server is closing', { code: 'WORKER_LOST' }))
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#starting?.reject(new DatasoleError('CLOSED', 'the server was closed while its worker script loaded'))
+    this.#starting = undefined
+    await thread?.end()
+  }
+
+  #open (): void {
+    this.#timer = undefined
+    this.#startedAt = performance.now()
+    try {
+      const thread: Thread = this.#thread = new Thread(this.#host.threadOptions, {
+        ready: (registered) => { this.#ready(registered) },
+        received: (message) => { this.#receive(message, thread) },
+        lost: (error) => { this.#lost(error) }
+      })
+    } catch (error) {
+      this.#lost(error as Error) // there can be none now
+    }
+  }
+
+  #ready (registered: Registered): void {
+    this.#isReady = true
+    this.#starting?.resolve(registered)
+    this.#starting = undefined
+    for (const job of this.#waiting) this.#post(job)
+    this.#waiting.clear()
+  }
+
+  #post (job: SlotJob): void {
+    const { task, held } = job
+    job.id = ++this.#lastId
+    this.#running.set(job.id, job)
+    const ref = held === undefined ? 0 : this.#introduce(held)
+    const { payload } = task
+    if (payload.length <= SMALL && isUtf8(payload)) {
+      this.#thread!.post([ToWorker.TASK, job.id, task.kind === 'call', task.isLocal, ref, task.correlationId, payload.toString()])
+    } else {
+      const bytes = new Uint8Array(payload)
+      this.#thread!.post([ToWorker.TASK, job.id, task.kind === 'call', task.isLocal, ref, task.correlationId, bytes], bytes.buffer)
+    }
+    if (held?.isGone) this.#forget(held)
+  }
+
+  #introduce (held: Held<Slot>): number {
+    if (held.ref !== 0 && !held.isOutdated) return held.ref
+    if (held.ref === 0) {
+      held.ref = ++this.#lastRef
+      this.#refs.set(held.ref, held)
+    }
+    this.#thread!.post([ToWorker.CONNECTION, held.ref, held.copy()])
+    return held.ref
+  }
+
+  #forget (held: Held<Slot>): void {
+    if (held.ref === 0) return
+    this.#thread?.post([ToWorker.FORGET, held.ref])
+    this.#refs.delete(held.ref)
+    held.ref = 0
+  }
+
+  #receive (message: TaskNews, thread: Thread): void {
+    switch (message[0]) {
+      case FromWorker.ANSWER: {
+        const [, id, answer] = message
+        const job = this.#running.get(id)
+        if (job === undefined) return
+        job.task.answer(job.task.isLocal ? answer as string : bytesOf(answer))
+        return this.#end(job)
+      }
+      case FromWorker.THROWN: {
+        const job = this.#running.get(message[1])
+        job?.task.threw(reviveError(message[2]))
+        return job && this.#end(job)
+      }
+      case FromWorker.MALFORMED: {
+        const job = this.#running.get(message[1])
+        job?.task.malformed(message[2])
+        return job && this.#end(job)
+      }
+      case FromWorker.ENDED: {
+        const job = this.#running.get(message[1])
+        return job && this.#end(job)
+      }
+      case FromWorker.TAG: {
+        const [, ref, edition, tag, isAdded] = message
+        return this.#change(ref, edition, ({ tags }) => { if (isAdded) tags.add(tag); else tags.delete(tag) })
+      }
+      case FromWorker.VALUE: {
+        const [, ref, edition, key, value] = message
+        return this.#change(ref, edition, (context) => { context.set(key, value) })
+      }
+      case FromWorker.REQUEST: {
+        const [, requestId, name, args] = message
+        this.#host.services.request(name, args).then(
+          (result) => { thread.post([ToWorker.REPLY, requestId, result, undefined]) },
+          (error: unknown) => { thread.post([ToWorker.REPLY, requestId, undefined, { ...copyError(error), stack: undefined }]) }
+        )
+        return
+      }
+      case FromWorker.LOG: {
+        const [, level, data, text] = message
+        this.#host.log[level as 'info'](JSON.parse(data) as object, text)
+        return thread.post([ToWorker.LOGGED, 1])
+      }
+    }
+  }
+
+  #change (ref: number, edition: number, apply: (context: ConnectionContext) => void): void {
+    try {
+      this.#refs.get(ref)?.change(edition, apply)
+    } catch (error) {
+      // the bound was reached here meanwhile
+      this.#host.log.warn({ err: error }, 'a change that a worker made to its copy of a connection could not be made here')
+    }
+  }
+
+  #end (job: SlotJob): void {
+    if (job.isOver) return
+    job.isOver = true
+    this.#running.delete(job.id)
+    job.task.ended()
+    this.#host.ended(job)
+  }
+
+  #lost (error: Error): void {
+    this.#failures = performance.now() - this.#startedAt < HEALTHY ? this.#failures + 1 : 1
+    this.#notBefore = performance.now() + Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (this.#failures - 1)) * (0.5 + Math.random() / 2)
+    const starting = this.#starting
+    this.#starting = undefined
+    this.#clear(new RpcError(RpcCode.WORKER_LOST, 'the worker was lost; it may or may not have done its work', { code: 'WORKER_LOST' }))
+    if (starting !== undefined) return starting.reject(error)
+    this.#host.log.error({ err: error, retryInMs: Math.ceil(this.#notBefore - performance.now()) }, `a worker thread was lost: ${messageOf(error)}`)
+    this.#host.lost(this, error)
+  }
+
+  /** What was here is over; connections are free to go elsewhere. */
+  #clear (error: RpcError): void {
+    const { totals } = this
+    for (const i of [0, 1, 2] as const) this.past[i] += totals[i]
+    this.#thread = undefined
+    this.#isReady = false
+    const jobs = [...this.#running.values(), ...this.#waiting]
+    this.#running.clear()
+    this.#waiting.clear()
+    this.#refs.clear()
+    for (const held of this.connections) held.forget()
+    this.connections.clear()
+    for (const job of jobs) {
+      job.task.refuse(error)
+      this.#end(job)
+    }
+  }
+}

@@ -1,0 +1,167 @@
+import type { EventLoopUtilization } from 'node:perf_hooks'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { DatasoleError, coded, memberOf } from '../../protocol/errors.js'
+import type { Driver, ThreadOwner } from './driver.js'
+import type { ExecutorSettings, Registered, WorkerLimits } from '../../server/workers/executor.js'
+import { type BatchFromWorker, type ErrorCopy, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from '../messages.js'
+import { Outbox } from '../port-outbox.js'
+
+/** ms that a script may take to load. */
+const MAX_START = 30_000
+
+/** ms between the beginnings of spans over which a thread's utilization is told. */
+const SPAN = 5000
+
+/** What threads are made of. */
+export interface ThreadOptions {
+  driver: Driver
+  /** URL of the file that runs in the thread. */
+  entry: string
+  settings: ExecutorSettings
+  limits: WorkerLimits
+  schemas: string | undefined
+  levels: string[]
+}
+
+/** What a thread says of tasks. */
+export type TaskNews = Exclude<FromWorker, [0 | 1 | 9, ...unknown[]]>
+
+/** Who is told what becomes of a thread: `ready` or `lost` first, and `lost` at most once. */
+export interface ThreadOwnerEvents {
+  ready (registered: Registered): void
+  received (message: TaskNews): void
+  lost (error: Error): void
+}
+
+/**
+ * One thread's life. Piscina starts it, bounds its memory and tells when it is gone; the one task that it
+ * gets there lasts as long as the thread, and holds a port over which everything else goes: that costs
+ * a third of a task of piscina's per frame (docs/executors.md).
+ */
+export class Thread {
+  /** Counts of this life, as of its last message. */
+  totals: Totals = [0, 0, 0, 0]
+  readonly #owner: ThreadOwner
+  readonly #events: ThreadOwnerEvents
+  readonly #port: MessagePort
+  readonly #outbox: Outbox<number, ToWorker>
+  readonly #progress = new Int32Array(new SharedArrayBuffer(4))
+  readonly #stuckTimeoutMs: number
+  #starting: NodeJS.Timeout | undefined
+  #watch: NodeJS.Timeout | undefined
+  #isOver = false
+  #ending: Promise<void> | undefined
+  /** Where the last two spans began. */
+  #samples: { at: number, beginning: EventLoopUtilization, next: EventLoopUtilization } | undefined
+
+  /** @throws where the system gives no thread, or Node.js does not know its options; then nothing is left of it */
+  constructor ({ driver, entry, settings, limits, schemas, levels }: ThreadOptions, events: ThreadOwnerEvents) {
+    this.#events = events
+    this.#stuckTimeoutMs = settings.stuckTimeoutMs
+    const { port1, port2 } = new MessageChannel()
+    this.#port = port1
+    this.#outbox = new Outbox(port1, sharedNow)
+    const { maxOldGenerationSizeMb, execArgv } = settings
+    this.#owner = new driver.Piscina({
+      filename: entry,
+      minThreads: 0,
+      maxThreads: 1,
+      atomics: 'disabled', // by default the thread's own event loop stands still between tasks
+      recordTiming: false,
+      ...execArgv !== undefined && { execArgv },
+      ...maxOldGenerationSizeMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb } }
+    })
+    this.#owner.on('error', (error) => { this.#lose(error) })
+    const setup: WorkerSetup = { port: port2, script: settings.workerScript, schemas, limits, levels, progress: this.#progress }
+    // before anything else is there: it throws at once where there can be no thread
+    const running = this.#owner.run(setup, { transferList: [port2] })
+    running.then(() => { this.#lose(new Error('the worker thread ended')) }, (error: Error) => { this.#lose(error) })
+    port1.on('message', (batch: BatchFromWorker) => { this.#receive(batch) })
+    this.#starting = setTimeout(() => { this.#lose(new DatasoleError('WORKER_FAILED', `the worker script took longer than ${MAX_START} ms to load`)) }, MAX_START)
+  }
+
+  post (message: ToWorker, transfer?: ArrayBuffer): void {
+    if (!this.#isOver) this.#outbox.push(message, transfer)
+  }
+
+  /** Looks whether its event loop turns, and ends it where that makes no step within `stuckTimeoutMs`. */
+  suspect (): void {
+    if (this.#watch !== undefined || this.#isOver) return
+    this.post([ToWorker.PING])
+    this.#await(Atomics.load(this.#progress, 0))
+  }
+
+  /** Share of the last one to two spans, or of its life, in which the thread was busy; 0 to 1. Asking changes nothing. */
+  utilization (): number {
+    const now = this.#measure()
+    if (now === undefined) return 0
+    const { idle, active } = this.#samples?.beginning ?? { idle: 0, active: 0 }
+    const passed = now.idle + now.active - idle - active
+    // of two clocks read one after the other the difference may be a little off
+    return passed > 0 ? Math.min(1, Math.max(0, (now.active - active) / passed)) : 0
+  }
+
+  /** Called often, so that a new span begins when it is time. */
+  sample (): void {
+    const at = performance.now()
+    if (this.#samples !== undefined && at - this.#samples.at < SPAN) return
+    const now = this.#measure()
+    if (now !== undefined) this.#samples = { at, beginning: this.#samples?.next ?? now, next: now }
+  }
+
+  #measure (): EventLoopUtilization | undefined {
+    return this.#isOver ? undefined : this.#owner.threads[0]?.performance.eventLoopUtilization()
+  }
+
+  /** Whatever runs in it, it is over; nobody is told any more. */
+  end (): Promise<void> {
+    this.#isOver = true
+    clearTimeout(this.#starting)
+    clearTimeout(this.#watch)
+    this.#port.close()
+    return (this.#ending ??= this.#owner.destroy())
+  }
+
+  /** Each step begins the wait anew: it may have a lot to do before it comes to the ping. */
+  #await (before: number): void {
+    this.#watch = setTimeout(() => {
+      const now = Atomics.load(this.#progress, 0)
+      if (now !== before) return this.#await(now)
+      this.#lose(new DatasoleError('WORKER_LOST', `a worker thread was ended: its event loop stood still for ${this.#stuckTimeoutMs} ms after a call's timeout`))
+    }, this.#stuckTimeoutMs)
+    this.#watch.unref()
+  }
+
+  #receive ([totals, messages]: BatchFromWorker): void {
+    this.totals = totals
+    for (const message of messages) {
+      if (this.#isOver) return
+      if (message[0] === FromWorker.PONG) {
+        clearTimeout(this.#watch)
+        this.#watch = undefined
+      } else if (message[0] === FromWorker.READY) {
+        clearTimeout(this.#starting)
+        this.#port.unref()
+        this.#events.ready({ methods: message[1], events: message[2] })
+      } else if (message[0] === FromWorker.FAILED) {
+        this.#lose(failureOf(message[1], message[2]))
+      } else {
+        this.#events.received(message)
+      }
+    }
+  }
+
+  #lose (error: Error): void {
+    if (this.#isOver) return
+    void this.end()
+    this.#events.lost(error)
+  }
+}
+
+/** What a script's failure was there, here: crossing costs an error its code, and its class where that is not JavaScript's own. */
+function failureOf (error: unknown, { name, message, code, stack }: ErrorCopy): Error {
+  if (name === 'DatasoleError' && typeof code === 'string') return Object.assign(new DatasoleError(code, message, { cause: memberOf(error, 'cause') }), { stack })
+  if (typeof code !== 'string') return error instanceof Error ? error : new DatasoleError('WORKER_FAILED', `the worker script threw ${message}`)
+  // where modules are loaded by hooks, in a thread of their own, their errors are none here any more
+  return coded(error instanceof Error ? error : Object.assign(new Error(message), { name, stack }), code)
+}

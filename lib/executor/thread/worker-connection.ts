@@ -1,0 +1,66 @@
+import { coded } from '../../protocol/errors.js'
+import { type AuthResult, ConnectionContext } from '../../server/context/connection-context.js'
+import { cross } from '../crossing.js'
+import { type ConnectionCopy, type Crossed, FromWorker } from '../messages.js'
+import type { WorkerLink } from './worker-link.js'
+
+/**
+ * A thread's copy of a connection, taken when a call or event came. What is done to it is done to the
+ * connection itself before the answer leaves.
+ */
+export class WorkerConnection extends ConnectionContext {
+  readonly #ref: number
+  readonly #edition: number
+  readonly #link: WorkerLink
+  readonly #missing: Map<string, string>
+
+  constructor (ref: number, { edition, connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: WorkerLink) {
+    super(connectionId, authOf(auth, metadata), remoteAddress, protocol, maxTags)
+    this.#ref = ref
+    this.#edition = edition
+    this.#link = link
+    this.#missing = new Map(values.missing)
+    for (const [key, value] of values.present) super.set(key, value)
+    for (const tag of tags) this.tags.add(tag)
+    const tell = (tag: string, isAdded: boolean): void => { link.outbox.push([FromWorker.TAG, ref, edition, tag, isAdded]) }
+    // those that are there already are no news
+    let isNews = false
+    this.listen({ tagged: (tag) => { if (isNews) tell(tag, true) }, untagged: (tag) => { tell(tag, false) } })
+    isNews = true
+  }
+
+  /** @throws TypeError `CANNOT_CROSS` for what the main thread keeps and a thread cannot have */
+  override get<T = unknown> (key: string): T | undefined {
+    const why = this.#missing.get(key)
+    if (why !== undefined) throw cannotCross(`the value "${key}" of the connection`, why)
+    return super.get<T>(key)
+  }
+
+  /** @throws TypeError `CANNOT_CROSS` for what cannot cross to the main thread */
+  override set (key: string, value: unknown): void {
+    const { copy, why } = cross(value)
+    if (why !== undefined) throw cannotCross(`connection.set("${key}")`, why)
+    this.#missing.delete(key)
+    super.set(key, value)
+    this.#link.outbox.push([FromWorker.VALUE, this.#ref, this.#edition, key, copy])
+  }
+}
+
+function authOf (auth: Crossed, metadata: Crossed | undefined): AuthResult {
+  const result = membersOf(auth, 'auth')
+  if (metadata !== undefined) result.metadata = membersOf(metadata, 'auth.metadata')
+  return result as unknown as AuthResult
+}
+
+/** Members that did not cross say so where they are looked at. */
+function membersOf ({ present, missing }: Crossed, owner: string): Record<string, unknown> {
+  const members: Record<string, unknown> = Object.fromEntries(present)
+  for (const [name, why] of missing) {
+    Object.defineProperty(members, name, { get () { throw cannotCross(`${owner}.${name}`, why) } })
+  }
+  return members
+}
+
+function cannotCross (what: string, why: string): TypeError & { code: string } {
+  return coded(new TypeError(`${what} cannot cross between threads: ${why}`), 'CANNOT_CROSS')
+}

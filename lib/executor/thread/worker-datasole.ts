@@ -1,0 +1,199 @@
+import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../../protocol/contract.js'
+import { copyJson } from '../../protocol/json.js'
+import type { Operation } from '../../protocol/messages.js'
+import type { Unsubscribe } from '../../protocol/unsubscribe.js'
+import { sessionValue, userOf } from '../../server/config/checks.js'
+import type { EventHandler } from '../../server/events/events.js'
+import { type Target, checkTarget } from '../../server/connection/hub.js'
+import type { Logger } from '../../server/context/logger.js'
+import type { RpcHandler, RpcOptions } from '../../server/rpc/method.js'
+import { WorkerCrdt } from '../worker-crdt.js'
+import type { WorkerLink } from './worker-link.js'
+import { type Recipe, WorkerStates } from './worker-states.js'
+import type { WorkerTasks } from './worker-tasks.js'
+
+type ServerValue<C, K extends string> = K extends StateName<C> ? StateValue<C, K> : unknown
+
+/**
+ * What the default export of a worker script gets: the server as it can be used from a thread. `C` is the
+ * application's contract. Everything that is not registered here is asked of the main thread, so it is
+ * asynchronous, and rejects as the main thread's `ds` does, or with `BUSY` where 1,000 requests of the
+ * thread are under way.
+ */
+export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
+  readonly rpc: WorkerRpc<C>
+  readonly primitives: {
+    readonly events: WorkerEvents<C>
+    readonly live: WorkerLive<C>
+    readonly state: WorkerState<C>
+    readonly fanout: WorkerFanout<C>
+    readonly sessions: WorkerSessions
+    readonly crdt: WorkerCrdt<C>
+  }
+
+  /** The server's log. */
+  readonly log: Logger
+
+  constructor (tasks: WorkerTasks, link: WorkerLink, maxDepth: number) {
+    const states = new WorkerStates(link, maxDepth)
+    this.log = link.logger({})
+    this.rpc = new WorkerRpc(tasks)
+    this.primitives = {
+      events: new WorkerEvents(tasks, link, maxDepth),
+      live: new WorkerLive(states),
+      state: new WorkerState(states),
+      fanout: new WorkerFanout(link, maxDepth),
+      sessions: new WorkerSessions(link, maxDepth),
+      crdt: new WorkerCrdt(link, maxDepth)
+    }
+  }
+}
+
+/** `ds.rpc` in a worker. */
+class WorkerRpc<C> {
+  readonly #tasks: WorkerTasks
+
+  constructor (tasks: WorkerTasks) { this.#tasks = tasks }
+
+  /**
+   * Registers a method that runs in this thread; while the script loads.
+   * @throws DatasoleError `DUPLICATE_METHOD`, `TOO_LATE`
+   */
+  register<M extends RpcName<C>> (method: M, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
+  register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
+  register (method: string, options: RpcOptions | RpcHandler<never>, handler?: RpcHandler<never>): void {
+    if (typeof options === 'function') this.#tasks.register(method, {}, options as RpcHandler)
+    else this.#tasks.register(method, options, handler as RpcHandler)
+  }
+}
+
+/** `ds.primitives.events` in a worker. */
+class WorkerEvents<C> {
+  readonly #tasks: WorkerTasks
+  readonly #link: WorkerLink
+  readonly #maxDepth: number
+
+  constructor (tasks: WorkerTasks, link: WorkerLink, maxDepth: number) {
+    this.#tasks = tasks
+    this.#link = link
+    this.#maxDepth = maxDepth
+  }
+
+  /**
+   * Events of the connections that are in this thread; of what server code emits, each event goes to one
+   * thread per node.
+   * @throws DatasoleError `TOO_LATE` for an event that had no handler when the script had loaded
+   */
+  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
+    return this.#tasks.on(event, handler as EventHandler)
+  }
+
+  /** Ends one subscription of this function, the latest. */
+  off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
+    this.#tasks.off(event, handler as EventHandler)
+  }
+
+  /** Resolves once it is on its way to the handlers of every node. */
+  async emit<E extends EventName<C>> (event: E, data: EventData<C, E>): Promise<void> {
+    await this.#link.request('emit', event, ...present(data, this.#maxDepth))
+  }
+}
+
+/** `ds.primitives.live` in a worker. A recipe runs in the worker, on a copy of the value, and again where someone else was first. */
+class WorkerLive<C> {
+  readonly #states: WorkerStates
+
+  constructor (states: WorkerStates) { this.#states = states }
+
+  setState<K extends StateName<C>> (key: K, value: StateValue<C, K>): Promise<Operation[]> {
+    return this.#states.set(key, value, true)
+  }
+
+  update<K extends StateName<C>> (key: K, recipe: Recipe<StateValue<C, K>>): Promise<Operation[]> {
+    return this.#states.update(key, recipe as Recipe<unknown>, true)
+  }
+
+  getState<K extends StateName<C>> (key: K): Promise<StateValue<C, K> | undefined> {
+    return this.#states.get(key) as Promise<StateValue<C, K> | undefined>
+  }
+
+  deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
+    return this.#states.delete(key)
+  }
+}
+
+/** `ds.primitives.state` in a worker. */
+class WorkerState<C> {
+  readonly #states: WorkerStates
+
+  constructor (states: WorkerStates) { this.#states = states }
+
+  setState<K extends string> (key: K, value: ServerValue<C, K>): Promise<Operation[]> {
+    return this.#states.set(key, value, false)
+  }
+
+  update<K extends string> (key: K, recipe: Recipe<ServerValue<C, K>>): Promise<Operation[]> {
+    return this.#states.update(key, recipe as Recipe<unknown>, false)
+  }
+
+  getState<K extends string> (key: K): Promise<ServerValue<C, K> | undefined> {
+    return this.#states.get(key) as Promise<ServerValue<C, K> | undefined>
+  }
+
+  deleteState (key: string): Promise<boolean> {
+    return this.#states.delete(key)
+  }
+}
+
+/** `ds.primitives.fanout` in a worker. */
+class WorkerFanout<C> {
+  readonly #link: WorkerLink
+  readonly #maxDepth: number
+
+  constructor (link: WorkerLink, maxDepth: number) {
+    this.#link = link
+    this.#maxDepth = maxDepth
+  }
+
+  /** Resolves once it is on its way to the clients of every node. */
+  async broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target: Target = {}): Promise<void> {
+    checkTarget(event, target) // here, where nothing has been left out by JSON yet
+    await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))
+  }
+}
+
+/** Data as the last argument of a request: absent data stays absent, where an array of JSON would have null. */
+function present (data: unknown, maxDepth: number): unknown[] {
+  return data === undefined ? [] : [copyJson(data, maxDepth)]
+}
+
+/** `ds.primitives.sessions` in a worker: those of the node, which the main thread has. */
+class WorkerSessions {
+  readonly #link: WorkerLink
+  readonly #maxDepth: number
+
+  constructor (link: WorkerLink, maxDepth: number) {
+    this.#link = link
+    this.#maxDepth = maxDepth
+  }
+
+  async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
+    return await this.#link.request('sessionRestore', userOf(connection)) as Partial<T>
+  }
+
+  async get<T = unknown> (userId: string, key: string): Promise<T | undefined> {
+    return await this.#link.request('sessionGet', userId, key) as T | undefined
+  }
+
+  async set (userId: string, key: string, value: unknown): Promise<void> {
+    await this.#link.request('sessionSet', userId, key, sessionValue(key, value, this.#maxDepth))
+  }
+
+  async delete (userId: string, key: string): Promise<boolean> {
+    return await this.#link.request('sessionDelete', userId, key) as boolean
+  }
+
+  async flush (userId: string): Promise<void> {
+    await this.#link.request('sessionFlush', userId)
+  }
+}

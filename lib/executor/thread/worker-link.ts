@@ -1,0 +1,97 @@
+import { inspect } from 'node:util'
+import type { MessagePort } from 'node:worker_threads'
+import { DatasoleError } from '../../protocol/errors.js'
+import { stringify } from '../../protocol/json.js'
+import type { Logger } from '../../server/context/logger.js'
+import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from '../messages.js'
+import { Outbox } from '../port-outbox.js'
+
+/** What a thread may have asked of the main thread at a time, and log lines that it may have under way. */
+const MAX_REQUESTS = 1000
+const MAX_LINES = 1000
+
+interface Waiting { resolve (result: unknown): void, reject (error: Error): void }
+
+/** A thread's way to the main thread: requests that are answered, and lines for the log. */
+export class WorkerLink {
+  readonly outbox: Outbox<Totals, FromWorker>
+  readonly totals: Totals = [0, 0, 0, 0]
+  readonly #levels: string[]
+  readonly #waiting = new Map<number, Waiting>()
+  #lastId = 0
+  #lines = 0
+  #dropped = 0
+
+  constructor (port: MessagePort, levels: string[]) {
+    this.#levels = levels
+    this.outbox = new Outbox<BatchFromWorker[0], FromWorker>(port, () => [...this.totals])
+  }
+
+  /**
+   * Asks the server for something; see `workerServices`.
+   * @throws what the server throws, DatasoleError `BUSY` where too much is under way
+   */
+  request (name: string, ...args: unknown[]): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.#waiting.size >= MAX_REQUESTS) throw new DatasoleError('BUSY', `${MAX_REQUESTS} requests of this thread to the main thread are under way already`)
+      // a list of JSON has null for what is absent
+      const text = stringify(args.map((arg) => arg ?? null))!
+      const id = ++this.#lastId
+      this.#waiting.set(id, { resolve, reject })
+      this.outbox.push([FromWorker.REQUEST, id, name, text])
+    })
+  }
+
+  replied (id: number, result: string | undefined, error: ErrorCopy | undefined): void {
+    const waiting = this.#waiting.get(id)
+    this.#waiting.delete(id)
+    if (error === undefined) waiting?.resolve(result === undefined ? undefined : JSON.parse(result))
+    else waiting?.reject(reviveError(error))
+  }
+
+  /** The main thread has written so many lines. */
+  logged (count: number): void {
+    this.#lines -= count
+    if (this.#dropped === 0) return
+    const dropped = this.#dropped
+    this.#dropped = 0
+    this.#log('warn', {}, `${dropped} lines of a worker's log were dropped: they came faster than they could be written`)
+  }
+
+  /** The server's log, with these bindings. */
+  logger (bindings: Record<string, unknown>): Logger {
+    const at = (level: string) => (...args: [object | string, string?]): void => {
+      if (!this.#levels.includes(level)) return
+      const [first, second] = args
+      if (typeof first === 'string') this.#log(level, bindings, first)
+      else this.#log(level, { ...bindings, ...first instanceof Error ? { err: first } : first }, second)
+    }
+    return {
+      fatal: at('fatal'),
+      error: at('error'),
+      warn: at('warn'),
+      info: at('info'),
+      debug: at('debug'),
+      trace: at('trace'),
+      child: (more) => this.logger({ ...bindings, ...more })
+    }
+  }
+
+  #log (level: string, data: object, message: string | undefined): void {
+    if (this.#lines >= MAX_LINES) {
+      this.#dropped++
+      return
+    }
+    this.#lines++
+    this.outbox.push([FromWorker.LOG, level, textOf(data), message === undefined ? undefined : String(message)])
+  }
+}
+
+/** Errors as loggers write them; what JSON cannot hold, as it is shown. */
+function textOf (data: object): string {
+  try {
+    return JSON.stringify(data, (_key, value: unknown) => value instanceof Error ? { type: value.name, ...value as object, message: value.message, stack: value.stack } : value) ?? '{}'
+  } catch {
+    return JSON.stringify({ data: inspect(data) }) // a cycle, a BigInt
+  }
+}

@@ -1,0 +1,73 @@
+import { Document } from '../../protocol/document.js'
+import { record } from '../../protocol/draft.js'
+import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
+import { copyJson } from '../../protocol/json.js'
+import type { Head, Operation } from '../../protocol/messages.js'
+import type { WorkerLink } from './worker-link.js'
+
+/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. A key without a value gives it `undefined`. */
+export type Recipe<T> = (draft: T | undefined) => T | void
+
+/** Times that a recipe runs, at the most, because someone else was first. */
+const MAX_TRIES = 1000
+
+/** A value as JSON text, and where its key stands. */
+type Read = Head & { value?: string }
+
+/** State, as a thread has it: the main thread holds it and commits, recipes run here. */
+export class WorkerStates {
+  readonly #link: WorkerLink
+  readonly #maxDepth: number
+  /** The update of a key that the next one waits for: among themselves they need not be in each other's way. */
+  readonly #updates = new Map<string, Promise<unknown>>()
+
+  constructor (link: WorkerLink, maxDepth: number) {
+    this.#link = link
+    this.#maxDepth = maxDepth
+  }
+
+  async set (key: string, value: unknown, live: boolean): Promise<Operation[]> {
+    return await this.#link.request('set', checkKey(key), copyJson(value, this.#maxDepth), live) as Operation[]
+  }
+
+  async get (key: string): Promise<unknown> {
+    const { value } = await this.#link.request('read', checkKey(key)) as Read
+    return value === undefined ? undefined : JSON.parse(value)
+  }
+
+  async delete (key: string): Promise<boolean> {
+    return await this.#link.request('delete', checkKey(key)) as boolean
+  }
+
+  async update (key: string, recipe: Recipe<unknown>, live: boolean): Promise<Operation[]> {
+    checkKey(key)
+    if (typeof recipe !== 'function') throw invalidArgument(`update("${key}"): the recipe must be a function`)
+    const before = this.#updates.get(key)
+    const update = this.#inTurn(before, key, recipe, live)
+    this.#updates.set(key, update)
+    try {
+      return await update
+    } finally {
+      if (this.#updates.get(key) === update) this.#updates.delete(key)
+    }
+  }
+
+  async #inTurn (before: Promise<unknown> | undefined, key: string, recipe: Recipe<unknown>, live: boolean): Promise<Operation[]> {
+    await before?.catch(() => {}) // whoever asked for it is told
+    let base = await this.#link.request('read', key) as Read
+    for (let i = 0; i < MAX_TRIES; i++) {
+      const { epoch, version, value } = base
+      const document = new Document(value === undefined ? undefined : JSON.parse(value))
+      const patches = record(document, recipe, this.#maxDepth)
+      const newer = await this.#link.request('patch', key, { epoch, version }, patches, live) as Read | undefined
+      if (newer === undefined) return patches
+      base = newer
+    }
+    throw new DatasoleError('CONFLICT', `update("${key}"): ${MAX_TRIES} times someone else was first`)
+  }
+}
+
+function checkKey (key: string): string {
+  if (typeof key !== 'string') throw invalidArgument('the key of a state must be a string')
+  return key
+}

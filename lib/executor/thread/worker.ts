@@ -1,0 +1,149 @@
+import { DatasoleError, RpcError, memberOf } from '../../protocol/errors.js'
+import type { SchemaCompiler } from '../../server/scope/scope.js'
+import { type BatchToWorker, FromWorker, ToWorker, type WorkerSetup, copyError, sharedNow } from '../messages.js'
+import { WorkerConnection } from './worker-connection.js'
+import { WorkerDatasole } from './worker-datasole.js'
+import { WorkerLink } from './worker-link.js'
+import { WorkerTasks } from './worker-tasks.js'
+
+/** ms of work after which answers leave and the event loop turns, so that timers and what was cancelled have their turn. */
+const SLICE = 1
+
+/** What a module has that compiles schemas in threads. */
+interface SchemaModule { workerCompiler (): SchemaCompiler }
+
+type Task = Extract<ToWorker, [2, ...unknown[]]>
+
+/** What waits to be run: its connection is the one that it came with. */
+interface Waiting { task: Task, connection: WorkerConnection | undefined, sentAt: number }
+
+/** The task of piscina's that lasts as long as the thread. */
+export default async function work (setup: WorkerSetup): Promise<never> {
+  const worker = new WorkerThread(setup)
+  try {
+    await worker.load()
+  } catch (error) {
+    worker.failed(error)
+  }
+  return await new Promise<never>(() => {}) // the main thread ends it
+}
+
+/** @throws DatasoleError `INVALID_OPTION` where there is no such script, or it has nothing to call; what the script throws */
+async function registration (script: string): Promise<(ds: WorkerDatasole) => unknown> {
+  const invalid = (why: string, cause?: unknown): DatasoleError => new DatasoleError('INVALID_OPTION', `datasole: option executor.workerScript: ${script} ${why}`, { cause })
+  const module: unknown = await import(script).catch((error: unknown) => {
+    // and not a module that the script imports
+    throw memberOf(error, 'code') === 'ERR_MODULE_NOT_FOUND' && memberOf(error, 'url') === script ? invalid('does not exist', error) : error
+  })
+  const given = memberOf(module, 'default')
+  // what compilers make CommonJS of has its default export one level down
+  const register = memberOf(given, '__esModule') === true ? memberOf(given, 'default') : given
+  if (typeof register !== 'function') throw invalid('must have a function as default export: (ds) => {}')
+  return register as (ds: WorkerDatasole) => unknown
+}
+
+/** The inside of a thread: its script, and the tasks that come, in order. */
+class WorkerThread {
+  readonly #setup: WorkerSetup
+  readonly #link: WorkerLink
+  readonly #connections = new Map<number, WorkerConnection>()
+  readonly #waiting = new Map<number, Waiting>()
+  #tasks!: WorkerTasks
+  #isScheduled = false
+
+  constructor (setup: WorkerSetup) {
+    this.#setup = setup
+    this.#link = new WorkerLink(setup.port, setup.levels)
+    setup.port.on('message', (batch: BatchToWorker) => { this.#receive(batch) })
+  }
+
+  /** Whatever it throws fails the start. */
+  async load (): Promise<void> {
+    const { script, schemas, limits } = this.#setup
+    const compile = schemas === undefined ? undefined : ((await import(schemas)) as SchemaModule).workerCompiler()
+    this.#tasks = new WorkerTasks(limits, this.#link, compile)
+    const register = await registration(script)
+    await register(new WorkerDatasole(this.#tasks, this.#link, limits.maxJsonDepth))
+    this.#tasks.seal()
+    const methods = Array.from(this.#tasks.methods.values(), ({ name, timeoutMs }) => ({ name, timeoutMs }))
+    this.#link.outbox.push([FromWorker.READY, methods, [...this.#tasks.handlers.keys()]])
+  }
+
+  failed (error: unknown): void {
+    const copy = copyError(error)
+    const { outbox } = this.#link
+    // what was logged until then comes first
+    outbox.flush()
+    try {
+      this.#setup.port.postMessage([this.#link.totals, [[FromWorker.FAILED, error, copy]]])
+    } catch {
+      // the error holds what cannot cross
+      outbox.push([FromWorker.FAILED, Object.assign(new Error(copy.message), { name: copy.name, stack: copy.stack }), copy])
+    }
+  }
+
+  #receive ([sentAt, messages]: BatchToWorker): void {
+    this.#step()
+    for (const message of messages) {
+      switch (message[0]) {
+        case ToWorker.CONNECTION:
+          this.#connections.set(message[1], new WorkerConnection(message[1], message[2], this.#setup.limits.maxTags, this.#link))
+          break
+        case ToWorker.FORGET:
+          this.#connections.delete(message[1])
+          break
+        case ToWorker.TASK:
+          this.#waiting.set(message[1], { task: message, connection: this.#connections.get(message[4]), sentAt })
+          break
+        case ToWorker.ABORT:
+          this.#abort(message[1], new RpcError(message[2], message[3], message[4]))
+          break
+        case ToWorker.REPLY:
+          this.#link.replied(message[1], message[2], message[3])
+          break
+        case ToWorker.PING:
+          this.#link.outbox.push([FromWorker.PONG])
+          break
+        case ToWorker.LOGGED:
+          this.#link.logged(message[1])
+      }
+    }
+    if (!this.#isScheduled) this.#run()
+  }
+
+  /** One that has not begun never will. */
+  #abort (id: number, reason: RpcError): void {
+    const waiting = this.#waiting.get(id)
+    if (waiting === undefined) return this.#tasks.abort(id, reason)
+    this.#waiting.delete(id)
+    this.#link.outbox.push([FromWorker.ENDED, id])
+  }
+
+  /** Runs what waits, for a slice of time. */
+  #run (): void {
+    this.#isScheduled = false
+    const { totals } = this.#link
+    const began = sharedNow()
+    let now = began
+    for (const [id, { task, connection, sentAt }] of this.#waiting) {
+      this.#waiting.delete(id)
+      this.#step()
+      totals[0]++
+      totals[1] += now - sentAt
+      this.#tasks.run(task, connection)
+      const then = now
+      now = sharedNow()
+      totals[2] += now - then
+      if (now - began > SLICE) break
+    }
+    if (this.#waiting.size > 0) {
+      this.#isScheduled = true
+      setImmediate(() => { this.#run() })
+    }
+    this.#link.outbox.flush()
+  }
+
+  #step (): void {
+    Atomics.add(this.#setup.progress, 0, 1)
+  }
+}

@@ -1,0 +1,91 @@
+import type { IncomingMessage } from 'node:http'
+import { TOKEN_SUBPROTOCOL } from '../../protocol/opcodes.js'
+import type { AuthResult } from '../context/connection-context.js'
+import { DatasoleError } from '../../protocol/errors.js'
+import type { Settings } from '../config/settings.js'
+import { within } from '../lifecycle/until.js'
+
+/**
+ * The token that a client sent: from `Authorization: Bearer`, else from the subprotocol
+ * `datasole.token.<base64url>`, else from `?token=`, else, where `cookie` names one, from that cookie.
+ *
+ * All but the cookie's is in `req.headers.authorization` as `Bearer …` when an auth handler runs.
+ * Browsers send cookies with every upgrade, whichever page asks for it: what keeps those of others out
+ * is `allowedOrigins`.
+ */
+export function getToken (req: Pick<IncomingMessage, 'headers' | 'url'>, { cookie }: { cookie?: string } = {}): string | undefined {
+  const bearer = /^Bearer +(.+)$/i.exec(req.headers.authorization ?? '')
+  if (bearer !== null) return bearer[1]!.trim()
+  for (const name of (req.headers['sec-websocket-protocol'] ?? '').split(',')) {
+    const offer = name.trim()
+    if (offer.startsWith(TOKEN_SUBPROTOCOL)) return Buffer.from(offer.slice(TOKEN_SUBPROTOCOL.length), 'base64url').toString() || undefined
+  }
+  const url = req.url ?? ''
+  const query = url.indexOf('?')
+  const parameter = query < 0 ? null : new URLSearchParams(url.slice(query + 1)).get('token')
+  if (parameter !== null && parameter !== '') return parameter
+  return cookie === undefined ? undefined : cookieOf(req.headers.cookie ?? '', cookie)
+}
+
+/** The value of the first cookie of this name (RFC 6265 section 5.4), unquoted and decoded where it was encoded. */
+function cookieOf (header: string, name: string): string | undefined {
+  const pair = header.split(';').map((text) => text.trim()).find((text) => text.startsWith(`${name}=`))
+  const value = pair?.slice(name.length + 1).replace(/^"(.*)"$/, '$1')
+  if (value === undefined || value === '') return undefined
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return value // a percent sign of its own
+  }
+}
+
+/** What is kept of an upgrade for which tokens are asked again. */
+export type UpgradeRequest = Pick<IncomingMessage, 'url' | 'headers' | 'socket'>
+
+/** The request as it would have been without a token; its cookies stay. */
+export function withoutToken ({ url = '', headers: { authorization, ...headers }, socket }: UpgradeRequest): UpgradeRequest {
+  const offers = headers['sec-websocket-protocol']?.split(',').filter((offer) => !offer.trim().startsWith(TOKEN_SUBPROTOCOL))
+  if (offers !== undefined) headers['sec-websocket-protocol'] = offers.join(',')
+  const bare = url.replace(PARAMETERS, (parameter: string, separator: string, name: string) => isToken(name) ? separator : parameter)
+  return { url: bare, headers, socket }
+}
+
+/** A URL without the value of its `token` parameter, however that is spelled, for logs. */
+export function redactUrl (url: string): string {
+  return url.replace(PARAMETERS, (parameter: string, separator: string, name: string) => isToken(name) ? `${separator}token=[redacted]` : parameter)
+}
+
+const PARAMETERS = /([?&])([^?&=#]*)=[^&#]*/g
+
+function isToken (name: string): boolean {
+  const [decoded = ''] = new URLSearchParams(name).keys()
+  return decoded.toLowerCase() === 'token'
+}
+
+const YEAR_1973 = 1e11
+
+/**
+ * Runs the auth handler within `authTimeoutMs`.
+ * @param request Fastify's, at the upgrade
+ * @returns what it resolved to; `authenticated: false` where that has expired already
+ * @throws DatasoleError `AUTH_TIMEOUT`, `INVALID_AUTH_RESULT`, or whatever the handler throws
+ */
+export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, remoteAddress: string, request?: unknown): Promise<AuthResult> {
+  if (authHandler === undefined) return { authenticated: true, userId: remoteAddress }
+  const token = getToken(req)
+  if (token !== undefined) req.headers.authorization ??= `Bearer ${token}`
+  const result = await within(authTimeoutMs, authHandler(req, request as never), () => new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`))
+  if (!isAuthResult(result)) throw new DatasoleError('INVALID_AUTH_RESULT', 'the authHandler must resolve to { authenticated: boolean, userId?: string, roles?: string[], metadata?: object, expiresAt?: number (Unix time in ms, not s) }')
+  return (result.expiresAt ?? Infinity) > Date.now() ? result : { authenticated: false }
+}
+
+function isAuthResult (result: unknown): result is AuthResult {
+  const { authenticated, userId, roles, metadata, expiresAt } = (result ?? {}) as Partial<AuthResult>
+  if (typeof authenticated !== 'boolean') return false
+  if (!authenticated) return true
+  return (userId === undefined || typeof userId === 'string') &&
+    (roles === undefined || Array.isArray(roles)) &&
+    (metadata === undefined || (typeof metadata === 'object' && metadata !== null)) &&
+    // in seconds, as tokens have it, it would be in 1970
+    (expiresAt === undefined || (typeof expiresAt === 'number' && expiresAt > YEAR_1973))
+}

@@ -1,0 +1,74 @@
+import { randomUUID } from 'node:crypto'
+import { DatasoleError } from '../../protocol/errors.js'
+import { ABNORMAL } from './pending-upgrades.js'
+import { ConnectionContext, type Identity } from '../context/connection-context.js'
+import { type Scope, runHooks } from '../scope/scope.js'
+import type { Hub } from '../connection/hub.js'
+import type { Logger } from '../context/logger.js'
+import type { Settings } from '../config/settings.js'
+import { refusalOf } from '../thrown.js'
+import { within } from '../lifecycle/until.js'
+
+/** An `onConnect` hook threw, and the log says what. */
+export class NotAdmitted extends Error {
+  /** @param isFinal whether it refused; else it failed, and may let the connection in at another time */
+  constructor (readonly isFinal: boolean) {
+    super('connection refused')
+  }
+}
+
+/** The hooks at both ends of a connection. */
+export class Admissions {
+  /** Asynchronous `onDisconnect` hooks under way, by connection. */
+  departing = 0
+
+  constructor (
+    readonly settings: Settings,
+    readonly root: Scope,
+    readonly hub: Hub,
+    readonly log: Logger
+  ) {}
+
+  /**
+   * The context of a connection that is about to be accepted, once the `onConnect` hooks let it through.
+   * @throws NotAdmitted; DatasoleError `AUTH_TIMEOUT` where they take longer than `authTimeoutMs`
+   */
+  async admit ({ auth, remoteAddress, protocol }: Identity): Promise<ConnectionContext> {
+    const { authTimeoutMs, maxTags } = this.settings
+    const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol, maxTags)
+    const running = this.#letIn(context)
+    await within(authTimeoutMs, running, () => {
+      // one that is let in after all has gone by then
+      running.then(() => { this.departed(context, ABNORMAL) }, () => { /* it was refused anyway */ })
+      return new DatasoleError('AUTH_TIMEOUT', `the onConnect hooks did not answer within authTimeoutMs (${authTimeoutMs})`)
+    })
+    return context
+  }
+
+  async #letIn (context: ConnectionContext): Promise<void> {
+    this.hub.arriving(context)
+    try {
+      await runHooks(this.root.chain('onConnect'), context)
+    } catch (error) {
+      this.hub.left(context)
+      const { code } = refusalOf(this, error, { source: 'onConnect', connection: context })
+      const isFinal = code === 'FORBIDDEN'
+      if (isFinal) this.log.warn({ err: error, userId: context.userId, remoteAddress: context.remoteAddress }, 'an onConnect hook refused a connection')
+      throw new NotAdmitted(isFinal)
+    }
+  }
+
+  /** Runs the `onDisconnect` hooks, once for every context that was admitted. */
+  departed (context: ConnectionContext, code: number): void {
+    this.hub.left(context)
+    const failed = (error: unknown): void => { this.log.error({ err: error, connectionId: context.connectionId }, 'an onDisconnect hook failed') }
+    try {
+      const running = runHooks(this.root.chain('onDisconnect'), context, code)
+      if (running === undefined) return
+      this.departing++
+      running.catch(failed).finally(() => { this.departing-- })
+    } catch (error) {
+      failed(error)
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import { IncomingMessage } from 'node:http'
+import { CloseCode } from '../../protocol/codes.js'
+import type { AuthRefresh } from '../../protocol/messages.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import { type UpgradeRequest, authenticate, withoutToken } from './authenticate.js'
+import type { AuthResult } from '../context/connection-context.js'
+import type { Connection } from '../connection/connection.js'
+import { type Deadline, Deadlines } from './deadlines.js'
+import { encodeMessage } from '../connection/encoding.js'
+import type { Logger } from '../context/logger.js'
+import type { Settings } from '../config/settings.js'
+
+/** ms before the end at which a client is asked for a new token, where the lifetime is twice that or more. */
+const NOTICE = 60_000
+
+/** Tokens that may be tried each time that the server has asked for one. */
+const ATTEMPTS = 3
+
+/** How long an authentication holds: by the monotonic clock, so that a jump of the other neither prolongs nor ends it. */
+export class Lease implements Deadline {
+  due = 0
+  place = -1
+  connection: Connection | undefined
+  /** Tokens that may still be tried; none before the client has been asked. */
+  attempts = 0
+  isChecking = false
+
+  private constructor (readonly until: number, readonly notice: number, /** Of the upgrade, without its token. */ readonly request: UpgradeRequest) {}
+
+  /** Undefined where the authentication holds for good. To be called at once: it is now that the clocks are compared. */
+  static of ({ expiresAt = Infinity }: AuthResult, request: UpgradeRequest): Lease | undefined {
+    if (expiresAt === Infinity) return undefined
+    const lifetime = expiresAt - Date.now()
+    return new Lease(performance.now() + lifetime, Math.min(NOTICE, lifetime / 2), withoutToken(request))
+  }
+}
+
+/**
+ * Asks clients for new tokens before their authentication expires, and closes those that give none
+ * with 4401. All of them wait on one timer.
+ */
+export class Leases {
+  readonly #settings: Settings
+  readonly #log: Logger
+  readonly #leases = new Map<Connection, Lease>()
+  readonly #deadlines = new Deadlines<Lease>((lease) => { this.#reached(lease, lease.connection!) })
+
+  constructor (settings: Settings, log: Logger) {
+    this.#settings = settings
+    this.#log = log
+  }
+
+  grant (connection: Connection, lease: Lease | undefined): void {
+    if (lease === undefined) return
+    this.#leases.set(connection, lease)
+    lease.connection = connection
+    lease.due = connection.protocol === 2 ? lease.until - lease.notice : lease.until
+    this.#deadlines.add(lease)
+  }
+
+  end (connection: Connection): void {
+    const lease = this.#leases.get(connection)
+    if (lease === undefined) return
+    this.#deadlines.delete(lease)
+    this.#leases.delete(connection)
+  }
+
+  close (): void {
+    this.#deadlines.clear()
+    this.#leases.clear()
+  }
+
+  #reached (lease: Lease, connection: Connection): void {
+    const left = Math.floor(lease.until - performance.now())
+    if (left <= 0) return connection.close(CloseCode.AUTH_EXPIRED, 'authentication expired')
+    lease.attempts = ATTEMPTS
+    lease.due = lease.until
+    this.#deadlines.add(lease)
+    this.#tell(connection, 0, left)
+  }
+
+  #tell (connection: Connection, correlationId: number, expiresIn: number | undefined): void {
+    const message: AuthRefresh = { expiresIn }
+    connection.send(encodeMessage(Opcode.AUTH_REFRESH, correlationId, JSON.stringify(message), Infinity))
+  }
+
+  /** A token from a client. It does not throw. */
+  receive (connection: Connection, correlationId: number, token: string): void {
+    const lease = this.#leases.get(connection)
+    if (lease === undefined || lease.attempts === 0 || lease.isChecking) return connection.refuseFrame(correlationId, 'no token was asked for')
+    lease.attempts--
+    lease.isChecking = true
+    this.#check(connection, lease, correlationId, token).catch((error: unknown) => {
+      this.#log.error({ err: error, connectionId: connection.id }, 'the authHandler failed')
+      connection.sendError(correlationId, 'INTERNAL', 'authentication failed')
+    }).finally(() => { lease.isChecking = false })
+  }
+
+  async #check (connection: Connection, lease: Lease, correlationId: number, token: string): Promise<void> {
+    const { context } = connection
+    const auth = await authenticate(this.#settings, renewal(lease.request, token), context.remoteAddress)
+    if (!connection.isOpen) return
+    if (!auth.authenticated) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'not authenticated')
+    if (auth.userId !== context.userId) return connection.close(CloseCode.AUTH_EXPIRED, 'the token is of another user')
+    const next = Lease.of(auth, lease.request)
+    // else the same token could be sent again and again, each time for half of what is left of it
+    if (next !== undefined && next.until - lease.until < lease.notice / 4) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'the token holds hardly longer than the last one')
+    context.renew(auth)
+    this.end(connection)
+    this.grant(connection, next)
+    this.#tell(connection, correlationId, next && Math.floor(next.until - performance.now()))
+  }
+}
+
+/** The request of the upgrade, as it would have been with this token. */
+function renewal ({ url, headers, socket }: UpgradeRequest, token: string): IncomingMessage {
+  const message = new IncomingMessage(socket)
+  message.method = 'GET'
+  message.httpVersion = '1.1'
+  message.url = url
+  message.headers = { ...headers, ...token !== '' && { authorization: `Bearer ${token}` } }
+  return message
+}

@@ -1,0 +1,102 @@
+import { HybridClock } from '../../crdt/clock.js'
+import type { CrdtType } from '../../crdt/crdt.js'
+import { crdtOf } from '../../crdt/types.js'
+import { diff } from '../../protocol/diff.js'
+import { coded } from '../../protocol/errors.js'
+import { clonePlain, jsonSize } from '../../protocol/json.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import type { ConnectionContext } from '../context/connection-context.js'
+import type { CopyHost, OwnValue } from './private-value.js'
+import { type Change, type CrdtDocument, change, emptyDocument, forget } from '../crdts/crdt-document.js'
+import { stateMessage } from '../crdts/crdt-messages.js'
+import { editsBetween } from '../crdts/crdt-values.js'
+import { encodeMessage } from '../connection/encoding.js'
+import { FlushLine, type Flushed } from './flush-handlers.js'
+import { FlushClock } from './flush-strategy.js'
+import { UNASKED } from '../keys/live-key.js'
+import type { Subscription } from '../keys/subscription.js'
+
+/** A connection's own CRDT, of a channel `client-to-server` of mode `crdt`, in the memory of the node that holds the connection. */
+export class CrdtCopy implements OwnValue {
+  readonly subscriptions = new Set<Subscription>()
+  readonly #host: CopyHost
+  readonly #document: CrdtDocument
+  readonly #epoch: string = crypto.randomUUID()
+  readonly #hybrid = new HybridClock()
+  readonly #clock: FlushClock
+  readonly #line: FlushLine
+  #version = 1
+  /** Never less than what the document weighs. */
+  #size: number
+  #told: unknown
+
+  constructor (host: CopyHost, connection: ConnectionContext, type: CrdtType) {
+    this.#host = host
+    this.#document = emptyDocument(type)
+    const { initialValue } = host
+    for (const edit of initialValue === undefined ? [] : editsBetween(type, undefined, clonePlain(initialValue))) {
+      crdtOf(type).apply(this.#document, { type, nodeId: '$initial', timestamp: 0, ...edit })
+    }
+    this.#size = jsonSize(this.#document)
+    this.#told = this.value
+    this.#line = new FlushLine(host.handlers, connection, () => this.#take())
+    this.#clock = new FlushClock(host.rule, () => {
+      for (const subscription of this.subscriptions) subscription.connection.markStale(subscription)
+      this.#line.due()
+    })
+  }
+
+  get value (): unknown { return clonePlain(crdtOf(this.#document.type).value(this.#document)) }
+
+  /** An operation of the connection; it is told what becomes of it. */
+  write (_key: string, made: Change): void {
+    const size = made.op === undefined ? 0 : 2 * jsonSize(made.op)
+    if (this.#size + size > this.#host.check.maxBytes) this.#shrink()
+    if (this.#size + size > this.#host.check.maxBytes) return made.failed(coded(new RangeError(`a connection's own value may have ${this.#host.check.maxBytes} bytes of JSON`), 'LIMIT_EXCEEDED'))
+    const result = change(this.#document, made, this.#hybrid)
+    if (result === 'changed') {
+      this.#size += size
+      this.#version++
+    }
+    made.done(result)
+    if (result === 'changed') this.#clock.changed()
+  }
+
+  flush (): Promise<void> {
+    this.#clock.flush()
+    return this.#line.settled()
+  }
+
+  catchUp (subscription: Subscription): boolean {
+    const { connection, asked, nodeId = '' } = subscription
+    const version = this.#version
+    if (asked === undefined && subscription.epoch === this.#epoch && subscription.version === version) return true
+    const { key, info: channel, compressionThreshold } = this.#host
+    const json = JSON.stringify({ key, epoch: this.#epoch, version, state: stateMessage(this.#document, version, nodeId), channel })
+    const ids = asked ?? UNASKED
+    for (let i = 0; i < ids.length; i++) {
+      const message = encodeMessage(Opcode.CRDT_STATE, ids[i]!, json, compressionThreshold)
+      if (!connection.hasRoomFor(message.length)) {
+        subscription.asked = asked?.slice(i)
+        return false
+      }
+      connection.send(message)
+    }
+    subscription.asked = undefined
+    subscription.epoch = this.#epoch
+    subscription.version = version
+    return true
+  }
+
+  #shrink (): void {
+    forget(this.#document)
+    this.#size = jsonSize(this.#document)
+  }
+
+  #take (): Flushed | undefined {
+    const { value } = this
+    const patches = value === undefined ? [] : diff(this.#told, value, this.#host.check.maxDepth)
+    this.#told = value
+    return patches.length === 0 ? undefined : { value: clonePlain(value), patches }
+  }
+}

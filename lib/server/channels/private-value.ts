@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto'
+import { diff } from '../../protocol/diff.js'
+import { Document } from '../../protocol/document.js'
+import { DatasoleError } from '../../protocol/errors.js'
+import { clonePlain } from '../../protocol/json.js'
+import type { ChannelInfo, Head, Operation } from '../../protocol/messages.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
+import { encodeMessage } from '../connection/encoding.js'
+import { type FlushHandlers, FlushLine, type Flushed } from './flush-handlers.js'
+import { FlushClock, type FlushRule } from './flush-strategy.js'
+import type { Push } from './push.js'
+import type { PushCheck } from './push-check.js'
+import { UNASKED } from '../keys/live-key.js'
+import type { Source, Subscription } from '../keys/subscription.js'
+
+/** Characters of patches that wait for the handlers; beyond that, and what the value weighs, the value stands for them. */
+const MAX_WAITING = 64 * 1024
+
+/** What the copies of a channel have in common. */
+export interface CopyHost {
+  readonly key: string
+  readonly info: ChannelInfo
+  readonly rule: FlushRule
+  readonly handlers: FlushHandlers
+  readonly check: PushCheck
+  readonly initialValue: unknown
+  readonly compressionThreshold: number
+}
+
+/** A connection's own value, whatever its mode. */
+export interface OwnValue extends Source {
+  /** A copy. */
+  readonly value: unknown
+  /** What waits goes to the handlers now; resolves once they have run. */
+  flush (): Promise<void>
+}
+
+/** A connection's own value of a channel `client-to-server`, in the memory of the node that holds the connection. */
+export class Copy implements OwnValue {
+  readonly subscriptions = new Set<Subscription>()
+  readonly #host: CopyHost
+  readonly #document: Document
+  readonly #epoch = randomUUID()
+  #version: number
+  #lastSeq = 0
+  readonly #clock: FlushClock
+  readonly #line: FlushLine
+  /** Patches that the handlers have not heard of, as JSON text; undefined where the whole value is news. */
+  #waiting: string[] | undefined = []
+  #waitingSize = 0
+
+  constructor (host: CopyHost, connection: ConnectionContext) {
+    this.#host = host
+    this.#document = new Document(clonePlain(host.initialValue))
+    this.#version = host.initialValue === undefined ? 0 : 1
+    this.#line = new FlushLine(host.handlers, connection, () => this.#take())
+    this.#clock = new FlushClock(host.rule, () => { this.#line.due() })
+  }
+
+  get value (): unknown { return clonePlain(this.#document.value) }
+  get #head (): Head { return { epoch: this.#epoch, version: this.#version } }
+
+  /**
+   * Applies a push, or finds that it has been. Handlers hear of it later: see `changed`.
+   * @throws DatasoleError `CONFLICT`, PatchError, or a refusal of the check
+   */
+  push (push: Push, ctx: MessageContext): Head {
+    if (push.seq <= this.#lastSeq) return this.#head
+    const { check } = this.#host
+    const patches = push.patches ?? diff(this.#document.value, push.data, check.maxDepth)
+    // it has one writer, who knows its version
+    if (push.patches !== undefined && (push.epoch !== this.#epoch || push.base !== this.#version)) throw new DatasoleError('CONFLICT', `the newest version is ${this.#version}`)
+    if (patches.length === 0) return this.#head
+    const text = JSON.stringify(patches)
+    const mark = this.#document.mark()
+    try {
+      this.#document.apply(patches, check.limits(push.size))
+      check.run(this.#document, ctx)
+    } catch (error) {
+      this.#document.rollback(mark)
+      throw error
+    }
+    this.#document.release()
+    this.#version++
+    this.#lastSeq = push.seq
+    this.#keep(text)
+    return this.#head
+  }
+
+  /** A push was applied, and is answered. */
+  changed (): void {
+    this.#clock.changed()
+  }
+
+  flush (): Promise<void> {
+    this.#clock.flush()
+    return this.#line.settled()
+  }
+
+  /** The client knows its value best: it is told only where it asks, or where the two do not agree. */
+  catchUp (subscription: Subscription): boolean {
+    const { connection, asked } = subscription
+    const { key, info: channel, compressionThreshold } = this.#host
+    const head = this.#head
+    if (asked === undefined && subscription.epoch === head.epoch && subscription.version >= 0) return true
+    const json = JSON.stringify({ key, ...head, data: this.#document.value, channel })
+    const ids = asked ?? UNASKED
+    for (let i = 0; i < ids.length; i++) {
+      const message = encodeMessage(Opcode.STATE_SNAPSHOT, ids[i]!, json, compressionThreshold)
+      if (!connection.hasRoomFor(message.length)) {
+        subscription.asked = asked?.slice(i)
+        return false
+      }
+      connection.send(message)
+    }
+    subscription.asked = undefined
+    subscription.epoch = head.epoch
+    subscription.version = head.version
+    return true
+  }
+
+  #keep (text: string): void {
+    if (this.#waiting === undefined) return
+    this.#waitingSize += text.length
+    if (this.#waitingSize > Math.max(MAX_WAITING, this.#document.size)) this.#waiting = undefined
+    else this.#waiting.push(text)
+  }
+
+  #take (): Flushed | undefined {
+    const waiting = this.#waiting
+    if (waiting?.length === 0) return undefined
+    this.#waiting = []
+    this.#waitingSize = 0
+    const { value } = this
+    if (waiting === undefined || this.#host.info.mode === 'snapshot') return { value, patches: [{ op: 'replace', path: '', value }] }
+    return { value, patches: waiting.flatMap((text) => JSON.parse(text) as Operation[]) }
+  }
+}

@@ -1,0 +1,191 @@
+import type { IncomingMessage } from 'node:http'
+import type { StateBackend } from '../../backend/backend.js'
+import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
+import type { AuthResult, ConnectionContext } from '../context/connection-context.js'
+import type { Logger } from '../context/logger.js'
+
+/**
+ * A throw is answered with 500 and logged; `authenticated: false`, or an `expiresAt` that has passed,
+ * with 401. It runs again, with the request of the upgrade and the new token, before that time.
+ * @param request Fastify's request of the upgrade, of type `Request`; for a `DatasoleServer`, that of its
+ *   private Fastify. Undefined where a new token is checked: the request has ended by then
+ */
+export type AuthHandlerFn<Request = never> = (req: IncomingMessage, request?: Request) => AuthResult | Promise<AuthResult>
+
+/** Where something was thrown. */
+export interface ErrorContext {
+  /** Whose error it is: a method's handler, a hook, or the `validate` of a channel. */
+  readonly source: 'rpc' | 'onConnect' | 'preRpc' | 'preEvent' | 'preSubscribe' | 'prePush' | 'validate'
+  /** Logged with the error; the client gets it instead of an error that is kept from it. */
+  readonly id: string
+  /** Of `rpc` and `preRpc`. */
+  readonly method?: string
+  /** Of `preEvent`. */
+  readonly event?: string
+  /** Of `preSubscribe`, `prePush` and `validate`. */
+  readonly key?: string
+  readonly connection: ConnectionContext
+}
+
+/**
+ * Hears what handlers and hooks throw, on the main thread. An error that it returns takes the place of the
+ * one that was thrown; without one the rule of the docs applies. Synchronous.
+ */
+export type ErrorHandler = (error: unknown, ctx: ErrorContext) => Error | undefined | void
+
+/** A backend by name, for configuration files: the options of its class, under its name. */
+export interface BackendConfig {
+  type: 'memory' | 'redis' | 'postgres'
+  /** See RedisBackendOptions. */
+  redis?: { url?: string, keyPrefix?: string, prefix?: string, connectTimeoutMs?: number, commandTimeoutMs?: number, maxCommands?: number }
+  /** See PostgresBackendOptions. */
+  postgres?: { connectionString?: string, tableName?: string, prefix?: string, unlogged?: boolean, connectTimeoutMs?: number, commandTimeoutMs?: number, maxCommands?: number }
+}
+
+export interface RateLimitConfig {
+  /** Default `{ windowMs: 60_000, maxRequests: 100 }`, per connection. */
+  defaultRule?: RateLimitRule
+  /** By name of RPC method or event, each with a bucket of its own; `$subscribe` is the rule for subscriptions. */
+  rules?: Record<string, RateLimitRule>
+  /**
+   * Whose bucket a frame counts in; by default the connection's own. Whoever it is has a bucket per rule,
+   * so that the user is enough: `(connectionId, _method, { userId }) => userId ?? connectionId`. `method` is undefined for names
+   * that nothing is registered under, so that invented names do not get buckets of their own.
+   */
+  keyExtractor?: (connectionId: string, method: string | undefined, connection: ConnectionContext) => string
+  /**
+   * What happens while a backend (or a `rateLimiter`) that shares the limit fails: each node counts for
+   * itself (default), everything passes, or nothing does. Limits kept in this process, as with memory, cannot fail.
+   */
+  onBackendError?: 'local' | 'allow' | 'deny'
+  /** ms that a shared decision may take before it counts as failed. Default 1,000. */
+  timeoutMs?: number
+}
+
+/**
+ * A limiter of your own, for every frame that counts; keys are to be taken as they are. A result that is
+ * there at once is returned as it is, or as a promise. What rejects, or takes longer than
+ * `rateLimit.timeoutMs`, is `rateLimit.onBackendError`'s to decide.
+ */
+export interface RateLimiter {
+  /** Whether a cost of 1 would be admitted; counts nothing. */
+  check (key: string, rule: RateLimitRule): RateLimitResult | Promise<RateLimitResult>
+  /** Counts `cost` (default 1) if it is admitted. */
+  consume (key: string, rule: RateLimitRule, cost?: number): RateLimitResult | Promise<RateLimitResult>
+  /** Empties a bucket. */
+  reset (key: string): void | Promise<void>
+  /** Awaited by `init()`; then, and only then, `close` is called when the server closes. */
+  connect? (): Promise<void>
+  close? (): Promise<void>
+}
+
+/** Where handlers run; see docs/executors.md. Limits that a model has no use for are ignored. */
+export interface ExecutorOptions {
+  /** `async`: on the event loop. `thread-pool`: connections share `poolSize` threads. `thread`: each has one of its own, up to `maxThreads`. */
+  model: 'async' | 'thread' | 'thread-pool'
+  /** Threads of model `thread-pool`. Default `os.availableParallelism()`; each starts when it is first needed. */
+  poolSize?: number
+  /** Threads of model `thread`. Default 256. */
+  maxThreads?: number
+  /**
+   * An ES module (path from the working directory, or file URL) whose default export `(ds: WorkerDatasole) => {}`, which
+   * may be async, registers what runs in threads. Without it everything runs on the main thread.
+   */
+  workerScript?: string | URL
+  /** ms after which a thread that holds nothing ends; in model `thread`, after which a quiet connection gives its thread back. Default 30,000. */
+  idleTimeout?: number
+  /** MiB of a thread's old generation; beyond it the thread is lost. Default: V8's own. */
+  maxOldGenerationSizeMb?: number
+  /** Options of Node.js for threads, such as a loader for TypeScript. Default: those of the process. */
+  execArgv?: string[]
+  /** Calls and events per thread that wait or run. Default 10,000; then `BUSY`. */
+  maxQueue?: number
+  /** The same, per connection. Default 100; then `BUSY`. */
+  maxQueuePerConnection?: number
+  /** ms that a connection's calls and events wait for a free thread in model `thread`. Default 5,000; then `BUSY`. */
+  queueTimeoutMs?: number
+  /** ms that a thread's event loop may stand still after a call's timeout. Default 5,000; then the thread is lost. */
+  stuckTimeoutMs?: number
+}
+
+export interface SessionOptions {
+  /** Changes of a session after which it is written to the backend. Default 10. */
+  flushThreshold?: number
+  /** ms after its first change that is not there yet. Default 5,000. */
+  flushIntervalMs?: number
+  /** ms that a session stays after the last write or restore. Default: for ever. */
+  ttlMs?: number
+  /** Whether there is `sessions.onChange`. Default false. */
+  enableChangeStream?: boolean
+}
+
+/** Every option has a default; an unknown name or a wrong value throws at construction, naming the option. */
+export interface DatasoleServerOptions<Request = never> {
+  /** WebSocket endpoint, and where the client bundles are served. Default `/__ds`. */
+  path?: string
+  /** Authenticates the upgrade. Default: everyone, with the remote address as userId. */
+  authHandler?: AuthHandlerFn<Request>
+  /** Default `new MemoryBackend()`. Not together with `backendConfig`. */
+  stateBackend?: StateBackend
+  backendConfig?: BackendConfig
+  /** Decides on frames instead of `new DefaultRateLimiter(stateBackend)`. */
+  rateLimiter?: RateLimiter
+  /** Default `{ model: 'async' }`. The thread models need the package piscina. */
+  executor?: Partial<ExecutorOptions>
+  /** `false` for none. Default 100 requests per minute and connection. */
+  rateLimit?: RateLimitConfig | false
+  /** When what is set in sessions reaches the backend, and how long it stays. */
+  session?: SessionOptions
+  /** Default 10,000; then HTTP 503, before authentication. */
+  maxConnections?: number
+  /** Default unlimited; then HTTP 503. */
+  maxConnectionsPerAddress?: number
+  /** CRDT keys, of server code and of clients together. Default 1,000; then LIMIT_EXCEEDED. */
+  maxCrdtKeys?: number
+  /** Characters. Default 256; events with longer names are dropped and counted. */
+  maxEventNameLength?: number
+  /** Origins that browsers may connect from. Default: the host that the request names. Requests without Origin pass. */
+  allowedOrigins?: string[] | ((origin: string, req: IncomingMessage) => boolean)
+  /**
+   * Which proxies say in X-Forwarded-For and X-Forwarded-Host who connects, and where to; as Fastify's option of this
+   * name, which counts under Fastify instead. Default false: none.
+   */
+  trustProxy?: boolean | string | string[] | ((address: string, hop: number) => boolean)
+  /** ms that the auth handler may take, and then the `onConnect` hooks together. Default 10,000; then HTTP 500. */
+  authTimeoutMs?: number
+  /** ms between heartbeats. Default 25,000; a connection silent for two of them is closed with 4408. */
+  heartbeatMs?: number
+  /** Bytes of payload in a received frame, as on the wire. Default 1 MiB; then close code 1009. */
+  maxPayload?: number
+  /** Bytes that a received frame may inflate to. Default 16 MiB; then PAYLOAD_TOO_LARGE. */
+  maxInflatedSize?: number
+  /** Levels of nesting in any JSON. Default 128; then BAD_FRAME, or a RangeError from a commit. */
+  maxJsonDepth?: number
+  /** ms that a call may take. Default 30,000; 0 for no limit. */
+  rpcTimeoutMs?: number
+  /** Bytes of JSON that a state value may have. Default 16 MiB; then a RangeError. */
+  maxStateBytes?: number
+  /** Unsent bytes above which a connection's state updates are conflated. Default 256 KiB. */
+  highWaterMark?: number
+  /** Unsent bytes above which a connection is closed with 4413. Default 4 MiB; one frame alone may be larger. */
+  maxBufferedBytes?: number
+  /** Calls in flight per connection. Default 100; then BUSY. */
+  maxCallsInFlight?: number
+  /** Subscriptions per connection. Default 1,000; then LIMIT_EXCEEDED. */
+  maxSubscriptions?: number
+  /** Tags per connection. Default 1,000; then `tags.add` throws LIMIT_EXCEEDED. */
+  maxTags?: number
+  /** Bad frames per connection. Default 10; then it is closed with 1002 (1003 for text). */
+  maxBadFrames?: number
+  /** Frames over `threshold` bytes (default 1024) are sent deflated where that is smaller; `false` for never. */
+  compression?: { threshold?: number } | false
+  /** ms that `close()` waits for calls and clients. Default 5,000. */
+  closeTimeoutMs?: number
+  /**
+   * Hears what methods, hooks and `validate` throw, and may return an error that takes its place. By default
+   * what is not meant for clients is logged, and they get -32603 or `INTERNAL` with its id.
+   */
+  errorHandler?: ErrorHandler
+  /** Default: the Fastify instance's, or pino at level `warn`. */
+  logger?: Logger
+}

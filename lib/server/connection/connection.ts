@@ -1,0 +1,294 @@
+import type { Duplex } from 'node:stream'
+import { CloseCode, type ErrorCode } from '../../protocol/codes.js'
+import type { RpcError } from '../../protocol/errors.js'
+import type { ErrorMessage } from '../../protocol/messages.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import type { Buckets } from './buckets.js'
+import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
+import { encodeMessage } from './encoding.js'
+import type { Flushable, Flusher } from './flusher.js'
+import { Inflation } from './inflate.js'
+import type { Intake } from './inbound-queue.js'
+import type { Logger } from '../context/logger.js'
+import type { Metrics } from '../metrics/metrics.js'
+import type { Settings } from '../config/settings.js'
+
+/** The part of a WebSocket that a connection uses; one of `ws` has it. */
+export interface WebSocketLike {
+  on (event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown
+  on (event: 'close', listener: (code: number) => void): unknown
+  on (event: 'error', listener: (error: Error) => void): unknown
+  on (event: 'ping', listener: () => void): unknown
+  close (code: number, reason?: string): void
+  terminate (): void
+}
+
+/** A call that has not been answered, or whose handler still runs. */
+export interface CallInFlight {
+  readonly correlationId: number
+  abort (reason: RpcError): void
+  /** Takes it back for good where its handler has not begun; false where that may have. */
+  withdraw (): boolean
+}
+
+/** A subscription whose client is behind. */
+export interface Stale {
+  /** Sends what brings the client up to date; false where there is no room for it yet. */
+  catchUp (): boolean
+}
+
+/** What all connections of a server share. */
+export interface ConnectionHost {
+  readonly settings: Settings
+  readonly metrics: Metrics
+  readonly flusher: Flusher
+  readonly log: Logger
+}
+
+/** An empty ping (RFC 6455 section 5.5.2), unmasked. */
+const PING = Buffer.from([0x89, 0x00])
+const NOTHING = Buffer.alloc(0)
+
+/** Up to here several messages are joined and written as one; above, copying costs more than a vectored write. */
+const JOIN_LIMIT = 64 * 1024
+
+/**
+ * An accepted socket with its identity, and its one outgoing queue: answers, events, patches, in
+ * order. What is not needed while a connection is idle is made on first use.
+ */
+export class Connection implements Flushable {
+  calls: Set<CallInFlight> | undefined
+  /** Bytes of the frames whose calls are in flight. */
+  callBytes = 0
+  /** Events wait for those before them where a hook is asynchronous. */
+  events: Promise<void> | undefined
+  waitingEvents = 0
+  waitingEventBytes = 0
+  buckets: Buckets | undefined
+  /** What has arrived and waits; there only while something does. */
+  intake: Intake | undefined
+  badFrames = 0
+  subscriptions = 0
+  #inflation: Inflation | undefined
+
+  readonly #host: ConnectionHost
+  readonly #socket: WebSocketLike
+  readonly #raw: Duplex
+  #queue: Buffer[] = []
+  #queued = 0
+  /** Length of a message over the limit, which may be buffered alone. */
+  #oversized = 0
+  #dirty = false
+  #awaitsDrain = false
+  #stale: Set<Stale> | undefined
+  #open = true
+  #terminator: NodeJS.Timeout | undefined
+  #bytesHeard = 0
+  #silentBeats = 0
+  #messageContext: MessageContext | undefined
+
+  constructor (host: ConnectionHost, socket: WebSocketLike, raw: Duplex, readonly context: ConnectionContext) {
+    this.#host = host
+    this.#socket = socket
+    this.#raw = raw
+  }
+
+  get id (): string { return this.context.connectionId }
+  get inflation (): Inflation { return (this.#inflation ??= new Inflation()) }
+  get protocol (): 1 | 2 { return this.context.protocol }
+  /** False from the first `close` on. */
+  get isOpen (): boolean { return this.#open }
+
+  /** The context that hooks and event handlers get. */
+  get messageContext (): MessageContext {
+    const { context } = this
+    return (this.#messageContext ??= { get auth () { return context.auth }, connectionId: context.connectionId, connection: context, log: this.#host.log.child({ connectionId: context.connectionId }) })
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get bufferedBytes (): number { return this.#queued + this.#raw.writableLength }
+
+  /** Whether state updates should wait for the socket to drain. */
+  get isCongested (): boolean { return this.bufferedBytes > this.#host.settings.highWaterMark }
+
+  /**
+   * Queues a message. It leaves before the event loop turns, together with whatever else waits then.
+   * A connection that has fallen too far behind is closed instead.
+   */
+  send (message: Buffer): void {
+    if (!this.#open) return
+    if (!this.hasRoomFor(message.length)) return this.#closeSlowConsumer()
+    if (this.#oversized === 0 && message.length > this.#host.settings.maxBufferedBytes) this.#oversized = message.length
+    this.#host.metrics.messagesOut++
+    this.#host.metrics.bytesOut += message.length
+    this.#enqueue(message)
+  }
+
+  /** Whether a message may be queued beside what waits already. */
+  hasRoomFor (length: number): boolean {
+    if (this.#fits(length)) return true
+    // much in one tick is not yet a slow peer: see what the socket takes
+    this.#write()
+    return this.#fits(length)
+  }
+
+  #fits (length: number): boolean {
+    const limit = this.#host.settings.maxBufferedBytes
+    const buffered = this.bufferedBytes
+    if (buffered === 0) this.#oversized = 0
+    return buffered + length <= limit + this.#oversized || (length > limit && this.#oversized === 0)
+  }
+
+  sendError (correlationId: number, code: ErrorCode, message: string, more?: Partial<ErrorMessage>): void {
+    const { compressionThreshold } = this.#host.settings
+    this.send(encodeMessage(Opcode.ERROR, correlationId, JSON.stringify({ code, message, ...more }), compressionThreshold))
+  }
+
+  /** A frame that did not decode, or has no business here: answered and counted, then the end. */
+  refuseFrame (correlationId: number, message: string, closeCode: number = CloseCode.PROTOCOL_ERROR, code: ErrorCode = 'BAD_FRAME'): void {
+    this.#host.metrics.badFrames++
+    this.sendError(correlationId, code, message)
+    if (++this.badFrames > this.#host.settings.maxBadFrames) this.close(closeCode, 'too many bad frames')
+  }
+
+  /** The subscription needs a catch-up; it is sent as soon as the socket has room for it. */
+  markStale (subscription: Stale): void {
+    if (!this.#open) return
+    (this.#stale ??= new Set()).add(subscription)
+    this.#makeDirty()
+  }
+
+  forgetStale (subscription: Stale): void {
+    this.#stale?.delete(subscription)
+  }
+
+  flush (): void {
+    this.#write()
+    if (this.#stale !== undefined && this.#stale.size > 0 && this.#open) this.#catchUp(this.#stale)
+    this.#dirty = false
+  }
+
+  /** Pings, and ends a connection that has been silent for two heartbeats. */
+  beat (): void {
+    if (!this.#open) return
+    const { bytesRead = 0 } = this.#raw as Duplex & { bytesRead?: number }
+    if (bytesRead !== this.#bytesHeard) {
+      this.#bytesHeard = bytesRead
+      this.#silentBeats = 0
+    } else if (++this.#silentBeats >= 2) {
+      return this.close(CloseCode.HEARTBEAT_MISSED, 'heartbeat missed')
+    }
+    this.#enqueue(PING)
+  }
+
+  /** The WebSocket layer has answered a ping by itself, so that nothing has counted what it queued. */
+  pinged (): void {
+    if (this.#open && this.bufferedBytes > this.#host.settings.maxBufferedBytes + this.#oversized) this.#closeSlowConsumer()
+  }
+
+  /** Sends what waits, then the close frame; a peer that does not answer it is cut off after `closeTimeoutMs`. */
+  close (code: number, reason: string): void {
+    if (!this.#open) return
+    if (code !== CloseCode.SLOW_CONSUMER) this.#sayGoodbye()
+    this.#write()
+    this.#open = false
+    this.#stale = undefined
+    this.#socket.close(code, reason)
+    this.#terminator = setTimeout(() => this.#socket.terminate(), this.#host.settings.closeTimeoutMs)
+    this.#terminator.unref()
+  }
+
+  /**
+   * Tells which calls may have run: from now on none is begun, and those with an answer have that before this.
+   * Never to a slow consumer, whose answers may have been dropped.
+   */
+  #sayGoodbye (): void {
+    if (this.protocol === 1) return
+    const begun = []
+    for (const call of this.calls ?? []) if (!call.withdraw()) begun.push(call.correlationId)
+    this.#host.metrics.messagesOut++
+    const message = encodeMessage(Opcode.GOAWAY, 0, JSON.stringify({ begun }), Infinity)
+    this.#host.metrics.bytesOut += message.length
+    this.#enqueue(message)
+  }
+
+  terminate (): void {
+    this.#socket.terminate()
+  }
+
+  /** The socket has ended. */
+  ended (): void {
+    this.#open = false
+    this.#queue = []
+    this.#queued = 0
+    this.#stale = undefined
+    clearTimeout(this.#terminator)
+  }
+
+  #closeSlowConsumer (): void {
+    this.#host.metrics.slowConsumers++
+    this.#host.log.warn({ connectionId: this.id, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: it reads slower than maxBufferedBytes allows')
+    // what waits would only make the peer later still
+    this.#queue = []
+    this.#queued = 0
+    this.close(CloseCode.SLOW_CONSUMER, 'slow consumer')
+  }
+
+  #enqueue (message: Buffer): void {
+    this.#queue.push(message)
+    this.#queued += message.length
+    this.#makeDirty()
+  }
+
+  #makeDirty (): void {
+    if (this.#dirty || (this.#awaitsDrain && this.#queue.length === 0)) return
+    this.#dirty = true
+    this.#host.flusher.add(this)
+  }
+
+  #write (): void {
+    const queue = this.#queue
+    if (queue.length === 0) return
+    const raw = this.#raw
+    const size = this.#queued
+    this.#queue = []
+    this.#queued = 0
+    if (!raw.writable) return
+    if (queue.length === 1) {
+      raw.write(queue[0]!)
+    } else if (size <= JOIN_LIMIT) {
+      raw.write(Buffer.concat(queue, size))
+    } else {
+      raw.cork()
+      for (const message of queue) raw.write(message)
+      raw.uncork()
+    }
+  }
+
+  /** One catch-up per stale subscription, for as long as the socket takes them. */
+  #catchUp (stale: Set<Stale>): void {
+    for (const subscription of stale) {
+      if (this.isCongested) {
+        this.#write()
+        if (this.isCongested) return this.#onceDrained()
+      }
+      if (!subscription.catchUp()) return this.#onceDrained()
+      stale.delete(subscription)
+      if (!this.#open) return
+    }
+    this.#write()
+  }
+
+  #onceDrained (): void {
+    // one that cannot be written to any more is about to end, and never drains
+    if (this.#awaitsDrain || !this.#raw.writable) return
+    this.#awaitsDrain = true
+    const drained = (): void => {
+      this.#awaitsDrain = false
+      this.#makeDirty()
+    }
+    // below the stream's own mark there is no drain event: an empty write reports instead
+    if (this.#raw.writableNeedDrain) this.#raw.once('drain', drained)
+    else this.#raw.write(NOTHING, drained)
+  }
+}

@@ -1,0 +1,121 @@
+import { invalidArgument } from '../../protocol/errors.js'
+import { isObject } from '../config/checks.js'
+import type { ConnectionContext } from '../context/connection-context.js'
+import type { Connection } from './connection.js'
+
+/** Several members of one selector are a union; several values of one member too. */
+export interface Selector {
+  connection?: string | string[]
+  user?: string | string[]
+  tag?: string | string[]
+}
+
+/** Who gets a broadcast: everyone selected by `to` (everyone, if it is absent) but those selected by `except`. */
+export interface Target { to?: Selector, except?: Selector }
+
+const SELECTS = ['connection', 'user', 'tag'] as const satisfies Array<keyof Selector>
+
+/**
+ * A slip in a target would reach everyone, so it is refused.
+ * @param event for whom it is, in the error
+ * @throws TypeError `INVALID_ARGUMENT`
+ */
+export function checkTarget (event: string, target: Target): void {
+  const refuse = (path: string, why: string): never => { throw invalidArgument(`broadcast("${event}"): ${path} ${why}`) }
+  if (typeof event !== 'string') throw invalidArgument('broadcast: the event must be a string')
+  if (!isObject(target)) refuse('target', 'must be an object')
+  for (const [name, selector] of Object.entries(target) as [string, Selector | undefined][]) {
+    if (name !== 'to' && name !== 'except') refuse(`target.${name}`, 'is unknown: there are to and except')
+    if (selector === undefined) continue
+    if (!isObject(selector)) refuse(`target.${name}`, 'must be an object')
+    for (const [member, value] of Object.entries(selector)) {
+      if (!SELECTS.includes(member as keyof Selector)) refuse(`target.${name}.${member}`, `is unknown: there are ${SELECTS.join(', ')}`)
+      if (value !== undefined && !list(value).every((each) => typeof each === 'string')) refuse(`target.${name}.${member}`, 'must be a string or a list of strings')
+    }
+  }
+}
+
+/** Who is connected on this node, by connection, user and tag. */
+export class Hub {
+  readonly #connections = new Map<string, Connection>()
+  readonly #users = new Map<string, Set<Connection>>()
+  readonly #tags = new Map<string, Set<Connection>>()
+  /** Those that are being let in, by user. */
+  readonly #arriving = new Map<string, Set<ConnectionContext>>()
+
+  get size (): number { return this.#connections.size }
+  get users (): number { return this.#users.size }
+
+  [Symbol.iterator] (): Iterator<Connection> { return this.#connections.values() }
+
+  /** Until `add` or `left` its user counts as here. */
+  arriving (context: ConnectionContext): void {
+    if (context.userId !== undefined) put(this.#arriving, context.userId, context)
+  }
+
+  /** It will be no connection. */
+  left (context: ConnectionContext): void {
+    if (context.userId !== undefined) take(this.#arriving, context.userId, context)
+  }
+
+  add (connection: Connection): void {
+    const { context } = connection
+    this.left(context)
+    this.#connections.set(connection.id, connection)
+    if (context.userId !== undefined) put(this.#users, context.userId, connection)
+    context.listen({
+      tagged: (tag) => put(this.#tags, tag, connection),
+      untagged: (tag) => take(this.#tags, tag, connection)
+    })
+  }
+
+  remove (connection: Connection): void {
+    const { context } = connection
+    if (!this.#connections.delete(connection.id)) return
+    if (context.userId !== undefined) take(this.#users, context.userId, connection)
+    context.listen(undefined)
+    for (const tag of context.tags) take(this.#tags, tag, connection)
+  }
+
+  ofUser (userId: string): Iterable<Connection> {
+    return this.#users.get(userId) ?? []
+  }
+
+  /** Whether a connection of the user's is open, or being let in. */
+  hasUser (userId: string): boolean {
+    return this.#users.has(userId) || this.#arriving.has(userId)
+  }
+
+  select ({ to, except }: Target): Iterable<Connection> {
+    const included = to === undefined ? this.#connections.values() : this.#union(to)
+    if (except === undefined) return included
+    const excluded = this.#union(except)
+    return Array.from(included).filter((connection) => !excluded.has(connection))
+  }
+
+  #union (selector: Selector): Set<Connection> {
+    const union = new Set<Connection>()
+    for (const id of list(selector.connection)) {
+      const connection = this.#connections.get(id)
+      if (connection !== undefined) union.add(connection)
+    }
+    for (const user of list(selector.user)) for (const connection of this.#users.get(user) ?? []) union.add(connection)
+    for (const tag of list(selector.tag)) for (const connection of this.#tags.get(tag) ?? []) union.add(connection)
+    return union
+  }
+}
+
+function list (value: string | string[] | undefined): string[] {
+  return value === undefined ? [] : Array.isArray(value) ? value : [value]
+}
+
+function put<T> (index: Map<string, Set<T>>, name: string, one: T): void {
+  const set = index.get(name)
+  if (set === undefined) index.set(name, new Set([one]))
+  else set.add(one)
+}
+
+function take<T> (index: Map<string, Set<T>>, name: string, one: T): void {
+  const set = index.get(name)
+  if (set?.delete(one) && set.size === 0) index.delete(name)
+}

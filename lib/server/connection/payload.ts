@@ -1,0 +1,45 @@
+import { isUtf8 } from 'node:buffer'
+import { HEADER_SIZE } from '../../protocol/frame.js'
+import { exceedsDepth } from './json-depth.js'
+
+/** A frame that is refused; the message says why. */
+export class BadFrame extends Error {
+  constructor (message: string, readonly code: 'BAD_FRAME' | 'PAYLOAD_TOO_LARGE' = 'BAD_FRAME') {
+    super(message)
+  }
+}
+
+export type Members = Record<string, unknown>
+
+/**
+ * The members of a frame's payload. The envelope is a level of its own: `maxDepth` is about what it carries.
+ * @throws BadFrame
+ */
+export function members (frame: Buffer, maxDepth: number): Members {
+  return parseMembers(textOf(frame.subarray(HEADER_SIZE), maxDepth))
+}
+
+/** @throws BadFrame where it is no UTF-8, or nested too deep */
+export function textOf (payload: Buffer, maxDepth: number): string {
+  if (!isUtf8(payload)) throw new BadFrame('the payload is not UTF-8')
+  if (exceedsDepth(payload, maxDepth + 1)) throw new BadFrame(`the payload is nested deeper than ${maxDepth} levels`)
+  return payload.toString()
+}
+
+/** @throws BadFrame */
+export function parseMembers (json: string): Members {
+  let value: unknown
+  try {
+    value = JSON.parse(json)
+  } catch {
+    throw new BadFrame('the payload is not JSON')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new BadFrame('the payload is not an object')
+  return value as Members
+}
+
+/** @throws BadFrame */
+export function string (value: unknown, name: string): string {
+  if (typeof value !== 'string') throw new BadFrame(`the member "${name}" is not a string`)
+  return value
+}

@@ -1,0 +1,151 @@
+import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
+import type { Logger } from './logger.js'
+
+export interface AuthResult {
+  authenticated: boolean
+  /** Unique user identifier. */
+  userId?: string
+  roles?: string[]
+  /** Anything that handlers should find on the connection. */
+  metadata?: Record<string, unknown>
+  /**
+   * Unix time in ms (a JWT's `exp` is in seconds: times 1,000). The client is asked for a new token
+   * before, and closed with 4401 where it gives none. Default: the authentication holds as long as
+   * the connection.
+   */
+  expiresAt?: number
+}
+
+/** Who connects, as the upgrade has established it. */
+export interface Identity {
+  auth: AuthResult
+  remoteAddress: string
+  protocol: 1 | 2
+}
+
+/** Tags that a connection can have, unless the option `maxTags` says otherwise, and characters of one. */
+export const MAX_TAGS = 1000
+const MAX_TAG = 1024
+
+/** What every hook and handler knows of the connection that it works for. */
+export interface MessageContext {
+  /** What the auth handler returned last: after a refresh, `roles` and `metadata` may be others. */
+  readonly auth?: AuthResult
+  connectionId: string
+  connection: ConnectionContext
+  log: Logger
+}
+
+/** What a connection has at a moment: what a worker's copy of it is made of. */
+export interface ConnectionState {
+  connectionId: string
+  auth: AuthResult
+  remoteAddress: string
+  protocol: 1 | 2
+  tags: Iterable<string>
+  values: Iterable<[key: string, value: unknown]>
+}
+
+/** Told of every change of a connection's tags; the hub keeps its index by it. */
+export interface TagListener {
+  tagged (tag: string): void
+  untagged (tag: string): void
+}
+
+/** What server code knows of a connection, and keeps for it while it lasts. */
+export class ConnectionContext {
+  /** Stays the same as long as the connection lasts, whatever becomes of the object that the auth handler gave. */
+  readonly userId: string | undefined
+  #auth: AuthResult
+  #values: Map<string, unknown> | undefined
+  #tags: Set<string> | undefined
+  #listener: TagListener | undefined
+  /** @internal Counts changes, so that copies know whether they are old. */
+  revision = 0
+
+  constructor (
+    readonly connectionId: string,
+    auth: AuthResult,
+    /** The client's address, as the HTTP layer saw it (behind proxies: see Fastify's `trustProxy`). */
+    readonly remoteAddress: string,
+    /** Protocol version, 1 or 2. */
+    readonly protocol: 1 | 2,
+    /** @internal */
+    readonly maxTags: number = MAX_TAGS
+  ) {
+    this.#auth = auth
+    this.userId = auth.userId
+  }
+
+  /** What the auth handler returned, or a pass-through result without one; after a refresh the newest. */
+  get auth (): AuthResult { return this.#auth }
+  get roles (): string[] { return this.auth.roles ?? [] }
+  get metadata (): Record<string, unknown> { return this.auth.metadata ?? {} }
+
+  /** @internal */
+  renew (auth: AuthResult): void {
+    this.#auth = auth
+    this.revision++
+  }
+
+  /**
+   * Groups that broadcasts can select by, as rooms do: `ctx.connection.tags.add('room:1')`.
+   * `add` throws a DatasoleError `LIMIT_EXCEEDED` beyond `maxTags`, and for a tag over 1,024 characters.
+   */
+  get tags (): Set<string> { return (this.#tags ??= new TagSet(this)) }
+
+  /** A value that server code keeps for this connection. */
+  get<T = unknown> (key: string): T | undefined { return this.#values?.get(key) as T | undefined }
+  set (key: string, value: unknown): void {
+    (this.#values ??= new Map()).set(key, value)
+    this.revision++
+  }
+
+  /** @internal */
+  get state (): ConnectionState {
+    const { connectionId, auth, remoteAddress, protocol } = this
+    return { connectionId, auth, remoteAddress, protocol, tags: this.#tags ?? [], values: this.#values ?? [] }
+  }
+
+  /** @internal Connects the tags with the hub's index, which takes those that are there already. */
+  listen (listener: TagListener | undefined): void {
+    this.#listener = listener
+    if (listener !== undefined && this.#tags !== undefined) for (const tag of this.#tags) listener.tagged(tag)
+  }
+
+  /** @internal */
+  get tagListener (): TagListener | undefined { return this.#listener }
+}
+
+class TagSet extends Set<string> {
+  readonly #context: ConnectionContext
+
+  constructor (context: ConnectionContext) {
+    super()
+    this.#context = context
+  }
+
+  override add (tag: string): this {
+    if (typeof tag !== 'string') throw invalidArgument('a tag must be a string')
+    if (!this.has(tag)) {
+      // tags are often made of what a client says
+      if (this.size >= this.#context.maxTags) throw new DatasoleError('LIMIT_EXCEEDED', `a connection has at most ${this.#context.maxTags} tags (maxTags)`)
+      if (tag.length > MAX_TAG) throw new DatasoleError('LIMIT_EXCEEDED', `a tag has at most ${MAX_TAG} characters`)
+      super.add(tag)
+      this.#context.revision++
+      this.#context.tagListener?.tagged(tag)
+    }
+    return this
+  }
+
+  override delete (tag: string): boolean {
+    if (!super.delete(tag)) return false
+    this.#context.revision++
+    this.#context.tagListener?.untagged(tag)
+    return true
+  }
+
+  override clear (): void {
+    for (const tag of this) this.delete(tag)
+  }
+}

@@ -1,0 +1,205 @@
+import type { ClientEvent, ServerEvent } from '../../protocol/messages.js'
+import type { Bus } from '../store/bus.js'
+import type { ConnectionContext } from '../context/connection-context.js'
+import type { Connection } from '../connection/connection.js'
+import { checkHandler, invalidArgument, isA, isThenable } from '../../protocol/errors.js'
+import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from '../scope/scope.js'
+import { copyJson } from '../../protocol/json.js'
+import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
+import { LazyMembers } from '../connection/lazy-members.js'
+import type { Logger } from '../context/logger.js'
+import { BadFrame } from '../connection/payload.js'
+import type { Metrics } from '../metrics/metrics.js'
+import type { Settings } from '../config/settings.js'
+import { refusalOf } from '../thrown.js'
+
+/** `connection` is the client's that sent it; undefined for an event of server code. */
+export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }, connection?: ConnectionContext) => void | Promise<void>
+
+/** Where the handlers of worker scripts are. */
+export interface WorkerEvents {
+  /**
+   * An event of a client's.
+   * @param unread its payload, where nobody has had to look at its data yet
+   */
+  receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined): void
+  /** One of server code's. */
+  deliver (message: ServerEvent): void
+}
+
+/** Names of events without a handler that are logged. */
+const MAX_UNKNOWN = 1000
+
+interface Registered { handler: EventHandler | WorkerEvents, scope: Scope }
+
+/** A client's event, and its payload where only workers handle it. */
+type Received = ServerEvent & { unread?: LazyMembers }
+
+/** Handlers of events: those that clients send, once, and those that server code emits, on every node. */
+export class Events {
+  readonly #handlers = new Map<string, Registered[]>()
+  /** Names without a handler that were logged. */
+  readonly #unknown = new Set<string>()
+  /** Asynchronous handlers of this thread under way, and events that wait for a hook. */
+  running = 0
+
+  constructor (
+    readonly settings: Settings,
+    readonly bus: Bus,
+    readonly metrics: Metrics,
+    readonly log: Logger
+  ) {}
+
+  on (event: string, handler: EventHandler, scope: Scope): Unsubscribe {
+    if (typeof event !== 'string') throw invalidArgument('events.on: the event must be a string')
+    checkHandler(`events.on("${event}")`, handler)
+    const registered = { handler, scope }
+    this.#add(event, registered)
+    return unsubscriber(() => { this.#remove(event, this.#handlers.get(event)?.indexOf(registered) ?? -1) })
+  }
+
+  /** A worker script has handlers of the event. */
+  addWorkers (event: string, workers: WorkerEvents, scope: Scope): void {
+    // first, so that they get the data before a handler of this thread can change it
+    this.#handlers.set(event, [{ handler: workers, scope }, ...this.#handlers.get(event) ?? []])
+  }
+
+  #add (event: string, registered: Registered): void {
+    this.#handlers.set(event, [...this.#handlers.get(event) ?? [], registered])
+  }
+
+  off (event: string, handler: EventHandler): void {
+    this.#remove(event, this.#handlers.get(event)?.findLastIndex((registered) => registered.handler === handler) ?? -1)
+  }
+
+  #remove (event: string, i: number): void {
+    if (i < 0) return
+    const handlers = this.#handlers.get(event)
+    if (handlers!.length === 1) this.#handlers.delete(event)
+    else this.#handlers.set(event, handlers!.toSpliced(i, 1))
+  }
+
+  /** @throws TypeError `INVALID_JSON` with the path, RangeError `TOO_DEEP` */
+  emit (event: string, data: unknown): void {
+    if (typeof event !== 'string') throw invalidArgument('events.emit: the event must be a string')
+    // handlers here get what those of other nodes get
+    const message = { event, data: data === undefined ? undefined : copyJson(data, this.settings.maxJsonDepth), timestamp: Date.now() }
+    this.bus.publish('event', message)
+    this.deliver(message)
+  }
+
+  /** An event of server code, from whichever node. */
+  deliver ({ event, data, timestamp }: ServerEvent): void {
+    const message = { event, data, timestamp } // absent data is the same on every way
+    for (const { handler } of this.#handlers.get(message.event) ?? []) {
+      if (typeof handler === 'function') this.#run(handler, message)
+      else handler.deliver(message)
+    }
+  }
+
+  /** Whether anything is registered under the name. */
+  has (event: string): boolean {
+    return this.#handlers.has(event)
+  }
+
+  /** Whether all its handlers are in workers. */
+  runsInWorkers (event: string): boolean {
+    return this.#handlers.get(event)?.every(({ handler }) => typeof handler !== 'function') ?? false
+  }
+
+  /**
+   * @param data for what only workers handle: unread
+   * @param retryAfter ms, where the rate limit refuses it
+   */
+  receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number, retryAfter: number): void {
+    const handlers = this.#handlers.get(event)
+    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, event: this.#nameOf(event) })
+    if (handlers === undefined) return this.#unhandled(connection, event)
+    const timestamp = Date.now()
+    const message = data instanceof LazyMembers
+      ? { event, get data () { return data.get('data') }, timestamp, unread: data }
+      : { event, data, timestamp }
+    if (connection.events === undefined) {
+      const waiting = this.#guard(connection, correlationId, handlers, message)
+      if (waiting !== undefined) this.#enqueue(connection, waiting, size)
+      return
+    }
+    const { maxCallsInFlight, maxInflatedSize } = this.settings
+    if (connection.waitingEvents >= maxCallsInFlight || connection.waitingEventBytes + size > maxInflatedSize) return connection.sendError(correlationId, 'BUSY', 'too many events wait for a hook', { retryAfter: 100, event })
+    this.#enqueue(connection, connection.events.then(() => this.#guard(connection, correlationId, handlers, message)), size)
+  }
+
+  /** Counted, and logged once: it may be a name that was misspelt, or anything that a client makes up. */
+  #unhandled (connection: Connection, event: string): void {
+    this.metrics.eventsUnhandled++
+    if (this.#unknown.size >= MAX_UNKNOWN || this.#unknown.has(event)) return
+    this.#unknown.add(event)
+    this.log.debug({ event, connectionId: connection.id }, 'a client sent an event that has no handler; further ones of this name are only counted (eventsUnhandled)')
+  }
+
+  /** A name that is refused for its length is not sent back. */
+  #nameOf (event: string): string | undefined {
+    return event.length > this.settings.maxEventNameLength ? undefined : event
+  }
+
+  /** Events stay in order: while one waits for a hook, those after it wait for it. */
+  #enqueue (connection: Connection, waiting: Promise<void>, size: number): void {
+    connection.waitingEvents++
+    connection.waitingEventBytes += size
+    this.running++
+    connection.events = waiting.then(() => {
+      this.running--
+      connection.waitingEventBytes -= size
+      if (--connection.waitingEvents === 0) connection.events = undefined
+    })
+  }
+
+  /** Runs the handlers whose hooks let the event through; a promise, which never rejects, only where a hook is asynchronous. */
+  #guard (connection: Connection, correlationId: number, handlers: Registered[], message: Received): Promise<void> | undefined {
+    const scopes = new Map<Scope, Array<Registered['handler']>>()
+    for (const { scope, handler } of handlers) {
+      const own = scopes.get(scope)
+      if (own === undefined) scopes.set(scope, [handler])
+      else own.push(handler)
+    }
+    const shared = scopes.size > 1 ? sharedHooks<Parameters<Hooks['preEvent']>>() : undefined
+    const waiting = []
+    for (const [scope, own] of scopes) {
+      const run = (): void => {
+        for (const handler of own) {
+          if (typeof handler === 'function') this.#run(handler, message, connection.context)
+          else handler.receive(connection, correlationId, message, message.unread)
+        }
+      }
+      const refuse = (thrown: unknown): void => {
+        if (thrown === REFUSED) return
+        if (isA(thrown, BadFrame)) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
+        else {
+          const { code, message: why, more } = refusalOf(this, thrown, { source: 'preEvent', event: message.event, connection: connection.context })
+          connection.sendError(correlationId, code, why, { ...more, event: message.event })
+        }
+      }
+      try {
+        const chain = scope.chain('preEvent')
+        const allowed = runHooks(shared?.(chain) ?? chain, connection.messageContext, message)
+        if (allowed === undefined) run()
+        else waiting.push(allowed.then(run, refuse))
+      } catch (thrown) {
+        refuse(thrown)
+      }
+    }
+    return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {})
+  }
+
+  #run (handler: EventHandler, message: ServerEvent, connection?: ConnectionContext): void {
+    const failed = (error: unknown): void => { this.log.error({ err: error, event: message.event, connectionId: connection?.connectionId }, 'an event handler failed') }
+    try {
+      const result = handler(message as Parameters<EventHandler>[0], connection)
+      if (!isThenable(result)) return
+      result.then(() => { this.running-- }, (error: unknown) => { this.running--; failed(error) })
+      this.running++
+    } catch (error) {
+      failed(error)
+    }
+  }
+}

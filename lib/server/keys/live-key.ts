@@ -1,0 +1,172 @@
+import type { ChannelInfo } from '../../protocol/messages.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import { SharedPayload, encodeMessage } from '../connection/encoding.js'
+import type { Logger } from '../context/logger.js'
+import type { Metrics } from '../metrics/metrics.js'
+import type { Replica } from '../store/replica.js'
+import type { Source, Subscription } from './subscription.js'
+
+/** What clients of version 1 take in one frame. */
+export const MAX_V1_PAYLOAD = 1024 * 1024
+
+/** Below this, patches are as good as a snapshot, whatever the value weighs (bytes). */
+const MIN_PATCH = 256
+
+export const UNASKED = [0]
+
+/** Encoded catch-ups that are kept for the next one who needs the same. */
+const MAX_PATCHES = 8
+
+/** They drop a whole frame where one of its paths has such a segment. */
+const UNSAFE_IN_V1 = /"path":"(?:[^"\\]|\\.)*\/(?:__proto__|constructor|prototype)["/]/
+
+export interface LiveHost {
+  readonly metrics: Metrics
+  readonly log: Logger
+  readonly compressionThreshold: number
+}
+
+/** A key with subscribers on this node, whatever its messages look like. */
+export interface LiveSource extends Source {
+  /** The replica has moved: what was encoded of it is old. */
+  moved (): void
+  /** Tells subscribers that it has moved on from a version, or, with -1, to where no patch leads. */
+  publish (from: number): void
+}
+
+/** A key with subscribers on this node: one encoding of each change, however many they are. */
+export class LiveKey implements LiveSource {
+  readonly subscriptions = new Set<Subscription>()
+  readonly #host: LiveHost
+  /** Of the version that the replica has now: the whole, and what is new since earlier ones. */
+  #snapshot: SharedPayload | undefined
+  readonly #patches = new Map<number, SharedPayload>()
+  #isOversizedLogged = false
+
+  /** @param channel what the key is beside live state, for subscribers to know */
+  constructor (readonly replica: Replica, host: LiveHost, readonly channel: ChannelInfo | undefined) {
+    this.#host = host
+  }
+
+  /** To clients, a key that is not live has no value. */
+  get #version (): number { return this.replica.live ? this.replica.version : 0 }
+
+  moved (): void {
+    this.#snapshot = undefined
+    this.#patches.clear()
+  }
+
+  publish (from: number): void {
+    const { replica, subscriptions } = this
+    if (from === -1 || this.channel?.mode === 'snapshot') {
+      for (const subscription of subscriptions) subscription.connection.markStale(subscription)
+      return
+    }
+    if (!replica.live) return
+    let message: Buffer | undefined
+    let payload = ''
+    let isUnsafe: boolean | undefined
+    for (const subscription of subscriptions) {
+      const { connection } = subscription
+      if (subscription.version !== from || subscription.epoch !== replica.epoch || connection.isCongested || subscription.asked !== undefined) {
+        connection.markStale(subscription)
+        continue
+      }
+      if (message === undefined) {
+        const patches = replica.patchesSince({ epoch: replica.epoch, version: from })
+        if (patches === undefined) return this.publish(-1)
+        payload = this.#patchJson(from, patches)
+        message = encodeMessage(Opcode.STATE_PATCH, 0, payload, this.#host.compressionThreshold)
+      }
+      const isUnfit = !connection.hasRoomFor(message.length) || (connection.protocol === 1 && (isUnsafe ??= Buffer.byteLength(payload) > MAX_V1_PAYLOAD || UNSAFE_IN_V1.test(payload)))
+      if (isUnfit) {
+        connection.markStale(subscription)
+        continue
+      }
+      subscription.version = replica.version
+      this.#host.metrics.statePatches++
+      connection.send(message)
+    }
+  }
+
+  /**
+   * Brings one subscription to the newest version: by patches where they are smaller, else by snapshot.
+   * @returns false where the connection has no room for that yet
+   */
+  catchUp (subscription: Subscription): boolean {
+    const { replica } = this
+    const version = this.#version
+    const { connection, asked } = subscription
+    const isCurrent = subscription.epoch === replica.epoch && subscription.version === version
+    if (isCurrent && asked === undefined) return true
+    // nothing to tell: its first message will be a snapshot, once there is a value
+    if (connection.protocol === 1 && version === 0 && subscription.version <= 0) return true
+    const patch = this.#patchPayload(subscription, version)
+    // looked at before it is encoded, or each commit would encode it for nobody
+    if (connection.protocol === 1 && patch === undefined && version > 0 && replica.document.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
+    const payload = patch ?? this.#snapshotPayload(version)
+    if (connection.protocol === 1 && payload.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
+    const ids = asked ?? UNASKED
+    for (let i = 0; i < ids.length; i++) {
+      const message = payload.message(ids[i]!)
+      if (!connection.hasRoomFor(message.length)) {
+        subscription.asked = asked?.slice(i)
+        return false
+      }
+      subscription.epoch = replica.epoch
+      // a version 1 client has to get a snapshot before it can take a patch again
+      subscription.version = connection.protocol === 1 && version === 0 ? -1 : version
+      if (patch !== undefined) this.#host.metrics.statePatches++
+      else this.#host.metrics.stateSnapshots++
+      connection.send(message)
+    }
+    subscription.asked = undefined
+    return true
+  }
+
+  /** What brings a client from its version to this one, where that is held and smaller than the value. */
+  #patchPayload (subscription: Subscription, version: number): SharedPayload | undefined {
+    const { replica } = this
+    const from = subscription.version
+    if (version === 0 || from < 0 || subscription.epoch !== replica.epoch) return undefined
+    if (this.channel?.mode === 'snapshot' && from !== version) return undefined
+    let payload = this.#patches.get(from)
+    if (payload === undefined) {
+      const patches = replica.patchesSince(subscription)
+      if (patches === undefined || patches.length > Math.max(replica.document.size, MIN_PATCH)) return undefined
+      payload = new SharedPayload(Opcode.STATE_PATCH, this.#patchJson(from, patches, this.#about), this.#host.compressionThreshold)
+      if (this.#patches.size >= MAX_PATCHES) this.#patches.clear()
+      this.#patches.set(from, payload)
+    }
+    return subscription.connection.protocol === 1 && UNSAFE_IN_V1.test(replica.patchesSince(subscription)!) ? undefined : payload
+  }
+
+  /** What may be the answer to SUBSCRIBE says what the key is. */
+  get #about (): string { return this.channel === undefined ? '' : `,"channel":${JSON.stringify(this.channel)}` }
+
+  #patchJson (from: number, patches: string, about = ''): string {
+    const { key, epoch, version } = this.replica
+    return `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"from":${from},"version":${version},"patches":${patches}${about}}`
+  }
+
+  /** Encoded once per version: all late joiners and resyncs share it. */
+  #snapshotPayload (version: number): SharedPayload {
+    const { key, epoch, document } = this.replica
+    const cached = this.#snapshot
+    if (cached !== undefined) return cached
+    const data = version === 0 ? '' : `,"data":${JSON.stringify(document.value)}`
+    const payload = new SharedPayload(Opcode.STATE_SNAPSHOT, `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"version":${version}${data}${this.#about}}`, this.#host.compressionThreshold)
+    this.#snapshot = payload
+    return payload
+  }
+
+  /** It stays without a version, so that it gets a snapshot once the value is smaller. */
+  #oversized (subscription: Subscription): true {
+    subscription.version = -1
+    this.#host.metrics.stateOversized++
+    if (this.#isOversizedLogged) return true
+    this.#isOversizedLogged = true
+    this.#host.log.warn({ key: this.replica.key }, 'this key is over 1 MiB: clients of protocol version 1 cannot take it and get no updates of it')
+    return true
+  }
+}

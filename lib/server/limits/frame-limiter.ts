@@ -1,0 +1,90 @@
+import { CloseCode } from '../../protocol/codes.js'
+import { notSynchronous } from '../../protocol/errors.js'
+import { type RateLimitRule, SlidingWindow } from '../../protocol/sliding-window.js'
+import { Buckets } from '../connection/buckets.js'
+import type { Connection } from '../connection/connection.js'
+import type { Logger } from '../context/logger.js'
+import type { Metrics } from '../metrics/metrics.js'
+import type { RateLimiter } from '../config/server-options.js'
+import type { RateLimits } from '../config/settings.js'
+import { SharedLimit, type Wait } from './shared-limit.js'
+
+/** The rule that applies to a frame, and its name: '' is the default one's. */
+export interface Limit { name: string, rule: RateLimitRule }
+
+const UNLIMITED: RateLimitRule = { windowMs: 1, maxRequests: 0 }
+
+/**
+ * Decides on every frame that costs something: at once in this process where the bucket is the
+ * connection's own, in the limiter where a `keyExtractor` names it, or where the limiter is the user's.
+ */
+export class FrameLimiter {
+  /** Of SUBSCRIBE: a bucket that no method or event of a client's can be in. */
+  readonly subscriptions: Limit
+  readonly #limits: RateLimits | false
+  readonly #default: Limit
+  readonly #named = new Map<string, Limit>()
+  readonly #shared: SharedLimit | undefined
+  readonly #isOwn: boolean
+  readonly #metrics: Metrics
+  readonly #now: () => number
+
+  /**
+   * @param isOwn whether connections' own buckets are kept here
+   * @param now monotonic ms, so that a jump of the wall clock neither opens nor shuts the gate
+   */
+  constructor (limits: RateLimits | false, limiter: RateLimiter, isOwn: boolean, metrics: Metrics, log: Logger, now: () => number = () => performance.now()) {
+    this.#limits = limits
+    this.#isOwn = isOwn
+    this.#metrics = metrics
+    this.#now = now
+    const { defaultRule = UNLIMITED, subscribeRule = UNLIMITED, rules = [] } = limits === false ? {} : limits
+    this.#default = { name: '', rule: defaultRule }
+    // no rule by name is of this name: it was taken from them
+    this.subscriptions = { name: '$subscribe', rule: subscribeRule }
+    for (const [name, rule] of rules) this.#named.set(name, { name, rule })
+    if (limits !== false) this.#shared = new SharedLimit(limiter, limits, metrics, log, now)
+  }
+
+  /** Of a method, an event or a key. */
+  limitOf (name: string): Limit {
+    return this.#named.get(name) ?? this.#default
+  }
+
+  /**
+   * Counts a frame.
+   * @param method what the keyExtractor is told: names that server code knows
+   * @throws whatever the keyExtractor throws; TypeError where it gives no string
+   * @returns 0 where it is admitted, else the ms until it would be; a promise, which never rejects, where a store decides
+   */
+  admit (connection: Connection, { name, rule }: Limit, method: string | undefined): Wait | Promise<Wait> {
+    if (this.#limits === false) return 0
+    const { keyExtractor } = this.#limits
+    if (keyExtractor === undefined && this.#isOwn) return this.#own(connection, name, rule).take(Math.floor(this.#now()), 1)
+    const key: unknown = keyExtractor === undefined ? connection.id : keyExtractor(connection.id, method, connection.context)
+    // made a string, a promise or nothing at all would be a bucket that everybody shares
+    if (typeof key !== 'string') throw notSynchronous('rateLimit.keyExtractor', 'a string', key)
+    return this.#shared!.take(`frames:${name}\n${key}`, rule)
+  }
+
+  /** A client that goes on through max(1,000, 10 × maxRequests) refusals within a window is not going to stop. */
+  refused (connection: Connection, { name, rule }: Limit = this.#default): void {
+    this.#metrics.rateLimited++
+    const now = Math.floor(this.#now())
+    const { refusals } = (connection.buckets ??= new Buckets())
+    let refused = refusals.get(name)
+    if (refused === undefined || now - refused.since >= rule.windowMs) refusals.set(name, refused = { since: now, count: 0 })
+    if (++refused.count > Math.max(1000, 10 * rule.maxRequests)) connection.close(CloseCode.RATE_LIMITED, 'rate limit exceeded persistently')
+  }
+
+  close (): void {
+    this.#shared?.close()
+  }
+
+  #own (connection: Connection, bucket: string, rule: RateLimitRule): SlidingWindow {
+    const { windows } = (connection.buckets ??= new Buckets())
+    let window = windows.get(bucket)
+    if (window === undefined) windows.set(bucket, window = new SlidingWindow(rule))
+    return window
+  }
+}

@@ -1,0 +1,141 @@
+import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
+import { DatasoleError, invalidArgument, isThenable, messageOf } from '../../protocol/errors.js'
+import type { RpcContext } from '../context/rpc-context.js'
+import type { Operation } from '../../protocol/messages.js'
+
+type Result = void | Promise<void>
+
+/**
+ * All may be async, and run in order of registration. A throw keeps the rest from running. It refuses for good
+ * where it is a DatasoleError, an RpcError, an error with `statusCode` 401 or 403, or a plain `Error`; whatever
+ * else it is counts as a failure, and clients may try again.
+ */
+export interface Hooks {
+  /** Before the upgrade is answered: HTTP 403 for a refusal, 503 for a failure. Global, whichever scope adds it. */
+  onConnect: (connection: ConnectionContext) => Result
+  /** After the socket ended. Global, whichever scope adds it; a throw is logged. */
+  onDisconnect: (connection: ConnectionContext, closeCode: number) => Result
+  /** Before validation and handler. The error's numeric `code` and `data` reach the client, else -32003. */
+  preRpc: (ctx: RpcContext, call: { method: string, params: unknown }) => Result
+  preEvent: (ctx: MessageContext, message: { event: string, data: unknown }) => Result
+  /** For version 1 clients it runs once per live key. */
+  preSubscribe: (ctx: MessageContext, subscription: { key: string }) => Result
+  prePush: (ctx: MessageContext, push: { key: string, patches?: Operation[], data?: unknown }) => Result
+}
+
+export type HookName = keyof Hooks
+
+const NAMES: readonly HookName[] = ['onConnect', 'onDisconnect', 'preRpc', 'preEvent', 'preSubscribe', 'prePush']
+
+/** Compiles a JSON Schema to a check that returns what is wrong, or null. */
+export type SchemaCompiler = (schema: object) => (data: unknown) => object[] | null
+
+/**
+ * A scope's hooks apply to what is registered in it and below it, as Fastify's do. What belongs to
+ * no scope belongs to the root.
+ */
+export class Scope {
+  readonly root: Scope
+  readonly #compileSchema: SchemaCompiler | undefined
+  readonly #own = new Map<HookName, Array<Hooks[HookName]>>()
+  readonly #chains = new Map<HookName, ReadonlyArray<Hooks[HookName]>>()
+  /** Kept at the root: counts added hooks, so that chains are built again when one came late. */
+  #generation = 0
+  #chainsOf = 0
+
+  constructor (readonly parent?: Scope, compileSchema?: SchemaCompiler) {
+    this.#compileSchema = compileSchema ?? (parent === undefined ? undefined : parent.#compileSchema)
+    this.root = parent?.root ?? this
+  }
+
+  /**
+   * @param what whose schema it is, for the error
+   * @throws DatasoleError `INVALID_OPTION`
+   */
+  compile (what: string, schema: object): ReturnType<SchemaCompiler> | undefined {
+    try {
+      return this.#compileSchema?.(schema)
+    } catch (error) {
+      throw new DatasoleError('INVALID_OPTION', `${what} cannot be compiled: ${messageOf(error)}`, { cause: error })
+    }
+  }
+
+  add<N extends HookName> (name: N, hook: Hooks[N]): void {
+    if (!NAMES.includes(name)) throw invalidArgument(`unknown hook "${String(name)}"; there are ${NAMES.join(', ')}`)
+    if (typeof hook !== 'function') throw invalidArgument(`the ${name} hook must be a function`)
+    const scope = name === 'onConnect' || name === 'onDisconnect' ? this.root : this
+    const own = scope.#own.get(name)
+    if (own === undefined) scope.#own.set(name, [hook])
+    else own.push(hook)
+    this.root.#generation++
+  }
+
+  /** The hooks that apply in this scope, outermost first. */
+  chain<N extends HookName> (name: N): ReadonlyArray<Hooks[N]> {
+    if (this.#chainsOf !== this.root.#generation) {
+      this.#chains.clear()
+      this.#chainsOf = this.root.#generation
+    }
+    let chain = this.#chains.get(name)
+    if (chain === undefined) {
+      chain = [...this.parent?.chain(name) ?? [], ...this.#own.get(name) ?? []]
+      this.#chains.set(name, chain)
+    }
+    return chain as ReadonlyArray<Hooks[N]>
+  }
+}
+
+/** Runs hooks in order. Costs no promise where all of them are synchronous; throws or rejects as they do. */
+export function runHooks<A extends unknown[]> (hooks: ReadonlyArray<(...args: A) => unknown>, ...args: A): Promise<void> | undefined {
+  for (let i = 0; i < hooks.length; i++) {
+    const result = hooks[i]!(...args)
+    if (isThenable(result)) return runRest(result, hooks, i + 1, args)
+  }
+  return undefined
+}
+
+async function runRest<A extends unknown[]> (first: PromiseLike<unknown>, hooks: ReadonlyArray<(...args: A) => unknown>, from: number, args: A): Promise<void> {
+  await first
+  for (let i = from; i < hooks.length; i++) await hooks[i]!(...args)
+}
+
+type Step<H> = Map<H, { once: H, next: Step<H> }>
+
+/** Thrown to a chain for a hook that it shares with an earlier one, which has been told why the hook refuses. */
+export const REFUSED = Symbol('refused')
+
+/** For several chains and one message: hooks that chains have in common, at their beginning, run once. */
+export function sharedHooks<A extends unknown[]> (): (chain: ReadonlyArray<(...args: A) => unknown>) => Array<(...args: A) => unknown> {
+  const first: Step<(...args: A) => unknown> = new Map()
+  return (chain) => {
+    let steps = first
+    return chain.map((hook) => {
+      let step = steps.get(hook)
+      if (step === undefined) steps.set(hook, step = { once: once(hook), next: new Map() })
+      steps = step.next
+      return step.once
+    })
+  }
+}
+
+/** Runs the hook, and from then on gives what it decided. */
+function once<A extends unknown[]> (hook: (...args: A) => unknown): (...args: A) => unknown {
+  const refuse = (): never => { throw REFUSED }
+  let decided: (() => unknown) | undefined
+  return (...args) => {
+    if (decided !== undefined) return decided()
+    try {
+      const result = hook(...args)
+      if (!isThenable(result)) {
+        decided = () => undefined
+        return undefined
+      }
+      const running = Promise.resolve(result)
+      decided = () => running.catch(refuse)
+      return running
+    } catch (error) {
+      decided = refuse
+      throw error
+    }
+  }
+}

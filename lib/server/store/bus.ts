@@ -1,0 +1,88 @@
+import { randomUUID } from 'node:crypto'
+import type { BackendUnsubscribe, StateBackend } from '../../backend/backend.js'
+import type { ServerEvent } from '../../protocol/messages.js'
+import type { Logger } from '../context/logger.js'
+
+/** What nodes tell each other, apart from commits. */
+export interface BusMessages {
+  /** An event of server code, for the handlers of every node. */
+  event: ServerEvent
+  /** A broadcast, for the clients of every node; `payload` is the frame's JSON, encoded by the sender. */
+  fanout: { payload: string, to?: object, except?: object }
+  /** A key became live. */
+  live: { key: string }
+  /** A key is live no more. */
+  gone: { key: string }
+  /** A CRDT key was made. */
+  crdt: { key: string }
+  /** A CRDT key was deleted. */
+  crdtGone: { key: string }
+  disconnect: { userId: string, code: number, reason: string }
+}
+
+type Receivers = { [K in keyof BusMessages]: (message: BusMessages[K]) => void }
+
+const CHANNEL = 'bus'
+
+/** Publications to the other nodes. This node acts first and does not wait for its own message to come back. */
+export class Bus {
+  readonly #node = randomUUID()
+  readonly #backend: StateBackend
+  readonly #log: Logger
+  #unsubscribe: BackendUnsubscribe | undefined
+  /** What messages wait for, and how many do: those after them wait too, to stay in order. */
+  #awaited: Promise<void> | undefined
+  #waiting = 0
+  /** Messages that were lost since one got through. */
+  #lost = 0
+  /** What has to be waited for before the backend can be used. */
+  ready: () => Promise<void> | undefined = () => undefined
+
+  constructor (backend: StateBackend, log: Logger) {
+    this.#backend = backend
+    this.#log = log
+  }
+
+  async open (receivers: Receivers): Promise<void> {
+    this.#unsubscribe = this.#backend.subscribe(CHANNEL, (_, envelope) => {
+      // text, so that own messages are told without parsing
+      const text = envelope as string
+      if (text.startsWith(this.#node)) return
+      const { kind, message } = JSON.parse(text.slice(this.#node.length)) as { kind: keyof Receivers, message: never }
+      receivers[kind]?.(message)
+    })
+    await this.#unsubscribe.ready
+  }
+
+  /** @param message plain JSON */
+  publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
+    const envelope = this.#node + JSON.stringify({ kind, message })
+    const ready = this.#awaited ?? this.ready()
+    const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : this.#publishAfter(ready, envelope)
+    published.then(this.#succeeded, this.#failed)
+  }
+
+  #publishAfter (ready: Promise<void>, envelope: string): Promise<void> {
+    this.#awaited = ready
+    this.#waiting++
+    const waited = (): void => { if (--this.#waiting === 0) this.#awaited = undefined }
+    return ready.then(
+      () => { waited(); return this.#backend.publish(CHANNEL, envelope) },
+      (error: unknown) => { waited(); throw error }
+    )
+  }
+
+  close (): void {
+    this.#unsubscribe?.()
+    this.#unsubscribe = undefined
+  }
+
+  readonly #succeeded = (): void => {
+    if (this.#lost > 0) this.#log.warn(`messages reach the other nodes again; ${this.#lost} did not, or may not have`)
+    this.#lost = 0
+  }
+
+  readonly #failed = (error: unknown): void => {
+    if (this.#lost++ === 0) this.#log.error({ err: error }, 'a message did not reach the other nodes, or may not have; further ones are counted')
+  }
+}

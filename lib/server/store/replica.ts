@@ -1,0 +1,138 @@
+import type { CommitRequest, KeyRecord, LogEntry, Position, Snapshot } from '../../backend/backend.js'
+import { Document } from '../../protocol/document.js'
+import type { Head, Operation } from '../../protocol/messages.js'
+import { PushLedger, packSnapshot, unpackSnapshot } from './push-ledger.js'
+
+/** What a replica keeps of its history, from which clients recover: at least this, or as much as the value weighs. */
+const MIN_HISTORY = 64 * 1024
+const MAX_HISTORY = 1000
+
+/** Epochs that are over, as far as they are remembered. */
+const MAX_FORMER = 16
+
+/**
+ * This node's copy of a key: the committed value, edited in place by accepted commits, and the last
+ * commits. The value is never handed out, and never holds an object that someone else has.
+ */
+export class Replica implements Position {
+  epoch = ''
+  version = 0
+  id = ''
+  live = false
+  document = new Document()
+  /** What clients have pushed, by which a push that comes again is recognized. */
+  pushes = new PushLedger()
+  /** Consecutive, ending at `version`; empty while no client may see it. */
+  #history: LogEntry[] = []
+  #historySize = 0
+  readonly #former = new Set<string>()
+
+  constructor (readonly key: string) {}
+
+  get position (): Position { return { epoch: this.epoch, version: this.version, id: this.id } }
+
+  /** Whether this already is that head, or a later one. */
+  covers ({ epoch, version, id }: Position): boolean {
+    return epoch === this.epoch && (version < this.version || (version === this.version && id === this.id))
+  }
+
+  /** Whether a journal has lost what is here, or has come back from an epoch that was over. */
+  isAheadOf ({ epoch, isLost = false }: KeyRecord): boolean {
+    return isLost || this.#former.has(epoch)
+  }
+
+  /** Whether commits that were made on `base` lead on from here, or include what is here. */
+  continues ({ epoch, version, id }: Position, commits: LogEntry[]): boolean {
+    const held = this.version - version
+    if (epoch !== this.epoch || held < 0 || held > commits.length) return false
+    return this.id === (held === 0 ? id : commits[held - 1]!.id)
+  }
+
+  /** Takes accepted commits that start at `from`; what is here already is skipped. */
+  advance (from: number, commits: LogEntry[]): void {
+    for (let i = this.version - from; i < commits.length; i++) {
+      const commit = commits[i]!
+      this.document.apply(JSON.parse(commit.patches) as Operation[])
+      this.version++
+      this.id = commit.id
+      this.pushes.note(commit.id, this.version)
+      if (!this.live) continue
+      this.#history.push(commit)
+      this.#historySize += commit.patches.length
+    }
+    const kept = Math.max(MIN_HISTORY, this.document.size)
+    while (this.#history.length > MAX_HISTORY || (this.#historySize > kept && this.#history.length > 0)) {
+      this.#historySize -= this.#history.shift()!.patches.length
+    }
+  }
+
+  /**
+   * Takes what a journal answered that this is not ahead of.
+   * @returns false where the answer does not connect with what is here: read again
+   */
+  adopt (record: KeyRecord): boolean {
+    const { epoch, version, id, live, snapshot, commits } = record
+    // overtaken by what came meanwhile
+    if (epoch === this.epoch && version < this.version) return true
+    const from = version - commits.length
+    const restarts = epoch !== this.epoch || (snapshot !== undefined && from > this.version)
+    if (from > (restarts ? snapshot?.version ?? 0 : this.version)) return false
+    if (restarts) this.#restart(epoch, snapshot)
+    else if (live && !this.live) this.becomeLive()
+    this.live = live
+    this.advance(from, commits)
+    this.id = id
+    return true
+  }
+
+  /** From now on clients may see it, but not how it came to be. */
+  becomeLive (): void {
+    this.live = true
+    this.#history = []
+    this.#historySize = 0
+  }
+
+  /** Another epoch has begun, without a value, or with what was left of it. */
+  reset ({ epoch, id, value }: NonNullable<CommitRequest['reset']>): void {
+    this.#restart(epoch, value === undefined ? undefined : { version: 1, value })
+    this.id = value === undefined ? '' : id
+    if (value === undefined) this.live = false
+  }
+
+  /** The operations from a version to this one, as JSON text, or undefined where they are not held. */
+  patchesSince ({ epoch, version }: Head): string | undefined {
+    const missing = this.version - version
+    if (epoch !== this.epoch || missing < 0 || missing > this.#history.length) return undefined
+    if (missing === 1) return this.#history.at(-1)!.patches
+    const texts = []
+    for (const { patches } of this.#history.slice(this.#history.length - missing)) texts.push(patches.slice(1, -1))
+    return `[${texts.join(',')}]`
+  }
+
+  #restart (epoch: string, snapshot: Snapshot | undefined): void {
+    if (this.epoch !== epoch && this.epoch !== '') {
+      this.#former.add(this.epoch)
+      for (const oldest of this.#former) if (this.#former.size > MAX_FORMER) this.#former.delete(oldest)
+    }
+    this.epoch = epoch
+    this.version = snapshot?.version ?? 0
+    const { value, pushes } = contentOf(snapshot)
+    this.document = new Document(value)
+    this.pushes = pushes
+    this.#history = []
+    this.#historySize = 0
+  }
+}
+
+/** What a whole record amounts to, as a snapshot of version 1; undefined at version 0. */
+export function valueOf ({ snapshot, commits, version }: KeyRecord): string | undefined {
+  if (version === 0) return undefined
+  const { value, pushes } = contentOf(snapshot)
+  const document = new Document(value)
+  for (const { patches } of commits) document.apply(JSON.parse(patches) as Operation[])
+  return packSnapshot(JSON.stringify(document.value), pushes.after(version - commits.length, commits).at(1))
+}
+
+function contentOf (snapshot: Snapshot | undefined): { value?: unknown, pushes: PushLedger } {
+  return snapshot === undefined ? { pushes: new PushLedger() } : unpackSnapshot(snapshot.value)
+}

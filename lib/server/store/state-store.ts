@@ -1,0 +1,191 @@
+import type { BackendUnsubscribe, Journal, StateBackend } from '../../backend/backend.js'
+import { invalidArgument } from '../../protocol/errors.js'
+import { clonePlain } from '../../protocol/json.js'
+import type { Head, Operation } from '../../protocol/messages.js'
+import { CatchUp } from './catch-up.js'
+import { IdleKeys } from './idle-keys.js'
+import type { Logger } from '../context/logger.js'
+import type { Metrics } from '../metrics/metrics.js'
+import type { Replica } from './replica.js'
+import type { Settings } from '../config/settings.js'
+import { type StateHost, StateKey } from './state-key.js'
+import { type Write, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
+
+/** What tells stores of one backend apart. */
+export interface StoreOptions {
+  /** Put before the names of keys in the backend. Default `state:`. */
+  prefix?: string
+  /** ms that a key stays in the backend after a commit. Default: for ever. */
+  ttlMs?: number
+  /** Keys that are kept although nobody needs them. Default 10,000. */
+  maxIdle?: number
+}
+
+/** The keys that this node holds, and the way to read and write them. */
+export class StateStore implements StateHost {
+  /** Wired by whoever fans out; see StateHost. */
+  moved: StateHost['moved'] = () => {}
+  ready: StateHost['ready'] = () => undefined
+  /** Told when notifications may have been lost, beside what the store does about its own. */
+  doubted: () => void = () => {}
+  /** Whether someone on this node needs a key, so that it stays. */
+  isNeeded: (key: string) => boolean = () => false
+  keepsPaths: StateHost['keepsPaths'] = () => false
+  readonly #keys = new Map<string, StateKey>()
+  readonly #maxDepth: number
+  readonly #metrics: Metrics
+  readonly #catchUp: CatchUp
+  readonly #idle: IdleKeys
+  readonly #stopDoubt: BackendUnsubscribe | undefined
+  readonly maxStateBytes: number
+  readonly prefix: string
+  readonly ttlMs: number | undefined
+
+  constructor (readonly backend: StateBackend, readonly journal: Journal, settings: Settings, metrics: Metrics, log: Logger, { prefix = 'state:', ttlMs, maxIdle }: StoreOptions = {}) {
+    this.prefix = prefix
+    this.ttlMs = ttlMs
+    this.#idle = new IdleKeys((name) => { this.#release(name) }, maxIdle)
+    this.maxStateBytes = settings.maxStateBytes
+    this.#maxDepth = settings.maxJsonDepth
+    this.#metrics = metrics
+    this.#catchUp = new CatchUp((name) => this.refresh(name), log)
+    this.#stopDoubt = backend.onDoubt?.(() => {
+      this.#catchUp.add(this.#keys.keys())
+      this.doubted()
+    })
+  }
+
+  /** The replica of a key, at once where this node has it. */
+  replica (name: string): Replica | Promise<Replica> {
+    const key = this.#key(name)
+    return key.loading ?? key.replica
+  }
+
+  /** The committed value, as a copy that the caller owns. */
+  async get (name: string): Promise<unknown> {
+    const replica = await this.replica(name)
+    const value = clonePlain(replica.document.value)
+    this.idle(name)
+    return value
+  }
+
+  set (name: string, value: unknown, live: boolean): Promise<Operation[]> {
+    return new Promise((resolve, reject) => {
+      const write = setWrite(value, live, this.#maxDepth, { resolve, reject })
+      if (this.#keys.get(name)?.isBusy ?? true) write.capture()
+      this.#key(name).write(write)
+    })
+  }
+
+  update (name: string, recipe: (draft: unknown) => unknown, live: boolean): Promise<Operation[]> {
+    return new Promise((resolve, reject) => {
+      if (typeof recipe !== 'function') throw invalidArgument(`update("${name}"): the recipe must be a function`)
+      this.#key(name).write(updateWrite(recipe, live, this.#maxDepth, { resolve, reject }))
+    })
+  }
+
+  /**
+   * Commits patches that were made elsewhere on a value that `read` gave.
+   * @throws DatasoleError `CONFLICT` where the key has moved on since
+   */
+  patch (name: string, base: Head, patches: Operation[], live: boolean): Promise<Operation[]> {
+    return new Promise((resolve, reject) => { this.#key(name).write(patchWrite(base, patches, live, { resolve, reject })) })
+  }
+
+  /** The committed value as JSON text, undefined where there is none, with where it stands. */
+  async read (name: string): Promise<Head & { value: string | undefined }> {
+    const { epoch, version, document } = await this.replica(name)
+    const value = JSON.stringify(document.value)
+    this.idle(name)
+    return { epoch, version, value }
+  }
+
+  /** A write of another kind. It is settled in any case. */
+  write (name: string, write: Write): void {
+    this.#key(name).write(write)
+  }
+
+  /** Resolves to whether there was a value. */
+  delete (name: string): Promise<boolean> {
+    return new Promise((resolve, reject) => { this.#key(name).write(deleteWrite({ resolve, reject })) })
+  }
+
+  /** Starts the term of a key anew that stays for `ttlMs`. */
+  touch (name: string): Promise<unknown> {
+    return new Promise((resolve, reject) => { this.#key(name).write(touchWrite({ resolve, reject })) })
+  }
+
+  /** Keys of this node may be behind: they are read, again and again until that works. */
+  recheck (names: Iterable<string>): void {
+    this.#catchUp.add(names)
+  }
+
+  /** Brings a replica to where the backend is now. */
+  async refresh (name: string): Promise<void> {
+    await this.#keys.get(name)?.refresh()
+  }
+
+  /** Every key of the backend that clients may see. */
+  async liveKeys (): Promise<string[]> {
+    const keys = await this.journal.liveKeys()
+    // others may have theirs in the same backend, under a prefix that begins like ours
+    return keys.filter((key) => key.startsWith(this.prefix)).map((key) => key.slice(this.prefix.length))
+  }
+
+  /** Whether the backend has a key as one that clients may see. */
+  async isLive (name: string): Promise<boolean> {
+    return (await this.journal.read(this.prefix + name)).live
+  }
+
+  /** Whether this node has a replica of a key that clients may see, which will tell what becomes of it. */
+  holdsLive (name: string): boolean {
+    return this.#keys.get(name)?.replica.live === true
+  }
+
+  /** Nobody waits for a key any more. Without a value it is forgotten, so that names which clients make up cost nothing. */
+  idle (name: string): void {
+    const replica = this.#keys.get(name)?.replica
+    if (replica === undefined) return
+    if (replica.version === 0) this.#release(name)
+    else this.#idle.add(name, replica.document.size)
+  }
+
+  committed (count: number): void {
+    this.#metrics.commits += count
+  }
+
+  fellBehind (name: string, error: unknown): void {
+    this.#catchUp.failed(name, error)
+  }
+
+  close (): void {
+    this.#stopDoubt?.()
+    this.#catchUp.close()
+    for (const key of this.#keys.values()) key.close()
+    this.#keys.clear()
+  }
+
+  #key (name: string): StateKey {
+    if (typeof name !== 'string') throw invalidArgument('the key of a state must be a string')
+    let key = this.#keys.get(name)
+    if (key === undefined) {
+      const opened = key = new StateKey(name, this)
+      this.#keys.set(name, key)
+      key.loading!.catch(() => {
+        // whoever waits for it is told; the next one who asks tries again
+        opened.close()
+        if (this.#keys.get(name) === opened) this.#keys.delete(name)
+      })
+    }
+    return key
+  }
+
+  /** Forgets a key, unless it is in use again. */
+  #release (name: string): void {
+    const key = this.#keys.get(name)
+    if (key === undefined || key.isBusy || this.isNeeded(name)) return
+    this.#keys.delete(name)
+    this.#idle.remove(name)
+    key.close()
+  }
+}

@@ -1,0 +1,115 @@
+import type { RpcError } from '../../protocol/errors.js'
+import type { ConnectionContext } from '../context/connection-context.js'
+import type { Logger } from '../context/logger.js'
+
+/** Options of the thread models, with every default applied. */
+export interface ExecutorSettings {
+  model: 'thread' | 'thread-pool'
+  /** Threads at the most: `poolSize`, or `maxThreads`. */
+  size: number
+  /** URL of an ES module. */
+  workerScript: string
+  idleTimeout: number
+  maxOldGenerationSizeMb: number | undefined
+  execArgv: string[] | undefined
+  maxQueue: number
+  maxQueuePerConnection: number
+  queueTimeoutMs: number
+  stuckTimeoutMs: number
+}
+
+/** What methods and events need of the server's options, inside a thread too. */
+export interface WorkerLimits {
+  rpcTimeoutMs: number
+  maxJsonDepth: number
+  maxTags: number
+  compressionThreshold: number
+}
+
+/** What a worker script registered. */
+export interface Registered {
+  methods: Array<{ name: string, timeoutMs: number }>
+  events: string[]
+}
+
+/** One frame's work, as whoever asked for it sees it. Each is ended once, whatever happens. */
+export interface Task {
+  readonly kind: 'call' | 'event'
+  /** For whom; undefined for an event of server code. */
+  readonly context: ConnectionContext | undefined
+  /** Whether server code asks, which gets JSON text instead of a message. */
+  readonly isLocal: boolean
+  /** Whether `context` is of this task only, so that nothing stays with the thread afterwards. */
+  readonly isPassing: boolean
+  readonly correlationId: number
+  /** Of the frame: JSON, in UTF-8. Taken over by the executor. */
+  readonly payload: Buffer
+  /** The result of a call: a whole message for the wire, or JSON text for server code. */
+  answer (message: Buffer | string): void
+  /** The handler of a call threw this, as far as it can cross; it may have been answered already. */
+  threw (thrown: unknown): void
+  /** It was not run, or its thread was lost while it ran. */
+  refuse (error: RpcError): void
+  /** Its payload is not what a frame may carry. */
+  malformed (message: string): void
+  /** The handler has ended, after its answer or without one; or nothing more will come. */
+  ended (): void
+}
+
+/** A task in the hands of an executor. */
+export interface Job {
+  /** Whether a thread has it, so that its handler may have begun. */
+  readonly hasBegun: boolean
+  /** Tells the handler through its signal; one that has not begun never will. */
+  abort (error: RpcError): void
+  /** The task has taken too long: the thread is ended if it does not even turn its event loop. */
+  suspect (): void
+}
+
+/** What code in workers may ask of the server; arguments and result are JSON text. */
+export interface WorkerServices {
+  request (name: string, args: string): Promise<string | undefined>
+}
+
+/** The threads of one node: now, and counts since it was constructed. */
+export interface ExecutorMetrics {
+  /** threads that are there or are starting, now */
+  threads: number
+  /** calls and events that wait or run, now; an event's handlers run until they return */
+  queued: number
+  /** connections that have their place in a thread, now */
+  assigned: number
+  /** times that a connection was given its place */
+  assignments: number
+  /** threads that were lost: by a throw outside of a call, an exit, their memory, or because they stood still */
+  restarts: number
+  /** mean share of the last 5 to 10 seconds that the threads were busy; 0 to 1. The same for every reader */
+  utilization: number
+  /** calls and events that threads have begun */
+  tasks: number
+  /** ms from the main thread to their begin, of all of them */
+  waitMs: number
+  /** ms from their begin until their handler returned, a promise or a result, of all of them */
+  runMs: number
+}
+
+/**
+ * Where the handlers of a worker script run. The tasks of one connection begin in the order in which they
+ * came, in one thread; where that is lost, those that it had are refused with `WORKER_LOST`.
+ */
+export interface Executor {
+  /**
+   * Starts a thread and loads the script.
+   * @throws what the script throws; DatasoleError `INVALID_OPTION` (no such script), `DRIVER_MISSING`, `WORKER_FAILED`
+   */
+  start (services: WorkerServices, log: Logger): Promise<Registered>
+  /** Takes a task, or refuses it at once with `BUSY`; never throws. */
+  run (task: Task): Job | undefined
+  /** A connection has ended: its thread forgets it after what it sent. */
+  departed (context: ConnectionContext): void
+  /** Whether nothing runs or waits. */
+  readonly isIdle: boolean
+  metrics (): ExecutorMetrics
+  /** Ends every thread, whatever runs in it. */
+  close (): Promise<void>
+}

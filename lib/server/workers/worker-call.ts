@@ -1,0 +1,127 @@
+import { RpcCode } from '../../protocol/codes.js'
+import { RpcError, isA } from '../../protocol/errors.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import type { Job, Task } from './executor.js'
+import { type CallHost, errorAnswer, isAbort } from '../rpc/call.js'
+import type { CallInFlight, Connection } from '../connection/connection.js'
+import type { ConnectionContext } from '../context/connection-context.js'
+import { encodeMessage } from '../connection/encoding.js'
+import { runHooks } from '../scope/scope.js'
+import { LazyMembers } from '../connection/lazy-members.js'
+import { BadFrame } from '../connection/payload.js'
+import type { WorkerMethod } from '../rpc/method.js'
+import { RpcContext } from '../context/rpc-context.js'
+import { HookThrew, rpcErrorOf } from '../thrown.js'
+
+/**
+ * A client's call of a method that runs in a worker. What `Call` does for those that run here, with the
+ * handler elsewhere: it is answered once, and holds its place until the handler has ended.
+ */
+export class WorkerCall implements CallInFlight, Task {
+  readonly kind = 'call'
+  readonly isLocal = false
+  readonly isPassing = false
+  #job: Job | undefined
+  #timer: NodeJS.Timeout | undefined
+  #answered = false
+
+  constructor (
+    readonly host: CallHost,
+    readonly connection: Connection,
+    readonly correlationId: number,
+    readonly method: WorkerMethod,
+    readonly payload: Buffer,
+    /** Bytes of the request's frame. */
+    readonly size: number
+  ) {}
+
+  get context (): ConnectionContext { return this.connection.context }
+  get isAnswered (): boolean { return this.#answered }
+
+  /** Hooks run here, and see the parameters if they look. */
+  run (maxDepth: number): void {
+    const { connection, method } = this
+    ;(connection.calls ??= new Set()).add(this)
+    connection.callBytes += this.size
+    const { timeoutMs } = method
+    if (timeoutMs > 0) this.#timer = setTimeout(() => { this.#expired() }, timeoutMs)
+    const hooks = method.scope.chain('preRpc')
+    if (hooks.length === 0) return this.#start()
+    const call = new LazyMembers(this.payload, maxDepth)
+    const ctx = new RpcContext(connection.context, () => connection.messageContext.log)
+    const failed = (thrown: unknown): void => {
+      if (isA(thrown, BadFrame)) this.malformed(thrown.message) // a hook looked at what is no JSON
+      else this.threw(new HookThrew(thrown))
+      this.ended()
+    }
+    try {
+      const ready = runHooks(hooks, ctx, { method: method.name, get params () { return call.get('params') } })
+      if (ready === undefined) return this.#start()
+      ready.then(() => { if (this.#answered) this.ended(); else this.#start() }, failed)
+    } catch (thrown) {
+      failed(thrown)
+    }
+  }
+
+  /** Answers with the reason, and tells the handler through its signal. */
+  abort (reason: RpcError): void {
+    if (this.#answered) return
+    this.#fail(reason)
+    this.#job?.abort(reason)
+  }
+
+  withdraw (): boolean {
+    if (this.#answered) return true
+    if (this.#job === undefined || this.#job.hasBegun) return false
+    this.#answered = true
+    this.#job.abort(new RpcError(RpcCode.CANCELLED, 'the connection was closed', { code: 'CANCELLED' }))
+    return true
+  }
+
+  answer (message: Buffer): void {
+    if (this.#answered) return
+    this.#answered = true
+    this.connection.send(message)
+  }
+
+  threw (thrown: unknown): void {
+    if (this.#answered && isAbort(thrown)) return
+    this.#fail(rpcErrorOf(this.host, thrown, this.method.name, this.context))
+  }
+
+  refuse (error: RpcError): void {
+    this.#fail(error)
+  }
+
+  malformed (message: string): void {
+    if (this.#answered) return
+    if (this.connection.isOpen) this.connection.refuseFrame(this.correlationId, message)
+    this.#fail(new RpcError(RpcCode.INVALID_REQUEST, message, { code: 'BAD_FRAME' }))
+  }
+
+  ended (): void {
+    clearTimeout(this.#timer)
+    if (this.connection.calls?.delete(this) !== true) return
+    this.connection.callBytes -= this.size
+  }
+
+  #start (): void {
+    this.#job = this.method.executor.run(this)
+  }
+
+  /** The handler may not even hear of it. */
+  #expired (): void {
+    const { name, timeoutMs } = this.method
+    this.abort(new RpcError(RpcCode.TIMEOUT, `method "${name}" took longer than ${timeoutMs} ms`, { code: 'TIMEOUT' }))
+    this.#job?.suspect()
+  }
+
+  #fail (error: RpcError): void {
+    if (this.#answered) return
+    this.#answered = true
+    // nobody is there to be told
+    if (!this.connection.isOpen) return
+    const json = errorAnswer(this.host, this.correlationId, error)
+    this.connection.send(encodeMessage(Opcode.RPC_RES, this.correlationId, json, this.host.compressionThreshold))
+  }
+}

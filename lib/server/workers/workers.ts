@@ -1,0 +1,120 @@
+import type { Executor, Registered, Task } from './executor.js'
+import { HEADER_SIZE } from '../../protocol/frame.js'
+import type { ServerEvent } from '../../protocol/messages.js'
+import type { ConnectionContext } from '../context/connection-context.js'
+import type { Connection } from '../connection/connection.js'
+import type { Events, WorkerEvents } from '../events/events.js'
+import type { Scope } from '../scope/scope.js'
+import { LazyMembers } from '../connection/lazy-members.js'
+import type { Logger } from '../context/logger.js'
+import type { Members } from '../connection/payload.js'
+import { WorkerMethod } from '../rpc/method.js'
+import type { RpcRegistry } from '../rpc/rpc.js'
+import type { Settings } from '../config/settings.js'
+import { topMember } from '../connection/top-member.js'
+import { type ServiceHost, workerServices } from './worker-services.js'
+
+/** ms that an event's handlers may take before it is looked at whether their thread stands still. */
+const EVENT_TIMEOUT = 30_000
+
+/** What the server does for handlers that run in threads: it finds out which frames are theirs, and hands them on unread. */
+export class Workers implements WorkerEvents {
+  readonly #executor: Executor
+  readonly #rpc: RpcRegistry
+  readonly #events: Events
+  readonly #root: Scope
+  readonly #settings: Settings
+  readonly #log: Logger
+
+  constructor (executor: Executor, { rpc, events, root, settings, log }: { rpc: RpcRegistry, events: Events, root: Scope, settings: Settings, log: Logger }) {
+    this.#executor = executor
+    this.#rpc = rpc
+    this.#events = events
+    this.#root = root
+    this.#settings = settings
+    this.#log = log
+  }
+
+  get isIdle (): boolean { return this.#executor.isIdle }
+
+  /** @throws what the script throws; DatasoleError `DRIVER_MISSING`, `DUPLICATE_METHOD` */
+  async start (host: ServiceHost): Promise<void> {
+    try {
+      this.#add(await this.#executor.start(workerServices(host), this.#log))
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+  }
+
+  #add ({ methods, events }: Registered): void {
+    for (const { name, timeoutMs } of methods) this.#rpc.add(new WorkerMethod(name, timeoutMs, this.#executor, this.#root))
+    for (const event of events) this.#events.addWorkers(event, this, this.#root)
+  }
+
+  /** An RPC_REQ for a method in a worker, with the payload as parameters: the worker parses. */
+  call (frame: Buffer, correlationId: number): Members | undefined {
+    const payload = frame.subarray(HEADER_SIZE)
+    const method = topMember(payload, 'method')
+    return method !== undefined && this.#rpc.runsInWorker(method) ? { method, params: payload, correlationId } : undefined
+  }
+
+  /** An EVENT_C2S that only workers handle, unread. */
+  event (frame: Buffer): Members | undefined {
+    const payload = frame.subarray(HEADER_SIZE)
+    const event = topMember(payload, 'event')
+    return event !== undefined && this.#events.runsInWorkers(event) ? { event, data: new LazyMembers(payload, this.#settings.maxJsonDepth) } : undefined
+  }
+
+  receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined): void {
+    const { event, data } = unread === undefined ? message : { event: message.event, data: undefined }
+    this.#run({
+      context: connection.context,
+      // one that had to wait for a hook may be the last that is heard of its connection
+      isPassing: !connection.isOpen,
+      correlationId,
+      payload: unread?.payload ?? Buffer.from(JSON.stringify({ event, data })),
+      refuse: ({ message: why, data: details }) => {
+        const { code, retryAfter } = details as { code: string, retryAfter?: number }
+        if (code === 'BUSY') connection.sendError(correlationId, 'BUSY', why, { retryAfter, event })
+        else this.#log.warn({ event, connectionId: connection.id }, 'an event was lost with its worker')
+      },
+      malformed: (why) => { if (connection.isOpen) connection.refuseFrame(correlationId, why) }
+    })
+  }
+
+  deliver (message: ServerEvent): void {
+    this.#run({
+      context: undefined,
+      isPassing: true,
+      correlationId: 0,
+      payload: Buffer.from(JSON.stringify(message)),
+      refuse: ({ message: why }) => { this.#log.warn({ event: message.event }, `an event could not be handled by a worker: ${why}`) },
+      malformed: () => {} // it was written right here
+    })
+  }
+
+  departed (context: ConnectionContext): void {
+    this.#executor.departed(context)
+  }
+
+  async close (): Promise<void> {
+    await this.#executor.close()
+  }
+
+  #run (task: Pick<Task, 'context' | 'isPassing' | 'correlationId' | 'payload' | 'refuse' | 'malformed'>): void {
+    const { rpcTimeoutMs } = this.#settings
+    const watch: { timer?: NodeJS.Timeout } = {}
+    const job = this.#executor.run({
+      ...task,
+      kind: 'event',
+      isLocal: false,
+      answer: () => {}, // events have none
+      threw: () => {}, // logged in the thread
+      ended: () => { clearTimeout(watch.timer) }
+    })
+    if (job === undefined) return
+    watch.timer = setTimeout(() => { job.suspect() }, rpcTimeoutMs || EVENT_TIMEOUT)
+    watch.timer.unref()
+  }
+}

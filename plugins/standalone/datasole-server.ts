@@ -1,0 +1,234 @@
+import { Server, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Http2SecureServer } from 'node:http2'
+import { Server as SecureServer } from 'node:https'
+import type { Duplex } from 'node:stream'
+import { Server as TlsServer } from 'node:tls'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { pino } from 'pino'
+import type { DatasoleContract } from '../../lib/protocol/contract.js'
+import type { Core } from '../../lib/server/core.js'
+import { Datasole, type Primitives, createCore } from '../../lib/server/datasole.js'
+import { DatasoleError, invalidArgument, messageOf } from '../../lib/protocol/errors.js'
+import { TransportFacade } from '../../lib/server/facades.js'
+import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
+import { BUNDLES, assetPath } from '../assets.js'
+import type { DatasoleServerOptions } from '../connections.js'
+import { enter, pathOf } from './front-door.js'
+import { type Mounted, mount } from '../mount.js'
+import { WORKER_SCHEMAS, schemaCompiler } from '../schema-compiler.js'
+
+type AnyHttpServer = Server | SecureServer | Http2SecureServer
+
+/** What `attach` takes: an http(s) server, or something that has one (NestJS, Fastify). */
+export type AttachTarget = AnyHttpServer | { getHttpServer: () => unknown } | { server: unknown }
+
+/**
+ * The server beside an http server of yours: Express, Koa, NestJS, plain `http.createServer()`.
+ * It is the same composition as the Fastify plugin, in a private Fastify that gets only the requests
+ * and upgrades of our path.
+ *
+ * @throws DatasoleError `INVALID_OPTION`, naming the option
+ */
+export class DatasoleServer<C extends DatasoleContract = DatasoleContract> extends Datasole<C> {
+  declare readonly primitives: Primitives<C, DatasoleServer<C>>
+  declare readonly transport: StandaloneTransport<this>
+  readonly #host: PrivateHost
+
+  constructor (options: DatasoleServerOptions = {}) {
+    const log = options?.logger ?? pino({ level: 'warn' })
+    const app = privateFastify(options)
+    const core = createCore(options, log, schemaCompiler(app), WORKER_SCHEMAS)
+    super(core)
+    this.#host = new PrivateHost(app, core)
+    this.transport = new StandaloneTransport(core, this, this.#host)
+  }
+
+  /** Connects the backend, and takes effect once; nothing to wait for in memory. */
+  async init (): Promise<void> {
+    await this.#host.start()
+  }
+
+  /**
+   * Lets calls in flight finish, closes clients with 1001, and leaves every http server as it was.
+   * May be called twice.
+   */
+  async close (): Promise<void> {
+    await this.#host.close()
+  }
+}
+
+/** Constructs, starts and attaches a server in one go. */
+export async function attach<C extends DatasoleContract = DatasoleContract> (target: AttachTarget, options?: DatasoleServerOptions): Promise<DatasoleServer<C>> {
+  const server = new DatasoleServer<C>(options)
+  try {
+    server.transport.attach(target)
+    await server.init()
+    return server
+  } catch (error) {
+    await server.close()
+    throw error
+  }
+}
+
+/** `ds.transport` of a DatasoleServer. */
+export class StandaloneTransport<S> extends TransportFacade<S> {
+  readonly #host: PrivateHost
+
+  constructor (core: Core, server: S, host: PrivateHost) {
+    super(core, server)
+    this.#host = host
+  }
+
+  /**
+   * Serves the WebSocket and the client bundles on an http server; everything else on it stays with
+   * its owner. Also works before `init()` has been awaited.
+   *
+   * Where the http server closes first, it takes its clients along: with 1001, once their calls are done.
+   * @param adapter gets the http server out of a target that is not recognized
+   * @throws TypeError where there is no http server; DatasoleError `PATH_TAKEN`, `CLOSED`
+   */
+  attach<T = AttachTarget> (target: T, adapter?: (target: T) => AnyHttpServer): void {
+    this.#host.attach(httpServerOf(target, adapter))
+  }
+}
+
+/** @throws DatasoleError `INVALID_OPTION` for addresses that are none */
+function privateFastify (options: DatasoleServerOptions | undefined): FastifyInstance {
+  const trustProxy = options?.trustProxy ?? false
+  try {
+    return Fastify({ logger: false, exposeHeadRoutes: true, forceCloseConnections: true, pluginTimeout: 0, trustProxy })
+  } catch (error) {
+    throw new DatasoleError('INVALID_OPTION', `datasole: option trustProxy: ${messageOf(error)}`)
+  }
+}
+
+class PrivateHost {
+  readonly #app: FastifyInstance
+  readonly #core: Core
+  readonly #leave = new Map<AnyHttpServer, () => void>()
+  #starting: Promise<Mounted> | undefined
+  #closing: Promise<void> | undefined
+
+  constructor (app: FastifyInstance, core: Core) {
+    this.#app = app
+    this.#core = core
+  }
+
+  start (): Promise<Mounted> {
+    if (this.#closing !== undefined) return Promise.reject(new DatasoleError('CLOSED', 'this server is closed; construct a new one'))
+    if (this.#starting === undefined) this.#core.announce(this.#starting = this.#start())
+    return this.#starting
+  }
+
+  async #start (): Promise<Mounted> {
+    let mounted: Mounted | undefined
+    this.#app.register(async (app) => { mounted = await mount(app, this.#core) })
+    await this.#app.ready()
+    return mounted!
+  }
+
+  attach (server: AnyHttpServer): void {
+    if (this.#closing !== undefined) throw new DatasoleError('CLOSED', 'this server is closed; construct a new one')
+    if (this.#leave.has(server)) {
+      this.#core.log.warn('transport.attach: this server is attached to that http server already, so this call does nothing; leave it out')
+      return
+    }
+    const { path } = this.#core.settings
+    const own = new Set<string>(BUNDLES.map((bundle) => assetPath(path, bundle)))
+    const sockets = new Sockets()
+    this.#leave.set(server, enter(server as Server, {
+      path,
+      upgrade: (req, socket, head) => {
+        if (req.method !== 'GET' || pathOf(req) !== path) return false
+        if (sockets.isClosing && !server.listening) {
+          refuseUpgrade(socket, '503 Service Unavailable')
+          return true
+        }
+        sockets.add(socket)
+        socket.on('error', destroy)
+        this.start().then(
+          ({ route }) => { socket.off('error', destroy); route(req, socket, head) },
+          (error: unknown) => { this.#failed(error); refuseUpgrade(socket, '503 Service Unavailable') }
+        )
+        return true
+      },
+      request: (req, res) => {
+        const requested = pathOf(req)
+        // at the root, pages are the owner's
+        if (!own.has(requested) && (requested !== path || path === '/')) return false
+        this.#serve(req, res)
+        return true
+      },
+      closing: () => {
+        sockets.isClosing = true
+        this.#starting?.then(({ release }) => release(sockets.all), () => {}) // a start that failed has been told
+      }
+    }))
+  }
+
+  close (): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close (): Promise<void> {
+    // what is still starting is let through first: half a start cannot be taken back
+    await this.#starting?.catch(() => {}) // whoever started it has been told
+    await this.#app.close()
+    // where it never started, there is no plugin that does it
+    if (this.#starting === undefined) {
+      await this.#core.drain()
+      await this.#core.stop()
+    }
+    for (const leave of this.#leave.values()) leave()
+  }
+
+  #serve (req: IncomingMessage, res: ServerResponse): void {
+    this.start().then(
+      () => { this.#app.routing(req, res) },
+      (error: unknown) => { this.#failed(error); res.writeHead(503).end() }
+    )
+  }
+
+  #failed (error: unknown): void {
+    if (this.#closing !== undefined) return
+    this.#core.log.error({ err: error }, 'a request came, but the server did not start')
+  }
+}
+
+/** What has come by one http server. */
+class Sockets {
+  readonly all = new Set<Duplex>()
+  isClosing = false
+  readonly #ended: (this: Duplex) => void
+
+  constructor () {
+    const { all } = this
+    this.#ended = function () { all.delete(this) }
+  }
+
+  add (socket: Duplex): void {
+    this.all.add(socket)
+    socket.once('close', this.#ended)
+  }
+}
+
+function destroy (this: { destroy: () => void }): void {
+  this.destroy()
+}
+
+function httpServerOf<T> (target: T, adapter?: (target: T) => AnyHttpServer): AnyHttpServer {
+  const candidate = target as { getHttpServer?: () => unknown, server?: unknown } | undefined
+  const found = adapter !== undefined
+    ? adapter(target)
+    : isServer(target) ? target : typeof candidate?.getHttpServer === 'function' ? candidate.getHttpServer() : candidate?.server
+  if (!isServer(found)) {
+    throw invalidArgument('transport.attach takes an http.Server or https.Server, an http2 server that also speaks HTTP/1.1 (http2.createSecureServer({ allowHTTP1: true })), an object with getHttpServer() or server, or an adapter as second argument that returns one; for an Express app, pass http.createServer(app)')
+  }
+  return found
+}
+
+function isServer (value: unknown): value is AnyHttpServer {
+  return value instanceof Server || value instanceof SecureServer ||
+    // node:http2 does not export its class; only with allowHTTP1 does it have what http has
+    (value instanceof TlsServer && 'updateSettings' in value && 'headersTimeout' in value)
+}
