@@ -5,7 +5,7 @@ import { Datasole, createCore } from './lib/server/datasole.js'
 import { DatasoleError } from './lib/protocol/errors.js'
 import type { DatasoleServerOptions } from './plugins/connections.js'
 import { enter } from './plugins/standalone/front-door.js'
-import { mount } from './plugins/mount.js'
+import { begin, mount } from './plugins/mount.js'
 import { WORKER_SCHEMAS, schemaCompiler, watchCompilers } from './plugins/schema-compiler.js'
 
 /**
@@ -39,7 +39,8 @@ async function datasole (app: FastifyInstance, options: DatasoleServerOptions): 
   const core = createCore(options, options.logger ?? app.log, schemaCompiler(app), WORKER_SCHEMAS)
   const root = new Datasole<RegisteredContract>(core)
   app.decorate('ds', root)
-  app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance)) })
+  app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance), instance.pluginName) })
+  await begin(app, core)
   const { route } = await mount(app, core)
   const leave = enter(app.server, { path: app.prefix + core.settings.path, upgrade: route })
   app.addHook('onClose', leave)

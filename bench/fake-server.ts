@@ -20,7 +20,7 @@ export function fakeServer (): { core: Core, ds: Datasole } {
 
 export async function connect (core: Core): Promise<FakeSocket> {
   const socket = new FakeSocket()
-  core.accept(socket, socket.raw, await core.admissions.admit({ auth: { authenticated: true }, remoteAddress: '', protocol: 2 }))
+  core.accept(socket, socket.raw, await core.connectHooks.admit({ auth: { authenticated: true }, remoteAddress: '', protocol: 2 }))
   return socket
 }
 

@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
-import { packageFile } from '../lib/server/package-file.js'
+import { packageFile } from '../lib/server/config/package-file.js'
 
 /** The client for pages that load it by a script tag, and the part of it that runs in a Web Worker. */
 export const BUNDLES = ['datasole.iife.min.js', 'datasole-worker.iife.min.js'] as const

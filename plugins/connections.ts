@@ -3,13 +3,13 @@ import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { NotAdmitted } from '../lib/server/auth/connect-hooks.js'
-import { ABNORMAL, type Arrival } from '../lib/server/auth/pending-upgrades.js'
+import { ABNORMAL, type PendingUpgrade } from '../lib/server/auth/pending-upgrades.js'
 import { authenticate, redactUrl } from '../lib/server/auth/authenticate.js'
 import type { Connection } from '../lib/server/connection/connection.js'
 import type { ConnectionContext } from '../lib/server/context/connection-context.js'
 import type { Core } from '../lib/server/core.js'
-import { Lease } from '../lib/server/auth/token-refresh.js'
-import { isAllowedOrigin } from '../lib/server/origins.js'
+import { AuthExpiry } from '../lib/server/auth/token-refresh.js'
+import { isAllowedOrigin } from '../lib/server/config/origins.js'
 import type { AuthHandlerFn as AuthHandler, DatasoleServerOptions as ServerOptions } from '../lib/server/config/server-options.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
 import { CloseCode } from '../lib/protocol/codes.js'
@@ -29,8 +29,8 @@ export type DatasoleServerOptions = ServerOptions<FastifyRequest>
 
 interface Admission {
   context: ConnectionContext
-  lease: Lease | undefined
-  arrival: Arrival
+  lease: AuthExpiry | undefined
+  arrival: PendingUpgrade
   /** The upgrade is done: lets go of request and reply, which would else live, headers and all, as long as the socket. */
   settled: () => void
 }
@@ -91,7 +91,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       if (!request.ws) return
       const protocol = offers(request.raw, SUBPROTOCOL) ? 2 : 1
       const { socket } = request.raw
-      const arrival = core.arrivals.begin()
+      const arrival = core.pendingUpgrades.begin()
       // refusals close the socket too; and there may be nothing left to come
       if (socket.destroyed) arrival.end()
       else socket.once('close', arrival.end)
@@ -104,17 +104,17 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       }
       if (!auth.authenticated) return refuse(reply, 401, 'not authenticated')
       if (socket.destroyed) return reply.hijack()
-      const lease = Lease.of(auth, request.raw)
+      const lease = AuthExpiry.of(auth, request.raw)
       let context: ConnectionContext
       try {
-        context = await core.admissions.admit({ auth, remoteAddress: request.ip, protocol })
+        context = await core.connectHooks.admit({ auth, remoteAddress: request.ip, protocol })
       } catch (error) {
         if (error instanceof NotAdmitted) return error.isFinal ? refuse(reply, 403, 'connection refused') : refuse(reply, 503, 'connection failed')
         core.log.error({ err: error }, 'an onConnect hook hangs')
         return refuse(reply, 500, 'connection failed')
       }
       // one that goes before it has become a connection was admitted all the same
-      const gone = (): void => { core.admissions.departed(context, ABNORMAL) }
+      const gone = (): void => { core.connectHooks.departed(context, ABNORMAL) }
       if (socket.destroyed || core.rpc.isDraining) {
         gone()
         return socket.destroyed ? reply.hijack() : refuse(reply, 503, 'the server is going away')
@@ -142,7 +142,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       // the websocket plugin's listener holds request and reply too; accept puts its own in its place
       socket.removeAllListeners('error')
       const connection = core.accept(socket, raw.socket, context, lease)
-      const ending = arrival.endingOf(context.userId)
+      const ending = arrival.closeReasonOf(context.userId)
       if (ending !== undefined) connection.close(ending.code, ending.reason)
       slots.occupy(raw.socket, connection)
     }

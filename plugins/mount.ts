@@ -12,16 +12,20 @@ export interface Mounted {
 }
 
 /**
- * The server as a tree of plugins. The backend connects while the plugin loads, so that whoever awaits
- * `register` can use it. The core starts when everything is registered, drains before the http server
- * closes, and gives back its resources afterwards.
- * @throws DatasoleError what the backend's `connect` throws; nothing stays open
+ * Ties the server's life to Fastify's. The backend connects while the plugin loads, so that it can be used after
+ * `await register`. The core starts when everything is registered, drains before the http server closes, and
+ * gives back its resources afterwards.
+ * @throws DatasoleError whatever the backend's `connect` throws; nothing stays open
  */
-export async function mount (app: FastifyInstance, core: Core): Promise<Mounted> {
+export async function begin (app: FastifyInstance, core: Core): Promise<void> {
   app.addHook('onReady', () => core.start())
   app.addHook('preClose', () => core.drain())
   app.addHook('onClose', () => core.stop())
   await core.connect()
+}
+
+/** Serves the WebSocket and the client bundles. */
+export async function mount (app: FastifyInstance, core: Core): Promise<Mounted> {
   const route = await upgrades(app, core)
   await assets(app, core)
   const release = connections(app, core)

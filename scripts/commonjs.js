@@ -10,7 +10,7 @@ import { build } from 'esbuild'
 const from = 'dist'
 const to = join(from, 'cjs')
 const published = /^(index|(lib|plugins)[/\\].*|test[/\\](backend[/\\](contract|deletions)|helpers[/\\]random))\.(js|d\.ts)$/
-const withUrl = join('lib', 'server', 'package-file.js') // the one that asks for import.meta.url
+const withUrl = join('lib', 'server', 'config', 'package-file.js') // the one that asks for import.meta.url
 
 await rm(to, { recursive: true, force: true })
 const names = (await readdir(from, { recursive: true })).filter((name) => published.test(name))
@@ -31,6 +31,6 @@ for (const name of names.filter((name) => !modules.includes(name))) {
   await copyFile(join(from, name), join(to, name))
 }
 // files of the package are found from the ES module: the bundles and the thread's entry are there once
-const url = `const moduleUrl = require('node:url').pathToFileURL(require('node:path').join(__dirname, '../../../${withUrl.replaceAll('\\', '/')}')).href\n`
+const url = `const moduleUrl = require('node:url').pathToFileURL(require('node:path').join(__dirname, '../../../../${withUrl.replaceAll('\\', '/')}')).href\n`
 await writeFile(join(to, withUrl), url + await readFile(join(to, withUrl), 'utf8'))
 await writeFile(join(to, 'package.json'), '{ "type": "commonjs" }\n')

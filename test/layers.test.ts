@@ -32,7 +32,7 @@ t.test('the layers hold over the real imports', async (t) => {
 })
 
 t.test('every syntax of an import is seen', async (t) => {
-  const of = (text: string): string[] => importsOf('lib/server/connection/hub.ts', text).map(({ to, kind }) => `${kind} ${to}`)
+  const of = (text: string): string[] => importsOf('lib/server/hub.ts', text).map(({ to, kind }) => `${kind} ${to}`)
   t.strictSame(of("import a, { type B } from 'a'"), ['static a'])
   t.strictSame(of("import 'a'"), ['static a'])
   t.strictSame(of("import { type B } from './b.js'"), ['static lib/server/b.ts'], 'it is not erased')
@@ -64,7 +64,7 @@ t.test('what breaks a rule is found', async (t) => {
     ['3', 'lib/client/a.ts', "import type { B } from '../server/target.js'"],
     ['3', 'lib/client/a.ts', "import { randomUUID } from 'node:crypto'"],
     ['3', 'lib/client/a.ts', "import { WebSocket } from 'ws'"],
-    ['4', 'lib/server/a.ts', "import { MemoryBackend } from '../backend/memory.js'"],
+    ['4', 'lib/server/a.ts', "import { MemoryBackend } from '../backend/memory/memory.js'"],
     ['4', 'lib/server/a.ts', "const inline = await import('../executor/inline.js')"],
     ['4', 'lib/server/datasole.ts', "import { DatasoleClient } from '../client/client.js'"],
     ['5', 'lib/server/a.ts', "const { Redis } = await import('ioredis')"],
@@ -81,7 +81,7 @@ t.test('what breaks a rule is found', async (t) => {
     ['7', 'test/server/index.ts', 'const a = 1'],
     ['7', 'lib/server/a.ts', "export { target } from './target.js'"]
   ]
-  const targets = ['server/target', 'backend/backend', 'backend/memory', 'executor/inline', 'client/client'].map((path) => [`lib/${path}.ts`, ''])
+  const targets = ['server/target', 'backend/backend', 'backend/memory/memory', 'executor/inline', 'client/client'].map((path) => [`lib/${path}.ts`, ''])
   const others = ['plugins/target.ts', 'plugins/mount.ts', 'test/helpers/target.ts', 'index.ts'].map((path) => [path, ''])
   const rest = Object.fromEntries([...targets, ...others])
   t.strictSame(inTree(rest), [], 'the tree is fine without them')
@@ -95,6 +95,7 @@ t.test('what needs more than one file, or none', async (t) => {
   const redis = 'lib/backend/redis/redis.ts'
   t.match(inTree({ 'index.ts': `import { Redis } from './${redis.replace('.ts', '.js')}'`, [redis]: "import { Redis } from 'ioredis'" }), [/^ioredis is loaded/])
   t.match(inTree({ 'lib/server/a.ts': "import './b.js'", 'lib/server/b.ts': "import type { C } from './c.js'", 'lib/server/c.ts': "import './a.js'" }), [/a\.ts → .*b\.ts → .*c\.ts → .*a\.ts/])
+  t.match(inTree({ 'lib/server/a/one.ts': "import '../b/two.js'", 'lib/server/b/two.ts': '', 'lib/server/b/three.ts': "import type { Four } from '../a/four.js'", 'lib/server/a/four.ts': '' }), [/lib\/server\/a → lib\/server\/b → lib\/server\/a .*folders/])
   t.match(inTree({ 'lib/server/a.ts': "import './gone.js'" }), [/gone\.ts, which is not there/])
   t.match(inTree({ 'lib/server/a.ts': '\n'.repeat(300) + 'a' }), [/more than 300 lines/])
 })
@@ -104,15 +105,15 @@ t.test('what the rules allow', async (t) => {
     'index.ts': "import fp from 'fastify-plugin'\nimport { mount } from './plugins/mount.js'\nimport { ds } from './lib/server/datasole.js'\ndeclare module 'fastify' {}",
     'plugins/server.ts': "export { mount } from './mount.js'",
     'plugins/mount.ts': "import { assets } from './assets.js'",
-    'plugins/assets.ts': "import fastify from 'fastify'\nimport { hub } from '../lib/server/connection/hub.js'",
-    'lib/server/datasole.ts': "import { MemoryBackend } from '../backend/memory.js'\nimport { Inline } from '../executor/inline.js'",
-    'lib/server/connection/hub.ts': "import type { StateBackend } from '../backend/backend.js'\nimport { frame } from '../protocol/frame.js'\nimport 'node:zlib'",
+    'plugins/assets.ts': "import fastify from 'fastify'\nimport { hub } from '../lib/server/hub.js'",
+    'lib/server/datasole.ts': "import { MemoryBackend } from '../backend/memory/memory.js'\nimport { Inline } from '../executor/inline.js'",
+    'lib/server/hub.ts': "import type { StateBackend } from '../backend/backend.js'\nimport { frame } from '../protocol/frame.js'\nimport 'node:zlib'",
     'lib/backend/backend.ts': '',
-    'lib/backend/memory/memory.ts': "import type { StateBackend } from './backend.js'",
+    'lib/backend/memory/memory.ts': "import type { StateBackend } from '../backend.js'",
     'lib/backend/redis/redis.ts': "import type { Redis } from 'ioredis'\nasync function connect () { await import('ioredis') }",
     'lib/executor/inline.ts': '',
     'lib/client/client.ts': "import { frame } from '../protocol/frame.js'\nimport { inflate } from 'fflate'",
     'lib/protocol/frame.ts': '',
-    'test/a.test.ts': "import { hub } from '../lib/server/connection/hub.js'\nimport 'fastify'"
+    'test/a.test.ts': "import { hub } from '../lib/server/hub.js'\nimport 'fastify'"
   }), [])
 })

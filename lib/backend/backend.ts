@@ -98,8 +98,10 @@ export interface Journal {
    * comes back, and a commit on an epoch that is over is refused.
    */
   read (key: string, have?: Position): Promise<KeyRecord>
-  /** Every key that is live, in any order. */
-  liveKeys (): Promise<string[]>
+  /**
+   * Every live key, in any order. Keys that do not begin with `prefix` may be left out.
+   */
+  liveKeys (prefix?: string): Promise<string[]>
 }
 
 /** Where a backend says, once, that its store is away, and that it is back. */

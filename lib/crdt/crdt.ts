@@ -1,5 +1,6 @@
-/** The types whose operations merge in any order. */
-export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
+import type { CrdtType } from '../protocol/contract.js'
+
+export type { CrdtType }
 
 /** One operation, as it stands on the wire. */
 export interface CrdtOp {

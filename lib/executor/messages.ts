@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import { DatasoleError, RpcError, memberOf, messageOf } from '../protocol/errors.js'
-import { isPlain } from '../server/thrown.js'
-import type { WorkerLimits } from '../server/workers/executor.js'
+import { isPlain } from '../server/errors/thrown.js'
+import type { WorkerLimits } from './executor.js'
 
 /** What a thread starts with. */
 export interface WorkerSetup {

@@ -1,4 +1,5 @@
-import type { CrdtType } from '../crdt/crdt.js'
+/** The types of values that merge: see lib/crdt. */
+export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
 
 /**
  * What an application's messages look like: the type parameter of server and client.

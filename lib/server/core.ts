@@ -1,185 +1,218 @@
 import type { Duplex } from 'node:stream'
-import { setTimeout } from 'node:timers/promises'
-import type { Journal, StateBackend } from '../backend/backend.js'
-import type { Executor } from './workers/executor.js'
+import type { StateBackend } from '../backend/backend.js'
 import { CloseCode } from '../protocol/codes.js'
-import { stringify } from '../protocol/json.js'
 import type { Welcome } from '../protocol/messages.js'
+import { DatasoleError } from '../protocol/errors.js'
 import { Opcode } from '../protocol/opcodes.js'
-import { Admissions } from './auth/connect-hooks.js'
-import { Arrivals, checkEnding } from './auth/pending-upgrades.js'
-import { Bus } from './store/bus.js'
-import { Channels } from './channels/channels.js'
-import type { ConnectionContext } from './context/connection-context.js'
-import { Connection, type ConnectionHost, type WebSocketLike } from './connection/connection.js'
-import { DefaultRateLimiter } from './limits/default-rate-limiter.js'
-import { type Destinations, afterFrames, dispatch } from './dispatch.js'
-import { Crdts } from './crdts/crdts.js'
-import { encodeMessage } from './connection/encoding.js'
-import { DatasoleError, invalidArgument } from '../protocol/errors.js'
-import { Events } from './events/events.js'
-import { Flusher } from './connection/flusher.js'
-import { Scope, type SchemaCompiler } from './scope/scope.js'
-import { Hub, type Target, checkTarget } from './connection/hub.js'
-import { type Lease, Leases } from './auth/token-refresh.js'
-import { LiveState } from './keys/live-state.js'
-import type { Logger } from './context/logger.js'
-import { Metrics } from './metrics/metrics.js'
+import { ConnectHooks } from './auth/connect-hooks.js'
+import { Disconnects } from './auth/disconnects.js'
+import { PendingUpgrades } from './auth/pending-upgrades.js'
+import { type AuthExpiry, TokenRefresh } from './auth/token-refresh.js'
+import type { BusHandlers } from './bus/bus.js'
 import type { RateLimiter } from './config/server-options.js'
-import { FrameLimiter } from './limits/frame-limiter.js'
-import { RpcRegistry } from './rpc/rpc.js'
-import { Sessions } from './sessions/sessions.js'
 import type { Settings } from './config/settings.js'
-import type { StateStore } from './store/state-store.js'
-import { openStores } from './store/stores.js'
+import { Connection, type ConnectionHost, type WebSocketLike } from './connection/connection.js'
+import { encodeMessage } from './connection/encoding.js'
+import { Flusher } from './connection/flusher.js'
+import { Heartbeat } from './connection/heartbeat.js'
+import { Hub } from './connection/hub.js'
+import type { ConnectionContext } from './context/connection-context.js'
+import type { Logger } from './context/logger.js'
+import { type Destinations, afterFrames, dispatch } from './dispatch.js'
+import { Events } from './events/events.js'
+import { Fanout } from './events/fanout.js'
+import { Keyspace } from './keyspace.js'
+import type { Part } from './lifecycle/part.js'
 import { until } from './lifecycle/until.js'
+import type { FrameLimiter } from './limits/frame-limiter.js'
+import { LimiterConnection } from './limits/limiter-connection.js'
+import { Limits } from './limits/limits.js'
+import { Metrics } from './metrics/metrics.js'
+import { RpcRegistry } from './rpc/rpc.js'
+import { Scope, type SchemaCompiler } from './scope/scope.js'
+import { BACKEND, RATE_LIMIT, SESSIONS } from './scope/services.js'
+import { Sessions } from './sessions/sessions.js'
+import type { Executor } from '../executor/executor.js'
 import { Workers } from './workers/workers.js'
 
-/** ms that clients have for their close frame, even where calls have used up the time. */
+/** ms that clients have for their close frame, and hooks for their last words, even if calls have used up the time. */
 const GRACE = 500
 
 /** There are no more correlation ids, even where calls in flight are unlimited. */
 const MAX_IDS = 0xffffffff
 
-/** ms before what the backend did not tell is asked again. */
-const RETRY = 1000
-
 /**
- * The server without its outside: every part, wired, and the way of a connection through them.
- * Whoever owns the HTTP server starts it, hands it sockets, and stops it.
+ * The server without its outside: the list of its parts, and the way of a connection through them. The owner of
+ * the HTTP server starts it, hands it sockets, and stops it.
  */
 export class Core implements Destinations, ConnectionHost {
   readonly hub = new Hub()
   readonly flusher = new Flusher()
   readonly metrics: Metrics
   readonly root: Scope
-  readonly bus: Bus
-  readonly store: StateStore
-  readonly rateLimiter: RateLimiter
-  readonly limiter: FrameLimiter
+  readonly keyspace: Keyspace
   readonly rpc: RpcRegistry
   readonly events: Events
-  readonly live: LiveState
-  readonly channels: Channels
-  readonly sessions: Sessions
-  readonly crdts: Crdts
-  readonly #stores: StateStore[]
-  readonly leases: Leases
-  readonly workers: Workers | undefined
-  readonly arrivals = new Arrivals()
-  readonly admissions: Admissions
-  readonly #backend: StateBackend
-  #heartbeat: NodeJS.Timeout | undefined
-  #connecting: Promise<void> | undefined
+  readonly fanout: Fanout
+  readonly tokens: TokenRefresh
+  readonly pendingUpgrades = new PendingUpgrades()
+  readonly connectHooks: ConnectHooks
+  readonly disconnects: Disconnects
+  readonly workers: Workers[] = []
+  readonly #limits = new Map<Scope, Limits>()
+  /** By scope, for the way of a frame. */
+  readonly #frameLimiters = new Map<Scope, FrameLimiter>()
+  readonly #limiters = new Map<RateLimiter, LimiterConnection>()
+  readonly #sessions = new Map<Scope, Sessions>()
+  readonly #features: Part[]
+  #parts: Part[] | undefined
   #starting: Promise<void> | undefined
-  #announced: Promise<void> | undefined
-  #isConnected = false
-  #isLimiterConnected = false
+  #announced: Promise<unknown> | undefined
 
-  constructor (readonly settings: Settings, readonly log: Logger, backend: StateBackend, journal: Journal, compileSchema?: SchemaCompiler, executor?: Executor) {
-    this.#backend = backend
-    this.metrics = new Metrics(() => this.hub.size, executor && (() => executor.metrics()))
+  constructor (readonly settings: Settings, readonly log: Logger, defaultBackend: () => StateBackend, compileSchema?: SchemaCompiler) {
+    this.metrics = new Metrics(() => this.hub.size, () => this.workers.map(({ metrics }) => metrics))
     this.root = new Scope(undefined, compileSchema)
-    this.bus = new Bus(backend, log)
-    const { state, crdt, session } = openStores(backend, journal, settings, this.metrics, log)
-    this.#stores = [state, crdt, session]
-    this.store = state
-    this.rateLimiter = settings.rateLimiter ?? new DefaultRateLimiter(backend)
-    this.limiter = new FrameLimiter(settings.rateLimit, this.rateLimiter, settings.rateLimiter === undefined, this.metrics, log)
-    this.rpc = new RpcRegistry(settings, this.metrics, log)
-    this.events = new Events(settings, this.bus, this.metrics, log)
-    this.live = new LiveState(settings, this.store, this.root, this.metrics, log)
-    this.crdts = new Crdts(settings, crdt, this.live, this.root, this.metrics, log)
-    this.sessions = new Sessions(session, this.hub, settings, log)
-    this.channels = new Channels(settings, this.store, this.live, this.crdts, this.metrics, log, () => this.#isUsable)
-    this.leases = new Leases(settings, log)
-    this.admissions = new Admissions(settings, this.root, this.hub, log)
-    this.workers = executor && new Workers(executor, this)
-    this.rpc.lacksWorkers = executor !== undefined
-    for (const each of [this.bus, ...this.#stores]) each.ready = () => this.ready()
-    this.store.doubted = () => { this.#relearn() }
-    this.live.names.announce = (key, isLive) => { this.bus.publish(isLive ? 'live' : 'gone', { key }) }
-    this.crdts.mirrors.names.announce = (key, isLive) => { this.bus.publish(isLive ? 'crdt' : 'crdtGone', { key }) }
-    for (const { names } of [this.live, this.crdts.mirrors]) names.unsure = () => { this.#relearn() }
-    if (backend.connect === undefined) this.crdts.start()
+    this.keyspace = new Keyspace(settings, this.root, defaultBackend, this.metrics, log)
+    const { storages } = this.keyspace
+    const busOf = (scope: Scope): ReturnType<typeof storages.of>['bus'] => storages.of(scope, 'an event').bus
+    this.events = new Events(settings, busOf, this.metrics, log)
+    this.fanout = new Fanout(this.hub, busOf, settings)
+    this.rpc = new RpcRegistry(settings, this.hub, this.metrics, log)
+    this.tokens = new TokenRefresh(settings, log)
+    this.disconnects = new Disconnects(this.hub, this.pendingUpgrades, () => storages.root.bus)
+    this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log)
+    const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
+    this.#features = [this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, heartbeat]
   }
 
-  /** From now on calls wait for `starting`, which will call `start` when it is the core's turn. */
+  /** Every part, in the order of start: the later ones use those before. */
+  get parts (): readonly Part[] {
+    return (this.#parts ??= this.#listParts())
+  }
+
+  #listParts (): Part[] {
+    const { storages } = this.keyspace
+    const messages: Partial<BusHandlers> = Object.assign({}, ...this.#features.map((part) => part.messages))
+    const backends = Array.from(storages, (storage): Part => ({
+      start: async () => { await storage.connect(); await storage.join(messages) },
+      stop: () => storage.close()
+    }))
+    return [...backends, ...this.#limiters.values(), ...this.#limits.values(), ...this.#sessions.values(), ...this.#features, ...this.workers, this.connectHooks]
+  }
+
+  /** The limits of a scope: those of the nearest rate limit or backend. */
+  limitsOf (scope: Scope, user: string): Limits {
+    return this.#nearest(this.#limits, scope.ownerOf([BACKEND, RATE_LIMIT], user), (owner) => {
+      const { limits, limiter } = owner.provided(RATE_LIMIT) ?? { limits: this.settings.rateLimit, limiter: undefined }
+      const namespace = owner === this.root ? '' : `\n${owner.ordinal}\n`
+      return new Limits(limits, limiter && this.#limiterConnection(limiter), this.keyspace.storages.of(owner, user), namespace, this.metrics, this.log)
+    })
+  }
+
+  #limiterConnection (limiter: RateLimiter): LimiterConnection {
+    let connection = this.#limiters.get(limiter)
+    if (connection === undefined) {
+      this.#limiters.set(limiter, connection = new LimiterConnection(limiter))
+      if (this.#announced !== undefined) connection.announce(this.#announced)
+      this.#parts = undefined
+    }
+    return connection
+  }
+
+  limiterOf (scope: Scope): FrameLimiter {
+    let limiter = this.#frameLimiters.get(scope)
+    if (limiter === undefined) this.#frameLimiters.set(scope, limiter = this.limitsOf(scope, 'a frame').frames)
+    return limiter
+  }
+
+  /** The sessions of a scope: those of the nearest session options or backend. */
+  sessionsOf (scope: Scope, user: string): Sessions {
+    return this.#nearest(this.#sessions, scope.ownerOf([BACKEND, SESSIONS], user), (owner) => {
+      const options = owner.provided(SESSIONS) ?? this.settings.session
+      const storage = this.keyspace.storages.of(owner, user)
+      // one backend may have the sessions of several scopes
+      const prefix = this.keyspace.storages.isOwn(owner) ? 'session:' : `session-${owner.ordinal}:`
+      return new Sessions((own) => storage.openSessions(prefix, own, options.ttlMs), () => storage.isUsable, this.hub, options, this.settings.maxJsonDepth, this.log)
+    })
+  }
+
+  /** Runs the methods and events of an executor's worker script in a scope. */
+  addExecutor (executor: Executor, scope: Scope): void {
+    const { keys, live, storages } = this.keyspace
+    const host = {
+      scope,
+      crdts: this.keyspace.crdts,
+      storeOf: (key: string, isLive: boolean) => isLive ? live.storeFor(key, scope, 'live') : keys.has(key) ? live.storeOf(key) : storages.of(scope, 'state').state,
+      sessions: () => this.sessionsOf(scope, 'sessions'),
+      emit: (event: string, data: unknown) => { this.events.emit(event, data, scope) },
+      broadcast: (event: string, data: unknown, target?: object) => { this.fanout.broadcast(event, data, target, scope) }
+    }
+    this.rpc.lacksWorkers = true
+    this.workers.push(new Workers(executor, scope, host, this.rpc, this.events, this.settings, this.log))
+  }
+
+  /** From now on calls wait for `starting`, which is going to call `start` when it is the core's turn. */
   announce (starting: Promise<unknown>): void {
-    this.#announced = starting.then(() => {})
-    this.#announced.catch(() => {}) // whoever starts the server is told
+    this.#announced = starting
+    this.keyspace.storages.announce(starting)
+    for (const limiter of this.#limiters.values()) limiter.announce(starting)
   }
 
-  /** Connects the backend and the limiter: from then on they can be used. May be called again. Where it fails, all is given back. */
-  connect (): Promise<void> {
-    return (this.#connecting ??= this.#connect())
-  }
-
-  async #connect (): Promise<void> {
+  /**
+   * Connects the backends and limiters that are there by now, so that they can be used. May be called again.
+   * Where one fails, all is given back.
+   */
+  async connect (): Promise<void> {
+    const { storages } = this.keyspace
     try {
-      await this.#backend.connect?.(this.log)
-      this.#isConnected = true
-      await this.#connectLimiter()
+      for (const scope of this.root.providers(BACKEND)) await storages.of(scope, 'the server').connect()
+      if (this.settings.rateLimiter !== undefined) await this.#limiterConnection(this.settings.rateLimiter).start()
     } catch (error) {
-      await this.#giveBack()
+      for (const limiter of this.#limiters.values()) await limiter.stop()
+      for (const storage of storages) await storage.close()
       throw error
     }
-    this.crdts.start()
   }
 
-  /** Joins the other nodes. May be called again. */
+  /**
+   * Gives a scope a backend of its own, and connects it. What connected is closed with the server.
+   * @param plugin the plugin that provides it, for errors
+   * @throws DatasoleError `DUPLICATE_REGISTRATION`, `TOO_LATE`; whatever `connect` throws
+   */
+  async provideBackend (scope: Scope, backend: StateBackend, plugin: string): Promise<void> {
+    this.checkNotStarted(scope, plugin)
+    scope.provide(BACKEND, backend, plugin)
+    await this.keyspace.storages.of(scope, plugin).connect()
+  }
+
+  /** @throws DatasoleError `TOO_LATE` */
+  checkNotStarted (scope: Scope, plugin: string): void {
+    if (this.#starting !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} comes too late in the scope "${scope.name}": the server has started`)
+  }
+
+  /** Connects the backends and joins the other nodes. May be called again. */
   start (): Promise<void> {
     return (this.#starting ??= this.#start())
   }
 
   async #start (): Promise<void> {
-    this.rpc.compile()
-    await this.connect()
-    await this.bus.open({
-      event: (message) => { this.events.deliver(message) },
-      fanout: ({ payload, to, except }) => { this.#deliver(payload, { to, except }) },
-      live: ({ key }) => { this.live.names.learn(key) },
-      gone: ({ key }) => { void this.live.names.doubt(key) },
-      crdt: ({ key }) => { this.crdts.mirrors.names.learn(key) },
-      crdtGone: ({ key }) => { void this.crdts.mirrors.names.doubt(key) },
-      disconnect: ({ userId, code, reason }) => { this.#disconnect(userId, code, reason) }
-    })
-    await this.#learn()
-    this.channels.start()
-    await this.workers?.start(this)
+    // those of the root are there on every server, used or not
+    for (const scope of [this.root, ...[BACKEND, RATE_LIMIT, SESSIONS].flatMap((service) => this.root.providers(service))]) {
+      this.keyspace.storages.of(scope, 'the server')
+      this.limitsOf(scope, 'the server')
+      this.sessionsOf(scope, 'the server')
+    }
+    this.#parts = undefined
+    for (const part of this.parts) await part.start?.()
     this.rpc.lacksWorkers = false
-    this.#heartbeat = setInterval(() => { for (const connection of this.hub) connection.beat() }, this.settings.heartbeatMs)
-    this.#heartbeat.unref()
-  }
-
-  /** The user's; ours asks the backend, which is connected. */
-  async #connectLimiter (): Promise<void> {
-    const { rateLimiter } = this.settings
-    if (rateLimiter?.connect === undefined) return
-    await rateLimiter.connect()
-    this.#isLimiterConnected = true
-  }
-
-  async #learn (): Promise<void> {
-    await this.live.names.relearn()
-    await this.crdts.mirrors.names.relearn()
-  }
-
-  /** Which keys are live: what other nodes said of it may have been missed. Asked until it is told. */
-  #relearn (isRetry = false): void {
-    if (!this.#isConnected) return
-    this.#learn().catch((error: unknown) => {
-      if (!isRetry) this.log.error({ err: error }, 'the live keys could not be read again; it is tried until they can')
-      void setTimeout(RETRY, undefined, { ref: false }).then(() => { this.#relearn(true) })
-    })
   }
 
   /**
    * The one entrance of every transport: an authenticated WebSocket, and the stream below it.
    * `onConnect` hooks have run by then.
-   * @param lease how long the authentication holds; undefined for good
+   * @param expiry how long the authentication holds; undefined for good
    */
-  accept (socket: WebSocketLike, raw: Duplex, context: ConnectionContext, lease?: Lease): Connection {
+  accept (socket: WebSocketLike, raw: Duplex, context: ConnectionContext, expiry?: AuthExpiry): Connection {
     const connection = new Connection(this, socket, raw, context)
     socket.on('message', (data, isBinary) => { dispatch(this, connection, data, isBinary) })
     socket.on('ping', () => { connection.pinged() })
@@ -195,106 +228,46 @@ export class Core implements Destinations, ConnectionHost {
       const welcome: Welcome = { protocol: 2, connectionId: connection.id, userId: context.userId, heartbeatMs, maxPayload, maxCallsInFlight: Math.min(maxCallsInFlight, MAX_IDS) }
       connection.send(encodeMessage(Opcode.WELCOME, 0, JSON.stringify(welcome), Infinity))
     }
-    this.leases.grant(connection, lease)
-    this.live.connected(connection)
-    this.crdts.mirrors.connected(connection)
+    this.tokens.grant(connection, expiry)
+    for (const part of this.parts) part.connected?.(connection)
     return connection
   }
 
-  broadcast (event: string, data: unknown, target: Target = {}): void {
-    checkTarget(event, target)
-    const json = stringify(data, this.settings.maxJsonDepth)
-    const payload = `{"event":${JSON.stringify(event)},${json === undefined ? '' : `"data":${json},`}"timestamp":${Date.now()}}`
-    this.bus.publish('fanout', { payload, ...target })
-    this.#deliver(payload, target)
-  }
-
-  disconnectUser (userId: string, code: number, reason: string): void {
-    if (typeof userId !== 'string') throw invalidArgument('disconnectUser: the user id must be a string')
-    checkEnding({ code, reason })
-    this.bus.publish('disconnect', { userId, code, reason })
-    this.#disconnect(userId, code, reason)
-  }
-
-  /** Takes no more calls, lets those in flight finish, closes every connection with 1001, lets hooks and handlers finish, then stores sessions; within `closeTimeoutMs`. */
+  /** Finishes what is under way, closes every connection with 1001, and finishes what comes of that, within `closeTimeoutMs`. */
   async drain (): Promise<void> {
     const deadline = performance.now() + this.settings.closeTimeoutMs
-    clearInterval(this.#heartbeat)
-    this.rpc.isDraining = true
-    await until(deadline, () => Array.from(this.hub).every(({ calls }) => calls === undefined || calls.size === 0))
-    await this.channels.release()
+    const withGrace = (): number => Math.max(deadline, performance.now() + GRACE)
+    const parts = this.parts.toReversed()
+    for (const part of parts) await part.quiesce?.(deadline)
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
-    await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0)
+    await until(withGrace(), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
-    this.bus.close() // or what other nodes emit would give handlers work without end
-    await until(deadline, () => this.workers?.isIdle ?? true)
-    // the hooks of those that were cut off begin a moment later
-    await until(Math.max(deadline, performance.now() + GRACE), () => this.hub.size === 0 && this.admissions.departing === 0 && this.events.running === 0)
-    await this.channels.drain(Math.max(deadline, performance.now() + GRACE))
-    if (this.#isUsable) await this.sessions.drain(Math.max(deadline, performance.now() + GRACE))
+    // or what other nodes emit would give handlers work without end
+    for (const storage of this.keyspace.storages) storage.bus.close()
+    for (const part of parts) await part.drain?.(withGrace())
   }
 
   /** Gives back what `start` took, however far that came. */
   async stop (): Promise<void> {
-    clearInterval(this.#heartbeat)
-    this.leases.close()
-    await this.workers?.close()
-    this.bus.close()
-    this.sessions.close()
-    for (const store of this.#stores) store.close()
-    this.limiter.close()
-    await this.#connecting?.catch(() => {}) // whoever connected it has been told
-    await this.#giveBack()
-  }
-
-  async #giveBack (): Promise<void> {
-    if (this.#isLimiterConnected) {
-      this.#isLimiterConnected = false
-      await this.settings.rateLimiter!.close?.()
-    }
-    if (!this.#isConnected) return
-    this.#isConnected = false
-    await this.#backend.close?.()
-  }
-
-  /** A backend that has to connect cannot be used before; others can be at once. */
-  get #isUsable (): boolean { return this.#isConnected || this.#backend.connect === undefined }
-
-  ready (): Promise<void> | undefined {
-    return this.#isUsable ? undefined : this.#started('backend')
-  }
-
-  /** The same of the limiter, where it is the user's; ours needs the backend only. */
-  limiterReady (): Promise<void> | undefined {
-    const { rateLimiter } = this.settings
-    if (rateLimiter === undefined) return this.ready()
-    return this.#isLimiterConnected || rateLimiter.connect === undefined ? undefined : this.#started('rateLimiter')
-  }
-
-  #started (what: string): Promise<void> {
-    return this.#connecting ?? this.#announced ?? Promise.reject(new DatasoleError('NOT_STARTED', `the ${what} is not connected yet: await ds.init() first`))
-  }
-
-  #deliver (payload: string, target: Target): void {
-    let message: Buffer | undefined
-    for (const each of this.hub.select(target)) each.send(message ??= encodeMessage(Opcode.EVENT_S2C, 0, payload, this.settings.compressionThreshold))
-  }
-
-  #disconnect (userId: string, code: number, reason: string): void {
-    this.arrivals.disconnect(userId, { code, reason })
-    for (const connection of [...this.hub.ofUser(userId)]) connection.close(code, reason)
+    this.#parts = undefined
+    const failures: unknown[] = []
+    // one that fails must not keep the others open
+    for (const part of this.parts.toReversed()) await Promise.resolve(part.stop?.()).catch((error: unknown) => { failures.push(error) })
+    if (failures.length > 0) throw failures[0]
   }
 
   #ended (connection: Connection, code: number): void {
     connection.ended()
-    this.leases.end(connection)
     this.hub.remove(connection)
-    this.live.disconnected(connection)
-    this.crdts.mirrors.disconnected(connection)
-    this.channels.disconnected(connection)
-    this.rpc.disconnected(connection)
-    this.workers?.departed(connection.context)
-    this.admissions.departed(connection.context, code)
-    this.sessions.departed(connection.context.userId)
+    for (const part of this.parts) part.disconnected?.(connection, code)
+  }
+
+  #nearest<T> (made: Map<Scope, T>, owner: Scope, make: (owner: Scope) => T): T {
+    let one = made.get(owner)
+    if (one === undefined) {
+      made.set(owner, one = make(owner))
+      this.#parts = undefined
+    }
+    return one
   }
 }

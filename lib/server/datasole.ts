@@ -2,19 +2,24 @@ import type { StateBackend } from '../backend/backend.js'
 import { MemoryBackend } from '../backend/memory/memory.js'
 import { PostgresBackend } from '../backend/postgres/postgres.js'
 import { RedisBackend } from '../backend/redis/redis.js'
-import { SnapshotJournal } from '../backend/snapshot-journal.js'
 import { Pool } from '../executor/main/pool.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { DatasoleContract } from '../protocol/contract.js'
 import { Core } from './core.js'
 import { CrdtFacade } from './crdts/crdt-facade.js'
-import { EventsFacade, FanoutFacade, RateLimiterFacade, RpcFacade, SessionsFacade, StateFacade, TransportFacade } from './facades.js'
+import { EventsFacade, FanoutFacade } from './events/events-facade.js'
+import { TransportFacade } from './connection/transport-facade.js'
+import { StateFacade } from './keys/state-facade.js'
+import { RateLimiterFacade } from './limits/rate-limiter-facade.js'
+import { RpcFacade } from './rpc/rpc-facade.js'
+import { BACKEND, EXECUTOR, RATE_LIMIT, SESSIONS } from './scope/services.js'
+import { SessionsFacade } from './sessions/sessions-facade.js'
 import { type HookName, type Hooks, type SchemaCompiler, Scope } from './scope/scope.js'
-import { LiveFacade } from './keys/live-facade.js'
+import { LiveFacade } from './channels/live-facade.js'
 import type { Logger } from './context/logger.js'
 import type { Metrics } from './metrics/metrics.js'
 import type { BackendConfig, DatasoleServerOptions } from './config/server-options.js'
-import { resolveOptions } from './config/settings.js'
+import { type Settings, resolveOptions } from './config/settings.js'
 import { warnOfSplitBrain } from './split-brain.js'
 
 /**
@@ -23,22 +28,29 @@ import { warnOfSplitBrain } from './split-brain.js'
  */
 export function createCore (options: DatasoleServerOptions, log: Logger, compileSchema?: SchemaCompiler, schemas?: string): Core {
   const settings = resolveOptions(options)
-  const backend = settings.stateBackend ?? openBackend(settings.backendConfig)
-  // a type may come from a configuration file that was written for one process; an instance is meant
-  if (settings.stateBackend === undefined && settings.backendConfig.type === 'memory') warnOfSplitBrain(log)
-  const { commit, read, liveKeys } = backend
-  const journal = commit !== undefined && read !== undefined && liveKeys !== undefined
-    ? { commit: commit.bind(backend), read: read.bind(backend), liveKeys: liveKeys.bind(backend) }
-    : new SnapshotJournal(backend)
-  const { executor } = settings
-  if (executor === 'no script') log.warn('the executor has no workerScript: every handler runs on the main thread, as with model "async"')
-  const pool = typeof executor === 'object' ? new Pool(executor, settings, schemas) : undefined
-  return new Core(settings, log, backend, journal, compileSchema, pool)
+  const core = new Core(settings, log, () => openBackend({ type: 'memory' }, log), compileSchema)
+  const { root } = core
+  const { rateLimit, rateLimiter, session } = settings
+  const by = 'the options of datasole'
+  if (options.stateBackend !== undefined || options.backendConfig !== undefined) root.provide(BACKEND, settings.stateBackend ?? openBackend(settings.backendConfig, log), by)
+  if (options.rateLimit !== undefined || rateLimiter !== undefined) root.provide(RATE_LIMIT, { limits: rateLimit, limiter: rateLimiter }, by)
+  if (options.session !== undefined) root.provide(SESSIONS, session, by)
+  if (options.executor !== undefined) provideExecutor(core, root, settings.executor, schemas, by)
+  return core
 }
 
-function openBackend ({ type, redis, postgres }: BackendConfig): StateBackend {
+/** @internal Runs the worker script of an executor in a scope. */
+export function provideExecutor (core: Core, scope: Scope, executor: Settings['executor'], schemas: string | undefined, by: string): void {
+  scope.provide(EXECUTOR, executor, by)
+  if (executor === 'no script') core.log.warn('the executor has no workerScript: every handler runs on the main thread, as with model "async"')
+  if (typeof executor === 'object') core.addExecutor(new Pool(executor, core.settings, schemas), scope)
+}
+
+function openBackend ({ type, redis, postgres }: BackendConfig, log: Logger): StateBackend {
   if (type === 'redis') return new RedisBackend(redis)
   if (type === 'postgres') return new PostgresBackend(postgres)
+  // a type may come from a configuration file that was written for one process; an instance is meant
+  warnOfSplitBrain(log)
   return new MemoryBackend()
 }
 
@@ -66,16 +78,17 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
     this.#core = core
     this.#scope = scope
     this.metrics = core.metrics
-    this.rpc = new RpcFacade(core, this, scope)
-    this.transport = new TransportFacade(core, this)
+    const { rpc, events, fanout, hub, keyspace: { live, channels, crdts, storages } } = core
+    this.rpc = new RpcFacade(rpc, this, scope)
+    this.transport = new TransportFacade(hub, this)
     this.primitives = {
-      live: new LiveFacade(core, this, scope),
-      state: new StateFacade(core, this),
-      events: new EventsFacade(core, this, scope),
-      fanout: new FanoutFacade(core, this),
-      rateLimiter: new RateLimiterFacade(core, this),
-      sessions: new SessionsFacade(core, this),
-      crdt: new CrdtFacade(core, this, scope)
+      live: new LiveFacade(live, { rpc, events, fanout, channels }, this, scope),
+      state: new StateFacade((from, user) => storages.of(from, user).state, this, scope),
+      events: new EventsFacade(events, this, scope),
+      fanout: new FanoutFacade(fanout, this, scope),
+      rateLimiter: new RateLimiterFacade((from, user) => core.limitsOf(from, user), this, scope),
+      sessions: new SessionsFacade((from, user) => core.sessionsOf(from, user), this, scope),
+      crdt: new CrdtFacade(crdts, this, scope)
     }
   }
 
@@ -90,11 +103,17 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
 
   /** Closes every connection of a user, on every node. Default 4401: the client does not come back by itself. */
   disconnectUser (userId: string, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server' }: { code?: number, reason?: string } = {}): void {
-    this.#core.disconnectUser(userId, code, reason)
+    this.#core.disconnects.disconnectUser(userId, code, reason)
   }
 
   /** @internal The `ds` of a scope below this one. */
-  derive (compileSchema?: SchemaCompiler): Datasole<C> {
-    return new Datasole<C>(this.#core, new Scope(this.#scope, compileSchema))
+  derive (compileSchema?: SchemaCompiler, name?: string): Datasole<C> {
+    return new Datasole<C>(this.#core, new Scope(this.#scope, compileSchema, name))
+  }
+
+  /** @internal The server and the scope that plugins register with. */
+  static insideOf ({ ds }: { ds: unknown }): { core: Core, scope: Scope } {
+    const own = ds as Datasole
+    return { core: own.#core, scope: own.#scope }
   }
 }

@@ -2,38 +2,38 @@ import { randomUUID } from 'node:crypto'
 import { CloseCode } from '../protocol/codes.js'
 import { HEADER_SIZE, ZLIB_MAGIC, isWellFormed, readUint32 } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
-import type { Channels } from './channels/channels.js'
 import type { Connection } from './connection/connection.js'
-import type { Crdts } from './crdts/crdts.js'
 import { encodeMessage, receivedSize } from './connection/encoding.js'
 import type { Events } from './events/events.js'
 import { BrokenStream, inflate, inflateHead } from './connection/inflate.js'
 import { Intake } from './connection/inbound-queue.js'
-import type { Leases } from './auth/token-refresh.js'
-import type { LiveState, Wanted } from './keys/live-state.js'
+import type { TokenRefresh } from './auth/token-refresh.js'
+import type { Wanted } from './keys/subscriptions.js'
+import type { Keyspace } from './keyspace.js'
+import type { Scope } from './scope/scope.js'
 import type { Logger } from './context/logger.js'
 import { BadFrame, members, string } from './connection/payload.js'
 import type { Metrics } from './metrics/metrics.js'
 import type { FrameLimiter, Limit } from './limits/frame-limiter.js'
 import type { RpcRegistry } from './rpc/rpc.js'
 import type { Settings } from './config/settings.js'
-import type { Wait } from './limits/shared-limit.js'
+import type { Wait } from './connection/inbound-queue.js'
 import type { Workers } from './workers/workers.js'
 
-/** Where frames go; the server's object graph has all of it. */
+/** The parts of the server that frames go to. */
 export interface Destinations {
   readonly settings: Settings
   readonly metrics: Metrics
   readonly log: Logger
-  readonly limiter: FrameLimiter
+  readonly root: Scope
   readonly rpc: RpcRegistry
   readonly events: Events
-  readonly live: LiveState
-  readonly crdts: Crdts
-  readonly channels: Channels
-  readonly leases: Leases
-  /** Where handlers run in threads; undefined where all of them run here. */
-  readonly workers: Workers | undefined
+  readonly keyspace: Keyspace
+  readonly tokens: TokenRefresh
+  /** Handlers that run in threads. */
+  readonly workers: readonly Workers[]
+  /** The rate limits of a scope's methods, events and keys. */
+  limiterOf (scope: Scope): FrameLimiter
 }
 
 /** Characters of a key or an epoch. */
@@ -110,7 +110,7 @@ function failed (to: Destinations, connection: Connection, head: Buffer, error: 
 /** Counts as a refusal, so that who goes on regardless is closed in the end. */
 function overrun (to: Destinations, connection: Connection, head: Buffer, message: string, retryAfter: number): void {
   const correlationId = idOf(head)
-  to.limiter.refused(connection)
+  to.limiterOf(to.root).refused(connection)
   if (head[0] !== Opcode.RPC_REQ) return connection.sendError(correlationId, 'BUSY', message, { retryAfter })
   to.metrics.rpcCalls++
   to.rpc.overrun(connection, correlationId, message, retryAfter)
@@ -119,18 +119,18 @@ function overrun (to: Destinations, connection: Connection, head: Buffer, messag
 /**
  * Hands a frame on once it is admitted and those before it have been handed on: at once, unless a store
  * has to be asked.
- * @param limit undefined where the frame is free
+ * @param limiter undefined if the frame is free
  */
-function inTurn (to: Destinations, connection: Connection, frame: Buffer, limit: Limit | undefined, method: string | undefined, handOn: (wait: Wait) => void): void {
-  const decision = limit === undefined ? 0 : to.limiter.admit(connection, limit, method)
+function inTurn (to: Destinations, connection: Connection, frame: Buffer, limiter: FrameLimiter | undefined, limit: Limit | undefined, method: string | undefined, handOn: (wait: Wait) => void): void {
+  const decision = limiter === undefined ? 0 : limiter.admit(connection, limit!, method)
   if (typeof decision === 'number' && connection.intake === undefined) {
-    if (decision > 0) to.limiter.refused(connection, limit)
+    if (decision > 0) limiter!.refused(connection, limit)
     return handOn(decision)
   }
   (connection.intake ??= new Intake(() => { connection.intake = undefined })).add(frame.length, decision, (wait) => {
     if (!connection.isOpen) return
     try {
-      if (wait > 0) to.limiter.refused(connection, limit)
+      if (wait > 0) limiter!.refused(connection, limit)
       handOn(wait)
     } catch (error) {
       failed(to, connection, frame, error)
@@ -148,14 +148,15 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
   const opcode = frame[0]!
   if (opcode > Opcode.CRDT_STATE && connection.protocol === 1) throw new BadFrame('the opcode needs protocol version 2')
   if (isFree(opcode) && frame.length > MAX_FREE) throw new BadFrame(`a frame of this kind has at most ${MAX_FREE} bytes`)
-  const { limiter, metrics, workers, settings: { maxJsonDepth, maxEventNameLength } } = to
+  const { keyspace, metrics, workers: [workers], settings: { maxJsonDepth, maxEventNameLength } } = to
   switch (opcode) {
     case Opcode.RPC_REQ: {
       const { method, params, correlationId: id } = workers?.call(frame, correlationId) ?? members(frame, maxJsonDepth)
       if (id !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
       const called = string(method, 'method')
       metrics.rpcCalls++
-      return inTurn(to, connection, frame, limiter.limitOf(called), to.rpc.has(called) ? called : undefined, (retryAfter) => {
+      const limiter = to.limiterOf(to.rpc.scopeOf(called) ?? to.root)
+      return inTurn(to, connection, frame, limiter, limiter.limitOf(called), to.rpc.has(called) ? called : undefined, (retryAfter) => {
         to.rpc.receive(connection, correlationId, called, params, frame.length, retryAfter)
       })
     }
@@ -163,13 +164,14 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       const { event: sent, data } = workers?.event(frame) ?? members(frame, maxJsonDepth)
       const event = string(sent, 'event')
       metrics.eventsIn++
-      return inTurn(to, connection, frame, limiter.limitOf(event), to.events.has(event) ? event : undefined, (retryAfter) => {
+      const limiter = to.limiterOf(to.events.scopeOf(event) ?? to.root)
+      return inTurn(to, connection, frame, limiter, limiter.limitOf(event), to.events.has(event) ? event : undefined, (retryAfter) => {
         if (retryAfter === 0 && event.length > maxEventNameLength) metrics.eventsDropped++
         else to.events.receive(connection, correlationId, { event, data }, frame.length, retryAfter)
       })
     }
     case Opcode.PING:
-      return inTurn(to, connection, frame, undefined, undefined, () => {
+      return inTurn(to, connection, frame, undefined, undefined, undefined, () => {
         connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity))
       })
     case Opcode.SUBSCRIBE: {
@@ -179,40 +181,40 @@ function route (to: Destinations, connection: Connection, frame: Buffer, correla
       if (type !== undefined) name(type, 'type')
       if (nodeId !== undefined) name(nodeId, 'nodeId')
       if (version !== undefined && !Number.isSafeInteger(version)) throw new BadFrame('the member "version" is not a whole number')
-      return inTurn(to, connection, frame, limiter.subscriptions, '$subscribe', (retryAfter) => {
-        const isCrdt = to.crdts.has(key) || (type !== undefined && to.crdts.isOpen(key))
-        const mirrors = isCrdt ? to.crdts.mirrors : to.live
-        mirrors.subscribe(connection, correlationId, key, { epoch, version, nodeId } as Wanted, retryAfter)
+      const limiter = to.limiterOf(keyspace.keys.scopeOf(key))
+      return inTurn(to, connection, frame, limiter, limiter.subscriptions, '$subscribe', (retryAfter) => {
+        keyspace.subscriptions.subscribe(connection, correlationId, key, { epoch, version, type, nodeId } as Wanted, retryAfter)
       })
     }
     case Opcode.UNSUBSCRIBE: {
       const key = name(members(frame, maxJsonDepth).key, 'key')
-      return inTurn(to, connection, frame, undefined, undefined, () => {
-        to.live.unsubscribe(connection, key)
-        to.crdts.mirrors.unsubscribe(connection, key)
+      return inTurn(to, connection, frame, undefined, undefined, undefined, () => {
+        keyspace.subscriptions.unsubscribe(connection, key)
       })
     }
     case Opcode.RPC_CANCEL:
-      return inTurn(to, connection, frame, undefined, undefined, () => { to.rpc.cancel(connection, correlationId) })
+      return inTurn(to, connection, frame, undefined, undefined, undefined, () => { to.rpc.cancel(connection, correlationId) })
     case Opcode.AUTH: {
       const token = string(members(frame, maxJsonDepth).token, 'token')
       if (token.length > MAX_TOKEN) throw new BadFrame(`a token has at most ${MAX_TOKEN} characters`)
-      return to.leases.receive(connection, correlationId, token)
+      return to.tokens.receive(connection, correlationId, token)
     }
     case Opcode.CRDT_OP: {
       // a value may be as deep as any: it stands inside an operation
       const { key: asked, op } = members(frame, maxJsonDepth + 1)
       const key = name(asked, 'key')
-      return inTurn(to, connection, frame, limiter.limitOf(key), undefined, (retryAfter) => {
-        to.crdts.inbox.receive(connection, correlationId, key, op, frame.length, retryAfter)
+      const limiter = to.limiterOf(keyspace.keys.scopeOf(key))
+      return inTurn(to, connection, frame, limiter, limiter.limitOf(key), undefined, (retryAfter) => {
+        keyspace.crdts.inbox.receive(connection, correlationId, key, op, frame.length, retryAfter)
       })
     }
     case Opcode.STATE_PUSH: {
       // a pushed value may be as deep as any: it stands inside an operation of a list
       const push = members(frame, maxJsonDepth + 2)
       const key = name(push.key, 'key')
-      return inTurn(to, connection, frame, limiter.limitOf(key), to.channels.get(key) === undefined ? undefined : key, (retryAfter) => {
-        to.channels.receive(connection, correlationId, key, push, frame.length, retryAfter)
+      const limiter = to.limiterOf(keyspace.keys.scopeOf(key))
+      return inTurn(to, connection, frame, limiter, limiter.limitOf(key), keyspace.channels.get(key) === undefined ? undefined : key, (retryAfter) => {
+        keyspace.channels.receive(connection, correlationId, key, push, frame.length, retryAfter)
       })
     }
     default:

@@ -3,18 +3,19 @@ import type { Http2SecureServer } from 'node:http2'
 import { Server as SecureServer } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { Server as TlsServer } from 'node:tls'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyPluginOptions } from 'fastify'
+import fp from 'fastify-plugin'
 import { pino } from 'pino'
 import type { DatasoleContract } from '../../lib/protocol/contract.js'
 import type { Core } from '../../lib/server/core.js'
 import { Datasole, type Primitives, createCore } from '../../lib/server/datasole.js'
 import { DatasoleError, invalidArgument, messageOf } from '../../lib/protocol/errors.js'
-import { TransportFacade } from '../../lib/server/facades.js'
+import { TransportFacade } from '../../lib/server/connection/transport-facade.js'
 import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
 import { BUNDLES, assetPath } from '../assets.js'
 import type { DatasoleServerOptions } from '../connections.js'
 import { enter, pathOf } from './front-door.js'
-import { type Mounted, mount } from '../mount.js'
+import { type Mounted, begin, mount } from '../mount.js'
 import { WORKER_SCHEMAS, schemaCompiler } from '../schema-compiler.js'
 
 type AnyHttpServer = Server | SecureServer | Http2SecureServer
@@ -40,7 +41,18 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
     const core = createCore(options, log, schemaCompiler(app), WORKER_SCHEMAS)
     super(core)
     this.#host = new PrivateHost(app, core)
+    this.#host.carry(this)
     this.transport = new StandaloneTransport(core, this, this.#host)
+  }
+
+  /**
+   * Registers a Fastify plugin on the private Fastify instance of this server: `datasole/redis` and its siblings, or
+   * a function whose instance has a `ds` of its own. It loads at `init()`, which rejects as the plugin does.
+   * @throws DatasoleError `TOO_LATE` after `init()`
+   */
+  register<O extends FastifyPluginOptions> (plugin: (app: FastifyInstance, options: O) => Promise<void>, options?: O): this {
+    this.#host.register(plugin, options)
+    return this
   }
 
   /** Connects the backend, and takes effect once; nothing to wait for in memory. */
@@ -75,7 +87,7 @@ export class StandaloneTransport<S> extends TransportFacade<S> {
   readonly #host: PrivateHost
 
   constructor (core: Core, server: S, host: PrivateHost) {
-    super(core, server)
+    super(core.hub, server)
     this.#host = host
   }
 
@@ -112,6 +124,19 @@ class PrivateHost {
   constructor (app: FastifyInstance, core: Core) {
     this.#app = app
     this.#core = core
+  }
+
+  /** Makes `ds` known to the plugins of the private instance, by scope. */
+  carry (ds: object): void {
+    this.#app.decorate('ds', ds as never)
+    this.#app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance), instance.pluginName) })
+    // before every other plugin, so that they find the backend connected, and a failure of theirs closes it
+    this.#app.register(fp(async (app) => { await begin(app, this.#core) }, { name: 'datasole' }))
+  }
+
+  register<O extends FastifyPluginOptions> (plugin: (app: FastifyInstance, options: O) => Promise<void>, options?: O): void {
+    if (this.#starting !== undefined || this.#closing !== undefined) throw new DatasoleError('TOO_LATE', 'register: plugins load at init(), which was called already; register them before')
+    this.#app.register(plugin, options as O)
   }
 
   start (): Promise<Mounted> {
@@ -173,11 +198,12 @@ class PrivateHost {
   async #close (): Promise<void> {
     // what is still starting is let through first: half a start cannot be taken back
     await this.#starting?.catch(() => {}) // whoever started it has been told
-    await this.#app.close()
-    // where it never started, there is no plugin that does it
     if (this.#starting === undefined) {
+      // to close the private instance would load its plugins first, and connect what was never used
       await this.#core.drain()
       await this.#core.stop()
+    } else {
+      await this.#app.close()
     }
     for (const leave of this.#leave.values()) leave()
   }

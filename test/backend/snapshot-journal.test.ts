@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { StateBackend } from '../../lib/backend/backend.js'
-import { SnapshotJournal } from '../../lib/backend/snapshot-journal.js'
+import { SnapshotJournal } from '../../lib/server/store/snapshot-journal.js'
 import { FiveMethods } from '../helpers/backends.js'
 import { type FullBackend, contract } from './contract.js'
 import { Deletions } from './deletions.js'

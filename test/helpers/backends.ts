@@ -111,3 +111,13 @@ export class Gate {
     for (const go of this.#waiting.splice(0)) go()
   }
 }
+
+/** A memory backend that notes the keys that were committed. */
+export class TrackedKeys extends MemoryBackend {
+  readonly written = new Set<string>()
+
+  override commit (...args: Parameters<MemoryBackend['commit']>): ReturnType<MemoryBackend['commit']> {
+    this.written.add(args[0])
+    return super.commit(...args)
+  }
+}

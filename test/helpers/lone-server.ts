@@ -10,5 +10,10 @@ const options: Record<string, () => DatasoleServerOptions> = {
   redis: () => ({ backendConfig: { type: 'redis' } })
 }
 const logs: string[] = []
-for (let i = 0; i < 2; i++) void new DatasoleServer({ ...options[process.argv[2]!]!(), logger: capturedLogger(logs) })
+for (let i = 0; i < 2; i++) {
+  const ds = new DatasoleServer({ ...options[process.argv[2]!]!(), logger: capturedLogger(logs) })
+  // a plugin may still give it another store: in memory it is for sure once the server has started
+  if (process.argv[2] !== 'redis') await ds.init()
+  await ds.close()
+}
 process.send!(logs.filter((line) => line.includes('"level":40')))

@@ -20,7 +20,7 @@ const { installed, tarball, packed } = await consumer(t)
 t.test('the package holds what a user needs, and nothing else', async (t) => {
   const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => ['dist', 'dist/cjs'].flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
-  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/errors.md', 'docs/executors.md', 'docs/limits.md', 'docs/packaging.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
+  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/errors.md', 'docs/executors.md', 'docs/limits.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
   t.ok(packed.size < 550 * 1024, `${packed.size} bytes packed`)
@@ -34,10 +34,10 @@ t.test('installing it runs nothing', async (t) => {
 
 t.test('stack traces lead to code that can be read', async (t) => {
   // without source maps: what is compiled is the source without its types
-  const { packageFile } = await import(pathToFileURL(join(installed, 'dist/lib/server/package-file.js')).href) as { packageFile: (path: string) => URL }
+  const { packageFile } = await import(pathToFileURL(join(installed, 'dist/lib/server/config/package-file.js')).href) as { packageFile: (path: string) => URL }
   const error = t.throws(() => packageFile('missing.js'), { code: 'PACKAGE_FILE_MISSING' }) as Error
   const [, line] = /at packageFile \(.*package-file\.js:(\d+):\d+\)/.exec(error.stack!) ?? []
-  const text = await readFile(join(installed, 'dist/lib/server/package-file.js'), 'utf8')
+  const text = await readFile(join(installed, 'dist/lib/server/config/package-file.js'), 'utf8')
   t.match(text.split('\n')[Number(line) - 1], /throw new DatasoleError\('PACKAGE_FILE_MISSING'/)
   t.notMatch(text, /sourceMappingURL/)
 })

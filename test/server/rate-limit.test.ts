@@ -134,7 +134,7 @@ for (const [entrance, start] of entrances) {
 t.test('buckets, with a clock in hand', async (t) => {
   let now = 0
   const limiter = (config: RateLimitConfig): { subscribe (a: Connection): number, take (a: Connection, name: string): number } => {
-    const limits = new FrameLimiter(resolveOptions({ rateLimit: config }).rateLimit, new DefaultRateLimiter(new MemoryBackend()), true, new Metrics(() => 0), capturedLogger([]), () => now)
+    const limits = new FrameLimiter(resolveOptions({ rateLimit: config }).rateLimit, new DefaultRateLimiter(new MemoryBackend()), true, '', new Metrics(() => 0, () => []), capturedLogger([]), () => now)
     return {
       subscribe: (a: Connection) => limits.admit(a, limits.subscriptions, '$subscribe') as number,
       take: (a: Connection, name: string) => {

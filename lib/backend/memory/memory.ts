@@ -137,9 +137,9 @@ export class MemoryBackend implements StateBackend {
     return recordOf(this.#log(key) ?? emptyLog(this.#history), have)
   }
 
-  async liveKeys (): Promise<string[]> {
+  async liveKeys (prefix = ''): Promise<string[]> {
     const keys = []
-    for (const key of this.#logs.keys()) if (this.#log(key)?.live) keys.push(key)
+    for (const key of this.#logs.keys()) if (key.startsWith(prefix) && this.#log(key)?.live) keys.push(key)
     return keys
   }
 

@@ -115,10 +115,10 @@ export class PostgresBackend implements StateBackend {
     }
   }
 
-  async liveKeys (): Promise<string[]> {
+  async liveKeys (wanted = ''): Promise<string[]> {
     const rows = await this.#repeat(this.#sql.liveKeys)
     const { prefix } = this.#settings
-    return rows.map(({ key }) => JSON.parse(key as string) as string).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length))
+    return rows.map(({ key }) => JSON.parse(key as string) as string).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length)).filter((key) => key.startsWith(wanted))
   }
 
   /** Not repeated where the answer was lost: what was counted would count twice. */

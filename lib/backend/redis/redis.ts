@@ -106,8 +106,10 @@ export class RedisBackend implements StateBackend {
     return recordOf(await this.#connection.run(READ, this.#journalKeys(key), [await this.#connection.historyId(), this.#term, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '']))
   }
 
-  async liveKeys (): Promise<string[]> {
-    const keys = (await this.#connection.repeat('smembers', this.#liveKeys) as string[]).map(unescapeKey)
+  async liveKeys (prefix = ''): Promise<string[]> {
+    const listed = (await this.#connection.repeat('smembers', this.#liveKeys) as string[]).map(unescapeKey)
+    // others are not even looked at
+    const keys = listed.filter((key) => key.startsWith(prefix))
     const live = []
     for (let i = 0; i < keys.length; i += CHUNK) {
       const chunk = keys.slice(i, i + CHUNK)

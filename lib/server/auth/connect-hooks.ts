@@ -4,10 +4,12 @@ import { ABNORMAL } from './pending-upgrades.js'
 import { ConnectionContext, type Identity } from '../context/connection-context.js'
 import { type Scope, runHooks } from '../scope/scope.js'
 import type { Hub } from '../connection/hub.js'
+import type { Connection } from '../connection/connection.js'
+import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
-import { refusalOf } from '../thrown.js'
-import { within } from '../lifecycle/until.js'
+import { until, within } from '../lifecycle/until.js'
+import { refusalOf } from '../errors/thrown.js'
 
 /** An `onConnect` hook threw, and the log says what. */
 export class NotAdmitted extends Error {
@@ -18,7 +20,7 @@ export class NotAdmitted extends Error {
 }
 
 /** The hooks at both ends of a connection. */
-export class Admissions {
+export class ConnectHooks implements Part {
   /** Asynchronous `onDisconnect` hooks under way, by connection. */
   departing = 0
 
@@ -56,6 +58,15 @@ export class Admissions {
       if (isFinal) this.log.warn({ err: error, userId: context.userId, remoteAddress: context.remoteAddress }, 'an onConnect hook refused a connection')
       throw new NotAdmitted(isFinal)
     }
+  }
+
+  disconnected ({ context }: Connection, code: number): void {
+    this.departed(context, code)
+  }
+
+  /** The hooks of connections that were cut off begin a moment later. */
+  async drain (deadline: number): Promise<void> {
+    await until(deadline, () => this.hub.size === 0 && this.departing === 0)
   }
 
   /** Runs the `onDisconnect` hooks, once for every context that was admitted. */

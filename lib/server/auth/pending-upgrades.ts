@@ -4,22 +4,22 @@ import { DatasoleError } from '../../protocol/errors.js'
 export const ABNORMAL = 1006
 
 /** How a connection is to end. */
-export interface Ending { code: number, reason: string }
+export interface CloseReason { code: number, reason: string }
 
 /** Bytes that fit into a close frame beside the code (RFC 6455 section 5.5). */
 const MAX_REASON = 123
 
 /** @throws DatasoleError `INVALID_CLOSE` for what an endpoint may not say (RFC 6455 section 7.4) */
-export function checkEnding ({ code, reason }: Ending): void {
+export function checkCloseReason ({ code, reason }: CloseReason): void {
   const isCode = [1000, 1001, 1002, 1003, 1008, 1011].includes(code) || (Number.isInteger(code) && code >= 3000 && code <= 4999)
   if (isCode && Buffer.byteLength(reason) <= MAX_REASON) return
   throw new DatasoleError('INVALID_CLOSE', `disconnectUser: the code must be 1000 to 1003, 1008, 1011 or 3000 to 4999, and the reason have at most ${MAX_REASON} bytes`)
 }
 
 /** One upgrade, from before its authentication until it is a connection or has failed. */
-export interface Arrival {
+export interface PendingUpgrade {
   /** How it has to end, where its user was disconnected meanwhile. */
-  endingOf (userId: string | undefined): Ending | undefined
+  closeReasonOf (userId: string | undefined): CloseReason | undefined
   end: () => void
 }
 
@@ -27,19 +27,19 @@ export interface Arrival {
  * Upgrades under way. Nobody knows whose they are before their auth handlers have answered, and an
  * answer may be older than a `disconnectUser`: so each keeps who was disconnected since it began.
  */
-export class Arrivals {
-  readonly #pending = new Set<Map<string, Ending>>()
+export class PendingUpgrades {
+  readonly #pending = new Set<Map<string, CloseReason>>()
 
-  begin (): Arrival {
-    const endings = new Map<string, Ending>()
+  begin (): PendingUpgrade {
+    const endings = new Map<string, CloseReason>()
     this.#pending.add(endings)
     return {
-      endingOf: (userId) => userId === undefined ? undefined : endings.get(userId),
+      closeReasonOf: (userId) => userId === undefined ? undefined : endings.get(userId),
       end: () => { this.#pending.delete(endings) }
     }
   }
 
-  disconnect (userId: string, ending: Ending): void {
+  disconnect (userId: string, ending: CloseReason): void {
     for (const endings of this.#pending) endings.set(userId, ending)
   }
 }

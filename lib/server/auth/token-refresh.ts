@@ -7,6 +7,7 @@ import type { AuthResult } from '../context/connection-context.js'
 import type { Connection } from '../connection/connection.js'
 import { type Deadline, Deadlines } from './deadlines.js'
 import { encodeMessage } from '../connection/encoding.js'
+import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
 
@@ -17,7 +18,7 @@ const NOTICE = 60_000
 const ATTEMPTS = 3
 
 /** How long an authentication holds: by the monotonic clock, so that a jump of the other neither prolongs nor ends it. */
-export class Lease implements Deadline {
+export class AuthExpiry implements Deadline {
   due = 0
   place = -1
   connection: Connection | undefined
@@ -28,10 +29,10 @@ export class Lease implements Deadline {
   private constructor (readonly until: number, readonly notice: number, /** Of the upgrade, without its token. */ readonly request: UpgradeRequest) {}
 
   /** Undefined where the authentication holds for good. To be called at once: it is now that the clocks are compared. */
-  static of ({ expiresAt = Infinity }: AuthResult, request: UpgradeRequest): Lease | undefined {
+  static of ({ expiresAt = Infinity }: AuthResult, request: UpgradeRequest): AuthExpiry | undefined {
     if (expiresAt === Infinity) return undefined
     const lifetime = expiresAt - Date.now()
-    return new Lease(performance.now() + lifetime, Math.min(NOTICE, lifetime / 2), withoutToken(request))
+    return new AuthExpiry(performance.now() + lifetime, Math.min(NOTICE, lifetime / 2), withoutToken(request))
   }
 }
 
@@ -39,38 +40,42 @@ export class Lease implements Deadline {
  * Asks clients for new tokens before their authentication expires, and closes those that give none
  * with 4401. All of them wait on one timer.
  */
-export class Leases {
+export class TokenRefresh implements Part {
   readonly #settings: Settings
   readonly #log: Logger
-  readonly #leases = new Map<Connection, Lease>()
-  readonly #deadlines = new Deadlines<Lease>((lease) => { this.#reached(lease, lease.connection!) })
+  readonly #expiries = new Map<Connection, AuthExpiry>()
+  readonly #deadlines = new Deadlines<AuthExpiry>((lease) => { this.#reached(lease, lease.connection!) })
 
   constructor (settings: Settings, log: Logger) {
     this.#settings = settings
     this.#log = log
   }
 
-  grant (connection: Connection, lease: Lease | undefined): void {
+  grant (connection: Connection, lease: AuthExpiry | undefined): void {
     if (lease === undefined) return
-    this.#leases.set(connection, lease)
+    this.#expiries.set(connection, lease)
     lease.connection = connection
     lease.due = connection.protocol === 2 ? lease.until - lease.notice : lease.until
     this.#deadlines.add(lease)
   }
 
-  end (connection: Connection): void {
-    const lease = this.#leases.get(connection)
+  disconnected (connection: Connection): void {
+    this.#end(connection)
+  }
+
+  #end (connection: Connection): void {
+    const lease = this.#expiries.get(connection)
     if (lease === undefined) return
     this.#deadlines.delete(lease)
-    this.#leases.delete(connection)
+    this.#expiries.delete(connection)
   }
 
-  close (): void {
+  stop (): void {
     this.#deadlines.clear()
-    this.#leases.clear()
+    this.#expiries.clear()
   }
 
-  #reached (lease: Lease, connection: Connection): void {
+  #reached (lease: AuthExpiry, connection: Connection): void {
     const left = Math.floor(lease.until - performance.now())
     if (left <= 0) return connection.close(CloseCode.AUTH_EXPIRED, 'authentication expired')
     lease.attempts = ATTEMPTS
@@ -86,7 +91,7 @@ export class Leases {
 
   /** A token from a client. It does not throw. */
   receive (connection: Connection, correlationId: number, token: string): void {
-    const lease = this.#leases.get(connection)
+    const lease = this.#expiries.get(connection)
     if (lease === undefined || lease.attempts === 0 || lease.isChecking) return connection.refuseFrame(correlationId, 'no token was asked for')
     lease.attempts--
     lease.isChecking = true
@@ -96,17 +101,17 @@ export class Leases {
     }).finally(() => { lease.isChecking = false })
   }
 
-  async #check (connection: Connection, lease: Lease, correlationId: number, token: string): Promise<void> {
+  async #check (connection: Connection, lease: AuthExpiry, correlationId: number, token: string): Promise<void> {
     const { context } = connection
     const auth = await authenticate(this.#settings, renewal(lease.request, token), context.remoteAddress)
     if (!connection.isOpen) return
     if (!auth.authenticated) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'not authenticated')
     if (auth.userId !== context.userId) return connection.close(CloseCode.AUTH_EXPIRED, 'the token is of another user')
-    const next = Lease.of(auth, lease.request)
+    const next = AuthExpiry.of(auth, lease.request)
     // else the same token could be sent again and again, each time for half of what is left of it
     if (next !== undefined && next.until - lease.until < lease.notice / 4) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'the token holds hardly longer than the last one')
     context.renew(auth)
-    this.end(connection)
+    this.#end(connection)
     this.grant(connection, next)
     this.#tell(connection, correlationId, next && Math.floor(next.until - performance.now()))
   }

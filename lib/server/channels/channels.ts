@@ -11,10 +11,11 @@ import { crdtTypeFor } from '../crdts/crdt-values.js'
 import type { Crdts } from '../crdts/crdts.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { type Scope, runHooks } from '../scope/scope.js'
-import { HookThrew, refusalOf } from '../thrown.js'
+import { HookThrew, refusalOf } from '../errors/thrown.js'
 import { InboundChannel, InboundCrdtChannel } from './inbound-channel.js'
 import { Intake } from '../connection/inbound-queue.js'
-import type { LiveState } from '../keys/live-state.js'
+import type { KeyRegistry } from '../keys/registry.js'
+import type { Subscriptions } from '../keys/subscriptions.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import { MalformedPush, type Push, parsePush } from './push.js'
@@ -23,8 +24,10 @@ import type { PushOutcome } from './push-write.js'
 import type { Settings } from '../config/settings.js'
 import type { ChannelHost } from './shared-channel.js'
 import { StateChannel } from './state-channel.js'
-import type { StateStore } from '../store/state-store.js'
+import type { Storage } from '../store/storage.js'
+import type { Storages } from '../store/storages.js'
 import { type ChannelSettings, type SyncChannelOptions, resolveChannel } from './sync-channel.js'
+import type { Part } from '../lifecycle/part.js'
 import { until } from '../lifecycle/until.js'
 
 /** ms that a client is told to wait: where too many of its pushes wait, and where the backend is away. */
@@ -33,6 +36,9 @@ const AWAY = 1000
 
 /** Refusals whose code is the client's to know. */
 const REFUSALS: readonly string[] = ['CONFLICT', 'FORBIDDEN', 'UNKNOWN_KEY', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'INTERNAL'] satisfies ErrorCode[]
+
+/** The call that makes a channel, in errors. */
+const CREATE = 'createSyncChannel'
 
 type Channel = StateChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
 
@@ -48,40 +54,48 @@ interface Writer {
 }
 
 /** The sync channels of a node, and the way of a push to them. */
-export class Channels implements ChannelHost {
+export class Channels implements ChannelHost, Part {
   /** Data channels, whose state is among the channels here. */
   readonly composed = new Map<string, unknown>()
   readonly #channels = new Map<string, Channel>()
   readonly #writers = new Map<Connection, Writer>()
-  readonly #isReady: () => boolean
   /** Said once, however many pushes find it out. */
   #isStoreAway = false
 
-  /** @param isReady whether the backend can be used */
-  constructor (readonly settings: Settings, readonly store: StateStore, readonly live: LiveState, readonly crdts: Crdts, readonly metrics: Metrics, readonly log: Logger, isReady: () => boolean) {
-    this.#isReady = isReady
-    store.keepsPaths = (key) => this.#channels.get(key)?.direction === 'bidirectional'
+  readonly #storages: Storages
+  readonly #isOpen: (scope: Scope) => boolean
+  readonly #opened = new WeakSet<Channel>()
+
+  /** @param isOpen whether the storage of a scope is known, and can be used: else `opened` is going to tell */
+  constructor (readonly settings: Settings, readonly keys: KeyRegistry, readonly subscriptions: Subscriptions, readonly crdts: Crdts, storages: Storages, isOpen: (scope: Scope) => boolean, readonly metrics: Metrics, readonly log: Logger) {
+    this.#storages = storages
+    this.#isOpen = isOpen
+  }
+
+  storesOf (scope: Scope): Storage {
+    return this.#storages.of(scope, 'a channel')
   }
 
   /** @throws DatasoleError `INVALID_OPTION`, `DUPLICATE_KEY` */
   create (options: SyncChannelOptions, scope: Scope): Channel {
     const settings = resolveChannel(options, this.settings.maxStateBytes)
     const { key, initialValue, schema, validate, maxBytes } = settings
-    if (this.#channels.has(key)) throw new DatasoleError('DUPLICATE_KEY', `createSyncChannel("${key}"): the key has a channel already`)
+    if (this.#channels.has(key)) throw new DatasoleError('DUPLICATE_KEY', `${CREATE}("${key}"): the key has a channel already`)
     const { maxJsonDepth } = this.settings
     if (initialValue !== undefined) settings.initialValue = copyJson(initialValue, maxJsonDepth)
     const check = new PushCheck(this, key, scope, maxBytes, schema, validate)
-    if (this.#isReady()) check.compile()
+    // else it is opened later: see `opened`
+    const isUsable = this.#isOpen(scope)
+    if (isUsable) check.compile()
     const channel = settings.mode === 'crdt' ? this.#createCrdt(settings, check, scope) : this.#createJson(settings, check, scope)
     this.#channels.set(key, channel)
-    if (this.#isReady()) void channel.open()
+    if (isUsable) this.#open(channel)
     return channel
   }
 
   #createJson (settings: ChannelSettings, check: PushCheck, scope: Scope): StateChannel | InboundChannel {
-    if (this.crdts.typeOf(settings.key) !== undefined) throw new DatasoleError('DUPLICATE_KEY', `createSyncChannel("${settings.key}"): the key is a CRDT already`)
     const channel = new (settings.direction === 'client-to-server' ? InboundChannel : StateChannel)(this, settings, check, scope)
-    this.live.attach(settings.key, channel)
+    this.keys.attach(settings.key, 'json', channel, CREATE)
     return channel
   }
 
@@ -91,8 +105,7 @@ export class Channels implements ChannelHost {
     const isShared = settings.direction !== 'client-to-server'
     const channel = isShared ? new CrdtChannel(this, crdts, settings, type, check.maxDepth, scope) : new InboundCrdtChannel(this, settings, type, check, scope)
     if (isShared) crdts.register(key, type, scope)
-    crdts.mirrors.attach(key, channel)
-    crdts.channels.set(key, channel)
+    this.keys.attach(key, 'crdt', channel, CREATE)
     return channel
   }
 
@@ -100,23 +113,37 @@ export class Channels implements ChannelHost {
     return this.#channels.get(key)
   }
 
-  closed (key: string): void {
-    const mirrors = this.#channels.get(key)?.mode === 'crdt' ? this.crdts.mirrors : this.live
-    this.#channels.delete(key)
-    this.crdts.channels.delete(key)
-    mirrors.detach(key)
+  use (key: string): void {
+    const channel = this.#channels.get(key)
+    if (channel !== undefined) this.#open(channel)
   }
 
-  /** Opens what was made before the backend could be used. */
+  closed (key: string): void {
+    const { mode, scope } = this.#channels.get(key)!
+    this.#channels.delete(key)
+    this.keys.detach(key)
+    const { state, crdt } = this.storesOf(scope)
+    ;(mode === 'crdt' ? crdt : state).idle(key)
+  }
+
+  /** Compiles the schemas that are there, so that a bad one fails the start. */
   start (): void {
-    for (const channel of this.#channels.values()) {
-      if ('check' in channel) channel.check.compile()
-      void channel.open()
-    }
+    for (const channel of this.#channels.values()) if ('check' in channel) channel.check.compile()
+  }
+
+  /** A storage can be used: opens the channels that were made for it. */
+  opened (): void {
+    for (const channel of this.#channels.values()) if (this.#isOpen(channel.scope)) this.#open(channel)
+  }
+
+  #open (channel: Channel): void {
+    if (this.#opened.has(channel)) return
+    this.#opened.add(channel)
+    void channel.open()
   }
 
   /** The server closes: what waits goes to clients while they are there. */
-  async release (): Promise<void> {
+  async quiesce (): Promise<void> {
     this.#flush()
     await setImmediate() // until it is on its way
   }
@@ -226,7 +253,7 @@ export class Channels implements ChannelHost {
     }
     if (code === 'INTERNAL') this.log.error({ err: error, key }, 'a push could not be looked at')
     connection.sendError(correlationId, code as ErrorCode, message, { key })
-    if (code === 'CONFLICT') this.live.resync(connection, key)
+    if (code === 'CONFLICT') this.subscriptions.resync(connection, key)
   }
 
   #writerOf (connection: Connection, client: string): Writer {

@@ -8,10 +8,11 @@ import { clonePlain, copyJson } from '../../protocol/json.js'
 import type { Operation } from '../../protocol/messages.js'
 import type { CrdtDocument } from '../crdts/crdt-document.js'
 import { type CrdtEdit, editsBetween } from '../crdts/crdt-values.js'
-import type { CrdtWay, Crdts } from '../crdts/crdts.js'
+import type { CrdtSink, CrdtSinkChannel, Crdts } from '../crdts/crdts.js'
 import type { Flushed } from './flush-handlers.js'
 import type { Scope } from '../scope/scope.js'
 import { type ChannelHost, SharedChannel } from './shared-channel.js'
+import type { StateStore } from '../store/state-store.js'
 import type { ChannelSettings } from './sync-channel.js'
 import type { Recipe } from '../store/write.js'
 
@@ -22,7 +23,7 @@ const INITIAL = '$initial'
 const MAX_WAITING = 10_000
 
 /** A shared channel of mode `crdt`: its value is that of a CRDT key. */
-export class CrdtChannel extends SharedChannel implements CrdtWay {
+export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
   readonly takesPushes = false
   readonly #crdts: Crdts
   readonly #type: CrdtType
@@ -42,9 +43,12 @@ export class CrdtChannel extends SharedChannel implements CrdtWay {
     if (this.initialValue !== undefined) editsBetween(type, undefined, this.initialValue)
   }
 
-  way (): Crdts | undefined { return this.direction === 'bidirectional' ? this.#crdts : undefined }
+  protected override get store (): StateStore { return this.host.storesOf(this.scope).crdt }
+
+  sinkFor (): CrdtSink | undefined { return this.direction === 'bidirectional' ? this.#crdts : undefined }
 
   get (): Promise<unknown> {
+    this.host.use(this.key)
     return this.#crdts.value(this.key)
   }
 
@@ -77,10 +81,6 @@ export class CrdtChannel extends SharedChannel implements CrdtWay {
     })
   }
 
-  protected publish (from: number): void {
-    this.#crdts.mirrors.publish(this.key, from)
-  }
-
   protected take (): Flushed | undefined {
     const document = this.replica?.document.value as CrdtDocument | undefined
     if (this.handlers.size === 0 || document === undefined) return undefined
@@ -100,6 +100,7 @@ export class CrdtChannel extends SharedChannel implements CrdtWay {
   }
 
   #become (make: (before: unknown) => unknown): Promise<Operation[]> {
+    this.host.use(this.key)
     return this.#inTurn(async () => {
       const before = await this.get()
       const after = make(before)

@@ -1,11 +1,13 @@
 import type { EventData, EventMap, EventName, RpcMap, RpcName, RpcParams, RpcResult, StateMap } from '../../protocol/contract.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
 import { isObject } from '../config/checks.js'
-import type { Core } from '../core.js'
-import type { EventHandler } from '../events/events.js'
+import type { EventHandler, Events } from '../events/events.js'
+import type { Fanout } from '../events/fanout.js'
 import type { Scope } from '../scope/scope.js'
 import type { Target } from '../connection/hub.js'
 import type { RpcHandler, RpcOptions } from '../rpc/method.js'
+import type { RpcRegistry } from '../rpc/rpc.js'
+import type { Channels } from './channels.js'
 import type { SyncChannel, SyncChannelOptions } from './sync-channel.js'
 
 /** What of the names of a contract is behind `key.`; any name, where the contract is open. */
@@ -33,60 +35,65 @@ export interface DataChannelOptions<C, K extends string> {
   events?: { [N in EventNames<C, K>]?: EventHandler<Data<C, Full<C, K, N>>> }
 }
 
+/** The parts of the server that a data channel is composed of. */
+export interface DataChannelParts { readonly rpc: RpcRegistry, readonly events: Events, readonly fanout: Fanout, readonly channels: Channels }
+
 /** Methods, events and state of one key: a composition of what is there by itself, with one end. */
 export class DataChannel<C = unknown, K extends string = string> {
   readonly key: K
   /** The sync channel, where the options have `state`. */
   readonly state: SyncChannel<Value<C, K>, Value<C, K> | undefined> | undefined
-  readonly #core: Core
+  readonly #parts: DataChannelParts
+  readonly #scope: Scope
   readonly #undo: (() => void)[] = []
 
   /** @internal */
-  constructor (core: Core, options: DataChannelOptions<C, K>, scope: Scope) {
+  constructor (parts: DataChannelParts, options: DataChannelOptions<C, K>, scope: Scope) {
     if (!isObject(options)) throw invalidArgument('createDataChannel: the options must be an object')
     const { key, state, rpc = {}, events = {}, ...rest } = options
     if (typeof key !== 'string') throw invalidArgument('createDataChannel: the key must be a string')
     const [unknown] = Object.keys(rest)
     if (unknown !== undefined) throw new DatasoleError('INVALID_OPTION', `createDataChannel("${key}"): option ${unknown} is not an option of a data channel`)
-    if (core.channels.composed.has(key)) throw new DatasoleError('DUPLICATE_KEY', `createDataChannel("${key}"): the key has a data channel already`)
+    if (parts.channels.composed.has(key)) throw new DatasoleError('DUPLICATE_KEY', `createDataChannel("${key}"): the key has a data channel already`)
     this.key = key
-    this.#core = core
+    this.#parts = parts
+    this.#scope = scope
     try {
       for (const [name, method] of Object.entries(rpc) as [string, DataChannelMethod<unknown, unknown>][]) this.#method(`${key}.${name}`, method, scope)
       for (const [name, handler] of Object.entries(events) as [string, EventHandler][]) {
-        this.#undo.push(core.events.on(`${key}.${name}`, handler, scope))
+        this.#undo.push(parts.events.on(`${key}.${name}`, handler, scope))
       }
       // the last one, as it cannot be undone without anyone noticing
-      if (state !== undefined) this.state = core.channels.create({ ...state, key } as SyncChannelOptions, scope) as SyncChannel<Value<C, K>, Value<C, K> | undefined>
+      if (state !== undefined) this.state = parts.channels.create({ ...state, key } as SyncChannelOptions, scope) as SyncChannel<Value<C, K>, Value<C, K> | undefined>
     } catch (error) {
       this.#end()
       throw error
     }
-    core.channels.composed.set(key, this)
+    parts.channels.composed.set(key, this)
   }
 
   /** Sends the event `key.name` to clients, as `fanout.broadcast`. */
   broadcast<N extends EventNames<C, K>> (name: N, data: Data<C, Full<C, K, N>>, target?: Target): void {
-    this.#core.broadcast(`${this.key}.${name}`, data, target)
+    this.#parts.fanout.broadcast(`${this.key}.${name}`, data, target, this.#scope)
   }
 
   /** Sends the event `key.name` to the handlers on every node, as `events.emit`. */
   emit<N extends EventNames<C, K>> (name: N, data: Data<C, Full<C, K, N>>): void {
-    this.#core.events.emit(`${this.key}.${name}`, data)
+    this.#parts.events.emit(`${this.key}.${name}`, data, this.#scope)
   }
 
   /** Takes methods and handlers away, flushes the state, and ends its channel. */
   async close (): Promise<void> {
-    if (this.#core.channels.composed.get(this.key) !== this) return
-    this.#core.channels.composed.delete(this.key)
+    if (this.#parts.channels.composed.get(this.key) !== this) return
+    this.#parts.channels.composed.delete(this.key)
     this.#end()
     await this.state?.close()
   }
 
   #method (name: string, method: DataChannelMethod<unknown, unknown>, scope: Scope): void {
     const { handler, ...options } = typeof method === 'function' ? { handler: method } : { ...method }
-    this.#core.rpc.register(name, options, handler, scope)
-    this.#undo.push(() => { this.#core.rpc.unregister(name) })
+    this.#parts.rpc.register(name, options, handler, scope)
+    this.#undo.push(() => { this.#parts.rpc.unregister(name) })
   }
 
   #end (): void {

@@ -7,7 +7,7 @@ import type { Connection } from '../connection/connection.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
 import { Copy, type CopyHost, type OwnValue } from './private-value.js'
 import { CrdtCopy } from './private-crdt.js'
-import type { CrdtWay } from '../crdts/crdts.js'
+import type { CrdtSinkChannel } from '../crdts/crdts.js'
 import { type FlushHandler, FlushHandlers } from './flush-handlers.js'
 import type { FlushRule } from './flush-strategy.js'
 import type { Scope } from '../scope/scope.js'
@@ -45,7 +45,7 @@ abstract class OwnValues<Own extends OwnValue> implements SyncChannel, KeyChanne
     this.handlers = new FlushHandlers(key, host.log)
   }
 
-  get compressionThreshold (): number { return this.#host.live.compressionThreshold }
+  get compressionThreshold (): number { return this.#host.subscriptions.compressionThreshold }
 
   get isIdle (): boolean { return this.handlers.running === 0 }
 
@@ -125,7 +125,7 @@ export class InboundChannel extends OwnValues<Copy> {
 }
 
 /** Its values are CRDTs, on which clients make operations. */
-export class InboundCrdtChannel extends OwnValues<CrdtCopy> implements CrdtWay {
+export class InboundCrdtChannel extends OwnValues<CrdtCopy> implements CrdtSinkChannel {
   readonly takesPushes = false
   readonly #type: CrdtType
 
@@ -134,7 +134,7 @@ export class InboundCrdtChannel extends OwnValues<CrdtCopy> implements CrdtWay {
     this.#type = type
   }
 
-  way (connection: ConnectionContext): CrdtCopy { return this.copyOf(connection) }
+  sinkFor (connection: ConnectionContext): CrdtCopy { return this.copyOf(connection) }
 
   protected make (connection: ConnectionContext): CrdtCopy {
     return new CrdtCopy(this, connection, this.#type)

@@ -13,7 +13,7 @@ import { editsBetween } from '../crdts/crdt-values.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { FlushLine, type Flushed } from './flush-handlers.js'
 import { FlushClock } from './flush-strategy.js'
-import { UNASKED } from '../keys/live-key.js'
+import { answerAll } from '../keys/source.js'
 import type { Subscription } from '../keys/subscription.js'
 
 /** A connection's own CRDT, of a channel `client-to-server` of mode `crdt`, in the memory of the node that holds the connection. */
@@ -68,24 +68,15 @@ export class CrdtCopy implements OwnValue {
   }
 
   catchUp (subscription: Subscription): boolean {
-    const { connection, asked, nodeId = '' } = subscription
+    const { asked, nodeId = '' } = subscription
     const version = this.#version
     if (asked === undefined && subscription.epoch === this.#epoch && subscription.version === version) return true
     const { key, info: channel, compressionThreshold } = this.#host
     const json = JSON.stringify({ key, epoch: this.#epoch, version, state: stateMessage(this.#document, version, nodeId), channel })
-    const ids = asked ?? UNASKED
-    for (let i = 0; i < ids.length; i++) {
-      const message = encodeMessage(Opcode.CRDT_STATE, ids[i]!, json, compressionThreshold)
-      if (!connection.hasRoomFor(message.length)) {
-        subscription.asked = asked?.slice(i)
-        return false
-      }
-      connection.send(message)
-    }
-    subscription.asked = undefined
-    subscription.epoch = this.#epoch
-    subscription.version = version
-    return true
+    return answerAll(subscription, (id) => encodeMessage(Opcode.CRDT_STATE, id, json, compressionThreshold), () => {
+      subscription.epoch = this.#epoch
+      subscription.version = version
+    })
   }
 
   #shrink (): void {

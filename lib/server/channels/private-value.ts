@@ -11,7 +11,7 @@ import { type FlushHandlers, FlushLine, type Flushed } from './flush-handlers.js
 import { FlushClock, type FlushRule } from './flush-strategy.js'
 import type { Push } from './push.js'
 import type { PushCheck } from './push-check.js'
-import { UNASKED } from '../keys/live-key.js'
+import { answerAll } from '../keys/source.js'
 import type { Source, Subscription } from '../keys/subscription.js'
 
 /** Characters of patches that wait for the handlers; beyond that, and what the value weighs, the value stands for them. */
@@ -100,24 +100,15 @@ export class Copy implements OwnValue {
 
   /** The client knows its value best: it is told only where it asks, or where the two do not agree. */
   catchUp (subscription: Subscription): boolean {
-    const { connection, asked } = subscription
+    const { asked } = subscription
     const { key, info: channel, compressionThreshold } = this.#host
     const head = this.#head
     if (asked === undefined && subscription.epoch === head.epoch && subscription.version >= 0) return true
     const json = JSON.stringify({ key, ...head, data: this.#document.value, channel })
-    const ids = asked ?? UNASKED
-    for (let i = 0; i < ids.length; i++) {
-      const message = encodeMessage(Opcode.STATE_SNAPSHOT, ids[i]!, json, compressionThreshold)
-      if (!connection.hasRoomFor(message.length)) {
-        subscription.asked = asked?.slice(i)
-        return false
-      }
-      connection.send(message)
-    }
-    subscription.asked = undefined
-    subscription.epoch = head.epoch
-    subscription.version = head.version
-    return true
+    return answerAll(subscription, (id) => encodeMessage(Opcode.STATE_SNAPSHOT, id, json, compressionThreshold), () => {
+      subscription.epoch = head.epoch
+      subscription.version = head.version
+    })
   }
 
   #keep (text: string): void {

@@ -3,7 +3,7 @@ import { DatasoleError, coded, isThenable } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
 import type { MessageContext } from '../context/connection-context.js'
 import type { Scope } from '../scope/scope.js'
-import { type ThrownHost, invalidityOf } from '../thrown.js'
+import { type ThrownHost, invalidityOf } from '../errors/thrown.js'
 
 /** Looks at what a push would make of the value, which is its own to keep; false or a throw refuses. Synchronous. */
 export type PushValidator<T = unknown> = (value: T, ctx: MessageContext) => boolean | void

@@ -5,7 +5,7 @@ import { type FlushHandler, FlushHandlers, FlushLine, type Flushed } from './flu
 import { FlushClock } from './flush-strategy.js'
 import type { Scope } from '../scope/scope.js'
 import type { KeyChannel } from '../keys/key-channel.js'
-import type { LiveState } from '../keys/live-state.js'
+import type { Subscriptions } from '../keys/subscriptions.js'
 import type { Logger } from '../context/logger.js'
 import type { Replica } from '../store/replica.js'
 import type { StateStore } from '../store/state-store.js'
@@ -15,11 +15,17 @@ import type { Recipe } from '../store/write.js'
 /** ms before a channel that could not be opened is tried again. */
 const RETRY = 1000
 
+/** The stores that a channel's value may be in. */
+export interface Stores { readonly state: StateStore, readonly crdt: StateStore }
+
 /** What every channel works with. */
 export interface ChannelHost {
-  readonly store: StateStore
-  readonly live: LiveState
+  readonly subscriptions: Subscriptions
   readonly log: Logger
+  /** The stores of a scope's backend. */
+  storesOf (scope: Scope): Stores
+  /** The channel is used: it is opened, unless it is open already. */
+  use (key: string): void
   /** The channel has ended: its key is free. */
   closed (key: string): void
 }
@@ -59,8 +65,8 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
 
   /** Sees that the key has its first value, and where the handlers begin. May be called again after a failure. */
   protected abstract start (): Promise<void>
-  /** Lets subscribers hear what came after a version; -1 where no patch leads on from it. */
-  protected abstract publish (from: number): void
+  /** The store of the value. */
+  protected abstract get store (): StateStore
   /** What the handlers have not heard yet. */
   protected abstract take (): Flushed | undefined
 
@@ -96,7 +102,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
     await this.#line.settled()
   }
 
-  moved (replica: Replica, from: number): void {
+  onCommit (replica: Replica, from: number): void {
     this.replica = replica
     if (this.#from === undefined || from === -1) this.#from = from
     this.#clock.changed(from === -1 ? 1 : replica.version - from)
@@ -111,7 +117,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
   #flush (): void {
     const from = this.#from
     this.#from = undefined
-    if (from !== undefined) this.publish(from)
+    if (from !== undefined) this.host.subscriptions.publish(this.key, this.store, from)
     this.#line.due()
   }
 }

@@ -8,6 +8,7 @@ import type { PushCheck } from './push-check.js'
 import type { PushId } from '../store/push-ledger.js'
 import { type PushOutcome, PushWrite } from './push-write.js'
 import { type ChannelHost, SharedChannel } from './shared-channel.js'
+import type { StateStore } from '../store/state-store.js'
 import type { ChannelSettings } from './sync-channel.js'
 import type { Recipe } from '../store/write.js'
 
@@ -20,38 +21,39 @@ export class StateChannel extends SharedChannel {
     super(host, settings, scope)
   }
 
+  protected override get store (): StateStore { return this.host.storesOf(this.scope).state }
+
   get takesPushes (): boolean { return this.direction === 'bidirectional' }
 
   get (): Promise<unknown> {
-    return this.host.store.get(this.key)
+    this.host.use(this.key)
+    return this.store.get(this.key)
   }
 
   set (value: unknown): Promise<Operation[]> {
-    return this.host.store.set(this.key, value, true)
+    this.host.use(this.key)
+    return this.store.set(this.key, value, true)
   }
 
   update (recipe: Recipe<unknown>): Promise<Operation[]> {
-    return this.host.store.update(this.key, recipe, true)
+    this.host.use(this.key)
+    return this.store.update(this.key, recipe, true)
   }
 
   /** What a push has to wait for: a client may have come from a node that is ahead of this one. */
   before ({ key, epoch, base }: Push): Promise<void> | undefined {
     const { replica } = this
-    return replica !== undefined && epoch === replica.epoch && base > replica.version ? this.host.store.refresh(key) : undefined
+    return replica !== undefined && epoch === replica.epoch && base > replica.version ? this.store.refresh(key) : undefined
   }
 
   push (push: Push, id: PushId, ctx: MessageContext, outcome: PushOutcome): void {
-    this.host.store.write(this.key, new PushWrite(push, id, this.check, ctx, outcome))
+    this.store.write(this.key, new PushWrite(push, id, this.check, ctx, outcome))
   }
 
   protected async start (): Promise<void> {
-    await this.host.store.update(this.key, (draft) => draft === undefined ? this.initialValue : undefined, true)
-    const { epoch, version } = this.replica = await this.host.store.replica(this.key)
+    await this.store.update(this.key, (draft) => draft === undefined ? this.initialValue : undefined, true)
+    const { epoch, version } = this.replica = await this.store.replica(this.key)
     this.#told ??= { epoch, version }
-  }
-
-  protected publish (from: number): void {
-    this.host.live.publish(this.key, from)
   }
 
   protected take (): Flushed | undefined {

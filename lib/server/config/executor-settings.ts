@@ -1,9 +1,24 @@
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { ExecutorSettings } from '../workers/executor.js'
 import { TIMER, integer, invalid, isObject } from './checks.js'
 import type { ExecutorOptions } from './server-options.js'
+
+/** Options of the thread models, with every default applied. */
+export interface ExecutorSettings {
+  model: 'thread' | 'thread-pool'
+  /** Threads at the most: `poolSize`, or `maxThreads`. */
+  size: number
+  /** URL of an ES module. */
+  workerScript: string
+  idleTimeout: number
+  maxOldGenerationSizeMb: number | undefined
+  execArgv: string[] | undefined
+  maxQueue: number
+  maxQueuePerConnection: number
+  queueTimeoutMs: number
+  stuckTimeoutMs: number
+}
 
 /** Integer options: default, least, most. */
 const NUMBERS = {

@@ -2,9 +2,8 @@ import type { StateBackend } from '../../backend/backend.js'
 import { DEFAULT_PATH } from '../../protocol/opcodes.js'
 import { TIMER, checkFunction, checkMethods, integer, invalid, isObject } from './checks.js'
 import { MAX_TAGS } from '../context/connection-context.js'
-import type { ExecutorSettings } from '../workers/executor.js'
-import { resolveExecutor } from './executor-settings.js'
-import { normalOrigin } from '../origins.js'
+import { type ExecutorSettings, resolveExecutor } from './executor-settings.js'
+import { normalOrigin } from './origins.js'
 import type { RateLimitRule } from '../../protocol/sliding-window.js'
 import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter, SessionOptions } from './server-options.js'
 
@@ -141,7 +140,8 @@ function checkBackendConfig ({ backendConfig = { type: 'memory' } }: DatasoleSer
   return backendConfig
 }
 
-function checkStateBackend (stateBackend: StateBackend | undefined): StateBackend | undefined {
+/** @throws DatasoleError `INVALID_OPTION` */
+export function checkStateBackend (stateBackend: StateBackend | undefined): StateBackend | undefined {
   if (stateBackend === undefined) return undefined
   checkMethods('stateBackend', stateBackend, BACKEND_METHODS)
   const journal = JOURNAL_METHODS.filter((method) => stateBackend[method] !== undefined)
@@ -151,7 +151,8 @@ function checkStateBackend (stateBackend: StateBackend | undefined): StateBacken
   return stateBackend
 }
 
-function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit'] {
+/** @throws DatasoleError `INVALID_OPTION` */
+export function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit'] {
   if (config === false) return false
   if (!isObject(config)) throw invalid('rateLimit', 'must be an object, or false')
   for (const name of Object.keys(config)) {
@@ -170,7 +171,8 @@ function resolveRateLimit (config: RateLimitConfig | false): Settings['rateLimit
   return { ...config, defaultRule, rules, subscribeRule, onBackendError, timeoutMs }
 }
 
-function checkRateLimiter (rateLimiter: RateLimiter | undefined): RateLimiter | undefined {
+/** @throws DatasoleError `INVALID_OPTION` */
+export function checkRateLimiter (rateLimiter: RateLimiter | undefined): RateLimiter | undefined {
   if (rateLimiter === undefined) return undefined
   checkMethods('rateLimiter', rateLimiter, LIMITER_METHODS)
   checkMethods('rateLimiter', rateLimiter, (['connect', 'close'] as const).filter((method) => rateLimiter[method] !== undefined))
@@ -185,7 +187,8 @@ function checkRule (name: string, rule: Partial<RateLimitRule>): RateLimitRule {
   }
 }
 
-function resolveSession (session: SessionOptions): Settings['session'] {
+/** @throws DatasoleError `INVALID_OPTION` */
+export function resolveSession (session: SessionOptions): Settings['session'] {
   if (!isObject(session)) throw invalid('session', 'must be an object')
   for (const name of Object.keys(session)) {
     if (!['flushThreshold', 'flushIntervalMs', 'ttlMs', 'enableChangeStream'].includes(name)) throw invalid(`session.${name}`, 'is not an option of datasole')

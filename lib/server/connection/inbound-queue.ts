@@ -1,4 +1,5 @@
-import type { Wait } from '../limits/shared-limit.js'
+/** ms until a frame is admitted, 0 where it is. */
+export type Wait = number
 
 /** Frames of a connection that may wait. */
 const MAX_FRAMES = 1000

@@ -1,12 +1,20 @@
 import type { CrdtType } from '../../crdt/crdt.js'
 import type { CrdtName, CrdtTypeOf, CrdtValue } from '../../protocol/contract.js'
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
+import { ScopedFacade } from '../scope/facade.js'
+import type { Scope } from '../scope/scope.js'
 import { type ServerCrdt, type ServerOp, crdtHandle } from './crdt-handle.js'
-import type { CrdtListener } from './crdts.js'
-import { ScopedFacade } from '../facades.js'
+import type { CrdtListener, Crdts } from './crdts.js'
 
 /** `ds.primitives.crdt`: values that clients and servers change at once, and that converge. */
 export class CrdtFacade<C, S> extends ScopedFacade<S> {
+  readonly #crdts: Crdts
+
+  constructor (crdts: Crdts, server: S, scope: Scope) {
+    super(server, scope)
+    this.#crdts = crdts
+  }
+
   /**
    * Declares a key as this scope's, so that its `preSubscribe` and `prePush` hooks guard it, and makes it:
    * clients of protocol version 1 are told of it from then on.
@@ -14,7 +22,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
    *   clients included as soon as they are known: what is registered before the server has started is made in any case
    */
   register<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ServerCrdt<T, CrdtValue<C, K, T>> {
-    this.core.crdts.register(key, type, this.scope)
+    this.#crdts.register(key, type, this.scope)
     return this.#handle(key, type) as ServerCrdt<T, CrdtValue<C, K, T>>
   }
 
@@ -23,19 +31,19 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
    * @throws DatasoleError `TYPE_MISMATCH` where it is registered as another type
    */
   registerByType<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ServerCrdt<T, CrdtValue<C, K, T>> {
-    this.core.crdts.registerOnce(key, type, this.scope)
+    this.#crdts.registerOnce(key, type, this.scope)
     return this.#handle(key, type) as ServerCrdt<T, CrdtValue<C, K, T>>
   }
 
   /** A key that server code has registered; undefined for any other. */
   get<K extends CrdtName<C>> (key: K): ServerCrdt<CrdtTypeOf<C, K>, CrdtValue<C, K, CrdtTypeOf<C, K>>> | undefined {
-    const type = this.core.crdts.typeOf(key)
+    const type = this.#crdts.typeOf(key)
     return type && this.#handle(key, type) as ServerCrdt<CrdtTypeOf<C, K>, CrdtValue<C, K, CrdtTypeOf<C, K>>>
   }
 
   /** The value of any key, those that clients have made included; undefined where there is no such key. */
   getValue<K extends CrdtName<C>> (key: K): Promise<CrdtValue<C, K, CrdtTypeOf<C, K>> | undefined> {
-    return this.core.crdts.value(key) as Promise<CrdtValue<C, K, CrdtTypeOf<C, K>> | undefined>
+    return this.#crdts.value(key) as Promise<CrdtValue<C, K, CrdtTypeOf<C, K>> | undefined>
   }
 
   /**
@@ -45,7 +53,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
    *   as the backend does
    */
   apply<K extends CrdtName<C>> (key: K, op: ServerOp): Promise<void> {
-    return this.core.crdts.apply(key, op)
+    return this.#crdts.apply(key, op)
   }
 
   /**
@@ -53,7 +61,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
    * or that a client here has subscribed to. `value` is a copy, made for each call.
    */
   onChange (fn: CrdtListener): Unsubscribe {
-    return this.core.crdts.onChange(fn)
+    return this.#crdts.onChange(fn)
   }
 
   /**
@@ -61,11 +69,11 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
    * @throws DatasoleError `REGISTERED` for a key that server code has registered
    */
   delete (key: CrdtName<C>): Promise<boolean> {
-    return this.core.crdts.delete(key)
+    return this.#crdts.delete(key)
   }
 
   #handle (key: string, type: CrdtType): unknown {
-    const { crdts } = this.core
+    const crdts = this.#crdts
     return crdtHandle(key, type, { value: () => crdts.value(key), apply: (op) => crdts.apply(key, op) })
   }
 }

@@ -10,20 +10,15 @@ import type { ConnectionContext } from '../context/connection-context.js'
 import type { Change, Result } from './crdt-document.js'
 import { isUpdate, loadYjs } from './crdt-yjs.js'
 import { encodeMessage } from '../connection/encoding.js'
-import { type Scope, runHooks } from '../scope/scope.js'
-import { refusalOf } from '../thrown.js'
+import type { KeyRegistry } from '../keys/registry.js'
+import { runHooks } from '../scope/scope.js'
+import { refusalOf } from '../errors/thrown.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
 
-/** Where operations go. */
-export interface CrdtTarget {
-  readonly mirrors: { scopeOf (key: string): Scope }
-  /** Keys that are channels have a way of their own. */
-  readonly channels: ReadonlyMap<string, { way (connection: ConnectionContext): Pick<CrdtTarget, 'write'> | undefined }>
-  /** Whether the key is, or may become, one of clients' operations. */
-  isOpen (key: string): boolean
-  write (key: string, change: Change): void
-}
+/** A channel of mode `crdt`: see CrdtSinkChannel. */
+interface SinkChannel { sinkFor? (connection: ConnectionContext): Sink | undefined }
+interface Sink { write (key: string, change: Change): void }
 
 /** Operations of a connection that wait for hooks and the store, at the most. */
 const MAX_IN_FLIGHT = 1000
@@ -44,15 +39,17 @@ type Refuse = (code: ErrorCode, message: string, retryAfter?: number) => void
 
 /** Operations of clients: checked, counted while they are under way, and answered. */
 export class CrdtInbox {
-  readonly #crdts: CrdtTarget
+  readonly #crdts: Sink
+  readonly #keys: KeyRegistry
   readonly #settings: Settings
   readonly #log: Logger
   readonly #inFlight = new Map<Connection, { count: number, bytes: number }>()
   /** The last timestamp of a connection of version 1, whose clock has only milliseconds. */
   readonly #stamps = new WeakMap<Connection, number>()
 
-  constructor (crdts: CrdtTarget, settings: Settings, log: Logger) {
+  constructor (crdts: Sink, keys: KeyRegistry, settings: Settings, log: Logger) {
     this.#crdts = crdts
+    this.#keys = keys
     this.#settings = settings
     this.#log = log
   }
@@ -64,9 +61,8 @@ export class CrdtInbox {
   receive (connection: Connection, correlationId: number, key: string, raw: unknown, size: number, retryAfter: number): void {
     const refuse: Refuse = (code, message, retryAfter) => { connection.sendError(correlationId, code, message, { key, retryAfter }) }
     if (retryAfter > 0) return refuse('RATE_LIMITED', 'rate limit exceeded', retryAfter)
-    const channel = this.#crdts.channels.get(key)
-    const target = channel === undefined ? this.#crdts : channel.way(connection.context)
-    if (target === undefined || !this.#crdts.isOpen(key)) return refuse('UNKNOWN_KEY', 'nothing takes changes of this key')
+    const target = this.#sinkFor(key, connection.context)
+    if (target === undefined) return refuse('UNKNOWN_KEY', 'nothing takes changes of this key')
     const op = readOp(raw)
     if (typeof op === 'string') return refuse('INVALID_PATCH', `this is no operation: ${op}`)
     if (op.timestamp > Date.now() + MAX_SKEW) return connection.sendError(correlationId, 'CLOCK_SKEW', 'the timestamp is more than a minute ahead', { key, now: Date.now() })
@@ -97,7 +93,7 @@ export class CrdtInbox {
       connection.sendError(correlationId, code, message, { ...more, key })
     }
     try {
-      const allowed = runHooks(this.#crdts.mirrors.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op })
+      const allowed = runHooks(this.#keys.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op })
       if (allowed === undefined) this.#write(target, key, change)
       else allowed.then(() => { this.#write(target, key, change) }, forbidden)
     } catch (thrown) {
@@ -105,7 +101,14 @@ export class CrdtInbox {
     }
   }
 
-  #write (target: Pick<CrdtTarget, 'write'>, key: string, change: Change): void {
+  /** Undefined where nothing takes changes of the key. */
+  #sinkFor (key: string, connection: ConnectionContext): Sink | undefined {
+    if (this.#keys.kindOf(key) === 'json') return undefined
+    const channel = this.#keys.channelOf(key) as SinkChannel | undefined
+    return channel === undefined ? this.#crdts : channel.sinkFor?.(connection)
+  }
+
+  #write (target: Sink, key: string, change: Change): void {
     if (change.type !== 'yjs') return target.write(key, change)
     const go = (): void => {
       if (isUpdate(change.op!.value as string)) return target.write(key, change)
@@ -141,7 +144,7 @@ export class CrdtInbox {
 
   #failed (refuse: Refuse, key: string, error: unknown): void {
     const { code } = error as { code?: unknown }
-    if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH') return refuse(code, messageOf(error))
+    if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH' || code === 'UNKNOWN_KEY') return refuse(code, messageOf(error))
     // what is sent again under the same seq counts once, whatever became of it here
     if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return refuse('BUSY', 'the store cannot take the operation just now', RETRY)
     this.#log.error({ err: error, key }, 'a CRDT operation failed')

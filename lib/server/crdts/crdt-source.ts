@@ -4,28 +4,29 @@ import type { ChannelInfo, Operation } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import { changesOf, stateMessage } from './crdt-messages.js'
 import { SharedPayload, encodeMessage } from '../connection/encoding.js'
-import { type LiveHost, type LiveSource, MAX_V1_PAYLOAD, UNASKED } from '../keys/live-key.js'
+import { MAX_V1_PAYLOAD } from '../keys/json-source.js'
+import { type KeySource, type SourceHost, answerAll } from '../keys/source.js'
 import type { Replica } from '../store/replica.js'
 import type { Subscription } from '../keys/subscription.js'
 
 /** A CRDT key with subscribers on this node: version 2 gets each change, encoded once, version 1 the state. */
-export class CrdtSource implements LiveSource {
+export class CrdtSource implements KeySource {
   readonly subscriptions = new Set<Subscription>()
   readonly replica: Replica
-  readonly #host: LiveHost
+  readonly #host: SourceHost
   /** Of the version that the replica has now, by who is told the same. */
   readonly #states = new Map<string, SharedPayload>()
   #isOversizedLogged = false
 
   /** @param channel what the key is beside a CRDT, for subscribers to know */
-  constructor (replica: Replica, host: LiveHost, readonly channel: ChannelInfo | undefined) {
+  constructor (replica: Replica, host: SourceHost, readonly channel: ChannelInfo | undefined) {
     this.replica = replica
     this.#host = host
   }
 
   get #version (): number { return this.replica.live ? this.replica.version : 0 }
 
-  moved (): void {
+  expire (): void {
     this.#states.clear()
   }
 
@@ -57,20 +58,11 @@ export class CrdtSource implements LiveSource {
     }
     const payload = this.#state(version, isFirst, subscription.nodeId)
     if (isFirst && payload.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
-    const ids = asked ?? UNASKED
-    for (let i = 0; i < ids.length; i++) {
-      const message = payload.message(ids[i]!)
-      if (!connection.hasRoomFor(message.length)) {
-        subscription.asked = asked?.slice(i)
-        return false
-      }
+    return answerAll(subscription, (id) => payload.message(id), () => {
       subscription.epoch = this.replica.epoch
       subscription.version = version
       this.#host.metrics.stateSnapshots++
-      connection.send(message)
-    }
-    subscription.asked = undefined
-    return true
+    })
   }
 
   /** What is new since a version, as one frame; null where only the state can tell. */

@@ -17,15 +17,18 @@ export class CrdtWriter {
   readonly #key: string
   readonly #store: StateStore
   readonly #clock: HybridClock
+  readonly #isClaimed: () => boolean | Promise<boolean>
   #waiting: Change[] = []
   #isWriting = false
   #changes = 0
   #forgottenAt = -Infinity
 
-  constructor (key: string, store: StateStore, clock: HybridClock) {
+  /** @param isClaimed whether the name is one of live state, so that no CRDT may have it */
+  constructor (key: string, store: StateStore, clock: HybridClock, isClaimed: () => boolean | Promise<boolean>) {
     this.#key = key
     this.#store = store
     this.#clock = clock
+    this.#isClaimed = isClaimed
   }
 
   get isBusy (): boolean { return this.#isWriting }
@@ -53,6 +56,7 @@ export class CrdtWriter {
   }
 
   async #write (batch: Change[]): Promise<void> {
+    if (await this.#isClaimed()) throw new DatasoleError('UNKNOWN_KEY', `"${this.#key}" is a key of live state, and no CRDT`)
     let results: Result[] = []
     const now = performance.now()
     const isDue = this.#changes >= FORGET_CHANGES || now - this.#forgottenAt >= FORGET_MS

@@ -12,82 +12,141 @@ import { CrdtSource } from './crdt-source.js'
 import { CrdtWriter } from './crdt-writer.js'
 import { isUpdate, loadYjs } from './crdt-yjs.js'
 import type { Scope } from '../scope/scope.js'
-import { LiveState } from '../keys/live-state.js'
+import type { KeyChannel } from '../keys/key-channel.js'
+import { KeyNames, type NamesOwner } from '../keys/key-names.js'
+import type { KeyRegistry } from '../keys/registry.js'
+import type { KeySource, Kind } from '../keys/source.js'
+import type { Subscriptions } from '../keys/subscriptions.js'
+import type { ChannelInfo } from '../../protocol/messages.js'
+import type { Replica } from '../store/replica.js'
+import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
-import type { Metrics } from '../metrics/metrics.js'
 import type { Settings } from '../config/settings.js'
-import type { StateStore } from '../store/state-store.js'
+import type { StateStore, StoreOwner } from '../store/state-store.js'
 
-/** Where a client's operations on a key go; undefined where they are refused. */
-export interface CrdtWay { way (connection: ConnectionContext): Pick<Crdts, 'write'> | undefined }
+/** Takes a client's operations on a key. */
+export interface CrdtSink { write (key: string, change: Change): void }
+
+/** A channel of mode `crdt`. */
+export interface CrdtSinkChannel extends KeyChannel {
+  /** Undefined if the connection's operations are refused. */
+  sinkFor (connection: ConnectionContext): CrdtSink | undefined
+}
 
 /** Told of each change of a key that this node holds. */
 export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void | Promise<void>
 
+/** The stores of the root scope, to which all keys belong that server code has not declared. */
+export interface RootStores { readonly state: StateStore, readonly crdt: StateStore }
+
 /**
- * Values that many may change at once. What a client or server code does to one is merged in the store,
- * one commit after the other; nobody is told of a change before the store has it, so nothing that was
+ * Values that many may change at once. A change by a client or by server code is merged in the store, one
+ * commit after the other. Nobody is told of a change before the store has it, so nothing that a client has
  * seen is taken back.
  */
-export class Crdts {
-  /** Who is told of which key. */
-  readonly mirrors: LiveState
-  /** Takes what clients do. */
+export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
+  readonly name = 'crdt'
+  /** The CRDTs of the root's store, those that clients made included: there may be `maxCrdtKeys`. */
+  readonly names: KeyNames
+  /** Takes operations of clients. */
   readonly inbox: CrdtInbox
-  /** Channels of mode `crdt`, which say what becomes of their clients' operations. */
-  readonly channels = new Map<string, CrdtWay>()
-  readonly #store: StateStore
+  readonly #keys: KeyRegistry
+  readonly #subscriptions: Subscriptions
+  readonly #storeOf: (scope: Scope, user: string) => StateStore
+  readonly #root: () => RootStores
+  readonly #isOpen: (scope: Scope) => boolean
+  readonly #isRoot: (store: StateStore) => boolean
   readonly #settings: Settings
   readonly #log: Logger
   readonly #clock = new HybridClock()
-  /** What server code has registered. */
-  readonly #registered = new Map<string, CrdtType>()
+  /** The types of keys that server code has registered. */
+  readonly #types = new Map<string, CrdtType>()
+  /** Registered keys that have been made, or are about to be. */
+  readonly #made = new Set<string>()
   readonly #writers = new Map<string, CrdtWriter>()
   /** Keys that are about to be made. */
   readonly #making = new Map<string, number>()
+  /** Names that are known to be no live state; of keys in `names` only. */
+  readonly #unclaimed = new Set<string>()
   readonly #listeners = new Set<CrdtListener>()
-  #isStarted = false
 
-  /**
-   * @param store of its own
-   * @param state whose names are not for CRDTs
-   */
-  constructor (settings: Settings, store: StateStore, readonly state: Pick<LiveState, 'claims' | 'isDeclared'>, root: Scope, metrics: Metrics, log: Logger) {
+  /** @param isOpen whether the store of a scope is in use, and can be used: else `opened` is going to tell */
+  constructor (settings: Settings, keys: KeyRegistry, subscriptions: Subscriptions, storeOf: (scope: Scope, user: string) => StateStore, root: () => RootStores, isRoot: (store: StateStore) => boolean, isOpen: (scope: Scope) => boolean, names: NamesOwner, log: Logger) {
+    this.#isOpen = isOpen
+    this.#isRoot = isRoot
     this.#settings = settings
-    this.#store = store
+    this.#keys = keys
+    this.#subscriptions = subscriptions
+    this.#storeOf = storeOf
+    this.#root = root
     this.#log = log
-    this.mirrors = new LiveState(settings, store, root, metrics, log, (replica, host, channel) => new CrdtSource(replica, host, channel))
-    this.inbox = new CrdtInbox(this, settings, log)
-    const { moved, isNeeded } = store
-    store.isNeeded = (key) => this.#registered.has(key) || isNeeded(key)
-    store.moved = (replica, from) => {
-      moved(replica, from)
-      if (!replica.live) this.#writers.delete(replica.key)
-      if (this.#listeners.size > 0) this.#tell(replica.key, replica.document.value as CrdtDocument | undefined)
+    this.names = new KeyNames({
+      isLive: (key) => root().crdt.isLive(key),
+      holdsLive: (key) => root().crdt.holdsLive(key),
+      liveKeys: () => root().crdt.liveKeys()
+    }, names)
+    this.inbox = new CrdtInbox(this, keys, settings, log)
+  }
+
+  storeOf (key: string): StateStore {
+    return this.#storeOf(this.#keys.scopeOf(key), key)
+  }
+
+  open (replica: Replica, channel: ChannelInfo | undefined): KeySource {
+    return new CrdtSource(replica, this.#subscriptions, channel)
+  }
+
+  onCommit (replica: Replica, from: number, store: StateStore): void {
+    this.#subscriptions.committed(this, store, replica, from)
+    if (!replica.live) this.#forget(replica.key)
+    if (this.#listeners.size > 0) this.#tell(replica.key, replica.document.value as CrdtDocument | undefined)
+  }
+
+  onLiveChange (key: string, isLive: boolean, _isOwn: boolean, store: StateStore): void {
+    if (this.#isRoot(store)) this.names.changed(key, isLive)
+  }
+
+  isNeeded (key: string, store: StateStore): boolean {
+    return this.#subscriptions.has(key, store) || (this.#keys.kindOf(key) === 'crdt' && this.storeOf(key) === store)
+  }
+
+  /** A name of live state is none for a CRDT, unless server code has declared it as one. A promise while the store is asked. */
+  isClaimed (key: string): boolean | Promise<boolean> {
+    const kind = this.#keys.kindOf(key)
+    if (kind !== undefined) return kind !== 'crdt'
+    if (this.#unclaimed.has(key)) return false
+    const { state } = this.#root()
+    const decide = ({ live }: Replica): boolean => {
+      if (!live && this.names.has(key)) this.#unclaimed.add(key)
+      state.idle(key)
+      return live
     }
+    const replica = state.replica(key)
+    return isThenable(replica) ? replica.then(decide) : decide(replica)
   }
 
-  /** Whether this is a CRDT key. One that only clients have made is none where state has the name. */
-  has (key: string): boolean {
-    return this.#isDeclared(key) || (this.mirrors.names.has(key) && !this.state.claims(key))
+  /** Live state has taken, or left, a name. */
+  stateChanged (key: string): void {
+    this.#unclaimed.delete(key)
+    if (this.names.has(key)) this.#subscriptions.rejoin(key)
   }
 
-  /** Whether clients may make the key, or have: names of state are not theirs. */
-  isOpen (key: string): boolean {
-    return this.#isDeclared(key) || !this.state.claims(key)
+  /** Messages between nodes may have been lost. */
+  async reload (): Promise<void> {
+    this.#unclaimed.clear()
+    await this.names.reload()
   }
-
-  #isDeclared (key: string): boolean { return this.#registered.has(key) || this.channels.has(key) }
 
   /** Declares a key; it is made as soon as the store can be used. */
   register (key: string, type: CrdtType, scope: Scope): void {
     checkCrdtKey(key)
     if (!isCrdtType(type)) throw invalidArgument(`a CRDT must be a pn-counter, an lww-register, an lww-map or yjs, not ${JSON.stringify(type)}`)
-    if (this.state.isDeclared(key)) throw new DatasoleError('DUPLICATE_KEY', `crdt.register("${key}"): the key is one of live state already`)
-    if (this.#registered.size >= this.#settings.maxCrdtKeys || !this.#hasRoomFor(key)) throw this.#tooMany()
-    this.mirrors.register(key, scope)
-    this.#registered.set(key, type)
-    if (this.#isStarted) this.#make(key, type)
+    const isFull = this.#types.size >= this.#settings.maxCrdtKeys || !this.#hasRoomFor(key)
+    if (isFull && this.#keys.kindOf(key) !== 'json') throw this.#tooMany()
+    this.#keys.register(key, 'crdt', scope, 'crdt.register')
+    this.#types.set(key, type)
+    this.#forget(key) // its writer may be one of another store
+    if (this.#isOpen(scope)) this.#make(key, type)
   }
 
   /** The same, for code that may run twice. @throws DatasoleError `TYPE_MISMATCH` */
@@ -99,31 +158,38 @@ export class Crdts {
 
   /** The key is one like those that clients make. */
   unregister (key: string): void {
-    this.#registered.delete(key)
-    this.mirrors.unregister(key)
-    this.#store.idle(key)
+    const store = this.storeOf(key)
+    this.#types.delete(key)
+    this.#made.delete(key)
+    this.#forget(key)
+    this.#keys.unregister(key)
+    store.idle(key)
   }
 
   /** Whether nothing but its making has happened to a key. */
   async isNew (key: string): Promise<boolean> {
-    return (await this.#store.replica(key)).version <= 1
+    return (await this.storeOf(key).replica(key)).version <= 1
   }
 
   typeOf (key: string): CrdtType | undefined {
-    return this.#registered.get(key)
+    return this.#types.get(key)
   }
 
-  /** The store can be used. */
-  start (): void {
-    this.#isStarted = true
-    for (const [key, type] of this.#registered) this.#make(key, type)
+  /** Finds out which keys there are. */
+  async start (): Promise<void> {
+    await this.names.reload()
+  }
+
+  /** A store can be used: makes the keys that were registered for it. */
+  opened (): void {
+    for (const [key, type] of this.#types) if (this.#isOpen(this.#keys.scopeOf(key))) this.#make(key, type)
   }
 
   /** The value that the store has, as a copy; undefined where there is no such key. */
   async value (key: string): Promise<unknown> {
-    const { document: { value } } = await this.#store.replica(checkCrdtKey(key))
+    const { document: { value } } = await this.storeOf(checkCrdtKey(key)).replica(key)
     const copy = value === undefined ? undefined : clonePlain(crdtOf((value as CrdtDocument).type).value(value as CrdtDocument))
-    this.#store.idle(key)
+    this.storeOf(key).idle(key)
     return copy
   }
 
@@ -143,8 +209,8 @@ export class Crdts {
 
   /** Deletes a key that is not registered here. Resolves to whether it was there. */
   async delete (key: string): Promise<boolean> {
-    if (this.#registered.has(checkCrdtKey(key))) throw new DatasoleError('REGISTERED', `crdt.delete("${key}"): server code has registered the key, so it stays`)
-    return await this.#store.delete(key)
+    if (this.#types.has(checkCrdtKey(key))) throw new DatasoleError('REGISTERED', `crdt.delete("${key}"): server code has registered the key, so it stays`)
+    return await this.storeOf(key).delete(key)
   }
 
   onChange (fn: CrdtListener): Unsubscribe {
@@ -155,6 +221,8 @@ export class Crdts {
   }
 
   #make (key: string, type: CrdtType): void {
+    if (this.#made.has(key)) return
+    this.#made.add(key)
     this.write(key, {
       type,
       done: (result) => { if (result === 'mistyped') this.#log.error({ key }, `the store has this CRDT key as another type than ${type}, as which it is registered; operations on it are refused`) },
@@ -166,17 +234,17 @@ export class Crdts {
 
   /** A change on its way to the store; it is told what becomes of it. */
   write (key: string, change: Change): void {
-    if (this.mirrors.names.has(key)) return this.#writerOf(key).add(change)
+    if (this.names.has(key)) return this.#writerOf(key).add(change)
     const making = this.#making.get(key) ?? 0
-    // what was registered before it could be known how many there are is made in any case
-    if (!this.#registered.has(key) && !this.#hasRoomFor(key)) return change.failed(this.#tooMany())
+    // keys that were registered before the number of keys was known are made in any case
+    if (!this.#types.has(key) && !this.#hasRoomFor(key)) return change.failed(this.#tooMany())
     this.#making.set(key, making + 1)
     const ended = (): void => {
       const left = this.#making.get(key)! - 1
       this.#making.set(key, left)
       if (left > 0) return
       this.#making.delete(key)
-      if (!this.mirrors.names.has(key)) this.#writers.delete(key)
+      if (!this.names.has(key) && !this.#types.has(key)) this.#forget(key)
     }
     this.#writerOf(key).add({
       ...change,
@@ -192,7 +260,7 @@ export class Crdts {
   }
 
   #hasRoomFor (key: string): boolean {
-    const { names } = this.mirrors
+    const { names } = this
     return names.has(key) || this.#making.has(key) || names.size + this.#making.size < this.#settings.maxCrdtKeys
   }
 
@@ -202,8 +270,13 @@ export class Crdts {
 
   #writerOf (key: string): CrdtWriter {
     let writer = this.#writers.get(key)
-    if (writer === undefined) this.#writers.set(key, writer = new CrdtWriter(key, this.#store, this.#clock))
+    if (writer === undefined) this.#writers.set(key, writer = new CrdtWriter(key, this.storeOf(key), this.#clock, () => this.isClaimed(key)))
     return writer
+  }
+
+  #forget (key: string): void {
+    this.#writers.delete(key)
+    this.#unclaimed.delete(key)
   }
 
   #tell (key: string, document: CrdtDocument | undefined): void {

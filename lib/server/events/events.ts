@@ -1,5 +1,5 @@
 import type { ClientEvent, ServerEvent } from '../../protocol/messages.js'
-import type { Bus } from '../store/bus.js'
+import type { Bus, BusHandlers } from '../bus/bus.js'
 import type { ConnectionContext } from '../context/connection-context.js'
 import type { Connection } from '../connection/connection.js'
 import { checkHandler, invalidArgument, isA, isThenable } from '../../protocol/errors.js'
@@ -7,11 +7,13 @@ import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from '../scope
 import { copyJson } from '../../protocol/json.js'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import { LazyMembers } from '../connection/lazy-members.js'
+import type { Part } from '../lifecycle/part.js'
+import { until } from '../lifecycle/until.js'
 import type { Logger } from '../context/logger.js'
 import { BadFrame } from '../connection/payload.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Settings } from '../config/settings.js'
-import { refusalOf } from '../thrown.js'
+import { refusalOf } from '../errors/thrown.js'
 
 /** `connection` is the client's that sent it; undefined for an event of server code. */
 export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }, connection?: ConnectionContext) => void | Promise<void>
@@ -36,7 +38,7 @@ interface Registered { handler: EventHandler | WorkerEvents, scope: Scope }
 type Received = ServerEvent & { unread?: LazyMembers }
 
 /** Handlers of events: those that clients send, once, and those that server code emits, on every node. */
-export class Events {
+export class Events implements Part {
   readonly #handlers = new Map<string, Registered[]>()
   /** Names without a handler that were logged. */
   readonly #unknown = new Set<string>()
@@ -45,7 +47,7 @@ export class Events {
 
   constructor (
     readonly settings: Settings,
-    readonly bus: Bus,
+    readonly busOf: (scope: Scope) => Bus,
     readonly metrics: Metrics,
     readonly log: Logger
   ) {}
@@ -79,27 +81,45 @@ export class Events {
     else this.#handlers.set(event, handlers!.toSpliced(i, 1))
   }
 
-  /** @throws TypeError `INVALID_JSON` with the path, RangeError `TOO_DEEP` */
-  emit (event: string, data: unknown): void {
+  /**
+   * @param scope whose backend carries it to the other nodes
+   * @throws TypeError `INVALID_JSON` with the path, RangeError `TOO_DEEP`
+   */
+  emit (event: string, data: unknown, scope: Scope): void {
     if (typeof event !== 'string') throw invalidArgument('events.emit: the event must be a string')
     // handlers here get what those of other nodes get
     const message = { event, data: data === undefined ? undefined : copyJson(data, this.settings.maxJsonDepth), timestamp: Date.now() }
-    this.bus.publish('event', message)
-    this.deliver(message)
+    const bus = this.busOf(scope)
+    bus.publish('event', message)
+    this.#deliver(message, bus)
   }
 
-  /** An event of server code, from whichever node. */
-  deliver ({ event, data, timestamp }: ServerEvent): void {
+  readonly messages: Partial<BusHandlers> = {
+    event: (message, bus) => { this.#deliver(message, bus) }
+  }
+
+  /** An event of server code, from whichever node: for the handlers whose scope has the same backend. */
+  #deliver ({ event, data, timestamp }: ServerEvent, bus: Bus): void {
     const message = { event, data, timestamp } // absent data is the same on every way
-    for (const { handler } of this.#handlers.get(message.event) ?? []) {
+    for (const { handler, scope } of this.#handlers.get(message.event) ?? []) {
+      if (this.busOf(scope) !== bus) continue
       if (typeof handler === 'function') this.#run(handler, message)
       else handler.deliver(message)
     }
   }
 
+  async drain (deadline: number): Promise<void> {
+    await until(deadline, () => this.running === 0)
+  }
+
   /** Whether anything is registered under the name. */
   has (event: string): boolean {
     return this.#handlers.has(event)
+  }
+
+  /** The scope of an event's first handler; undefined if it has none. */
+  scopeOf (event: string): Scope | undefined {
+    return this.#handlers.get(event)?.[0]?.scope
   }
 
   /** Whether all its handlers are in workers. */

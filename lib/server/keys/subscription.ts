@@ -1,10 +1,12 @@
 import type { Head } from '../../protocol/messages.js'
 import type { Connection, Stale } from '../connection/connection.js'
 import type { Scope } from '../scope/scope.js'
+import type { StateStore } from '../store/state-store.js'
 
-/** The key as its subscribers see it: see LiveKey. */
+/** A value that connections subscribe to. */
 export interface Source {
   readonly subscriptions: Set<Subscription>
+  /** Brings a subscription to the newest version; false if its connection has no room for that yet. */
   catchUp (subscription: Subscription): boolean
 }
 
@@ -14,21 +16,25 @@ export interface Source {
  */
 export class Subscription implements Stale, Head {
   epoch = ''
-  /** -1: nothing yet. */
+  /** The version that the client has; -1 for none. */
   version = -1
   /** Correlation ids of the SUBSCRIBEs that wait for an answer. */
   asked: number[] | undefined
-  /** Whose hooks have let it through. */
+  /** The scope whose hooks have allowed it. */
   scope: Scope | undefined
   /** Times in a row that its hooks failed. */
   failures = 0
-  /** Of a CRDT: as whom the client writes. */
+  /** The CRDT type that the client asked for, if it did. */
+  type: string | undefined
+  /** The name under which the client writes a CRDT. */
   nodeId: string | undefined
 
   constructor (readonly connection: Connection, readonly key: string) {}
 
   /** Set once the subscription is authorized and the key is here. */
   source: Source | undefined
+  /** The store of a source that is a key; undefined if it is a connection's own value. */
+  store: StateStore | undefined
 
   /** Called once the connection has been told of all there is. */
   told: (() => void) | undefined

@@ -7,7 +7,8 @@ import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { RateLimiter } from '../config/server-options.js'
 import type { RateLimits } from '../config/settings.js'
-import { SharedLimit, type Wait } from './shared-limit.js'
+import type { Wait } from '../connection/inbound-queue.js'
+import { SharedLimit } from './shared-limit.js'
 
 /** The rule that applies to a frame, and its name: '' is the default one's. */
 export interface Limit { name: string, rule: RateLimitRule }
@@ -31,18 +32,19 @@ export class FrameLimiter {
 
   /**
    * @param isOwn whether connections' own buckets are kept here
+   * @param namespace put before the names of buckets
    * @param now monotonic ms, so that a jump of the wall clock neither opens nor shuts the gate
    */
-  constructor (limits: RateLimits | false, limiter: RateLimiter, isOwn: boolean, metrics: Metrics, log: Logger, now: () => number = () => performance.now()) {
+  constructor (limits: RateLimits | false, limiter: RateLimiter, isOwn: boolean, namespace: string, metrics: Metrics, log: Logger, now: () => number = () => performance.now()) {
     this.#limits = limits
     this.#isOwn = isOwn
     this.#metrics = metrics
     this.#now = now
     const { defaultRule = UNLIMITED, subscribeRule = UNLIMITED, rules = [] } = limits === false ? {} : limits
-    this.#default = { name: '', rule: defaultRule }
+    this.#default = { name: namespace, rule: defaultRule }
     // no rule by name is of this name: it was taken from them
-    this.subscriptions = { name: '$subscribe', rule: subscribeRule }
-    for (const [name, rule] of rules) this.#named.set(name, { name, rule })
+    this.subscriptions = { name: `${namespace}$subscribe`, rule: subscribeRule }
+    for (const [name, rule] of rules) this.#named.set(name, { name: namespace + name, rule })
     if (limits !== false) this.#shared = new SharedLimit(limiter, limits, metrics, log, now)
   }
 

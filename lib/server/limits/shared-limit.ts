@@ -2,6 +2,7 @@ import { isThenable } from '../../protocol/errors.js'
 import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
 import { SlidingWindows } from '../../protocol/sliding-windows.js'
 import { DefaultRateLimiter } from './default-rate-limiter.js'
+import type { Wait } from '../connection/inbound-queue.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { RateLimiter } from '../config/server-options.js'
@@ -14,9 +15,6 @@ const PROBE_RULE = { windowMs: 1000, maxRequests: 1_000_000 }
 
 /** ms that who is denied for want of a backend is told to wait. */
 const DENIED = 1000
-
-/** ms until a frame is admitted, 0 where it is. */
-export type Wait = number
 
 /** Decisions that a limiter makes for all nodes, and what is done while it fails. */
 export class SharedLimit {

@@ -1,4 +1,24 @@
-import type { ExecutorMetrics } from '../workers/executor.js'
+/** The threads of one node: now, and counts since it was constructed. */
+export interface ExecutorMetrics {
+  /** threads that are there or are starting, now */
+  threads: number
+  /** calls and events that wait or run, now; an event's handlers run until they return */
+  queued: number
+  /** connections that have their place in a thread, now */
+  assigned: number
+  /** times that a connection was given its place */
+  assignments: number
+  /** threads that were lost: by a throw outside of a call, an exit, their memory, or because they stood still */
+  restarts: number
+  /** mean share of the last 5 to 10 seconds that the threads were busy; 0 to 1. The same for every reader */
+  utilization: number
+  /** calls and events that threads have begun */
+  tasks: number
+  /** ms from the main thread to their begin, of all of them */
+  waitMs: number
+  /** ms from their begin until their handler returned, a promise or a result, of all of them */
+  runMs: number
+}
 
 /** Counters of one node since it was constructed; see the fields' own comments for what counts. */
 export interface MetricsSnapshot {
@@ -52,7 +72,7 @@ export interface MetricsSnapshot {
 export class Metrics {
   readonly #startedAt = performance.now()
   readonly #connections: () => number
-  readonly #executor: (() => ExecutorMetrics) | undefined
+  readonly #executors: () => ExecutorMetrics[]
   messagesIn = 0
   messagesOut = 0
   bytesIn = 0
@@ -74,18 +94,31 @@ export class Metrics {
   upgradesRefused = 0
   slowConsumers = 0
 
-  constructor (connections: () => number, executor?: () => ExecutorMetrics) {
+  constructor (connections: () => number, executors: () => ExecutorMetrics[]) {
     this.#connections = connections
-    this.#executor = executor
+    this.#executors = executors
   }
 
   /** All counters at this moment, as a plain object. */
   snapshot (): MetricsSnapshot {
+    const executors = this.#executors()
     return {
       ...this,
       connections: this.#connections(),
-      ...this.#executor !== undefined && { executor: this.#executor() },
+      ...executors.length > 0 && { executor: sum(executors) },
       uptime: (performance.now() - this.#startedAt) / 1000
     }
   }
+}
+
+/** The executors of all scopes as one; utilization is the mean over their threads. */
+function sum (executors: ExecutorMetrics[]): ExecutorMetrics {
+  const [first, ...others] = executors
+  const total = { ...first! }
+  for (const other of others) {
+    const threads = total.threads + other.threads
+    total.utilization = threads === 0 ? 0 : (total.utilization * total.threads + other.utilization * other.threads) / threads
+    for (const name of Object.keys(total) as Array<keyof ExecutorMetrics>) if (name !== 'utilization') total[name] += other[name]
+  }
+  return total
 }

@@ -6,7 +6,7 @@ import { RpcError, isThenable, memberOf } from '../../protocol/errors.js'
 import { type Method, resultJson } from './method.js'
 import type { Metrics } from '../metrics/metrics.js'
 import { RpcContext, abortContext } from '../context/rpc-context.js'
-import { type ThrownHost, rpcErrorOf } from '../thrown.js'
+import { type ThrownHost, rpcErrorOf } from '../errors/thrown.js'
 
 export interface CallHost extends ThrownHost {
   readonly metrics: Pick<Metrics, 'rpcErrors'>

@@ -1,10 +1,10 @@
-import type { Executor } from '../workers/executor.js'
+import type { Executor } from '../../executor/executor.js'
 import { RpcCode } from '../../protocol/codes.js'
 import { DatasoleError, RpcError, isThenable, messageOf } from '../../protocol/errors.js'
 import { stringify } from '../../protocol/json.js'
 import { TIMER, isObject } from '../config/checks.js'
 import { type Scope, runHooks } from '../scope/scope.js'
-import { HookThrew } from '../thrown.js'
+import { HookThrew } from '../errors/thrown.js'
 import type { RpcContext } from '../context/rpc-context.js'
 
 export type RpcHandler<P = unknown, R = unknown> = (params: P, ctx: RpcContext) => R | Promise<R>

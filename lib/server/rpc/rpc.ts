@@ -6,16 +6,19 @@ import { type AuthResult, ConnectionContext } from '../context/connection-contex
 import type { Connection } from '../connection/connection.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { DatasoleError, RpcError } from '../../protocol/errors.js'
+import type { Hub } from '../connection/hub.js'
+import type { Part } from '../lifecycle/part.js'
+import { until } from '../lifecycle/until.js'
 import type { Scope } from '../scope/scope.js'
 import { copyJson } from '../../protocol/json.js'
 import type { Logger } from '../context/logger.js'
-import { callWorker } from '../workers/local-worker-call.js'
+import { callWorker } from './local-worker-call.js'
 import { Method, type RpcHandler, type RpcOptions, WorkerMethod, methodOf, resultJson } from './method.js'
 import type { Metrics } from '../metrics/metrics.js'
 import { RpcContext, abortContext } from '../context/rpc-context.js'
 import type { Settings } from '../config/settings.js'
-import { rpcErrorOf } from '../thrown.js'
-import { WorkerCall } from '../workers/worker-call.js'
+import { rpcErrorOf } from '../errors/thrown.js'
+import { WorkerCall } from './worker-call.js'
 
 /** ms after which a client may look for another server, or for this one again. */
 const CLOSING = 1000
@@ -30,7 +33,7 @@ export interface LocalCallContext {
 }
 
 /** The methods that clients can call, and the calls of all connections. */
-export class RpcRegistry implements CallHost {
+export class RpcRegistry implements CallHost, Part {
   /** Whether new calls are refused, because the server closes. */
   isDraining = false
   /** Whether there will be methods of a workerScript that are not known yet. */
@@ -38,7 +41,11 @@ export class RpcRegistry implements CallHost {
   readonly #methods = new Map<string, Method | WorkerMethod>()
   #isCompiled = false
 
-  constructor (readonly settings: Settings, readonly metrics: Metrics, readonly log: Logger) {}
+  readonly #hub: Hub
+
+  constructor (readonly settings: Settings, hub: Hub, readonly metrics: Metrics, readonly log: Logger) {
+    this.#hub = hub
+  }
 
   get compressionThreshold (): number { return this.settings.compressionThreshold }
 
@@ -60,13 +67,24 @@ export class RpcRegistry implements CallHost {
   }
 
   /** Compiles the schemas that are there, so that a bad one fails the start; from then on `register` does. */
-  compile (): void {
+  start (): void {
     for (const method of this.#methods.values()) if (method instanceof Method) method.compile()
     this.#isCompiled = true
   }
 
+  /** Takes no more calls, and lets those in flight finish. */
+  async quiesce (deadline: number): Promise<void> {
+    this.isDraining = true
+    await until(deadline, () => Array.from(this.#hub).every(({ calls }) => calls === undefined || calls.size === 0))
+  }
+
   has (name: string): boolean {
     return this.#methods.has(name)
+  }
+
+  /** The scope that a method was registered in; undefined if there is no such method. */
+  scopeOf (name: string): Scope | undefined {
+    return this.#methods.get(name)?.scope
   }
 
   runsInWorker (name: string): boolean {

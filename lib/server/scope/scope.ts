@@ -30,12 +30,26 @@ const NAMES: readonly HookName[] = ['onConnect', 'onDisconnect', 'preRpc', 'preE
 /** Compiles a JSON Schema to a check that returns what is wrong, or null. */
 export type SchemaCompiler = (schema: object) => (data: unknown) => object[] | null
 
+/** Something that a plugin provides to its scope and the scopes below: a backend, limits, sessions. */
+export class Service<T> {
+  declare readonly type: T
+  constructor (readonly name: string) {}
+}
+
+interface Provided { readonly value: unknown, readonly plugin: string }
+
 /**
- * A scope's hooks apply to what is registered in it and below it, as Fastify's do. What belongs to
- * no scope belongs to the root.
+ * The one place that knows encapsulation, as Fastify's: hooks, schema compilers and services apply to
+ * everything that is registered in their scope and below it. The nearest service up the tree wins. What is
+ * registered in no scope belongs to the root.
  */
 export class Scope {
   readonly root: Scope
+  readonly #services = new Map<Service<unknown>, Provided>()
+  /** Kept at the root. */
+  readonly #providers: Array<{ service: Service<unknown>, scope: Scope }> = []
+  /** Services that were looked for here, and by whom: providing one now would be too late. */
+  readonly #looked = new Map<Service<unknown>, string>()
   readonly #compileSchema: SchemaCompiler | undefined
   readonly #own = new Map<HookName, Array<Hooks[HookName]>>()
   readonly #chains = new Map<HookName, ReadonlyArray<Hooks[HookName]>>()
@@ -43,9 +57,53 @@ export class Scope {
   #generation = 0
   #chainsOf = 0
 
-  constructor (readonly parent?: Scope, compileSchema?: SchemaCompiler) {
+  /** @param name of the scope, for errors */
+  constructor (readonly parent?: Scope, compileSchema?: SchemaCompiler, readonly name = 'root') {
     this.#compileSchema = compileSchema ?? (parent === undefined ? undefined : parent.#compileSchema)
     this.root = parent?.root ?? this
+  }
+
+  /**
+   * Provides a service to this scope and those below.
+   * @param plugin the plugin that provides it, for errors
+   * @throws DatasoleError `DUPLICATE_REGISTRATION` if the scope has one, `TOO_LATE` if the service has been used already
+   */
+  provide<T> (service: Service<T>, value: T, plugin: string): void {
+    const own = this.#services.get(service)
+    if (own !== undefined) throw new DatasoleError('DUPLICATE_REGISTRATION', `${plugin}: the scope "${this.name}" has a ${service.name} already, of ${own.plugin}`)
+    const used = this.#looked.get(service)
+    if (used !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} comes too late in the scope "${this.name}": ${used} has used the ${service.name} of ${this.#nearest(service)?.plugin ?? 'the defaults'} already; register the plugin first`)
+    this.#services.set(service, { value, plugin })
+    this.root.#providers.push({ service, scope: this })
+  }
+
+  /** Every scope of the tree that provides the service. */
+  providers (service: Service<unknown>): Scope[] {
+    return this.root.#providers.filter((each) => each.service === service).map(({ scope }) => scope)
+  }
+
+  /** The scope's place among those that provide something, in the order of registration: the same on every node. */
+  get ordinal (): number {
+    return [...new Set(this.root.#providers.map(({ scope }) => scope))].indexOf(this)
+  }
+
+  /** Undefined if no scope from here up provides it. */
+  provided<T> (service: Service<T>): T | undefined {
+    return this.#nearest(service)?.value as T | undefined
+  }
+
+  /**
+   * The nearest scope, from here up, that provides one of the services; the root if none does.
+   * @param user the call that is going to use them, for the error of a plugin that comes too late; absent if none is
+   */
+  ownerOf (services: ReadonlyArray<Service<unknown>>, user?: string): Scope {
+    if (user !== undefined) for (const service of services) if (!this.#looked.has(service)) this.#looked.set(service, user)
+    if (this.parent === undefined || services.some((service) => this.#services.has(service))) return this
+    return this.parent.ownerOf(services, user)
+  }
+
+  #nearest (service: Service<unknown>): Provided | undefined {
+    return this.#services.get(service) ?? (this.parent === undefined ? undefined : this.parent.#nearest(service))
   }
 
   /**

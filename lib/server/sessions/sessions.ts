@@ -3,12 +3,14 @@ import { clonePlain } from '../../protocol/json.js'
 import { checkSessionKey, sessionValue } from '../config/checks.js'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import { HybridClock } from '../../crdt/clock.js'
+import type { Connection } from '../connection/connection.js'
 import type { Hub } from '../connection/hub.js'
+import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
 import { SessionFlusher } from './session-flusher.js'
 import { type Field, Session } from './session.js'
 import type { Settings } from '../config/settings.js'
-import type { StateStore } from '../store/state-store.js'
+import type { StateStore, StoreOwner } from '../store/state-store.js'
 
 /** Told of each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
 export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void | Promise<void>
@@ -32,8 +34,9 @@ const SWEEP = 1000
  * them is synchronous; what was written goes to the backend a little later, and there it is merged,
  * field by field, with what other nodes wrote.
  */
-export class Sessions {
+export class Sessions implements Part {
   readonly #store: StateStore
+  readonly #isUsable: () => boolean
   readonly #hub: Hub
   readonly #settings: Settings['session']
   readonly #maxDepth: number
@@ -48,16 +51,21 @@ export class Sessions {
   #fullUntil = 0
   #isClosed = false
 
-  /** @param store of its own */
-  constructor (store: StateStore, hub: Hub, { session, maxJsonDepth }: Settings, log: Logger) {
-    this.#store = store
+  /**
+   * @param openStore opens the store of these sessions, which belongs to them
+   * @param isUsable whether the backend can be used
+   */
+  constructor (openStore: (owner: StoreOwner) => StateStore, isUsable: () => boolean, hub: Hub, session: Settings['session'], maxJsonDepth: number, log: Logger) {
+    this.#isUsable = isUsable
+    const store = this.#store = openStore({
+      onCommit: ({ key }) => { this.#committed(key) },
+      isNeeded: (userId) => this.#sessions.has(userId)
+    })
     this.#hub = hub
     this.#settings = session
     this.#maxDepth = maxJsonDepth
     this.#log = log
     this.#flusher = new SessionFlusher(store, session, log, (each) => this.#load(each))
-    store.isNeeded = (userId) => this.#sessions.has(userId)
-    store.moved = ({ key }) => { this.#moved(key) }
   }
 
   async restore (userId: string | undefined): Promise<Record<string, unknown>> {
@@ -114,8 +122,12 @@ export class Sessions {
     return unsubscriber(() => { this.#listeners.delete(own) })
   }
 
-  /** A connection has ended: of its user nothing waits any longer. */
-  departed (userId: string | undefined): void {
+  /** What waits for the backend goes there once the hooks that hear of the end have run. */
+  disconnected ({ context: { userId } }: Connection): void {
+    queueMicrotask(() => { this.#departed(userId) })
+  }
+
+  #departed (userId: string | undefined): void {
     const session = userId === undefined || this.#hub.hasUser(userId) ? undefined : this.#sessions.get(userId)
     if (session === undefined) return
     this.#use(session)
@@ -124,11 +136,12 @@ export class Sessions {
 
   /** Writes everything that waits, and takes no more. */
   async drain (deadline: number): Promise<void> {
+    if (!this.#isUsable()) return
     await this.#flusher.drain(this.#sessions, deadline)
-    this.close()
+    this.stop()
   }
 
-  close (): void {
+  stop (): void {
     this.#isClosed = true
     clearInterval(this.#sweeping)
     this.#flusher.close(this.#sessions.values())
@@ -175,7 +188,7 @@ export class Sessions {
     this.#report(session.userId, key, field)
   }
 
-  #moved (userId: string): void {
+  #committed (userId: string): void {
     const session = this.#sessions.get(userId)
     if (!session?.isLoaded) return
     this.#renew(session)

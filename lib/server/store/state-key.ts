@@ -16,8 +16,9 @@ export interface StateHost {
   readonly ttlMs: number | undefined
   /** What has to be waited for before the backend can be used. */
   ready (): Promise<void> | undefined
-  /** The replica has moved: `from` is the version before, or -1 where there is no way from it by patches. */
-  moved (replica: Replica, from: number): void
+  /** See StoreOwner. */
+  onCommit (replica: Replica, from: number): void
+  onLiveChange (key: string, isLive: boolean, isOwn: boolean): void
   committed (count: number): void
   /** Nothing is under way any more: the key may be forgotten. */
   idle (key: string): void
@@ -41,6 +42,8 @@ export class StateKey {
   #isWriting = false
   /** The journal came back without what is here. */
   #isLost = false
+  /** A commit of this node has failed, and may have taken effect: the next change may be its own. */
+  #isUnsure = false
   /** While a commit is with the journal the replica stands still: its answer brings what others did. */
   #committing: Promise<CommitResult> | undefined
   /** The newest notice that came meanwhile, or while the key was loading. */
@@ -117,8 +120,9 @@ export class StateKey {
     const { epoch, version, live } = replica
     const connects = replica.adopt(record)
     if (epoch === '') return connects
-    if (replica.epoch !== epoch || replica.live !== live) this.#host.moved(replica, -1)
-    else if (replica.version !== version) this.#host.moved(replica, version)
+    if (replica.live !== live) this.#host.onLiveChange(replica.key, replica.live, this.#isUnsure)
+    if (replica.epoch !== epoch || replica.live !== live) this.#host.onCommit(replica, -1)
+    else if (replica.version !== version) this.#host.onCommit(replica, version)
     return connects
   }
 
@@ -139,9 +143,11 @@ export class StateKey {
       const reset = { epoch: randomUUID(), id: randomUUID(), value: valueOf(record) }
       const { accepted } = await this.#send({ base: { epoch, version, id }, commits: [], reset })
       if (!accepted) continue
+      const wasLive = replica.live
       replica.reset(reset)
       replica.live = live && reset.value !== undefined
-      return this.#host.moved(replica, -1)
+      if (replica.live !== wasLive) this.#host.onLiveChange(replica.key, replica.live, true)
+      return this.#host.onCommit(replica, -1)
     }
   }
 
@@ -161,6 +167,7 @@ export class StateKey {
       } catch (error) {
         for (const write of batch) write.reject(error)
         // it may have been committed all the same
+        this.#isUnsure = true
         this.#reread()
       }
       this.#takeNoticed()
@@ -183,6 +190,7 @@ export class StateKey {
           batch = prepared.map(({ write }) => write)
           continue
         }
+        this.#isUnsure = false
         this.#logBytes = result.logBytes
         for (const { write } of prepared) write.accepted?.()
         this.#accepted(request)
@@ -208,14 +216,17 @@ export class StateKey {
   #accepted ({ base, commits, live = false, reset }: CommitRequest): void {
     const { replica } = this
     if (reset !== undefined) {
+      const wasLive = replica.live
       replica.reset(reset)
-      return this.#host.moved(replica, -1)
+      if (wasLive) this.#host.onLiveChange(replica.key, false, true)
+      return this.#host.onCommit(replica, -1)
     }
     const becameLive = live && !replica.live
     replica.advance(base.version, commits)
     if (becameLive) replica.becomeLive()
     this.#host.committed(commits.length)
-    this.#host.moved(replica, becameLive ? -1 : base.version)
+    if (becameLive) this.#host.onLiveChange(replica.key, true, true)
+    this.#host.onCommit(replica, becameLive ? -1 : base.version)
   }
 
   /** Another node's commit, or our own, come back. */
@@ -230,7 +241,7 @@ export class StateKey {
     const { epoch, version } = replica
     if (commits !== undefined && head.epoch === epoch && replica.live === live && replica.continues(base, commits)) {
       replica.advance(base.version, commits)
-      return this.#host.moved(replica, version)
+      return this.#host.onCommit(replica, version)
     }
     this.#reread()
   }

@@ -7,14 +7,30 @@ import { IdleKeys } from './idle-keys.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Replica } from './replica.js'
-import type { Settings } from '../config/settings.js'
 import { type StateHost, StateKey } from './state-key.js'
 import { type Write, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
 
-/** What tells stores of one backend apart. */
+/** The part of the server that a store belongs to: it is told of commits, and says which keys it needs. */
+export interface StoreOwner {
+  /** A replica has changed: `from` is the version before, or -1 if no patch leads on from it. */
+  onCommit (replica: Replica, from: number, store: StateStore): void
+  /** A replica has seen its key become visible to clients, or deleted; `isOwn` if this node did it. */
+  onLiveChange? (key: string, isLive: boolean, isOwn: boolean, store: StateStore): void
+  /** Whether the key must stay on this node. */
+  isNeeded (key: string, store: StateStore): boolean
+  /** Whether the paths that a commit touches are needed later: see `prepare`. */
+  keepsPaths? (key: string): boolean
+}
+
+/** Where a store is, and its bounds. */
 export interface StoreOptions {
-  /** Put before the names of keys in the backend. Default `state:`. */
-  prefix?: string
+  /** Bytes of a value's JSON. */
+  maxStateBytes: number
+  maxJsonDepth: number
+  /** The promise to wait for before the backend can be used; undefined if it can be. */
+  ready: () => Promise<void> | undefined
+  /** Put before the names of keys in the backend. */
+  prefix: string
   /** ms that a key stays in the backend after a commit. Default: for ever. */
   ttlMs?: number
   /** Keys that are kept although nobody needs them. Default 10,000. */
@@ -23,15 +39,8 @@ export interface StoreOptions {
 
 /** The keys that this node holds, and the way to read and write them. */
 export class StateStore implements StateHost {
-  /** Wired by whoever fans out; see StateHost. */
-  moved: StateHost['moved'] = () => {}
-  ready: StateHost['ready'] = () => undefined
-  /** Told when notifications may have been lost, beside what the store does about its own. */
-  doubted: () => void = () => {}
-  /** Whether someone on this node needs a key, so that it stays. */
-  isNeeded: (key: string) => boolean = () => false
-  keepsPaths: StateHost['keepsPaths'] = () => false
   readonly #keys = new Map<string, StateKey>()
+  readonly #owner: StoreOwner
   readonly #maxDepth: number
   readonly #metrics: Metrics
   readonly #catchUp: CatchUp
@@ -41,18 +50,19 @@ export class StateStore implements StateHost {
   readonly prefix: string
   readonly ttlMs: number | undefined
 
-  constructor (readonly backend: StateBackend, readonly journal: Journal, settings: Settings, metrics: Metrics, log: Logger, { prefix = 'state:', ttlMs, maxIdle }: StoreOptions = {}) {
+  readonly ready: () => Promise<void> | undefined
+
+  constructor (readonly backend: StateBackend, readonly journal: Journal, owner: StoreOwner, { prefix, ttlMs, maxIdle, maxStateBytes, maxJsonDepth, ready }: StoreOptions, metrics: Metrics, log: Logger) {
+    this.#owner = owner
     this.prefix = prefix
     this.ttlMs = ttlMs
+    this.ready = ready
     this.#idle = new IdleKeys((name) => { this.#release(name) }, maxIdle)
-    this.maxStateBytes = settings.maxStateBytes
-    this.#maxDepth = settings.maxJsonDepth
+    this.maxStateBytes = maxStateBytes
+    this.#maxDepth = maxJsonDepth
     this.#metrics = metrics
     this.#catchUp = new CatchUp((name) => this.refresh(name), log)
-    this.#stopDoubt = backend.onDoubt?.(() => {
-      this.#catchUp.add(this.#keys.keys())
-      this.doubted()
-    })
+    this.#stopDoubt = backend.onDoubt?.(() => { this.#catchUp.add(this.#keys.keys()) })
   }
 
   /** The replica of a key, at once where this node has it. */
@@ -125,10 +135,10 @@ export class StateStore implements StateHost {
     await this.#keys.get(name)?.refresh()
   }
 
-  /** Every key of the backend that clients may see. */
+  /** Every key of this store that clients may see. */
   async liveKeys (): Promise<string[]> {
-    const keys = await this.journal.liveKeys()
-    // others may have theirs in the same backend, under a prefix that begins like ours
+    const keys = await this.journal.liveKeys(this.prefix)
+    // a journal may not know of prefixes
     return keys.filter((key) => key.startsWith(this.prefix)).map((key) => key.slice(this.prefix.length))
   }
 
@@ -152,6 +162,18 @@ export class StateStore implements StateHost {
 
   committed (count: number): void {
     this.#metrics.commits += count
+  }
+
+  onCommit (replica: Replica, from: number): void {
+    this.#owner.onCommit(replica, from, this)
+  }
+
+  onLiveChange (key: string, isLive: boolean, isOwn: boolean): void {
+    this.#owner.onLiveChange?.(key, isLive, isOwn, this)
+  }
+
+  keepsPaths (key: string): boolean {
+    return this.#owner.keepsPaths?.(key) ?? false
   }
 
   fellBehind (name: string, error: unknown): void {
@@ -183,7 +205,7 @@ export class StateStore implements StateHost {
   /** Forgets a key, unless it is in use again. */
   #release (name: string): void {
     const key = this.#keys.get(name)
-    if (key === undefined || key.isBusy || this.isNeeded(name)) return
+    if (key === undefined || key.isBusy || this.#owner.isNeeded(name, this)) return
     this.#keys.delete(name)
     this.#idle.remove(name)
     key.close()

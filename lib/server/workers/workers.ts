@@ -1,7 +1,9 @@
-import type { Executor, Registered, Task } from './executor.js'
+import type { Part } from '../lifecycle/part.js'
+import { until } from '../lifecycle/until.js'
+import type { Executor, Task } from '../../executor/executor.js'
+import type { ExecutorMetrics } from '../metrics/metrics.js'
 import { HEADER_SIZE } from '../../protocol/frame.js'
 import type { ServerEvent } from '../../protocol/messages.js'
-import type { ConnectionContext } from '../context/connection-context.js'
 import type { Connection } from '../connection/connection.js'
 import type { Events, WorkerEvents } from '../events/events.js'
 import type { Scope } from '../scope/scope.js'
@@ -18,38 +20,45 @@ import { type ServiceHost, workerServices } from './worker-services.js'
 const EVENT_TIMEOUT = 30_000
 
 /** What the server does for handlers that run in threads: it finds out which frames are theirs, and hands them on unread. */
-export class Workers implements WorkerEvents {
+export class Workers implements WorkerEvents, Part {
   readonly #executor: Executor
   readonly #rpc: RpcRegistry
   readonly #events: Events
-  readonly #root: Scope
+  readonly #scope: Scope
+  readonly #host: ServiceHost
   readonly #settings: Settings
   readonly #log: Logger
 
-  constructor (executor: Executor, { rpc, events, root, settings, log }: { rpc: RpcRegistry, events: Events, root: Scope, settings: Settings, log: Logger }) {
+  /** @param scope to which the methods and events of the worker script belong */
+  constructor (executor: Executor, scope: Scope, host: ServiceHost, rpc: RpcRegistry, events: Events, settings: Settings, log: Logger) {
     this.#executor = executor
+    this.#scope = scope
+    this.#host = host
     this.#rpc = rpc
     this.#events = events
-    this.#root = root
     this.#settings = settings
     this.#log = log
   }
 
-  get isIdle (): boolean { return this.#executor.isIdle }
+  get metrics (): ExecutorMetrics { return this.#executor.metrics() }
 
   /** @throws what the script throws; DatasoleError `DRIVER_MISSING`, `DUPLICATE_METHOD` */
-  async start (host: ServiceHost): Promise<void> {
-    try {
-      this.#add(await this.#executor.start(workerServices(host), this.#log))
-    } catch (error) {
-      await this.close()
-      throw error
-    }
+  async start (): Promise<void> {
+    const { methods, events } = await this.#executor.start(workerServices(this.#host), this.#log)
+    for (const { name, timeoutMs } of methods) this.#rpc.add(new WorkerMethod(name, timeoutMs, this.#executor, this.#scope))
+    for (const event of events) this.#events.addWorkers(event, this, this.#scope)
   }
 
-  #add ({ methods, events }: Registered): void {
-    for (const { name, timeoutMs } of methods) this.#rpc.add(new WorkerMethod(name, timeoutMs, this.#executor, this.#root))
-    for (const event of events) this.#events.addWorkers(event, this, this.#root)
+  async drain (deadline: number): Promise<void> {
+    await until(deadline, () => this.#executor.isIdle)
+  }
+
+  async stop (): Promise<void> {
+    await this.#executor.close()
+  }
+
+  disconnected ({ context }: Connection): void {
+    this.#executor.departed(context)
   }
 
   /** An RPC_REQ for a method in a worker, with the payload as parameters: the worker parses. */
@@ -92,14 +101,6 @@ export class Workers implements WorkerEvents {
       refuse: ({ message: why }) => { this.#log.warn({ event: message.event }, `an event could not be handled by a worker: ${why}`) },
       malformed: () => {} // it was written right here
     })
-  }
-
-  departed (context: ConnectionContext): void {
-    this.#executor.departed(context)
-  }
-
-  async close (): Promise<void> {
-    await this.#executor.close()
   }
 
   #run (task: Pick<Task, 'context' | 'isPassing' | 'correlationId' | 'payload' | 'refuse' | 'malformed'>): void {

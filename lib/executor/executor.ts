@@ -1,22 +1,7 @@
-import type { RpcError } from '../../protocol/errors.js'
-import type { ConnectionContext } from '../context/connection-context.js'
-import type { Logger } from '../context/logger.js'
-
-/** Options of the thread models, with every default applied. */
-export interface ExecutorSettings {
-  model: 'thread' | 'thread-pool'
-  /** Threads at the most: `poolSize`, or `maxThreads`. */
-  size: number
-  /** URL of an ES module. */
-  workerScript: string
-  idleTimeout: number
-  maxOldGenerationSizeMb: number | undefined
-  execArgv: string[] | undefined
-  maxQueue: number
-  maxQueuePerConnection: number
-  queueTimeoutMs: number
-  stuckTimeoutMs: number
-}
+import type { RpcError } from '../protocol/errors.js'
+import type { ConnectionContext } from '../server/context/connection-context.js'
+import type { ExecutorMetrics } from '../server/metrics/metrics.js'
+import type { Logger } from '../server/context/logger.js'
 
 /** What methods and events need of the server's options, inside a thread too. */
 export interface WorkerLimits {
@@ -69,28 +54,6 @@ export interface Job {
 /** What code in workers may ask of the server; arguments and result are JSON text. */
 export interface WorkerServices {
   request (name: string, args: string): Promise<string | undefined>
-}
-
-/** The threads of one node: now, and counts since it was constructed. */
-export interface ExecutorMetrics {
-  /** threads that are there or are starting, now */
-  threads: number
-  /** calls and events that wait or run, now; an event's handlers run until they return */
-  queued: number
-  /** connections that have their place in a thread, now */
-  assigned: number
-  /** times that a connection was given its place */
-  assignments: number
-  /** threads that were lost: by a throw outside of a call, an exit, their memory, or because they stood still */
-  restarts: number
-  /** mean share of the last 5 to 10 seconds that the threads were busy; 0 to 1. The same for every reader */
-  utilization: number
-  /** calls and events that threads have begun */
-  tasks: number
-  /** ms from the main thread to their begin, of all of them */
-  waitMs: number
-  /** ms from their begin until their handler returned, a promise or a result, of all of them */
-  runMs: number
 }
 
 /**

@@ -1,13 +1,13 @@
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
-import { LiveNames } from '../../lib/server/keys/live-names.js'
+import { KeyNames } from '../../lib/server/keys/key-names.js'
 import type { StateStore } from '../../lib/server/store/state-store.js'
 import { ShakyBackend } from '../helpers/backends.js'
 import { cluster, node } from '../helpers/nodes.js'
 
 /** Names over a backend that answers when the test says so. */
-function start (): { names: LiveNames, told: unknown[][], answer (live: string[] | Error): Promise<void> } {
+function start (): { names: KeyNames, told: unknown[][], unsure: { count: number }, answer (live: string[] | Error): Promise<void> } {
   const waiting: Array<(live: string[] | Error) => void> = []
   const asked = async (): Promise<string[]> => await new Promise((resolve, reject) => {
     waiting.push((live) => { if (live instanceof Error) reject(live); else resolve(live) })
@@ -17,12 +17,13 @@ function start (): { names: LiveNames, told: unknown[][], answer (live: string[]
     holdsLive: (key) => key === 'held',
     liveKeys: asked
   }
-  const names = new LiveNames(store as StateStore, () => {})
   const told: unknown[][] = []
-  names.announce = (...what) => { told.push(what) }
+  const unsure = { count: 0 }
+  const names = new KeyNames(store, { announce: (...what) => { told.push(what) }, unsure: () => { unsure.count++ } })
   return {
     names,
     told,
+    unsure,
     async answer (live) {
       waiting.shift()!(live)
       await new Promise(setImmediate)
@@ -32,11 +33,11 @@ function start (): { names: LiveNames, told: unknown[][], answer (live: string[]
 
 t.test('a name goes once the backend confirms it', async (t) => {
   const { names, told, answer } = start()
-  for (const key of ['a', 'b', 'c']) names.learn(key)
-  void names.doubt('a')
-  void names.doubt('b')
-  void names.doubt('c')
-  void names.doubt('unknown')
+  for (const key of ['a', 'b', 'c']) names.add(key)
+  void names.deleted('a')
+  void names.deleted('b')
+  void names.deleted('c')
+  void names.deleted('unknown')
   t.equal(names.has('a'), true)
   await answer([])
   await answer(['b'])
@@ -46,39 +47,37 @@ t.test('a name goes once the backend confirms it', async (t) => {
 })
 
 t.test('where it cannot be asked about some, all are asked about, once', async (t) => {
-  const { names, answer } = start()
-  let unsure = 0
-  names.unsure = () => { unsure++ }
-  for (const key of ['a', 'b', 'c']) names.learn(key)
-  void names.doubt('a')
-  void names.doubt('b')
+  const { names, unsure, answer } = start()
+  for (const key of ['a', 'b', 'c']) names.add(key)
+  void names.deleted('a')
+  void names.deleted('b')
   await answer(new Error('too many calls'))
   await answer(new Error('too many calls'))
-  t.equal(unsure, 1)
-  const asked = names.relearn()
+  t.equal(unsure.count, 1)
+  const asked = names.reload()
   await answer(['c'])
   await asked
   t.strictSame([...names], ['c'])
-  void names.doubt('c')
+  void names.deleted('c')
   await answer(new Error('again'))
-  t.equal(unsure, 2)
+  t.equal(unsure.count, 2)
 })
 
 t.test('one that is made again meanwhile stays, and the others hear of it', async (t) => {
   const { names, told, answer } = start()
-  for (const key of ['a', 'b', 'c']) names.learn(key)
-  void names.doubt('a')
-  names.learn('a')
+  for (const key of ['a', 'b', 'c']) names.add(key)
+  void names.deleted('a')
+  names.add('a')
   await answer([])
-  void names.doubt('b')
-  names.moved('b', true)
+  void names.deleted('b')
+  names.changed('b', true)
   await answer([])
   t.strictSame(told, [])
   await answer(['b'])
   t.strictSame(told, [['b', true]])
-  void names.doubt('c')
-  names.learn('c')
-  void names.doubt('c')
+  void names.deleted('c')
+  names.add('c')
+  void names.deleted('c')
   await answer(['c'])
   t.strictSame(told, [['b', true]], 'the answer to the first question is out of date')
   await answer([])
@@ -87,28 +86,28 @@ t.test('one that is made again meanwhile stays, and the others hear of it', asyn
 
 t.test('what this node sees itself', async (t) => {
   const { names, told } = start()
-  names.moved('a', true)
-  names.moved('a', true)
-  names.moved('a', false)
-  names.moved('a', false)
-  names.moved('a', true)
+  names.changed('a', true)
+  names.changed('a', true)
+  names.changed('a', false)
+  names.changed('a', false)
+  names.changed('a', true)
   t.strictSame(told, [['a', true], ['a', false], ['a', true]])
 })
 
-t.test('all are asked about again after a doubt', async (t) => {
+t.test('all are asked about again after messages were lost', async (t) => {
   const { names, told, answer } = start()
-  for (const key of ['a', 'gone', 'held', 'made', 'moved']) names.learn(key)
-  const relearnt = names.relearn()
-  names.learn('made')
-  names.moved('moved', true)
-  names.learn('new')
+  for (const key of ['a', 'gone', 'held', 'made', 'moved']) names.add(key)
+  const relearnt = names.reload()
+  names.add('made')
+  names.changed('moved', true)
+  names.add('new')
   await answer(['a', 'b'])
   await relearnt
   t.strictSame([...names].sort(), ['a', 'b', 'held', 'made', 'moved', 'new'])
-  const failed = t.rejects(names.relearn())
+  const failed = t.rejects(names.reload())
   await answer(new Error('away'))
   await failed
-  const again = names.relearn()
+  const again = names.reload()
   await answer(['a'])
   await again
   t.strictSame([...names], ['a', 'held'])

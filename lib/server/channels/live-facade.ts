@@ -1,15 +1,30 @@
 import type { StateName, StateValue } from '../../protocol/contract.js'
 import type { Operation } from '../../protocol/messages.js'
-import { DataChannel, type DataChannelOptions } from '../channels/data-channel.js'
-import { ScopedFacade } from '../facades.js'
-import type { SyncChannel, SyncChannelOptions } from '../channels/sync-channel.js'
+import type { LiveState } from '../keys/live-state.js'
+import { ScopedFacade } from '../scope/facade.js'
+import type { Scope } from '../scope/scope.js'
+import type { StateStore } from '../store/state-store.js'
 import type { Recipe } from '../store/write.js'
+import type { Channels } from './channels.js'
+import { DataChannel, type DataChannelOptions, type DataChannelParts } from './data-channel.js'
+import type { SyncChannel, SyncChannelOptions } from './sync-channel.js'
 
 /** `ds.primitives.live`: state that clients mirror. */
 export class LiveFacade<C, S> extends ScopedFacade<S> {
+  readonly #live: LiveState
+  readonly #channels: Channels
+  readonly #parts: DataChannelParts
+
+  constructor (live: LiveState, parts: DataChannelParts, server: S, scope: Scope) {
+    super(server, scope)
+    this.#live = live
+    this.#parts = parts
+    this.#channels = parts.channels
+  }
+
   /** Declares a key as this scope's, so that its `preSubscribe` hooks guard it. Not needed otherwise. */
   register<K extends StateName<C>> (key: K): void {
-    this.core.live.register(key, this.scope)
+    this.#live.register(key, this.scope)
   }
 
   /**
@@ -19,26 +34,26 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
    * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, with its path; RangeError for what is
    *   too deep (`TOO_DEEP`) or too large (`LIMIT_EXCEEDED`)
    */
-  setState<K extends StateName<C>> (key: K, value: StateValue<C, K>): Promise<Operation[]> {
-    return this.core.store.set(key, value, true)
+  async setState<K extends StateName<C>> (key: K, value: StateValue<C, K>): Promise<Operation[]> {
+    return await this.#store(key, 'setState').set(key, value, true)
   }
 
   /**
    * Commits what a recipe does to a draft of the value, at a cost that follows the change and not
    * the size of the state. A key without a value gives the recipe `undefined`.
    */
-  update<K extends StateName<C>> (key: K, recipe: Recipe<StateValue<C, K>>): Promise<Operation[]> {
-    return this.core.store.update(key, recipe as Recipe<unknown>, true)
+  async update<K extends StateName<C>> (key: K, recipe: Recipe<StateValue<C, K>>): Promise<Operation[]> {
+    return await this.#store(key, 'update').update(key, recipe as Recipe<unknown>, true)
   }
 
   /** The committed value, as a copy of your own; undefined where there is none. */
-  getState<K extends StateName<C>> (key: K): Promise<StateValue<C, K> | undefined> {
-    return this.core.store.get(key) as Promise<StateValue<C, K> | undefined>
+  async getState<K extends StateName<C>> (key: K): Promise<StateValue<C, K> | undefined> {
+    return await this.#store(key, 'getState').get(key) as Promise<StateValue<C, K> | undefined>
   }
 
   /** Deletes the value; the key is live no more. Resolves to whether there was one. */
-  deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
-    return this.core.store.delete(key)
+  async deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
+    return await this.#store(key, 'deleteState').delete(key)
   }
 
   /**
@@ -49,12 +64,12 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K> & { initialValue: StateValue<C, K> }): SyncChannel<StateValue<C, K>>
   createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K>): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined>
   createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K>): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> {
-    return this.core.channels.create(options as SyncChannelOptions, this.scope) as SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined>
+    return this.#channels.create(options as SyncChannelOptions, this.scope) as SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined>
   }
 
   /** The channel of a key, unless there is none (any more). */
   getSyncChannel<K extends StateName<C>> (key: K): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> | undefined {
-    return this.core.channels.get(key) as SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> | undefined
+    return this.#channels.get(key) as SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> | undefined
   }
 
   /**
@@ -63,11 +78,16 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
    * @throws what the registrations throw; then none of them is made
    */
   createDataChannel<K extends string> (options: DataChannelOptions<C, K>): DataChannel<C, K> {
-    return new DataChannel<C, K>(this.core, options, this.scope)
+    return new DataChannel<C, K>(this.#parts, options, this.scope)
   }
 
   /** The data channel of a key, unless there is none (any more). */
   getDataChannel<K extends string> (key: K): DataChannel<C, K> | undefined {
-    return this.core.channels.composed.get(key) as DataChannel<C, K> | undefined
+    return this.#channels.composed.get(key) as DataChannel<C, K> | undefined
+  }
+
+  /** A declared key is in the backend of its scope, whichever scope writes it; any other key is in the root's. */
+  #store (key: string, method: string): StateStore {
+    return this.#live.storeFor(key, this.scope, `live.${method}`)
   }
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { Document } from '../protocol/document.js'
-import type { Operation } from '../protocol/messages.js'
-import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, Position, StateBackend } from './backend.js'
+import { Document } from '../../protocol/document.js'
+import type { Operation } from '../../protocol/messages.js'
+import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, Position, StateBackend } from '../../backend/backend.js'
 
 interface Stored extends Position {
   live: boolean
@@ -63,8 +63,9 @@ export class SnapshotJournal implements Journal {
     return recordOf(await this.#stored(key), have)
   }
 
-  async liveKeys (): Promise<string[]> {
-    return await this.#backend.get<string[]>(LIVE_KEYS) ?? []
+  async liveKeys (prefix = ''): Promise<string[]> {
+    const keys = await this.#backend.get<string[]>(LIVE_KEYS) ?? []
+    return keys.filter((key) => key.startsWith(prefix))
   }
 
   async #stored (key: string): Promise<Stored> {

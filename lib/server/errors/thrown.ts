@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { RpcCode } from '../protocol/codes.js'
-import { RpcError, isA, isThenable, memberOf, messageOf, notSynchronous } from '../protocol/errors.js'
-import { copyJson } from '../protocol/json.js'
-import type { ConnectionContext } from './context/connection-context.js'
-import type { Logger } from './context/logger.js'
-import type { ErrorContext } from './config/server-options.js'
-import type { Settings } from './config/settings.js'
+import { RpcCode } from '../../protocol/codes.js'
+import { RpcError, isA, isThenable, memberOf, messageOf, notSynchronous } from '../../protocol/errors.js'
+import { copyJson } from '../../protocol/json.js'
+import type { ConnectionContext } from '../context/connection-context.js'
+import type { Logger } from '../context/logger.js'
+import type { ErrorContext } from '../config/server-options.js'
+import type { Settings } from '../config/settings.js'
 
 /** What the rule needs of the server. */
 export interface ThrownHost {

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import { isThenable, notSynchronous } from '../protocol/errors.js'
-import type { DatasoleServerOptions } from './config/server-options.js'
+import { isThenable, notSynchronous } from '../../protocol/errors.js'
+import type { DatasoleServerOptions } from './server-options.js'
 
 /**
  * Whether a browser's page of this origin may connect (RFC 6454; what is no browser sends none, and passes).

@@ -1,17 +1,17 @@
 import { RpcCode } from '../../protocol/codes.js'
 import { RpcError, isA } from '../../protocol/errors.js'
 import { Opcode } from '../../protocol/opcodes.js'
-import type { Job, Task } from './executor.js'
-import { type CallHost, errorAnswer, isAbort } from '../rpc/call.js'
+import type { Job, Task } from '../../executor/executor.js'
+import { type CallHost, errorAnswer, isAbort } from './call.js'
 import type { CallInFlight, Connection } from '../connection/connection.js'
 import type { ConnectionContext } from '../context/connection-context.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { runHooks } from '../scope/scope.js'
 import { LazyMembers } from '../connection/lazy-members.js'
 import { BadFrame } from '../connection/payload.js'
-import type { WorkerMethod } from '../rpc/method.js'
+import type { WorkerMethod } from './method.js'
 import { RpcContext } from '../context/rpc-context.js'
-import { HookThrew, rpcErrorOf } from '../thrown.js'
+import { HookThrew, rpcErrorOf } from '../errors/thrown.js'
 
 /**
  * A client's call of a method that runs in a worker. What `Call` does for those that run here, with the

@@ -1,11 +1,11 @@
-import type { Task } from './executor.js'
+import type { Task } from '../../executor/executor.js'
 import { RpcCode } from '../../protocol/codes.js'
 import { RpcError } from '../../protocol/errors.js'
 import type { ConnectionContext } from '../context/connection-context.js'
 import { runHooks } from '../scope/scope.js'
-import type { WorkerMethod } from '../rpc/method.js'
+import type { WorkerMethod } from './method.js'
 import type { RpcContext } from '../context/rpc-context.js'
-import { HookThrew } from '../thrown.js'
+import { HookThrew } from '../errors/thrown.js'
 
 /** What it was called with. */
 export interface LocalCall {

@@ -1,10 +1,9 @@
 import type { ChannelInfo } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import { SharedPayload, encodeMessage } from '../connection/encoding.js'
-import type { Logger } from '../context/logger.js'
-import type { Metrics } from '../metrics/metrics.js'
 import type { Replica } from '../store/replica.js'
-import type { Source, Subscription } from './subscription.js'
+import { type KeySource, type SourceHost, answerAll } from './source.js'
+import type { Subscription } from './subscription.js'
 
 /** What clients of version 1 take in one frame. */
 export const MAX_V1_PAYLOAD = 1024 * 1024
@@ -12,46 +11,30 @@ export const MAX_V1_PAYLOAD = 1024 * 1024
 /** Below this, patches are as good as a snapshot, whatever the value weighs (bytes). */
 const MIN_PATCH = 256
 
-export const UNASKED = [0]
-
 /** Encoded catch-ups that are kept for the next one who needs the same. */
 const MAX_PATCHES = 8
 
 /** They drop a whole frame where one of its paths has such a segment. */
 const UNSAFE_IN_V1 = /"path":"(?:[^"\\]|\\.)*\/(?:__proto__|constructor|prototype)["/]/
 
-export interface LiveHost {
-  readonly metrics: Metrics
-  readonly log: Logger
-  readonly compressionThreshold: number
-}
-
-/** A key with subscribers on this node, whatever its messages look like. */
-export interface LiveSource extends Source {
-  /** The replica has moved: what was encoded of it is old. */
-  moved (): void
-  /** Tells subscribers that it has moved on from a version, or, with -1, to where no patch leads. */
-  publish (from: number): void
-}
-
-/** A key with subscribers on this node: one encoding of each change, however many they are. */
-export class LiveKey implements LiveSource {
+/** The source of live state: patches where they are smaller than the value, else snapshots. */
+export class JsonSource implements KeySource {
   readonly subscriptions = new Set<Subscription>()
-  readonly #host: LiveHost
+  readonly #host: SourceHost
   /** Of the version that the replica has now: the whole, and what is new since earlier ones. */
   #snapshot: SharedPayload | undefined
   readonly #patches = new Map<number, SharedPayload>()
   #isOversizedLogged = false
 
   /** @param channel what the key is beside live state, for subscribers to know */
-  constructor (readonly replica: Replica, host: LiveHost, readonly channel: ChannelInfo | undefined) {
+  constructor (readonly replica: Replica, host: SourceHost, readonly channel: ChannelInfo | undefined) {
     this.#host = host
   }
 
   /** To clients, a key that is not live has no value. */
   get #version (): number { return this.replica.live ? this.replica.version : 0 }
 
-  moved (): void {
+  expire (): void {
     this.#snapshot = undefined
     this.#patches.clear()
   }
@@ -106,22 +89,13 @@ export class LiveKey implements LiveSource {
     if (connection.protocol === 1 && patch === undefined && version > 0 && replica.document.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
     const payload = patch ?? this.#snapshotPayload(version)
     if (connection.protocol === 1 && payload.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
-    const ids = asked ?? UNASKED
-    for (let i = 0; i < ids.length; i++) {
-      const message = payload.message(ids[i]!)
-      if (!connection.hasRoomFor(message.length)) {
-        subscription.asked = asked?.slice(i)
-        return false
-      }
+    return answerAll(subscription, (id) => payload.message(id), () => {
       subscription.epoch = replica.epoch
       // a version 1 client has to get a snapshot before it can take a patch again
       subscription.version = connection.protocol === 1 && version === 0 ? -1 : version
       if (patch !== undefined) this.#host.metrics.statePatches++
       else this.#host.metrics.stateSnapshots++
-      connection.send(message)
-    }
-    subscription.asked = undefined
-    return true
+    })
   }
 
   /** What brings a client from its version to this one, where that is held and smaller than the value. */

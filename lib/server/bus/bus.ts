@@ -3,7 +3,7 @@ import type { BackendUnsubscribe, StateBackend } from '../../backend/backend.js'
 import type { ServerEvent } from '../../protocol/messages.js'
 import type { Logger } from '../context/logger.js'
 
-/** What nodes tell each other, apart from commits. */
+/** The messages between nodes, apart from commits. */
 export interface BusMessages {
   /** An event of server code, for the handlers of every node. */
   event: ServerEvent
@@ -20,7 +20,8 @@ export interface BusMessages {
   disconnect: { userId: string, code: number, reason: string }
 }
 
-type Receivers = { [K in keyof BusMessages]: (message: BusMessages[K]) => void }
+/** What a node does about each kind of message. */
+export type BusHandlers = { [K in keyof BusMessages]: (message: BusMessages[K], bus: Bus) => void }
 
 const CHANNEL = 'bus'
 
@@ -35,21 +36,22 @@ export class Bus {
   #waiting = 0
   /** Messages that were lost since one got through. */
   #lost = 0
-  /** What has to be waited for before the backend can be used. */
-  ready: () => Promise<void> | undefined = () => undefined
+  readonly #ready: () => Promise<void> | undefined
 
-  constructor (backend: StateBackend, log: Logger) {
+  /** @param ready the promise to wait for before the backend can be used; undefined if it can be */
+  constructor (backend: StateBackend, ready: () => Promise<void> | undefined, log: Logger) {
     this.#backend = backend
+    this.#ready = ready
     this.#log = log
   }
 
-  async open (receivers: Receivers): Promise<void> {
+  async open (handlers: Partial<BusHandlers>): Promise<void> {
     this.#unsubscribe = this.#backend.subscribe(CHANNEL, (_, envelope) => {
       // text, so that own messages are told without parsing
       const text = envelope as string
       if (text.startsWith(this.#node)) return
-      const { kind, message } = JSON.parse(text.slice(this.#node.length)) as { kind: keyof Receivers, message: never }
-      receivers[kind]?.(message)
+      const { kind, message } = JSON.parse(text.slice(this.#node.length)) as { kind: keyof BusHandlers, message: never }
+      handlers[kind]?.(message, this)
     })
     await this.#unsubscribe.ready
   }
@@ -57,7 +59,7 @@ export class Bus {
   /** @param message plain JSON */
   publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
     const envelope = this.#node + JSON.stringify({ kind, message })
-    const ready = this.#awaited ?? this.ready()
+    const ready = this.#awaited ?? this.#ready()
     const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : this.#publishAfter(ready, envelope)
     published.then(this.#succeeded, this.#failed)
   }

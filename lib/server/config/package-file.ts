@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { DatasoleError } from '../protocol/errors.js'
+import { DatasoleError } from '../../protocol/errors.js'
 
 /**
  * Finds a file of this package that is read or loaded at run time. Call it when the file is needed, not at
@@ -9,7 +9,7 @@ import { DatasoleError } from '../protocol/errors.js'
  */
 export function packageFile (path: string): URL {
   const here = import.meta.url as string | undefined // bundlers that write CommonJS leave it out
-  const url = here === undefined ? undefined : new URL(`../../${path}`, here)
+  const url = here === undefined ? undefined : new URL(`../../../${path}`, here)
   if (url !== undefined && existsSync(url)) return url
   throw new DatasoleError('PACKAGE_FILE_MISSING', `datasole: its file ${path} is not ${url === undefined ? 'there' : `at ${url.href}`}: ` +
     'where the server is bundled, leave datasole out of the bundle (esbuild: --external:datasole) and install it beside the bundle; docs/packaging.md says how; ' +

@@ -1,7 +1,7 @@
-import type { CrdtType } from '../crdt/crdt.js'
-import type { CrdtName, CrdtTypeOf, CrdtValue } from '../protocol/contract.js'
-import { type ServerCrdt, type ServerOp, checkCrdtKey, crdtHandle, readServerOp } from '../server/crdts/crdt-handle.js'
-import type { WorkerLink } from './thread/worker-link.js'
+import type { CrdtType } from '../../crdt/crdt.js'
+import type { CrdtName, CrdtTypeOf, CrdtValue } from '../../protocol/contract.js'
+import { type ServerCrdt, type ServerOp, checkCrdtKey, crdtHandle, readServerOp } from '../../server/crdts/crdt-handle.js'
+import type { WorkerLink } from './worker-link.js'
 
 /**
  * `ds.primitives.crdt` in a worker: the main thread has the values. There is no `register`, as every thread

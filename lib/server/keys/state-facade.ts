@@ -1,0 +1,34 @@
+import type { StateName, StateValue } from '../../protocol/contract.js'
+import type { Operation } from '../../protocol/messages.js'
+import { ScopedFacade } from '../scope/facade.js'
+import type { Scope } from '../scope/scope.js'
+import type { StateStore } from '../store/state-store.js'
+import type { Recipe } from '../store/write.js'
+
+type ServerValue<C, K extends string> = K extends StateName<C> ? StateValue<C, K> : unknown
+
+/** `ds.primitives.state`: the same store for keys of the server's own. Writing does not make a key live. */
+export class StateFacade<C, S> extends ScopedFacade<S> {
+  readonly #storeOf: (scope: Scope, user: string) => StateStore
+
+  constructor (storeOf: (scope: Scope, user: string) => StateStore, server: S, scope: Scope) {
+    super(server, scope)
+    this.#storeOf = storeOf
+  }
+
+  setState<K extends string> (key: K, value: ServerValue<C, K>): Promise<Operation[]> {
+    return this.#storeOf(this.scope, 'state.setState').set(key, value, false)
+  }
+
+  update<K extends string> (key: K, recipe: Recipe<ServerValue<C, K>>): Promise<Operation[]> {
+    return this.#storeOf(this.scope, 'state.update').update(key, recipe as Recipe<unknown>, false)
+  }
+
+  getState<K extends string> (key: K): Promise<ServerValue<C, K> | undefined> {
+    return this.#storeOf(this.scope, 'state.getState').get(key) as Promise<ServerValue<C, K> | undefined>
+  }
+
+  deleteState (key: string): Promise<boolean> {
+    return this.#storeOf(this.scope, 'state.deleteState').delete(key)
+  }
+}

@@ -1,0 +1,259 @@
+import { isThenable } from '../../protocol/errors.js'
+import type { Settings } from '../config/settings.js'
+import type { Connection } from '../connection/connection.js'
+import type { Logger } from '../context/logger.js'
+import type { Metrics } from '../metrics/metrics.js'
+import { refusalOf } from '../errors/thrown.js'
+import { type Scope, runHooks } from '../scope/scope.js'
+import type { Replica } from '../store/replica.js'
+import type { StateStore } from '../store/state-store.js'
+import type { KeyRegistry } from './registry.js'
+import type { KeySource, Kind, SourceHost } from './source.js'
+import { type Source, Subscription } from './subscription.js'
+
+/** ms before a key that could not be read is tried again. */
+const RETRY = 1000
+
+/** ms after which hooks that failed are asked again, at the most. */
+const LONGEST_RETRY = 30_000
+
+/** The members of a SUBSCRIBE beside the key. */
+export interface Wanted { epoch?: string, version?: number, type?: string, nodeId?: string }
+
+/** Finds out what a key is. `type` is the CRDT type that a client asks for, if it does. */
+export type KindOf = (key: string, type: string | undefined) => Kind | Promise<Kind>
+
+/** Which connection subscribes to which key, whatever its kind. */
+export class Subscriptions implements SourceHost {
+  /** Keys with subscribers on this node, by store: a name may be a key in several. */
+  readonly #sources = new Map<StateStore, Map<string, KeySource>>()
+  readonly #byConnection = new Map<Connection, Map<string, Subscription>>()
+  /** Keys that could not be read, and that a client waits for. */
+  readonly #unreadable = new Set<string>()
+  readonly #keys: KeyRegistry
+  readonly #kindOf: KindOf
+
+  constructor (readonly settings: Settings, keys: KeyRegistry, kindOf: KindOf, readonly metrics: Metrics, readonly log: Logger) {
+    this.#keys = keys
+    this.#kindOf = kindOf
+  }
+
+  get compressionThreshold (): number { return this.settings.compressionThreshold }
+
+  /** Whether a key of a store has subscribers on this node. */
+  has (key: string, store: StateStore): boolean {
+    return this.#sources.get(store)?.has(key) ?? false
+  }
+
+  /**
+   * SUBSCRIBE: answered under its correlation id, by patches, a snapshot or an ERROR.
+   * @param retryAfter ms, where the rate limit refuses it
+   */
+  subscribe (connection: Connection, correlationId: number, key: string, { epoch = '', version = -1, type, nodeId }: Wanted, retryAfter: number): void {
+    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, key })
+    const subscriptions = this.#of(connection)
+    let subscription = subscriptions.get(key)
+    if (subscription === undefined) {
+      const { maxSubscriptions } = this.settings
+      if (connection.subscriptions >= maxSubscriptions && connection.protocol !== 1) {
+        return connection.sendError(correlationId, 'LIMIT_EXCEEDED', `a connection may have ${maxSubscriptions} subscriptions`, { key })
+      }
+      subscriptions.set(key, subscription = new Subscription(connection, key))
+      connection.subscriptions++
+    }
+    const asked = (subscription.asked ??= [])
+    if (asked.length >= this.settings.maxCallsInFlight) return connection.sendError(correlationId, 'BUSY', 'too many subscriptions to this key wait for an answer', { retryAfter: 100, key })
+    asked.push(correlationId)
+    Object.assign(subscription, { epoch, version, type, nodeId })
+    this.#activate(subscription)
+  }
+
+  /** Subscribes a client that did not ask: one of protocol version 1. */
+  mirror (connection: Connection, key: string): void {
+    const subscriptions = this.#of(connection)
+    if (subscriptions.has(key)) return
+    const subscription = new Subscription(connection, key)
+    subscriptions.set(key, subscription)
+    this.#activate(subscription)
+  }
+
+  unsubscribe (connection: Connection, key: string): void {
+    const subscriptions = this.#byConnection.get(connection)
+    const subscription = subscriptions?.get(key)
+    if (subscription === undefined) return
+    subscriptions!.delete(key)
+    connection.subscriptions--
+    this.#end(subscription)
+  }
+
+  disconnected (connection: Connection): void {
+    const subscriptions = this.#byConnection.get(connection)
+    this.#byConnection.delete(connection)
+    for (const subscription of subscriptions?.values() ?? []) this.#end(subscription)
+  }
+
+  /** A replica has changed. A channel decides itself when subscribers hear of it. */
+  committed (kind: Kind, store: StateStore, replica: Replica, from: number): void {
+    const { key } = replica
+    const source = this.#sources.get(store)?.get(key)
+    source?.expire()
+    const channel = this.#keys.kindOf(key) === kind.name && kind.storeOf(key) === store ? this.#keys.channelOf(key) : undefined
+    if (channel?.onCommit !== undefined) channel.onCommit(replica, from)
+    else source?.publish(from)
+    if (!replica.live && source !== undefined) this.#leave(source)
+  }
+
+  /** Sends subscribers of a key its changes since a version, or, with -1, a catch-up. */
+  publish (key: string, store: StateStore, from: number): void {
+    this.#sources.get(store)?.get(key)?.publish(from)
+  }
+
+  /** Sends a client the whole value: it does not agree with this node on it. */
+  resync (connection: Connection, key: string): void {
+    const subscription = this.#byConnection.get(connection)?.get(key)
+    if (subscription?.source === undefined) return
+    subscription.version = -1
+    connection.markStale(subscription)
+  }
+
+  /** The key has become something else: its subscribers start anew. */
+  rejoin (key: string): void {
+    const subscriptions = []
+    for (const ofConnection of this.#byConnection.values()) {
+      const subscription = ofConnection.get(key)
+      if (subscription?.source !== undefined) subscriptions.push(subscription)
+    }
+    for (const subscription of subscriptions) {
+      this.#end(subscription)
+      subscription.version = -1
+    }
+    for (const subscription of subscriptions) this.#join(subscription)
+  }
+
+  /** Hooks, then the key, then the answer; at once where nothing has to be waited for. */
+  #activate (subscription: Subscription): void {
+    const { connection, key } = subscription
+    const scope = this.#keys.scopeOf(key)
+    let allowed
+    try {
+      allowed = runHooks(scope.chain('preSubscribe'), connection.messageContext, { key })
+    } catch (thrown) {
+      return this.#refuse(subscription, thrown)
+    }
+    if (allowed === undefined) return this.#admit(subscription, scope)
+    // the answer to a repeated SUBSCRIBE must not come before the hook has allowed it
+    this.#end(subscription)
+    allowed.then(() => { this.#admit(subscription, scope) }, (thrown: unknown) => { this.#refuse(subscription, thrown) })
+  }
+
+  #admit (subscription: Subscription, scope: Scope): void {
+    subscription.scope = scope
+    subscription.failures = 0
+    this.#join(subscription)
+  }
+
+  /**
+   * Every wait ends here again: the key may be another one by then.
+   * @param found the kind of a key that server code has not declared, once the store has been asked
+   */
+  #join (subscription: Subscription, isRefreshed = false, found?: Kind): void {
+    const { key, type, connection } = subscription
+    if (!this.#isCurrent(subscription)) {
+      this.#unreadable.delete(key)
+      return
+    }
+    // the key now belongs to another scope, which may have hooks of its own
+    if (subscription.scope !== this.#keys.scopeOf(key)) return this.#activate(subscription)
+    const channel = this.#keys.channelOf(key)
+    if (channel?.source !== undefined && connection.protocol === 2) return this.#follow(subscription, channel.source(connection))
+    const kind = found === undefined || this.#keys.has(key) ? this.#kindOf(key, type) : found
+    if (isThenable(kind)) return this.#joinAfter(kind, subscription, (known) => { this.#join(subscription, isRefreshed, known) })
+    const store = kind.storeOf(key)
+    const replica = store.replica(key)
+    if (isThenable(replica)) return this.#joinAfter(replica, subscription, () => { this.#join(subscription, isRefreshed, kind) }, store)
+    if (!isRefreshed && subscription.epoch === replica.epoch && subscription.version > replica.version) {
+      // another node has told the client more: the backend knows
+      return this.#joinAfter(store.refresh(key), subscription, () => { this.#join(subscription, true, kind) }, store)
+    }
+    let sources = this.#sources.get(store)
+    if (sources === undefined) this.#sources.set(store, sources = new Map())
+    let source = sources.get(key)
+    if (source === undefined) sources.set(key, source = kind.open(replica, channel?.info))
+    this.#follow(subscription, source, store)
+  }
+
+  /** Where the backend is away, the subscription waits for it: the client would only ask again. */
+  #joinAfter<T> (ready: PromiseLike<T>, subscription: Subscription, join: (result: T) => void, store?: StateStore): void {
+    const { key } = subscription
+    ready.then((result) => {
+      this.#unreadable.delete(key)
+      join(result)
+      if (!this.#isCurrent(subscription)) store?.idle(key)
+    }, (error: unknown) => {
+      if (!this.#unreadable.has(key)) this.log.error({ err: error, key }, 'a key that a client subscribes to cannot be read; it is tried again until it can')
+      this.#unreadable.add(key)
+      setTimeout(() => { this.#join(subscription) }, RETRY).unref()
+    })
+  }
+
+  #follow (subscription: Subscription, source: Source, store?: StateStore): void {
+    source.subscriptions.add(subscription)
+    subscription.source = source
+    subscription.store = store
+    subscription.connection.markStale(subscription)
+  }
+
+  /** Whether it has not been ended while it waited. */
+  #isCurrent (subscription: Subscription): boolean {
+    return this.#byConnection.get(subscription.connection)?.get(subscription.key) === subscription
+  }
+
+  #of (connection: Connection): Map<string, Subscription> {
+    let subscriptions = this.#byConnection.get(connection)
+    if (subscriptions === undefined) this.#byConnection.set(connection, subscriptions = new Map())
+    return subscriptions
+  }
+
+  #end (subscription: Subscription): void {
+    const { source, store, key, connection } = subscription
+    connection.forgetStale(subscription)
+    if (source === undefined) return
+    subscription.source = undefined
+    source.subscriptions.delete(subscription)
+    if (store === undefined || source.subscriptions.size > 0) return
+    this.#sources.get(store)!.delete(key)
+    store.idle(key)
+  }
+
+  /** @param thrown by a hook */
+  #refuse (subscription: Subscription, thrown: unknown): void {
+    const { code, message, more } = refusalOf(this, thrown, { source: 'preSubscribe', key: subscription.key, connection: subscription.connection.context })
+    if (!this.#isCurrent(subscription)) return
+    if (more.retryAfter !== undefined && (subscription.asked === undefined || subscription.connection.protocol === 1)) return this.#activateLater(subscription, more.retryAfter)
+    // a client that has its answer hears that it gets no more; one of version 1 never asked
+    const { connection, key, asked = connection.protocol === 1 ? [] : [0] } = subscription
+    this.unsubscribe(connection, key)
+    for (const correlationId of asked) connection.sendError(correlationId, code, message, { ...more, key })
+  }
+
+  /** Its client asks once, or not at all: the hooks are asked again, until they can decide. */
+  #activateLater (subscription: Subscription, retryAfter: number): void {
+    const delay = Math.min(LONGEST_RETRY, retryAfter * 2 ** subscription.failures++) * (0.5 + Math.random() / 2)
+    setTimeout(() => { if (this.#isCurrent(subscription) && subscription.source === undefined) this.#activate(subscription) }, delay).unref()
+  }
+
+  /** Clients of version 1 mirror what is live: a key that was deleted costs them nothing, once they know. */
+  #leave ({ replica, subscriptions }: KeySource): void {
+    for (const subscription of subscriptions) {
+      const { connection, key } = subscription
+      if (connection.protocol !== 1) continue
+      subscription.told = () => {
+        subscription.told = undefined
+        if (replica.live || !this.#isCurrent(subscription)) return
+        this.#byConnection.get(connection)!.delete(key)
+        this.#end(subscription)
+      }
+      connection.markStale(subscription)
+    }
+  }
+}

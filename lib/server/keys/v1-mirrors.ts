@@ -1,0 +1,85 @@
+import { setTimeout } from 'node:timers/promises'
+import type { Connection } from '../connection/connection.js'
+import type { Logger } from '../context/logger.js'
+import type { StateStore } from '../store/state-store.js'
+import { KeyNames } from './key-names.js'
+import type { KeyRegistry } from './registry.js'
+import type { Subscriptions } from './subscriptions.js'
+
+/** ms before the names of keys are asked for again. */
+const RETRY = 1000
+
+/**
+ * Clients of protocol version 1 do not subscribe: they get every key. Only for them a node has to know the
+ * names of all live keys, so it loads those with the first such client, and forgets them with the last.
+ */
+export class V1Mirrors {
+  readonly #connections = new Set<Connection>()
+  #names: KeyNames | undefined
+  readonly #subscriptions: Subscriptions
+  readonly #keys: KeyRegistry
+  readonly #state: () => StateStore
+  readonly #crdts: Iterable<string>
+  readonly #unsure: () => void
+  readonly #log: Logger
+
+  /**
+   * @param state the root's store of live state
+   * @param crdts names of CRDTs
+   * @param unsure told that a key could not be asked about: `reload` is due
+   */
+  constructor (subscriptions: Subscriptions, keys: KeyRegistry, state: () => StateStore, crdts: Iterable<string>, unsure: () => void, log: Logger) {
+    this.#unsure = unsure
+    this.#subscriptions = subscriptions
+    this.#keys = keys
+    this.#state = state
+    this.#crdts = crdts
+    this.#log = log
+  }
+
+  connected (connection: Connection): void {
+    if (connection.protocol !== 1) return
+    this.#connections.add(connection)
+    for (const keys of [this.#keys.keys, this.#crdts, this.#names ?? []]) for (const key of keys) this.#subscriptions.mirror(connection, key)
+    if (this.#names === undefined) void this.#load(this.#names = new KeyNames(this.#state(), { added: (key) => { this.added(key) }, unsure: this.#unsure, announce: () => {} }))
+  }
+
+  disconnected (connection: Connection): void {
+    if (this.#connections.delete(connection) && this.#connections.size === 0) this.#names = undefined
+  }
+
+  /** There is one key more. */
+  added (key: string): void {
+    for (const connection of this.#connections) this.#subscriptions.mirror(connection, key)
+  }
+
+  /** A key has become live, or was deleted, as this node or another says. */
+  changed (key: string, isLive: boolean): void {
+    if (isLive) {
+      this.#names?.add(key)
+      this.added(key)
+    } else {
+      void this.#names?.deleted(key)
+    }
+  }
+
+  /** Messages between nodes may have been lost. */
+  async reload (): Promise<void> {
+    if (this.#names === undefined) return
+    await this.#names.reload()
+    // a key that was deleted and made again is known by name, and nobody's mirror any more
+    for (const key of this.#names ?? []) this.added(key)
+  }
+
+  async #load (names: KeyNames): Promise<void> {
+    for (let isSaid = false; this.#names === names; await setTimeout(RETRY, undefined, { ref: false })) {
+      try {
+        await names.reload()
+        return
+      } catch (error) {
+        if (!isSaid) this.#log.error({ err: error }, 'the live keys could not be read for clients of protocol version 1; it is tried again until they can')
+        isSaid = true
+      }
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
+import { ScopedFacade } from '../scope/facade.js'
+import type { Scope } from '../scope/scope.js'
+import { checkKey, checkRequest } from './default-rate-limiter.js'
+import type { Limits } from './limits.js'
+
+/**
+ * `ds.primitives.rateLimiter`: sliding windows of server code, shared by every node, beside those of
+ * frames and never one of them. Rejects where the backend fails: `onBackendError` is about frames.
+ * A key is one bucket, whatever the rule: for limits of two lengths use two keys.
+ */
+export class RateLimiterFacade<S> extends ScopedFacade<S> {
+  readonly #limitsOf: (scope: Scope, user: string) => Limits
+
+  constructor (limitsOf: (scope: Scope, user: string) => Limits, server: S, scope: Scope) {
+    super(server, scope)
+    this.#limitsOf = limitsOf
+  }
+
+  /** Whether a cost of 1 would be admitted; counts nothing. */
+  async check (key: string, rule: RateLimitRule): Promise<RateLimitResult> {
+    checkRequest(key, rule)
+    const { limiter, ready } = this.#limitsOf(this.scope, 'rateLimiter.check')
+    await ready()
+    return await limiter.check(`app:${key}`, rule)
+  }
+
+  /**
+   * Counts `cost` if it is admitted.
+   * @throws RangeError where `cost` is over `rule.maxRequests`
+   */
+  async consume (key: string, rule: RateLimitRule, cost = 1): Promise<RateLimitResult> {
+    checkRequest(key, rule, cost)
+    const { limiter, ready } = this.#limitsOf(this.scope, 'rateLimiter.consume')
+    await ready()
+    return await limiter.consume(`app:${key}`, rule, cost)
+  }
+
+  /** Empties a bucket. */
+  async reset (key: string): Promise<void> {
+    checkKey(key)
+    const { limiter, ready } = this.#limitsOf(this.scope, 'rateLimiter.reset')
+    await ready()
+    await limiter.reset(`app:${key}`)
+  }
+}

@@ -1,0 +1,39 @@
+import type { RpcName, RpcParams, RpcResult } from '../../protocol/contract.js'
+import { ScopedFacade } from '../scope/facade.js'
+import type { Scope } from '../scope/scope.js'
+import type { RpcHandler, RpcOptions } from './method.js'
+import type { LocalCallContext, RpcRegistry } from './rpc.js'
+
+/** `ds.rpc`: methods that clients call. */
+export class RpcFacade<C, S> extends ScopedFacade<S> {
+  readonly #rpc: RpcRegistry
+
+  constructor (rpc: RpcRegistry, server: S, scope: Scope) {
+    super(server, scope)
+    this.#rpc = rpc
+  }
+
+  /**
+   * Registers a method.
+   * @param handler gets the parameters and a context; what it returns or resolves to is the answer, as JSON.
+   *   An error that is meant for the client reaches it with message, numeric `code` and `data`: an RpcError, one
+   *   with a numeric `code`, `expose: true` or a `statusCode` below 500, a plain `Error`. Of others it gets an id
+   * @throws DatasoleError `DUPLICATE_METHOD` where the name is taken
+   */
+  register<M extends RpcName<C>> (method: M, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
+  register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
+  register (method: string, options: RpcOptions | RpcHandler<never>, handler?: RpcHandler<never>): void {
+    if (typeof options === 'function') this.#rpc.register(method, {}, options as RpcHandler, this.scope)
+    else this.#rpc.register(method, options, handler as RpcHandler, this.scope)
+  }
+
+  /**
+   * Runs a method in this process, with its hooks and schema and without the limits on clients:
+   * for HTTP routes and tests. Parameters and result are copies, of what JSON holds; nothing is null.
+   * @throws RpcError with `code` and `data`, as a client would get it; its `cause` is what was thrown
+   * @throws TypeError `INVALID_JSON` for parameters that JSON cannot hold, with the path
+   */
+  call<M extends RpcName<C>> (method: M, params: RpcParams<C, M>, context?: LocalCallContext): Promise<RpcResult<C, M>> {
+    return this.#rpc.call(method, params, context) as Promise<RpcResult<C, M>>
+  }
+}

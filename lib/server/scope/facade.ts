@@ -1,0 +1,23 @@
+import type { Scope } from './scope.js'
+
+/** A facade of server `S`, through which code that has only the facade finds its siblings. */
+export class Facade<S> {
+  readonly #server: S
+
+  constructor (server: S) {
+    this.#server = server
+  }
+
+  get server (): S { return this.#server }
+}
+
+/** A facade whose registrations belong to a scope, and whose writes go to the backend of that scope. */
+export class ScopedFacade<S> extends Facade<S> {
+  protected readonly scope: Scope
+
+  constructor (server: S, scope: Scope) {
+    super(server)
+    this.scope = scope
+    Object.defineProperty(this, 'scope', { enumerable: false })
+  }
+}

@@ -1,0 +1,16 @@
+import type { StateBackend } from '../../backend/backend.js'
+import type { RateLimits, Settings } from '../config/settings.js'
+import type { RateLimiter } from '../config/server-options.js'
+import { Service } from './scope.js'
+
+/** The store and the bus of a scope. */
+export const BACKEND = new Service<StateBackend>('backend')
+
+/** The rate limits of a scope, and the limiter that counts, if it is one of the user's. */
+export const RATE_LIMIT = new Service<{ limits: RateLimits | false, limiter: RateLimiter | undefined }>('rate limit')
+
+/** The threads of a scope. */
+export const EXECUTOR = new Service<Settings['executor']>('executor')
+
+/** The session options of a scope. */
+export const SESSIONS = new Service<Settings['session']>('session option')

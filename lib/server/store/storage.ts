@@ -1,0 +1,114 @@
+import type { BackendUnsubscribe, Journal, StateBackend } from '../../backend/backend.js'
+import { SnapshotJournal } from './snapshot-journal.js'
+import { Bus, type BusHandlers } from '../bus/bus.js'
+import type { Settings } from '../config/settings.js'
+import type { Logger } from '../context/logger.js'
+import { Readiness } from '../lifecycle/readiness.js'
+import type { Metrics } from '../metrics/metrics.js'
+import { StateStore, type StoreOwner } from './state-store.js'
+
+/** JSON levels around a value: a session and a CRDT keep a timestamp with each field. */
+const FIELD_DEPTH = 3
+
+/** Bytes of a session that several nodes have filled at once, each within its bound. */
+const MAX_MERGED_SESSION = 4 * 1024 * 1024
+
+/** The parts of the server that the stores belong to. */
+export interface StorageOwners {
+  state: StoreOwner
+  crdt: StoreOwner
+  /** Messages between nodes may have been lost; the stores catch up by themselves. */
+  onMessagesLost (storage: Storage): void
+}
+
+/** All that hangs on one backend: the journal, the stores of each kind of key, and the bus between nodes. */
+export class Storage {
+  readonly journal: Journal
+  readonly state: StateStore
+  readonly crdt: StateStore
+  readonly bus: Bus
+  readonly #settings: Settings
+  readonly #onUsable: (storage: Storage) => void
+  readonly #metrics: Metrics
+  readonly #log: Logger
+  readonly #stores: StateStore[] = []
+  #stopListening: BackendUnsubscribe | undefined
+  readonly #readiness: Readiness
+  #isConnected = false
+  #connecting: Promise<void> | undefined
+
+  /** @param onUsable called once the backend can be used, if it has to connect first */
+  constructor (readonly backend: StateBackend, owners: StorageOwners, onUsable: (storage: Storage) => void, settings: Settings, metrics: Metrics, log: Logger) {
+    this.#settings = settings
+    this.#onUsable = onUsable
+    this.#metrics = metrics
+    this.#log = log
+    this.#readiness = new Readiness('backend', backend.connect === undefined)
+    this.journal = journalOf(backend)
+    this.bus = new Bus(backend, this.ready, log)
+    this.state = this.#open('state:', owners.state, {})
+    this.crdt = this.#open('crdt:', owners.crdt, { maxJsonDepth: settings.maxJsonDepth + FIELD_DEPTH })
+    this.#stopListening = backend.onDoubt?.(() => { if (this.isUsable) owners.onMessagesLost(this) })
+  }
+
+  /** The store of the sessions of a scope that uses this backend. */
+  openSessions (prefix: string, owner: StoreOwner, ttlMs: number | undefined): StateStore {
+    return this.#open(prefix, owner, { ttlMs, maxIdle: 0, maxStateBytes: MAX_MERGED_SESSION, maxJsonDepth: this.#settings.maxJsonDepth + FIELD_DEPTH })
+  }
+
+  /** A backend that has to connect cannot be used before; others can be at once. */
+  get isUsable (): boolean { return this.#readiness.isReady }
+
+  /** The promise to wait for before the backend can be used; undefined if it can be. */
+  readonly ready = (): Promise<void> | undefined => this.#readiness.wait()
+
+  /** From now on calls wait for `starting`, which is going to call `connect`. */
+  announce (starting: Promise<unknown>): void {
+    if (this.#connecting === undefined) this.#readiness.announce(starting)
+  }
+
+  /** Connects the backend; may be called again. Rejects as the backend does. */
+  connect (): Promise<void> {
+    if (this.#connecting === undefined) this.#readiness.announce(this.#connecting = this.#connect())
+    return this.#connecting
+  }
+
+  async #connect (): Promise<void> {
+    await this.backend.connect?.(this.#log)
+    this.#isConnected = true
+    if (this.isUsable) return
+    this.#readiness.connected()
+    this.#onUsable(this)
+  }
+
+  /** Listens to the other nodes. */
+  async join (handlers: Partial<BusHandlers>): Promise<void> {
+    await this.bus.open(handlers)
+  }
+
+  /** Closes the stores, and gives the backend back what `connect` took. */
+  async close (): Promise<void> {
+    this.bus.close()
+    this.#stopListening?.()
+    this.#stopListening = undefined
+    for (const store of this.#stores.splice(0)) store.close()
+    await this.#connecting?.catch(() => {}) // whoever connected it has been told
+    if (!this.#isConnected) return
+    this.#isConnected = false
+    await this.backend.close?.()
+  }
+
+  #open (prefix: string, owner: StoreOwner, options: { ttlMs?: number | undefined, maxIdle?: number, maxStateBytes?: number, maxJsonDepth?: number }): StateStore {
+    const { maxStateBytes, maxJsonDepth } = this.#settings
+    const store = new StateStore(this.backend, this.journal, owner, { maxStateBytes, maxJsonDepth, prefix, ready: this.ready, ...options }, this.#metrics, this.#log)
+    this.#stores.push(store)
+    return store
+  }
+}
+
+/** A backend's own journal, or one made of its five basic methods. */
+function journalOf (backend: StateBackend): Journal {
+  const { commit, read, liveKeys } = backend
+  if (commit === undefined || read === undefined || liveKeys === undefined) return new SnapshotJournal(backend)
+  return { commit: commit.bind(backend), read: read.bind(backend), liveKeys: liveKeys.bind(backend) }
+}

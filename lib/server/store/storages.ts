@@ -1,0 +1,64 @@
+import type { StateBackend } from '../../backend/backend.js'
+import type { Settings } from '../config/settings.js'
+import type { Logger } from '../context/logger.js'
+import type { Metrics } from '../metrics/metrics.js'
+import type { Scope } from '../scope/scope.js'
+import { BACKEND } from '../scope/services.js'
+import { Storage, type StorageOwners } from './storage.js'
+
+/** The storages of a server: one for each backend that a scope provides, and the default for the root. */
+export class Storages implements Iterable<Storage> {
+  readonly #byOwner = new Map<Scope, Storage>()
+  readonly #root: Scope
+  readonly #defaultBackend: () => StateBackend
+  readonly #open: (backend: StateBackend) => Storage
+  readonly #onUsable: (storage: Storage) => void
+  #announced: Promise<unknown> | undefined
+
+  /** @param onUsable told of each storage once it is used, and can be */
+  constructor (root: Scope, defaultBackend: () => StateBackend, owners: StorageOwners, onUsable: (storage: Storage) => void, settings: Settings, metrics: Metrics, log: Logger) {
+    this.#root = root
+    this.#defaultBackend = defaultBackend
+    this.#open = (backend) => new Storage(backend, owners, onUsable, settings, metrics, log)
+    this.#onUsable = onUsable
+  }
+
+  get root (): Storage { return this.of(this.#root, 'the server') }
+
+  [Symbol.iterator] (): Iterator<Storage> { return new Set(this.#byOwner.values()).values() }
+
+  /**
+   * The storage of a scope.
+   * @param user the call that is going to use it: see `Scope.ownerOf`
+   */
+  of (scope: Scope, user: string): Storage {
+    const owner = scope.ownerOf([BACKEND], user)
+    const known = this.#byOwner.get(owner)
+    if (known !== undefined) return known
+    const backend = owner.provided(BACKEND) ?? this.#defaultBackend()
+    // two scopes may share an instance: it is one store, and one bus
+    const shared = Array.from(this).find((each) => each.backend === backend)
+    const storage = shared ?? this.#open(backend)
+    this.#byOwner.set(owner, storage)
+    if (shared !== undefined) return shared
+    if (this.#announced !== undefined) storage.announce(this.#announced)
+    if (storage.isUsable) this.#onUsable(storage)
+    return storage
+  }
+
+  /** The storage of a scope, if it has been used already. */
+  peek (scope: Scope): Storage | undefined {
+    return this.#byOwner.get(scope.ownerOf([BACKEND]))
+  }
+
+  /** Whether the storage of a scope is its own, so that no plugin can give it another. */
+  isOwn (scope: Scope): boolean {
+    return scope.ownerOf([BACKEND]) === scope
+  }
+
+  /** From now on calls wait for `starting`, which is going to connect the backends. */
+  announce (starting: Promise<unknown>): void {
+    this.#announced = starting
+    for (const storage of this) storage.announce(starting)
+  }
+}

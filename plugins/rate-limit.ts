@@ -1,0 +1,17 @@
+import type { RateLimitConfig, RateLimiter } from '../lib/server/config/server-options.js'
+import { checkRateLimiter, resolveRateLimit } from '../lib/server/config/settings.js'
+import { RATE_LIMIT } from '../lib/server/scope/services.js'
+import { define } from './define.js'
+
+export interface RateLimitPluginOptions extends RateLimitConfig {
+  /** A limiter of your own, which decides on every frame. Default: windows in this process and in the scope's backend. */
+  rateLimiter?: RateLimiter
+}
+
+/**
+ * Gives the methods, events and keys of a scope rate limits of their own.
+ * @throws DatasoleError `INVALID_OPTION`
+ */
+export default define<RateLimitPluginOptions>('datasole/rate-limit', ({ scope, plugin }, { rateLimiter, ...config }) => {
+  scope.provide(RATE_LIMIT, { limits: resolveRateLimit(config), limiter: checkRateLimiter(rateLimiter) }, plugin)
+})

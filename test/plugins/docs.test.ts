@@ -1,0 +1,68 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import ts from 'typescript'
+
+// inside the repository the package finds itself by its own name
+const folder = join('dist', 'plugin-docs')
+const page = readFileSync('docs/plugins.md', 'utf8')
+const snippets = new Map(Array.from(page.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!]))
+
+t.before(() => {
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  for (const [name, code] of snippets) {
+    writeFileSync(join(folder, name), `${code}\n${code.includes('const fastify') ? 'export { fastify }\n' : ''}`)
+    const { outputText } = ts.transpileModule(readFileSync(join(folder, name), 'utf8'), { compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } })
+    writeFileSync(join(folder, name.replace(/ts$/, 'js')), outputText)
+  }
+})
+t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+
+t.test('the snippets have the right types, and are short', async (t) => {
+  t.same([...snippets.keys()], ['game-server.ts', 'audit-log.ts', 'own-backend.ts'])
+  for (const [name, code] of snippets) t.ok(code.trim().split('\n').length < 40, name)
+  const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
+    target: ts.ScriptTarget.ES2023,
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    types: ['node']
+  })
+  t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+})
+
+t.test('they run', async (t) => {
+  const load = async (name: string): Promise<Record<string, unknown>> => await import(pathToFileURL(resolve(folder, name)).href) as Record<string, unknown>
+  for (const name of ['game-server.js', 'own-backend.js']) {
+    const { fastify } = await load(name) as { fastify: FastifyInstance }
+    t.teardown(() => fastify.close())
+    await fastify.ready()
+    await t.resolves(fastify.ds.primitives.state.setState('k', 1))
+  }
+  const { fastify } = await load('game-server.js') as { fastify: FastifyInstance }
+  await t.rejects(fastify.ds.rpc.call('move', undefined), { message: 'players only' })
+  t.equal(await fastify.ds.rpc.call('move', undefined, { auth: { authenticated: true, userId: 'ann' } }), 'moved')
+
+  const { default: Fastify } = await import('fastify')
+  const { default: datasole } = await import('../../index.js')
+  const { default: auditLog } = await load('audit-log.js') as { default: (app: FastifyInstance) => Promise<void> }
+  const lines: string[] = []
+  const app = Fastify({ logger: { stream: { write: (line: string) => { lines.push(line) } } } })
+  t.teardown(() => app.close())
+  await app.register(datasole)
+  await app.register(async (scope) => {
+    await scope.register(auditLog)
+    scope.ds.rpc.register('heard', () => 1)
+  })
+  app.ds.rpc.register('unheard', () => 1)
+  await app.ready()
+  await app.ds.rpc.call('heard', undefined)
+  await app.ds.rpc.call('unheard', undefined)
+  t.equal(lines.filter((line) => line.includes('"method":"heard"')).length, 1)
+  t.notOk(lines.some((line) => line.includes('unheard')))
+})
