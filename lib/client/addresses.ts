@@ -8,7 +8,7 @@ export interface Addresses {
 }
 
 /**
- * Where the server is: `path` below the path of `url`, with its query. A `url` that ends in `path` has it already.
+ * The addresses of the server: `path` below the path of `url`, with its query. A `url` that ends in `path` has it already.
  * @param url relative ones start from the page's origin
  * @throws DatasoleError `INVALID_OPTION`
  */

@@ -23,7 +23,7 @@ interface Call {
   release?: () => void
 }
 
-/** What servers take at once that do not say it. */
+/** Calls in flight that a server takes if its WELCOME does not say. */
 const DEFAULT_LIMIT = 100
 
 /** How often a call is sent again that never ran. */

@@ -64,9 +64,9 @@ export class Channel<T = unknown> {
   /**
    * Changes the value at once, and at the server as soon as it can be reached. What one tick changes
    * travels together.
-   * @param recipe changes a draft, or returns a new value; of a key without a value it gets `undefined`. Where others were first it runs again, on what
-   *   they made; if it throws then, it is dropped, and `onError` hears of it. Where the value is not known
-   *   yet, it runs once that is.
+   * @param recipe changes a draft, or returns a new value; of a key without a value it gets `undefined`. If another
+   *   client was first, it runs again on the new value; if it throws then, it is dropped, and `onError` hears of
+   *   it. If the value is not known yet, it runs once it is.
    * @throws what the recipe throws; DatasoleError `BUSY` where 1,000 changes or 4 MiB wait already, `UNKNOWN_KEY`
    *   where the server takes no changes of this key, `CLOSED`
    */

@@ -46,7 +46,7 @@ export function loadWorker<Received, Sent> (url: string): { worker: WorkerLike<R
   }
 }
 
-/** The blob's worker is under the policies of the page. */
+/** The blob's worker is under the policies of the page. A policy that may not be made is no fault where none is needed. */
 function importing (url: string): string {
   return `let url = ${JSON.stringify(url)}
 try { url = trustedTypes.createPolicy('${POLICY}', { createScriptURL: (url) => url }).createScriptURL(url) } catch {}

@@ -19,7 +19,7 @@ export class RedisConnection extends StoreConnection {
   #subscriber: RedisSubscriber | undefined
   /** Empty until it is read, anew after each fault: the store may have come back without anything. */
   #history = ''
-  /** What a connection has said last since it was ready, which tells more than that it was closed. */
+  /** The last error of a connection since it was ready: it tells more than that the connection was closed. */
   #cause: unknown
 
   constructor (options: RedisBackendOptions, settings: RedisSettings, load: () => Promise<Ioredis>) {

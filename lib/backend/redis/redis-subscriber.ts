@@ -22,7 +22,7 @@ const CHUNK = 500
  *
  * A client may think that it is subscribed where it is not: a Cluster client moves its subscriptions after
  * a failover, and says nothing where that is refused. Redis says how many channels a connection has when one is
- * unsubscribed, be it one that it never had. Where that is not all of them, another client takes its place.
+ * unsubscribed, even one that it never had. If some are missing, another client takes its place.
  */
 export class RedisSubscriber {
   readonly channels: Channels
@@ -30,7 +30,7 @@ export class RedisSubscriber {
   readonly #calls: Calls
   readonly #restored: () => void
   #client: RedisClient
-  /** What will take its place. */
+  /** The client that is about to take its place. */
   #next: RedisClient | undefined
   #probing: NodeJS.Timeout | undefined
   #isChecking = false
@@ -114,7 +114,7 @@ export class RedisSubscriber {
     }
   }
 
-  /** Where channels are missing, twice in a row, another client takes its place. */
+  /** If channels are missing twice in a row, another client takes its place. */
   async #check (): Promise<void> {
     if (this.#isChecking) return
     this.#isChecking = true
