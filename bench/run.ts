@@ -3,11 +3,12 @@ import { executor } from './executor.js'
 import { micro } from './micro.js'
 import { commits, nodes } from './nodes.js'
 import { echo, fanout, idle, live } from './scenarios.js'
+import { start } from './start.js'
 import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'sustained', 'commits', 'executor', ...Object.keys(scenarios)]
+const parts = ['micro', 'sustained', 'commits', 'start', 'executor', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -34,6 +35,11 @@ if (isAsked('sustained')) {
 if (isAsked('commits')) {
   row(['\nCommits of one field, one after the other, written to disk', 'elapsed', 'CPU here'])
   for (const { store, bytes, elapsed, cpu } of await commits()) row([`${store}, a value of ${format(bytes)} bytes`, `${elapsed.toFixed(0)} µs`, `${cpu.toFixed(0)} µs`])
+}
+
+if (isAsked('start')) {
+  row(['\nStart of a node beside live keys', 'median', 'the longest'])
+  for (const { store, keys, median, longest } of await start()) row([`${store}, ${format(keys)} live keys`, `${median.toFixed(1)} ms`, `${longest.toFixed(1)} ms`])
 }
 
 if (isAsked('executor')) {

@@ -229,6 +229,10 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
     }
     for (const key of KEYS) t.equal(valueOf(await b.read(key)), key)
     t.strictSame((await b.liveKeys()).sort(), [...KEYS].sort())
+    for (const prefix of KEYS.flatMap((key) => [key, key.slice(0, 1), key.slice(0, -1)])) {
+      const found = await b.liveKeys(prefix)
+      t.strictSame(found.filter((key) => key.startsWith(prefix)).sort(), KEYS.filter((key) => key.startsWith(prefix)).sort(), JSON.stringify(prefix).slice(0, 100))
+    }
     await until(async () => heard.length === KEYS.length)
     t.strictSame(heard.sort(), [...KEYS].sort())
     for (const end of ends) end()

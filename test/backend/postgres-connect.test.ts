@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, type Socket, createServer } from 'node:net'
 import pg from 'pg'
@@ -60,6 +61,36 @@ t.test('who may not make tables uses those that are there, in a schema of any na
   t.match(await backend.commit('k', { base: { epoch, version: 0, id: '' }, commits: [{ id: 'one', patches: '[]' }] }), { accepted: true })
   t.match(await backend.consume('k', { windowMs: 1000, maxRequests: 1 }, 1), { allowed: true })
   await backend.close()
+})
+
+t.test('tables of an older version get the index on names, beside commits, by one process of many', async (t) => {
+  const tableName = ownTables(t)
+  const sql = await admin(t)
+  await sql.query(PostgresBackend.tables(tableName))
+  const isIndexed = async (): Promise<boolean> => (await sql.query('SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid', [`${tableName}_names`])).rows.length === 1
+  const breakIt: Record<string, string> = {
+    'it is missing': `DROP INDEX ${tableName}_names`,
+    'its build was cut off': `UPDATE pg_index SET indisvalid = false WHERE indexrelid = '${tableName}_names'::regclass`
+  }
+  for (const [name, text] of Object.entries(breakIt)) {
+    await sql.query(text)
+    const log = { errors: 0, error () { log.errors++ }, info () {} }
+    // a transaction under way holds the build up, and nobody else
+    const other = await admin(t)
+    await other.query(`BEGIN; UPDATE ${tableName} SET version = version`)
+    const backends = Array.from({ length: 6 }, () => new PostgresBackend({ connectionString, tableName, poolSize: 1 }))
+    await Promise.all(backends.map((backend) => backend.connect(log)))
+    const [a] = backends
+    const key = randomUUID()
+    const { epoch } = await a!.read(key)
+    t.match(await a!.commit(key, { base: { epoch, version: 0, id: '' }, commits: [{ id: 'one', patches: '[]' }], live: true, snapshot: { version: 1, value: '1' } }), { accepted: true }, name)
+    t.ok((await a!.liveKeys(key)).includes(key), name)
+    t.notOk(await isIndexed(), name)
+    await other.query('COMMIT')
+    await until(isIndexed)
+    await Promise.all(backends.map((backend) => backend.close()))
+    t.equal(log.errors, 0, name)
+  }
 })
 
 t.test('tables are unlogged where that is wanted', async (t) => {

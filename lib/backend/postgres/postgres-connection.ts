@@ -2,12 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { DatasoleError, messageOf } from '../../protocol/errors.js'
 import { Calls } from '../retry-policy.js'
 import { hidePassword } from '../backend-options.js'
+import { PostgresIndex } from './postgres-index.js'
 import { PostgresListener } from './postgres-listener.js'
 import type { PostgresBackendOptions, PostgresClient, PostgresSettings } from './postgres-options.js'
 import { isNotNow, isReply, mayHaveRun } from '../postgres-errors.js'
 import { PostgresPublisher } from './postgres-publisher.js'
 import { type PostgresDriver, PostgresQueries, type Row } from './postgres-queries.js'
-import { ADOPTED_DELETED, HISTORY, SWEEP, type Statement, type Statements, createTables } from './postgres-statements.js'
+import { ADOPTED_DELETED, HISTORY, SWEEP, type Statement, type Statements } from './postgres-statements.js'
+import { createTables, indexStatements } from './postgres-tables.js'
 import { StoreConnection } from '../store-connection.js'
 
 /** What Postgres refuses whoever asks again: credentials, databases, schemas and permissions. */
@@ -24,6 +26,7 @@ export class PostgresConnection extends StoreConnection {
   readonly #publisher: PostgresPublisher
   #queries: PostgresQueries | undefined
   #listener: PostgresListener | undefined
+  #index: PostgresIndex | undefined
   #sweeping: NodeJS.Timeout | undefined
 
   /** @param sweepInterval ms between sweeps of what has expired, by each process */
@@ -73,7 +76,7 @@ export class PostgresConnection extends StoreConnection {
     const { poolSize, connectTimeoutMs } = this.#settings
     const own = { connectionString, max: poolSize, connectionTimeoutMillis: connectTimeoutMs, keepAlive: true }
     const queries = this.#queries = new PostgresQueries(driver, pool, own)
-    await this.#makeTables(queries)
+    const isIndexed = await this.#makeTables(queries)
     attempt.throwIfAborted()
     // a pool hides its password from those who copy its options
     const { password } = (pool?.options ?? {}) as { password?: unknown }
@@ -87,6 +90,10 @@ export class PostgresConnection extends StoreConnection {
     listen(listener)
     await listener.connect()
     attempt.throwIfAborted()
+    if (!isIndexed) {
+      this.#index = new PostgresIndex(new driver.Client(listening) as PostgresClient, indexStatements(this.#settings.tableName))
+      void this.#index.build(this.calls.log)
+    }
     this.#sweeping = setInterval(() => { void this.#sweep() }, this.#sweepInterval).unref()
   }
 
@@ -100,19 +107,23 @@ export class PostgresConnection extends StoreConnection {
     }
   }
 
-  /** Whoever may not make tables can use those that are there. */
-  async #makeTables (queries: PostgresQueries): Promise<void> {
+  /** Whoever may not make tables can use those that are there. Resolves to whether names have their index. */
+  async #makeTables (queries: PostgresQueries): Promise<boolean> {
     const { tableName, unlogged } = this.#settings
-    const [row] = await queries.query({ text: 'SELECT to_regclass($1) AS last', values: [`${tableName}_buckets`] })
+    const text = 'SELECT to_regclass($1) AS last, EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($2) AND indisvalid) AS indexed'
+    const [row] = await queries.query({ text, values: [`${tableName}_buckets`, `${tableName}_names`] })
     if (row!.last === null) {
       // many processes may start at once
       await queries.query({ text: `SELECT pg_advisory_xact_lock(hashtext('datasole')); ${createTables(tableName, unlogged)}` })
     }
     await queries.query({ ...this.#sql.makeHistory, values: [HISTORY, randomUUID()] })
+    return row!.last === null || row!.indexed === true
   }
 
   protected async disconnect (ms: number): Promise<void> {
     clearInterval(this.#sweeping)
+    this.#index?.close()
+    this.#index = undefined
     const [queries, listener] = [this.#queries, this.#listener]
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, ms) })

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { NAME, tablesOf } from './postgres-tables.js'
 
 /** A statement with a name, under which a connection keeps its plan. */
 export interface Statement { name: string, text: string }
@@ -26,49 +27,6 @@ export function sha256 (text: string): Buffer {
 export const HISTORY = sha256('history')
 /** The row that is there once what older versions have deleted expires too. */
 export const ADOPTED_DELETED = sha256('deleted')
-
-/**
- * The tables: heads (a row for each key of the journal), their snapshots, the log, plain values, messages
- * that are too long for a notification, and buckets of limits. Rows are found by the SHA-256 of their key,
- * which may have any characters and length. Heads are small and updated in place: a commit costs what it
- * adds to the log, whatever the value weighs.
- */
-export function createTables (tableName: string, unlogged: boolean): string {
-  const t = tablesOf(tableName)
-  const create = `CREATE ${unlogged ? 'UNLOGGED ' : ''}TABLE IF NOT EXISTS`
-  return `
-${create} ${t.heads} (
-  hash bytea PRIMARY KEY, key text NOT NULL, epoch text NOT NULL, version bigint NOT NULL, id text NOT NULL, live boolean NOT NULL,
-  snapshot_version bigint NOT NULL, log_start bigint NOT NULL, start_id text NOT NULL, log_bytes bigint NOT NULL,
-  expires_at timestamptz
-) WITH (fillfactor = 70);
-CREATE INDEX IF NOT EXISTS ${t.headsAt} ON ${t.heads} (expires_at) WHERE expires_at IS NOT NULL;
-${create} ${t.snapshots} (hash bytea PRIMARY KEY, value text NOT NULL);
-${create} ${t.log} (hash bytea NOT NULL, version bigint NOT NULL, id text NOT NULL, patches text, PRIMARY KEY (hash, version));
-${create} ${t.values} (hash bytea PRIMARY KEY, value text NOT NULL, expires_at timestamptz);
-CREATE INDEX IF NOT EXISTS ${t.valuesAt} ON ${t.values} (expires_at) WHERE expires_at IS NOT NULL;
-${create} ${t.messages} (id bigserial PRIMARY KEY, body text NOT NULL, sent_at timestamptz NOT NULL DEFAULT now());
-${create} ${t.buckets} (hash bytea PRIMARY KEY, ticks bigint[] NOT NULL, costs bigint[] NOT NULL, outcome bigint[] NOT NULL, expires_at timestamptz NOT NULL) WITH (fillfactor = 70);
-CREATE INDEX IF NOT EXISTS ${t.bucketsAt} ON ${t.buckets} (expires_at);
-`.trim()
-}
-
-function tablesOf (tableName: string) {
-  const named = (suffix: string): string => `${tableName}${suffix}`.split('.').map((part) => `"${part}"`).join('.')
-  // an index is in the schema of its table
-  const index = (suffix: string): string => `"${tableName.split('.').at(-1)!}${suffix}"`
-  return {
-    heads: named(''),
-    headsAt: index('_at'),
-    snapshots: named('_snapshots'),
-    log: named('_log'),
-    values: named('_values'),
-    valuesAt: index('_values_at'),
-    messages: named('_messages'),
-    buckets: named('_buckets'),
-    bucketsAt: index('_buckets_at')
-  }
-}
 
 /** @param term seconds: see TERM */
 export function statementsOf (tableName: string, term = TERM) {
@@ -181,7 +139,8 @@ export function statementsOf (tableName: string, term = TERM) {
     /** $1 hash, $2 version: whose commit that was. */
     idAt: statement(`SELECT id FROM ${t.log} WHERE hash = $1 AND version = $2::bigint`),
 
-    liveKeys: statement(`SELECT key FROM ${t.heads} WHERE live AND ${isThere}`),
+    /** $1 and $2: the range of the names, the latter excluded. */
+    liveKeys: statement(`SELECT key FROM ${t.heads} WHERE live AND ${isThere} AND ${NAME} >= $1 AND ${NAME} < $2`),
 
     /**
      * $1 hash, $2 epoch, $3 bytes to keep at least, $4 commits to keep at the most. Takes what is older than the

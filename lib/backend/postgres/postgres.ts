@@ -5,11 +5,13 @@ import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-wind
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend } from '../backend.js'
 import { encodeMessage, encodeNotice } from '../notice.js'
+import { prefixRange } from '../prefix-range.js'
 import { PostgresConnection } from './postgres-connection.js'
 import { type PostgresBackendOptions, type PostgresSettings, checkPostgresOptions } from './postgres-options.js'
 import { MAX_NOTIFICATION } from './postgres-publisher.js'
 import type { Row } from './postgres-queries.js'
-import { HISTORY, REMEMBERED_TERMS, type Statement, type Statements, TERM, createTables, sha256, statementsOf } from './postgres-statements.js'
+import { HISTORY, REMEMBERED_TERMS, type Statement, type Statements, TERM, sha256, statementsOf } from './postgres-statements.js'
+import { INDEXED, createTables } from './postgres-tables.js'
 
 /** What the log keeps for recovery beside what the snapshot lacks, as every journal does. */
 const MIN_LOG = 64 * 1024
@@ -115,10 +117,12 @@ export class PostgresBackend implements StateBackend {
     }
   }
 
-  async liveKeys (wanted = ''): Promise<string[]> {
-    const rows = await this.#repeat(this.#sql.liveKeys)
-    const { prefix } = this.#settings
-    return rows.map(({ key }) => JSON.parse(key as string) as string).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length)).filter((key) => key.startsWith(wanted))
+  async liveKeys (prefix = ''): Promise<string[]> {
+    const wanted = this.#settings.prefix + prefix
+    const { from, to } = prefixRange(wanted, (text) => JSON.stringify(text).slice(0, -1).slice(0, INDEXED))!
+    const rows = await this.#repeat(this.#sql.liveKeys, from, to)
+    const keys = rows.map(({ key }) => JSON.parse(key as string) as string)
+    return keys.filter((key) => key.startsWith(wanted)).map((key) => key.slice(this.#settings.prefix.length))
   }
 
   /** Not repeated where the answer was lost: what was counted would count twice. */

@@ -215,3 +215,41 @@ for _, old in ipairs(redis.call('LRANGE', KEYS[1], 0, excess - 1)) do
 end
 return { 0, max - used, used > 0 and last + window - now or 0, wait }
 `)
+
+/** Names in one step of a walk: a script must not keep others waiting. */
+const STEP = 500
+
+/** KEYS of the scripts below: the set of names and the sorted one. ARGV: names. */
+export const LIST = script(2, `
+redis.call('SADD', KEYS[1], unpack(ARGV))
+local scored = {}
+for _, name in ipairs(ARGV) do scored[#scored + 1] = 0; scored[#scored + 1] = name end
+redis.call('ZADD', KEYS[2], unpack(scored))
+return {}
+`)
+
+export const UNLIST = script(2, `
+redis.call('SREM', KEYS[1], unpack(ARGV))
+redis.call('ZREM', KEYS[2], unpack(ARGV))
+return {}
+`)
+
+/** Replies { 1 } if both sets have the same number of names. */
+export const COMPARE = script(2, "return { redis.call('SCARD', KEYS[1]) == redis.call('ZCARD', KEYS[2]) and 1 or 0 }")
+
+/** Copies names from the set to the sorted one. ARGV: cursor. Replies { next cursor }. */
+export const ADOPT = script(2, `
+local cursor, names = unpack(redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ${STEP}))
+for _, name in ipairs(names) do redis.call('ZADD', KEYS[2], 0, name) end
+return { cursor }
+`)
+
+/** ARGV: cursor. Replies { next cursor, names of the sorted set that the other lacks... }. */
+export const ORPHANS = script(2, `
+local cursor, found = unpack(redis.call('ZSCAN', KEYS[2], ARGV[1], 'COUNT', ${STEP}))
+local reply = { cursor }
+for at = 1, #found, 2 do
+  if redis.call('SISMEMBER', KEYS[1], found[at]) == 0 then reply[#reply + 1] = found[at] end
+end
+return reply
+`)

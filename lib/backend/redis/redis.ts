@@ -6,10 +6,8 @@ import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Posi
 import { encodeMessage } from '../notice.js'
 import { type RedisBackendOptions, type RedisSettings, checkRedisOptions } from './redis-client.js'
 import { RedisConnection, type Reply } from './redis-connection.js'
+import { RedisNames, escapeKey } from './redis-names.js'
 import { COMMIT, CONSUME, READ, TERM } from './redis-scripts.js'
-
-/** Keys that are asked about at once, as one call. */
-const CHUNK = 500
 
 /**
  * State and pub/sub in Redis 6.2 or newer (7 for a Cluster), shared by every process that names the same
@@ -24,6 +22,7 @@ const CHUNK = 500
 export class RedisBackend implements StateBackend {
   readonly #settings: RedisSettings
   readonly #connection: RedisConnection
+  readonly #names: RedisNames
   readonly #term: number
 
   /** @param term @internal ms: see TERM */
@@ -31,6 +30,7 @@ export class RedisBackend implements StateBackend {
     this.#term = term
     this.#settings = checkRedisOptions(options)
     this.#connection = new RedisConnection(options, this.#settings, () => import('ioredis'))
+    this.#names = new RedisNames(this.#connection, this.#settings.prefix, async (key) => (await this.#read(key)).live)
   }
 
   /** @throws DatasoleError `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED` (credentials, database) or `DRIVER_MISSING` */
@@ -76,7 +76,7 @@ export class RedisBackend implements StateBackend {
   }
 
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
-    if (live) await this.#list([key])
+    if (live) await this.#names.add([key])
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
     /** When an attempt was sent that may have taken effect. */
     let unsureSince: number | undefined
@@ -92,8 +92,8 @@ export class RedisBackend implements StateBackend {
     if (reply[0] === 2) throw outcomeUnknown(key)
     if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }
     // a deletion that another node made a moment ago may have taken it off the list since
-    if (live) this.#list([key]).catch(() => {}) // it most likely still is there
-    else if (reset !== undefined && reset.value === undefined) this.#unlist([key]).catch(() => {}) // whoever lists the live keys leaves it out
+    if (live) this.#names.add([key]).catch(() => {}) // it most likely still is there
+    else if (reset !== undefined && reset.value === undefined) this.#names.remove([key]).catch(() => {}) // whoever lists the live keys leaves it out
     return { accepted: true, epoch: String(reply[1]), version: Number(reply[2]), logBytes: Number(reply[3]) }
   }
 
@@ -107,31 +107,15 @@ export class RedisBackend implements StateBackend {
   }
 
   async liveKeys (prefix = ''): Promise<string[]> {
-    const listed = (await this.#connection.repeat('smembers', this.#liveKeys) as string[]).map(unescapeKey)
-    // others are not even looked at
-    const keys = listed.filter((key) => key.startsWith(prefix))
     const live = []
-    for (let i = 0; i < keys.length; i += CHUNK) {
-      const chunk = keys.slice(i, i + CHUNK)
-      const heads = await this.#connection.calls.repeat(() => Promise.all(chunk.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
-      const found = chunk.filter((_, at) => heads[at] === '1')
+    for await (const keys of this.#names.pages(prefix)) {
+      const heads = await this.#connection.calls.repeat(() => Promise.all(keys.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
+      const found = keys.filter((_, at) => heads[at] === '1')
       live.push(...found)
       // those that are about to become live, and those whose deletion could not say so
-      if (found.length < chunk.length) await this.#unlist(chunk.filter((key) => !found.includes(key)))
+      if (found.length < keys.length) await this.#names.remove(keys.filter((key) => !found.includes(key)))
     }
     return live
-  }
-
-  async #list (keys: string[]): Promise<void> {
-    await this.#connection.repeat('sadd', this.#liveKeys, ...keys.map(escapeKey))
-  }
-
-  /** The list is on another node of a Cluster than a key: who makes one live lists it before and after, so that it is there or is found here. */
-  async #unlist (keys: string[]): Promise<void> {
-    await this.#connection.repeat('srem', this.#liveKeys, ...keys.map(escapeKey))
-    const records = await this.#connection.calls.repeat(() => Promise.all(keys.map((key) => this.#read(key))))
-    const live = keys.filter((_, at) => records[at]!.live)
-    if (live.length > 0) await this.#list(live)
   }
 
   /** Not repeated where the answer was lost: what was counted would count twice. */
@@ -141,8 +125,6 @@ export class RedisBackend implements StateBackend {
     const result: RateLimitResult = { allowed: allowed === 1, remaining: remaining!, resetAt: Date.now() + emptyIn! }
     return result.allowed ? result : { ...result, retryAfter: retryAfter! }
   }
-
-  get #liveKeys (): string { return `${this.#settings.prefix}live` }
 
   /** The braces keep what belongs to a key on one node of a Cluster. */
   #name (kind: string, key: string): string {
@@ -174,13 +156,4 @@ function recordOf ([, epoch, version, live, id, lost, snapshotVersion, snapshot,
 function entryOf (text: string): LogEntry {
   const end = text.indexOf('\n')
   return { id: text.slice(0, end), patches: text.slice(end + 1) }
-}
-
-/** Braces would end the tag of a Cluster, an empty one is none; lone surrogates do not survive UTF-8. */
-function escapeKey (key: string): string {
-  return key === '' ? '%' : key.replace(/[%{}]|\p{Cs}/gu, (char) => `%${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
-
-function unescapeKey (name: string): string {
-  return name === '%' ? '' : name.replace(/%([0-9a-f]{4})/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
 }

@@ -1,0 +1,82 @@
+import { prefixRange } from '../prefix-range.js'
+import type { RedisConnection } from './redis-connection.js'
+import { ADOPT, COMPARE, LIST, ORPHANS, UNLIST } from './redis-scripts.js'
+
+/** Names that are read at once. */
+const PAGE = 500
+
+/**
+ * The names of the live keys, in order, so that those with a prefix are found without the others. Nodes of
+ * older versions read and write a set without an order: both hold the same names.
+ */
+export class RedisNames {
+  readonly #connection: RedisConnection
+  /** The set, and the sorted set; the braces keep them on one node of a Cluster. */
+  readonly #lists: string[]
+  readonly #isLive: (key: string) => Promise<boolean>
+
+  /**
+   * @param prefix of all keys in Redis
+   * @param isLive what the key itself says; one attempt
+   */
+  constructor (connection: RedisConnection, prefix: string, isLive: (key: string) => Promise<boolean>) {
+    this.#connection = connection
+    this.#lists = [`${prefix}live`, `${prefix}names:{${prefix}live}`]
+    this.#isLive = isLive
+  }
+
+  async add (keys: string[]): Promise<void> {
+    await this.#run(LIST, keys.map(escapeKey))
+  }
+
+  /**
+   * Takes keys off the list that are not live. A key and the list may be on two nodes of a Cluster: whoever
+   * makes a key live lists it before and after, so that it is there, or is found here.
+   */
+  async remove (keys: string[]): Promise<void> {
+    await this.#run(UNLIST, keys.map(escapeKey))
+    const live = await this.#connection.calls.repeat(() => Promise.all(keys.map((key) => this.#isLive(key))))
+    const wrong = keys.filter((_, at) => live[at])
+    if (wrong.length > 0) await this.add(wrong)
+  }
+
+  /** The listed keys with a prefix, some at a time. Some may not be live. */
+  async * pages (prefix: string): AsyncGenerator<string[]> {
+    await this.#adopt()
+    const range = prefixRange(prefix, (text) => text === '' ? '' : escapeKey(text))
+    let from = range === undefined ? '-' : `[${range.from}`
+    const to = range === undefined ? '+' : `(${range.to}`
+    for (let names: string[] = []; ; from = `(${names.at(-1)!}`) {
+      names = await this.#connection.repeat('zrangebylex', this.#lists[1]!, from, to, 'LIMIT', 0, PAGE) as string[]
+      if (names.length === 0) return
+      yield names.map(unescapeKey).filter((key) => key.startsWith(prefix))
+      if (names.length < PAGE) return
+    }
+  }
+
+  /** Older nodes have changed only the set if the counts differ. */
+  async #adopt (): Promise<void> {
+    const [isSame] = await this.#run(COMPARE)
+    if (isSame === 1) return
+    let cursor: string | number = '0'
+    do [cursor = '0'] = await this.#run(ADOPT, [cursor]); while (cursor !== '0')
+    let orphans: Array<string | number> = []
+    do {
+      [cursor = '0', ...orphans] = await this.#run(ORPHANS, [cursor])
+      if (orphans.length > 0) await this.remove(orphans.map((name) => unescapeKey(String(name))))
+    } while (cursor !== '0')
+  }
+
+  #run (script: typeof LIST, args: Array<string | number> = []): Promise<Array<string | number>> {
+    return this.#connection.calls.repeat(() => this.#connection.run(script, this.#lists, args))
+  }
+}
+
+/** Braces would end the tag of a Cluster, an empty one is none; lone surrogates do not survive UTF-8. */
+export function escapeKey (key: string): string {
+  return key === '' ? '%' : key.replace(/[%{}]|\p{Cs}/gu, (char) => `%${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+function unescapeKey (name: string): string {
+  return name === '%' ? '' : name.replace(/%([0-9a-f]{4})/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)))
+}
