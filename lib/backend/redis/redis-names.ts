@@ -56,15 +56,19 @@ export class RedisNames {
 
   /** Older nodes have changed only the set if the counts differ. */
   async #adopt (): Promise<void> {
-    const [isSame] = await this.#run(COMPARE)
-    if (isSame === 1) return
+    if (await this.#isSame()) return
     let cursor: string | number = '0'
     do [cursor = '0'] = await this.#run(ADOPT, [cursor]); while (cursor !== '0')
+    if (await this.#isSame()) return
     let orphans: Array<string | number> = []
     do {
       [cursor = '0', ...orphans] = await this.#run(ORPHANS, [cursor])
       if (orphans.length > 0) await this.remove(orphans.map((name) => unescapeKey(String(name))))
     } while (cursor !== '0')
+  }
+
+  async #isSame (): Promise<boolean> {
+    return (await this.#run(COMPARE))[0] === 1
   }
 
   #run (script: typeof LIST, args: Array<string | number> = []): Promise<Array<string | number>> {
