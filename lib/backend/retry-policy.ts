@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import { DatasoleError, messageOf } from '../protocol/errors.js'
 import type { BackendLog } from './backend.js'
 
-export interface CallLimits {
+export interface RetryLimits {
   /** ms after which a call is given up. */
   timeoutMs: number
   /** Calls under way or waiting; more are refused. */
@@ -18,10 +18,10 @@ const LONGEST_WAIT = 500
  * Calls to a store that may be away: bounded in number and in time, sent again where that is safe,
  * and one line in the log when the store goes and when it comes back.
  */
-export class Calls {
+export class RetryPolicy {
   log: BackendLog | undefined
   readonly #store: string
-  readonly #limits: CallLimits
+  readonly #limits: RetryLimits
   readonly #isFault: (error: unknown) => boolean
   readonly #reason: (error: unknown) => unknown
   readonly #down = new Set<string>()
@@ -33,7 +33,7 @@ export class Calls {
    * @param isFault whether an error says that the store is away, and not that it refused; a `DatasoleError` says neither
    * @param reason what says more than an error does, where there is something: why there is no connection
    */
-  constructor (store: string, limits: CallLimits, isFault: (error: unknown) => boolean, reason = (error: unknown): unknown => error) {
+  constructor (store: string, limits: RetryLimits, isFault: (error: unknown) => boolean, reason = (error: unknown): unknown => error) {
     this.#store = store
     this.#limits = limits
     this.#isFault = isFault

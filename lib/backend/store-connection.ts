@@ -1,7 +1,7 @@
 import type { DatasoleError } from '../protocol/errors.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import type { BackendLog } from './backend.js'
-import type { Calls } from './retry-policy.js'
+import type { RetryPolicy } from './retry-policy.js'
 import { type ChannelSource, Channels } from './listeners.js'
 
 /** ms that a graceful end may take. */
@@ -15,10 +15,10 @@ const UNREAD_INTERVAL = 1000
  * and listeners may come before they are there.
  */
 export abstract class StoreConnection {
-  readonly calls: Calls
+  readonly policy: RetryPolicy
   readonly channels: Channels
   readonly #connectTimeoutMs: number
-  readonly #doubters = new Set<() => void>()
+  readonly #lossListeners = new Set<() => void>()
   /** What those who subscribe before there is a listener wait for. */
   readonly #connected: Promise<void>
   #onConnected = (): void => {}
@@ -27,8 +27,8 @@ export abstract class StoreConnection {
   #users = 0
   #hasUnread = false
 
-  constructor (calls: Calls, connectTimeoutMs: number) {
-    this.calls = calls
+  constructor (policy: RetryPolicy, connectTimeoutMs: number) {
+    this.policy = policy
     this.#connectTimeoutMs = connectTimeoutMs
     this.#connected = new Promise((resolve) => { this.#onConnected = resolve })
     this.channels = new Channels({
@@ -39,7 +39,7 @@ export abstract class StoreConnection {
 
   /** @throws DatasoleError, within the time limit */
   async connect (log: BackendLog | undefined): Promise<void> {
-    this.calls.log ??= log
+    this.policy.log ??= log
     this.#users++
     try {
       await (this.#connecting ??= this.#connect())
@@ -52,15 +52,15 @@ export abstract class StoreConnection {
 
   async close (): Promise<void> {
     if (--this.#users > 0) return
-    this.calls.end()
+    this.policy.end()
     this.#listener = undefined
     await this.disconnect(END_TIMEOUT)
   }
 
-  onDoubt (fn: () => void): Unsubscribe {
+  onMessagesLost (fn: () => void): Unsubscribe {
     const own = (): void => { fn() }
-    this.#doubters.add(own)
-    return unsubscriber(() => { this.#doubters.delete(own) })
+    this.#lossListeners.add(own)
+    return unsubscriber(() => { this.#lossListeners.delete(own) })
   }
 
   /**
@@ -80,17 +80,17 @@ export abstract class StoreConnection {
   protected abstract explain (thrown: unknown): DatasoleError
 
   /** Messages may have been lost. */
-  protected doubt (): void {
-    for (const fn of this.#doubters) fn()
+  protected messagesLost (): void {
+    for (const fn of this.#lossListeners) fn()
   }
 
   #unread (error: unknown): void {
     if (this.#hasUnread) return
     this.#hasUnread = true
-    this.calls.log?.error({ err: error }, 'a message from the store cannot be read: another version of datasole runs there, or somebody else publishes under the prefix; keys are read again')
+    this.policy.log?.error({ err: error }, 'a message from the store cannot be read: another version of datasole runs there, or somebody else publishes under the prefix; keys are read again')
     setTimeout(() => {
       this.#hasUnread = false
-      this.doubt()
+      this.messagesLost()
     }, UNREAD_INTERVAL).unref()
   }
 

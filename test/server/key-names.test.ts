@@ -97,12 +97,12 @@ t.test('what this node sees itself', async (t) => {
 t.test('all are asked about again after messages were lost', async (t) => {
   const { names, told, answer } = start()
   for (const key of ['a', 'gone', 'held', 'made', 'moved']) names.add(key)
-  const relearnt = names.reload()
+  const reloaded = names.reload()
   names.add('made')
   names.changed('moved', true)
   names.add('new')
   await answer(['a', 'b'])
-  await relearnt
+  await reloaded
   t.strictSame([...names].sort(), ['a', 'b', 'held', 'made', 'moved', 'new'])
   const failed = t.rejects(names.reload())
   await answer(new Error('away'))

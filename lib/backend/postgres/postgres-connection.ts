@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { DatasoleError, messageOf } from '../../protocol/errors.js'
-import { Calls } from '../retry-policy.js'
+import { RetryPolicy } from '../retry-policy.js'
 import { hidePassword } from '../backend-options.js'
 import { PostgresIndex } from './postgres-index.js'
 import { PostgresListener } from './postgres-listener.js'
@@ -31,7 +31,7 @@ export class PostgresConnection extends StoreConnection {
 
   /** @param sweepInterval ms between sweeps of what has expired, by each process */
   constructor (options: PostgresBackendOptions, settings: PostgresSettings, sql: Statements, sweepInterval: number, load: () => Promise<PostgresDriver>) {
-    super(new Calls('Postgres', settings, isFault), settings.connectTimeoutMs)
+    super(new RetryPolicy('Postgres', settings, isFault), settings.connectTimeoutMs)
     this.#options = options
     this.#settings = settings
     this.#sql = sql
@@ -42,15 +42,15 @@ export class PostgresConnection extends StoreConnection {
 
   /** For what may be sent again; `unsure` is called where it fails, and may have taken effect. */
   async repeat (statement: Statement, values: unknown[], unsure?: () => void): Promise<Row[]> {
-    return await this.calls.repeat(() => this.#query(statement, values, unsure))
+    return await this.policy.repeat(() => this.#query(statement, values, unsure))
   }
 
   async once (statement: Statement, ...values: unknown[]): Promise<Row[]> {
-    return await this.calls.once(() => this.#query(statement, values))
+    return await this.policy.once(() => this.#query(statement, values))
   }
 
   async publish (channel: string, text: string): Promise<void> {
-    await this.calls.once(() => this.#publisher.publish(channel, text))
+    await this.policy.once(() => this.#publisher.publish(channel, text))
   }
 
   async #query (statement: Statement, values: unknown[], unsure?: () => void): Promise<Row[]> {
@@ -58,11 +58,11 @@ export class PostgresConnection extends StoreConnection {
     let isSent = false
     try {
       const rows = await this.#queries.query({ ...statement, values }, () => { isSent = true })
-      this.calls.up('queries')
+      this.policy.up('queries')
       return rows
     } catch (error) {
       if (isSent && mayHaveRun(error)) unsure?.()
-      if (isFault(error)) this.calls.down('queries', error)
+      if (isFault(error)) this.policy.down('queries', error)
       throw error
     }
   }
@@ -81,18 +81,18 @@ export class PostgresConnection extends StoreConnection {
     // a pool hides its password from those who copy its options
     const { password } = (pool?.options ?? {}) as { password?: unknown }
     const listening = pool === undefined ? own : { ...pool.options, password, connectionTimeoutMillis: connectTimeoutMs, keepAlive: true }
-    const listener = this.#listener = new PostgresListener(this.channels, this.calls, {
+    const listener = this.#listener = new PostgresListener(this.channels, this.policy, {
       open: () => new driver.Client(listening) as PostgresClient,
       fetch: async (id) => (await this.repeat(this.#sql.fetch, [id]))[0]?.body as string | undefined,
-      lost: () => { queries.cutSilent() },
-      doubt: () => { this.doubt() }
+      connectionLost: () => { queries.cutSilent() },
+      messagesLost: () => { this.messagesLost() }
     })
     listen(listener)
     await listener.connect()
     attempt.throwIfAborted()
     if (!isIndexed) {
       this.#index = new PostgresIndex(new driver.Client(listening) as PostgresClient, indexStatements(this.#settings.tableName))
-      void this.#index.build(this.calls.log)
+      void this.#index.build(this.policy.log)
     }
     this.#sweeping = setInterval(() => { void this.#sweep() }, this.#sweepInterval).unref()
   }

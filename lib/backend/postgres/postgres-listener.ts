@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import { messageOf } from '../../protocol/errors.js'
-import type { Calls } from '../retry-policy.js'
+import type { RetryPolicy } from '../retry-policy.js'
 import { type Channels } from '../listeners.js'
 import type { PostgresClient } from './postgres-options.js'
 
@@ -20,16 +20,16 @@ export interface ListenerHost {
   /** A message that did not fit into its notification; undefined once it was removed. */
   fetch (id: string): Promise<string | undefined>
   /** It is gone, and may not be the only one. */
-  lost (): void
+  connectionLost (): void
   /** Messages may have been lost; every channel is listened to again. */
-  doubt (): void
+  messagesLost (): void
 }
 
 /** The connection that listens: its own, as one of a pool would not keep what it listens to. */
 export class PostgresListener {
   readonly channels: Channels
   readonly #host: ListenerHost
-  readonly #calls: Calls
+  readonly #policy: RetryPolicy
   /** Every channel is listened to on it. */
   #client: PostgresClient | undefined
   /** On its way there. */
@@ -40,9 +40,9 @@ export class PostgresListener {
   /** What a channel delivers once a message before it has been fetched. */
   readonly #tails = new Map<string, Promise<void>>()
 
-  constructor (channels: Channels, calls: Calls, host: ListenerHost) {
+  constructor (channels: Channels, policy: RetryPolicy, host: ListenerHost) {
     this.channels = channels
-    this.#calls = calls
+    this.#policy = policy
     this.#host = host
   }
 
@@ -54,7 +54,7 @@ export class PostgresListener {
 
   /** @param name of letters, digits and underscores only */
   async open (name: string): Promise<void> {
-    await this.#calls.repeat(() => this.#query(`LISTEN ${name}`))
+    await this.#policy.repeat(() => this.#query(`LISTEN ${name}`))
   }
 
   shut (name: string): void {
@@ -121,8 +121,8 @@ export class PostgresListener {
     if (client !== this.#client) return
     this.#client = undefined
     client.connection.stream.destroy()
-    this.#calls.down('listener', error)
-    this.#host.lost()
+    this.#policy.down('listener', error)
+    this.#host.connectionLost()
     this.#reconnect().catch(() => {
       // closed meanwhile
     })
@@ -133,8 +133,8 @@ export class PostgresListener {
       await setTimeout(wait * (0.5 + Math.random() / 2), undefined, this.#ended)
       try {
         await this.#connect()
-        this.#calls.up('listener')
-        return this.#host.doubt()
+        this.#policy.up('listener')
+        return this.#host.messagesLost()
       } catch {
         // said once, when it was lost; tried until it works
       }
@@ -160,8 +160,8 @@ export class PostgresListener {
       return text
     } catch (error) {
       if (this.#ended.signal.aborted) return undefined
-      this.#calls.log?.error({ err: error }, `a message could not be fetched: ${messageOf(error)}`)
-      this.#host.doubt()
+      this.#policy.log?.error({ err: error }, `a message could not be fetched: ${messageOf(error)}`)
+      this.#host.messagesLost()
       return undefined
     }
   }

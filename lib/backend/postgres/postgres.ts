@@ -79,7 +79,7 @@ export class PostgresBackend implements StateBackend {
   }
 
   onDoubt (fn: () => void): Unsubscribe {
-    return this.#connection.onDoubt(fn)
+    return this.#connection.onMessagesLost(fn)
   }
 
   async commit (key: string, request: CommitRequest): Promise<CommitResult> {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { DatasoleError, messageOf } from '../../protocol/errors.js'
-import { Calls } from '../retry-policy.js'
+import { RetryPolicy } from '../retry-policy.js'
 import { hidePassword } from '../backend-options.js'
 import { type Ioredis, type RedisBackendOptions, type RedisClient, type RedisSettings, openClient } from './redis-client.js'
 import type { Script } from './redis-scripts.js'
@@ -23,7 +23,7 @@ export class RedisConnection extends StoreConnection {
   #cause: unknown
 
   constructor (options: RedisBackendOptions, settings: RedisSettings, load: () => Promise<Ioredis>) {
-    super(new Calls('Redis', settings, isFault, (error) => this.#reason(error)), settings.connectTimeoutMs)
+    super(new RetryPolicy('Redis', settings, isFault, (error) => this.#reason(error)), settings.connectTimeoutMs)
     this.#options = options
     this.#settings = settings
     this.#load = load
@@ -38,7 +38,7 @@ export class RedisConnection extends StoreConnection {
 
   /** For what may be sent again. */
   async repeat (command: string, ...args: Array<string | number>): Promise<unknown> {
-    return await this.calls.repeat(() => this.#open.call(command, ...args))
+    return await this.policy.repeat(() => this.#open.call(command, ...args))
   }
 
   /**
@@ -79,17 +79,17 @@ export class RedisConnection extends StoreConnection {
     })
     attempt.throwIfAborted()
     const client = this.#client = this.#newClient(driver)
-    const subscriber = this.#subscriber = new RedisSubscriber(() => this.#newClient(driver), this.calls, this.channels, () => { this.doubt() })
+    const subscriber = this.#subscriber = new RedisSubscriber(() => this.#newClient(driver), this.policy, this.channels, () => { this.messagesLost() })
     listen(subscriber)
     await Promise.all([client.connect(), subscriber.connect()])
     if (isWrongDatabase(this.#cause)) throw this.#cause
     await this.historyId()
     const isAway = (): void => {
       this.#history = ''
-      this.calls.down('commands', this.#cause ?? new Error('the connection was closed'))
+      this.policy.down('commands', this.#cause ?? new Error('the connection was closed'))
     }
     for (const event of ['close', '-node']) client.on(event, isAway)
-    for (const event of ['ready', '+node']) client.on(event, () => { this.calls.up('commands') })
+    for (const event of ['ready', '+node']) client.on(event, () => { this.policy.up('commands') })
   }
 
   #newClient (driver: Ioredis): RedisClient {

@@ -35,7 +35,7 @@ export class RedisNames {
    */
   async remove (keys: string[]): Promise<void> {
     await this.#run(UNLIST, keys.map(escapeKey))
-    const live = await this.#connection.calls.repeat(() => Promise.all(keys.map((key) => this.#isLive(key))))
+    const live = await this.#connection.policy.repeat(() => Promise.all(keys.map((key) => this.#isLive(key))))
     const wrong = keys.filter((_, at) => live[at])
     if (wrong.length > 0) await this.add(wrong)
   }
@@ -72,7 +72,7 @@ export class RedisNames {
   }
 
   #run (script: typeof LIST, args: Array<string | number> = []): Promise<Array<string | number>> {
-    return this.#connection.calls.repeat(() => this.#connection.run(script, this.#lists, args))
+    return this.#connection.policy.repeat(() => this.#connection.run(script, this.#lists, args))
   }
 }
 

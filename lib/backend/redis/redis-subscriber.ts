@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
-import type { Calls } from '../retry-policy.js'
+import type { RetryPolicy } from '../retry-policy.js'
 import { type Channels } from '../listeners.js'
 import type { RedisClient } from './redis-client.js'
 import { nameOnEach } from '../redis-slots.js'
@@ -27,7 +27,7 @@ const CHUNK = 500
 export class RedisSubscriber {
   readonly channels: Channels
   readonly #make: () => RedisClient
-  readonly #calls: Calls
+  readonly #policy: RetryPolicy
   readonly #restored: () => void
   #client: RedisClient
   /** The client that is about to take its place. */
@@ -43,10 +43,10 @@ export class RedisSubscriber {
    * @param make opens no connection yet
    * @param restored called when every channel is subscribed again: messages may have been lost
    */
-  constructor (make: () => RedisClient, calls: Calls, channels: Channels, restored: () => void) {
+  constructor (make: () => RedisClient, policy: RetryPolicy, channels: Channels, restored: () => void) {
     this.#make = make
     this.#client = make()
-    this.#calls = calls
+    this.#policy = policy
     this.channels = channels
     this.#restored = restored
   }
@@ -58,7 +58,7 @@ export class RedisSubscriber {
   }
 
   async open (name: string): Promise<void> {
-    await this.#calls.repeat(() => this.#change(subscribe(this.#client), name))
+    await this.#policy.repeat(() => this.#change(subscribe(this.#client), name))
   }
 
   shut (name: string): void {
@@ -86,7 +86,7 @@ export class RedisSubscriber {
     if (old !== client) old.disconnect()
     client.on(client.isCluster === true ? 'subscribersReady' : 'ready', () => { void this.#restore(client) })
     client.on('close', () => {
-      if (client === this.#client) this.#calls.down('subscriber', new Error('the connection that listens was closed'))
+      if (client === this.#client) this.#policy.down('subscriber', new Error('the connection that listens was closed'))
     })
   }
 
@@ -107,7 +107,7 @@ export class RedisSubscriber {
     try {
       if (client.isCluster !== true) await this.#subscribeAll(client)
       else if (!await this.#isComplete(client)) return await this.#check()
-      this.#calls.up('subscriber')
+      this.#policy.up('subscriber')
       this.#restored()
     } catch {
       // the connection is gone again, or will be: it is opened once more, or replaced by the next check
@@ -126,7 +126,7 @@ export class RedisSubscriber {
         if (client.status !== 'ready' || await this.#isComplete(client).catch(() => false)) return
       }
       await this.#replace()
-      this.#calls.up('subscriber')
+      this.#policy.up('subscriber')
       this.#restored()
     } catch {
       // a connection that does not answer is closed, and opened again; what is missing is found by the next check

@@ -68,11 +68,11 @@ export class RedisBackend implements StateBackend {
 
   async publish (key: string, value: unknown): Promise<void> {
     const text = encodeMessage(value)
-    await this.#connection.calls.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key), text))
+    await this.#connection.policy.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key), text))
   }
 
   onDoubt (fn: () => void): Unsubscribe {
-    return this.#connection.onDoubt(fn)
+    return this.#connection.onMessagesLost(fn)
   }
 
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
@@ -80,12 +80,12 @@ export class RedisBackend implements StateBackend {
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
     /** When an attempt was sent that may have taken effect. */
     let unsureSince: number | undefined
-    const reply = await this.#connection.calls.repeat(async () => {
+    const reply = await this.#connection.policy.repeat(async () => {
       const sentAt = performance.now()
-      const doubt = unsureSince === undefined ? '0' : sentAt - unsureSince < this.#term ? '1' : '2'
+      const sentBefore = unsureSince === undefined ? '0' : sentAt - unsureSince < this.#term ? '1' : '2'
       const args = [
         await this.#connection.historyId(), base.epoch, base.version, base.id, live ? '1' : '0', this.#channel(key), this.#connection.publishCommand,
-        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', doubt, ttlMs === undefined ? '' : Math.ceil(ttlMs), this.#term
+        reset?.epoch ?? '', reset?.id ?? '', reset?.value ?? '', snapshot?.version ?? '', snapshot?.value ?? '', sentBefore, ttlMs === undefined ? '' : Math.ceil(ttlMs), this.#term
       ]
       return await this.#connection.run(COMMIT, this.#journalKeys(key), [...args, ...entries], () => { unsureSince ??= sentAt })
     }).catch((error: unknown) => { throw unsureSince === undefined ? error : outcomeUnknown(key, error) })
@@ -98,7 +98,7 @@ export class RedisBackend implements StateBackend {
   }
 
   async read (key: string, have?: Position): Promise<KeyRecord> {
-    return await this.#connection.calls.repeat(() => this.#read(key, have))
+    return await this.#connection.policy.repeat(() => this.#read(key, have))
   }
 
   /** One attempt. */
@@ -109,7 +109,7 @@ export class RedisBackend implements StateBackend {
   async liveKeys (prefix = ''): Promise<string[]> {
     const live = []
     for await (const keys of this.#names.pages(prefix)) {
-      const heads = await this.#connection.calls.repeat(() => Promise.all(keys.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
+      const heads = await this.#connection.policy.repeat(() => Promise.all(keys.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
       const found = keys.filter((_, at) => heads[at] === '1')
       live.push(...found)
       // those that are about to become live, and those whose deletion could not say so
@@ -121,7 +121,7 @@ export class RedisBackend implements StateBackend {
   /** Not repeated where the answer was lost: what was counted would count twice. */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
     if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
-    const [allowed, remaining, emptyIn, retryAfter] = await this.#connection.calls.once(() => this.#connection.run(CONSUME, [this.#name('bucket', bucket)], [rule.windowMs, rule.maxRequests, cost])) as number[]
+    const [allowed, remaining, emptyIn, retryAfter] = await this.#connection.policy.once(() => this.#connection.run(CONSUME, [this.#name('bucket', bucket)], [rule.windowMs, rule.maxRequests, cost])) as number[]
     const result: RateLimitResult = { allowed: allowed === 1, remaining: remaining!, resetAt: Date.now() + emptyIn! }
     return result.allowed ? result : { ...result, retryAfter: retryAfter! }
   }

@@ -45,7 +45,7 @@ export class StateStore implements StateHost {
   readonly #metrics: Metrics
   readonly #catchUp: CatchUp
   readonly #idle: IdleKeys
-  readonly #stopDoubt: BackendUnsubscribe | undefined
+  readonly #stopListening: BackendUnsubscribe | undefined
   readonly maxStateBytes: number
   readonly prefix: string
   readonly ttlMs: number | undefined
@@ -62,7 +62,7 @@ export class StateStore implements StateHost {
     this.#maxDepth = maxJsonDepth
     this.#metrics = metrics
     this.#catchUp = new CatchUp((name) => this.refresh(name), log)
-    this.#stopDoubt = backend.onDoubt?.(() => { this.#catchUp.add(this.#keys.keys()) })
+    this.#stopListening = backend.onDoubt?.(() => { this.#catchUp.add(this.#keys.keys()) })
   }
 
   /** The replica of a key, at once where this node has it. */
@@ -181,7 +181,7 @@ export class StateStore implements StateHost {
   }
 
   close (): void {
-    this.#stopDoubt?.()
+    this.#stopListening?.()
     this.#catchUp.close()
     for (const key of this.#keys.values()) key.close()
     this.#keys.clear()
