@@ -5,7 +5,7 @@ export function positiveOption (owner: string, name: string, value: unknown): nu
   return value as number
 }
 
-/** @throws DatasoleError `INVALID_OPTION` where the options are none, or have names that are not known */
+/** @throws DatasoleError `INVALID_OPTION` if the options are no object, or one has an unknown name */
 export function checkNames (owner: string, options: unknown, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', `${owner}: the options must be an object`)
   for (const name of Object.keys(options)) if (!known.includes(name)) throw invalidOption(owner, name, 'is not an option')
@@ -16,7 +16,7 @@ export function invalidOption (owner: string, name: string, why: string): Dataso
   return new DatasoleError('INVALID_OPTION', `${owner}: option ${name} ${why}`)
 }
 
-/** A connection URL as it may be shown: passwords may hold any characters, and stand among the parameters as well. */
+/** Takes passwords out of a connection URL. They may hold any characters, and be parameters as well. */
 export function hidePassword (url: string): string {
   return url.replace(/(:\/\/[^:@/?]*):.*@/, '$1:***@').replace(/([?&]password=)[^&]*/gi, '$1***')
 }

@@ -5,69 +5,67 @@ import type { RateLimitResult, RateLimitRule } from '../protocol/sliding-window.
 export type BackendUnsubscribe = (() => void) & { ready?: Promise<void> }
 
 /**
- * A head by which two histories can be told apart: where a store came back without its newest
- * commits, others take their versions, but not their ids.
+ * A head with the id of its commit. A store may come back without its newest commits: new ones then take
+ * the same versions, with other ids.
  */
 export interface Position extends Head {
-  /** Of the commit that made the version; empty at version 0. */
+  /** The commit that made the version; empty at version 0. */
   id: string
 }
 
-/** One accepted write: an id that no other has (some 120 characters at most, no line break), and a JSON Patch as JSON text. */
+/** One accepted write: a unique id (up to 120 characters, no line break) and a JSON Patch as JSON text. */
 export interface LogEntry { id: string, patches: string }
 
 /**
- * The whole value at a version, as text that is kept to the letter: JSON of the value, or, behind a
- * space, of an object that has the value and what the server remembers beside it.
+ * The whole value at a version. A backend stores the text unchanged: it is JSON of the value, or a space and
+ * JSON of an object with the value and the server's own data.
  */
 export interface Snapshot { version: number, value: string }
 
 /**
- * What a journal holds of a key, or the part that a reader lacks. `commits` are consecutive and end
- * at `version`; they start after `snapshot.version`, or, where there is no snapshot, after the
- * version that the reader said it has.
+ * A key as the journal holds it, or the part that a reader lacks. `commits` are consecutive and end at `version`.
+ * They start after `snapshot.version`. Without a snapshot they start after the reader's version.
  */
 export interface KeyRecord extends Position {
   /** Whether clients may see the key. */
   live: boolean
-  /** Absent where the reader's own value can be brought up to date by `commits`, or at version 0. */
+  /** Absent if `commits` are enough for the reader, and at version 0. */
   snapshot?: Snapshot
   commits: LogEntry[]
-  /** The reader's position is of this epoch, but not of this history: the journal has lost it, and this is the whole. */
+  /** The journal has lost the reader's position: the epoch is the same, the history is not. The record is complete. */
   isLost?: boolean
 }
 
 export interface CommitRequest {
-  /** What the first commit was made on. */
+  /** The position that the first commit was made on. */
   base: Position
   /** One version each, in order. */
   commits: LogEntry[]
   /**
-   * Makes the key live; never makes it not live. Where it was not, `snapshot` is the value at the new
-   * head, and the journal forgets every commit up to there: clients recover from the log, and what
-   * the key was before is not theirs to see.
+   * Makes the key live; `false` changes nothing. If the key was not live, `snapshot` is the value at the new head,
+   * and the journal forgets every commit up to there. Clients recover from the log, and must not see what came
+   * before the key was live.
    */
   live?: boolean
   /**
-   * The value at one of the versions from `base.version` to the newest of `commits`. The journal
-   * may then forget what came before, but keeps a tail of the log from which others recover.
+   * The value at one of the versions from `base.version` to the newest of `commits`. The journal may then forget
+   * older commits, but keeps a tail of the log from which other nodes recover.
    */
   snapshot?: Snapshot
   /**
-   * Instead of commits: the key starts another epoch. Without `value` it loses its value and
-   * liveness and stands at version 0; with `value` (text, as a snapshot's) it keeps liveness, and this is its
-   * version 1, by the commit `id`.
+   * Instead of commits: the key starts another epoch. Without `value` the key is deleted: not live, at version 0.
+   * With `value` (text, as in a snapshot) the key stays as live as it was, and this is version 1, made by the commit `id`.
    */
   reset?: { epoch: string, id: string, value?: string }
   /**
-   * ms after which the key is as if it had never been written, unless something is committed to it until
-   * then, be it nothing but this. Absent: it stays, whatever was said before.
+   * ms after which the key expires. Each commit starts the term anew, an empty one too. Absent: the key does not
+   * expire any more.
    */
   ttlMs?: number
 }
 
 export type CommitResult =
-  | (Head & { accepted: true, /** bytes of log since the snapshot, by which writers know when to send a new one */ logBytes: number })
+  | (Head & { accepted: true, /** bytes of log since the snapshot; writers send a new one when it is large */ logBytes: number })
   | { accepted: false, missed: KeyRecord }
 
 /** Published by the journal to `subscribe(key)` with every accepted commit. */
@@ -75,36 +73,36 @@ export interface CommitNotice {
   base: Position
   head: Position
   live: boolean
-  /** Absent where the journal did not send them along, and with a reset; the receiver then reads. */
+  /** Absent with a reset, and if the journal did not send them; the receiver then reads the key. */
   commits?: LogEntry[]
 }
 
-/** The journal's three methods: a custom backend has all of them or none. */
+/** The three methods of the journal: a custom backend has all of them or none. */
 export interface Journal {
   /**
-   * Atomic: if the key stands at `base`, every commit is appended, the version advances by as many,
-   * and a CommitNotice is published to `subscribe(key)`; otherwise nothing happens, and the reply
-   * carries what the caller misses. All nodes see the commits of a key in one order. Once it
-   * resolves, every `read` on every node sees it. A request never takes effect twice, however often
-   * an implementation sends it.
-   * @throws DatasoleError `OUTCOME_UNKNOWN` where it may have taken effect, or still may
+   * Appends commits, atomically. If the key stands at `base`, every commit is appended, the version advances by their
+   * number, and a CommitNotice is published to `subscribe(key)`. Otherwise nothing changes, and the reply has what the
+   * caller misses. All nodes see the commits of a key in one order. Once the promise resolves, every `read` on every
+   * node sees the commits. A request takes effect at most once, however often an implementation sends it.
+   * @throws DatasoleError `OUTCOME_UNKNOWN` if it may have taken effect, or still may
    */
   commit (key: string, request: CommitRequest): Promise<CommitResult>
   /**
-   * The commits after `have` where the log still holds them, else snapshot and commits. Never a
-   * gap. A key that was never written stands at version 0 of an epoch that all such keys share; it is
-   * another one after the backend has lost everything. A deleted key may be forgotten, and stands there
-   * too, once that epoch is another one than it was when the key last got a value: no epoch of a key ever
-   * comes back, and a commit on an epoch that is over is refused.
+   * Reads the commits after `have` if the log still has them, else a snapshot and commits, without a gap.
+   *
+   * Keys that were never written share one epoch, at version 0. After a loss of all data it is another epoch.
+   * A backend may forget a deleted key, which then stands in the shared epoch too. It may do so only if the shared
+   * epoch has changed since the key last got a value. So no epoch of a key comes back, and a commit on an old epoch is refused.
    */
   read (key: string, have?: Position): Promise<KeyRecord>
   /**
-   * Every live key, in any order. Keys that do not begin with `prefix` may be left out.
+   * Lists every live key, in any order. Keys that do not begin with `prefix` may be left out. Each node that starts
+   * asks for one prefix: find its keys in an index, so that a start does not take longer the more keys there are.
    */
   liveKeys (prefix?: string): Promise<string[]>
 }
 
-/** Where a backend says, once, that its store is away, and that it is back. */
+/** A backend logs once that its store is away, and once that it is back. */
 export interface BackendLog {
   error (data: object, message: string): void
   info (message: string): void
@@ -113,45 +111,45 @@ export interface BackendLog {
 /**
  * The store and pub/sub that nodes share. The first five methods are enough for one node.
  *
- * Without the journal's three methods every commit is written as a whole snapshot through `set`:
- * correct on one node; across nodes the last writer wins, and clients recover by snapshots. Without
- * `onDoubt`, messages that the backend loses stay lost until the next commit of their key. Without
- * `consume`, limits are counted by each node for itself. Without `expire`, what is stored stays.
+ * Without the journal's three methods, every commit stores the whole value through `set`. That is correct on one node;
+ * across nodes the last writer wins, and clients recover by snapshots. Without `onDoubt`, a node misses the messages
+ * that the backend loses, until the next commit of the key. Without `consume`, each node counts limits for itself.
+ * Without `expire`, stored values never expire.
  */
 export interface StateBackend extends Partial<Journal> {
-  /** The value that `set` stored last, as a copy that the caller owns; `undefined` where there is none. */
+  /** Reads the value that `set` stored last, as a copy that the caller owns; `undefined` if there is none. */
   get<T = unknown> (key: string): Promise<T | undefined>
   /** Stores a JSON value. Once it resolves, every `get` on every node sees this value or a later one. */
   set<T = unknown> (key: string, value: T): Promise<void>
   /** Resolves to whether there was a value. Also empties a bucket of `consume`. */
   delete (key: string): Promise<boolean>
   /**
-   * Calls `handler` for each message published under `key`, on any node, in the order of publication,
-   * never before `subscribe` has returned. A handler must not throw. May be called before `connect`.
+   * Calls `handler` for each message that any node publishes under `key`, in the order of publication, and never before
+   * `subscribe` has returned. A handler must not throw. `subscribe` may be called before `connect`.
    */
   subscribe (key: string, handler: (key: string, value: unknown) => void): BackendUnsubscribe
   /**
-   * Resolves once the message is on its way to every subscriber, the publisher's own included. A
-   * message arrives at most once; where this rejects, it may have arrived.
+   * Sends a message to every subscriber, those of the publisher's node included. Resolves once it is on its way. A
+   * message arrives at most once; if the promise rejects, it may have arrived.
    */
   publish (key: string, value: unknown): Promise<void>
   /**
-   * Called by every server that uses the backend, before any other method but `subscribe` and
-   * `onDoubt`. Rejects, within a bounded time, where the backend cannot be used, with an error that
-   * names the option at fault and the cause.
+   * Opens the connections. Every server that uses the backend calls it, before any other method but `subscribe` and
+   * `onDoubt`. If the backend cannot be used, the promise rejects within a bounded time. The error names the option at
+   * fault and the cause.
    */
   connect? (log?: BackendLog): Promise<void>
-  /** Gives back what one `connect` took; called once for each that succeeded. */
+  /** Ends one `connect`; called once for each that succeeded. */
   close? (): Promise<void>
-  /** `fn` is called when notifications may have been lost: readers then compare versions. */
+  /** Calls `fn` when messages may have been lost, as after a reconnect. Readers then compare versions. */
   onDoubt? (fn: () => void): BackendUnsubscribe
   /**
-   * Atomic: admits `cost` to a sliding window, if it fits, and counts it (see SlidingWindow). Cost 0
-   * counts nothing and says whether a cost of 1 would fit. A bucket is a key of its own kind; it
-   * vanishes when it is empty. One that knows at once returns the result itself: frames then wait for no promise.
-   * @throws RangeError where `cost` is over `rule.maxRequests`
+   * Admits `cost` to a sliding window if it fits, and counts it, atomically (see SlidingWindow). Cost 0 counts nothing
+   * and says whether a cost of 1 would fit. Buckets are apart from other keys; an empty bucket vanishes. A backend that
+   * needs no I/O returns the result without a promise, so that frames do not wait for one.
+   * @throws RangeError if `cost` is over `rule.maxRequests`
    */
   consume? (bucket: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<RateLimitResult>
-  /** What `set` stored is gone after `ttlMs`, unless it is set again. Resolves to whether there was a value. */
+  /** Lets the value that `set` stored expire after `ttlMs`, unless it is set again. Resolves to whether there was a value. */
   expire? (key: string, ttlMs: number): Promise<boolean>
 }

@@ -9,25 +9,22 @@ interface Channel {
   ready: Promise<void>
 }
 
-/** How a store is told. Both are for a channel that has, or had, listeners on this node. */
+/** Subscribes to channels of a store, and unsubscribes. */
 export interface ChannelSource {
   /** Resolves once messages will arrive. */
   open (name: string): Promise<void>
   shut (name: string): void
 }
 
-/**
- * Who listens to what, by the name of the store's channel: one subscription for all listeners of a
- * key on this node.
- */
+/** The listeners of this node, by the name of the store's channel. All listeners of a key share one subscription. */
 export class Channels {
   readonly #channels = new Map<string, Channel>()
-  /** Those that could not be opened; when the store is back, they are subscribed with the others. */
+  /** Channels that could not be opened. They are subscribed with the others when the store is back. */
   readonly #failed = new Set<string>()
   readonly #source: ChannelSource
   readonly #broken: (error: unknown) => void
 
-  /** @param broken told of messages that could not be read: another version of datasole may have sent them, or anybody */
+  /** @param broken called for messages that cannot be read; another version of datasole, or another program, sent them */
   constructor (source: ChannelSource, broken: (error: unknown) => void) {
     this.#source = source
     this.#broken = broken
@@ -37,7 +34,7 @@ export class Channels {
 
   has (name: string): boolean { return this.#channels.has(name) }
 
-  /** @param count of the channels that the store says it delivers; those that it refused may be among them or not */
+  /** @param count number of channels that the store says it delivers, with or without those that it refused */
   isComplete (count: number): boolean {
     const { size } = this.#channels
     return count <= size && count >= size - this.#failed.size
@@ -68,7 +65,7 @@ export class Channels {
     try {
       const message = decodeMessage(text)
       for (const handler of channel.handlers) {
-        // notices are shared, and only read; values belong to who gets them
+        // handlers share a notice, and only read it; each gets a value of its own
         handler(channel.key, 'notice' in message ? message.notice : 'text' in message ? message.text : JSON.parse(message.json))
       }
     } catch (error) {
@@ -78,10 +75,10 @@ export class Channels {
 
   #open (name: string): Promise<void> {
     const ready = this.#source.open(name).then(() => {
-      // ended meanwhile
+      // the last listener has ended meanwhile
       if (!this.#channels.has(name)) this.#source.shut(name)
     })
-    // whoever awaits `ready` is told
+    // `ready` rejects for whoever awaits it
     ready.catch(() => { if (this.#channels.has(name)) this.#failed.add(name) })
     return ready
   }

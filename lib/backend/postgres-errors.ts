@@ -1,29 +1,28 @@
 /**
- * SQLSTATEs by which Postgres says that it cannot just now: connection exceptions, too many connections, shutting
- * down or starting up, idle for too long, read-only after a failover; a lock or a time that ran out; and what it
- * rolled back for others' sake.
+ * SQLSTATEs of errors that pass: connection exceptions, too many connections, shutting down or starting up, an idle
+ * timeout, read-only after a failover, a lock or statement timeout, a deadlock or serialization failure.
  */
 const NOT_NOW = /^(08...|53300|57P0[1235]|57014|55P03|25006|40001|40P01)$/
 
 /**
- * Those that leave a statement open: the connection or the server ended, or Postgres itself does not know. Any other error
- * rolls the statement back.
+ * SQLSTATEs after which the outcome of a statement is unknown: the connection or the server ended, or Postgres itself
+ * does not know. Any other error rolls the statement back.
  */
 const OPEN = /^(08...|40003|57P0.|58...|XX...)$/
 
-/** They end the connection. A server of another language says it otherwise. */
+/** Severities that end the connection. A server may translate them, so the SQLSTATE counts too. */
 const FATAL = /^(FATAL|PANIC)$/
 
 interface PostgresError { code?: unknown, severity?: unknown }
 
-/** Whether it is what Postgres answered. */
+/** Whether Postgres sent the error. */
 export function isReply (error: unknown): boolean {
   return (error as PostgresError | undefined)?.severity !== undefined
 }
 
 export function isNotNow (error: unknown): boolean { return NOT_NOW.test(String((error as PostgresError).code)) }
 
-/** Whether a statement that was sent may have taken effect, although it failed with this. */
+/** Whether a statement that failed with this error may have taken effect. */
 export function mayHaveRun (error: unknown): boolean {
   const { code, severity } = error as PostgresError
   return !isReply(error) || FATAL.test(String(severity)) || OPEN.test(String(code))

@@ -8,16 +8,16 @@ function slotOf (tag: string): number {
   return crc & 0x3fff
 }
 
-/** A node with one slot is found within this many tries, but for a chance of one in a million. */
+/** Enough tries to find a node with one slot, but for a chance of one in a million. */
 const MAX_TRIES = 16 * 16_384
 
 /**
- * Names that no key has, one on each master.
+ * Makes one name for each master, which no key has.
  * @param slots of a Cluster client
  */
 export function nameOnEach (slots: string[][]): string[] {
   const masters = new Set<string>()
-  // slots that no node has are holes
+  // unassigned slots are holes
   slots.forEach(([master]) => { if (master !== undefined) masters.add(master) })
   const names = []
   for (let i = 0; masters.size > 0 && i < MAX_TRIES; i++) if (masters.delete(slots[slotOf(String(i))]?.[0] ?? '')) names.push(`{${i}}`)

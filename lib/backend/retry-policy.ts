@@ -15,8 +15,8 @@ const FIRST_WAIT = 25
 const LONGEST_WAIT = 500
 
 /**
- * Calls to a store that may be away: bounded in number and in time, sent again where that is safe,
- * and one line in the log when the store goes and when it comes back.
+ * Sends calls to a store that may be away. Calls are bounded in number and in time, and sent again if that is safe.
+ * The log gets one line when the store goes away, and one when it is back.
  */
 export class RetryPolicy {
   log: BackendLog | undefined
@@ -30,19 +30,19 @@ export class RetryPolicy {
 
   /**
    * @param store its name, for messages
-   * @param isFault whether an error says that the store is away, and not that it refused; a `DatasoleError` says neither
-   * @param reason what says more than an error does, where there is something: why there is no connection
+   * @param isFault whether an error means that the store is away, and not that it refused the call
+   * @param reason the error that explains another, such as why there is no connection
    */
   constructor (store: string, limits: RetryLimits, isFault: (error: unknown) => boolean, reason = (error: unknown): unknown => error) {
     this.#store = store
     this.#limits = limits
     this.#isFault = isFault
     this.#reason = reason
-    // one for each call that waits, which are bounded
+    // each waiting call has a listener, and calls are bounded
     setMaxListeners(0, this.#ended.signal)
   }
 
-  /** For what may take effect twice, such as a message: one attempt, while the store is there. Throws as `repeat` does. */
+  /** Makes one attempt, for calls that must not take effect twice, such as a message. Throws as `repeat` does. */
   async once<T> (send: () => Promise<T>): Promise<T> {
     this.#enter()
     try {
@@ -55,9 +55,9 @@ export class RetryPolicy {
   }
 
   /**
-   * For what may be sent again after a fault.
-   * @throws DatasoleError `BACKEND_UNAVAILABLE` where the store stayed away, `BACKEND_REFUSED` with what it answers as
-   *   `cause`, `BUSY` over the bound, `CLOSED`
+   * Sends again after a fault, for calls that may take effect twice.
+   * @throws DatasoleError `BACKEND_UNAVAILABLE` if the store stays away, `BACKEND_REFUSED` with its answer as `cause`,
+   *   `BUSY` over the bound, `CLOSED`
    */
   async repeat<T> (send: () => Promise<T>): Promise<T> {
     this.#enter()
@@ -77,7 +77,7 @@ export class RetryPolicy {
     }
   }
 
-  /** A part of the connection is gone; `up` says that it is back. */
+  /** Notes that a part of the connection is gone, until `up`. */
   down (part: string, error: unknown): void {
     if (this.#ended.signal.aborted) return
     if (this.#down.size === 0) {
@@ -90,7 +90,7 @@ export class RetryPolicy {
     if (this.#down.delete(part) && this.#down.size === 0) this.log?.info(`${this.#store} is back`)
   }
 
-  /** Calls that wait, and those to come, are refused. */
+  /** Refuses the calls that wait, and all that come. */
   end (): void {
     this.#ended.abort()
   }

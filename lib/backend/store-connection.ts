@@ -7,19 +7,19 @@ import { type ChannelSource, Channels } from './listeners.js'
 /** ms that a graceful end may take. */
 const END_TIMEOUT = 1000
 
-/** ms of messages that cannot be read after which it is said, once, and looked what they may have been about. */
+/** ms between two reports of messages that cannot be read. */
 const UNREAD_INTERVAL = 1000
 
 /**
- * The connections to a store, from the first `connect` to the last `close`: several servers may use them,
- * and listeners may come before they are there.
+ * The connections to a store, from the first `connect` to the last `close`. Several servers may share them. Listeners
+ * may be added before the connections are open.
  */
 export abstract class StoreConnection {
   readonly policy: RetryPolicy
   readonly channels: Channels
   readonly #connectTimeoutMs: number
   readonly #lossListeners = new Set<() => void>()
-  /** What those who subscribe before there is a listener wait for. */
+  /** Subscriptions that are made before there is a listener wait for it. */
   readonly #connected: Promise<void>
   #onConnected = (): void => {}
   #listener: ChannelSource | undefined
@@ -65,21 +65,21 @@ export abstract class StoreConnection {
 
   /**
    * Opens everything, and listens to every channel there is.
-   * @param attempt aborted when it takes too long: nothing more is to be opened
-   * @param listen takes the listener, before it looks what there is: it is told of what comes after that
+   * @param attempt aborted when it takes too long: nothing more may be opened
+   * @param listen takes the listener before it subscribes the channels that there are; later ones are opened on it
    */
   protected abstract open (attempt: AbortSignal, listen: (listener: ChannelSource) => void): Promise<void>
 
   /**
-   * Gives back what `open` took, however far that came.
-   * @param ms that it may take to answer what is under way
+   * Closes what `open` has opened, also if it failed half-way.
+   * @param ms for calls under way to be answered
    */
   protected abstract disconnect (ms: number): Promise<void>
 
-  /** What `open` threw, with the option at fault and the cause. */
+  /** Makes an error with the option at fault and the cause of what `open` threw. */
   protected abstract explain (thrown: unknown): DatasoleError
 
-  /** Messages may have been lost. */
+  /** Tells every listener that messages may have been lost. */
   protected messagesLost (): void {
     for (const fn of this.#lossListeners) fn()
   }

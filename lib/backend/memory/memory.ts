@@ -10,49 +10,49 @@ interface Log {
   version: number
   live: boolean
   snapshot: Snapshot
-  /** Consecutive, ending at `version`; what is older than the snapshot is kept for recovery only. */
+  /** Consecutive, ending at `version`. Those older than the snapshot are kept for recovery only. */
   entries: LogEntry[]
-  /** The id of the commit before them. */
+  /** The id of the commit before the entries. */
   startId: string
-  /** Characters of all entries, and of those since the snapshot. */
+  /** Characters of all entries, and of the entries since the snapshot. */
   size: number
   sizeSinceSnapshot: number
   expiresAt: number
 }
 
-/** What the log keeps for recovery beside what the snapshot lacks: at least this much, or as much as the snapshot weighs. */
+/** Characters of older entries that the log keeps for recovery, or as many as the snapshot has. */
 const MIN_LOG = 64 * 1024
 const MAX_ENTRIES = 1000
 
-/** ms between looks at what has expired, at the most. */
+/** The longest time in ms between two sweeps of expired keys. */
 const SWEEP = 60_000
 
-/** Deleted keys that are remembered, and ms for how long, at the most. */
+/** Bounds on deleted keys that are remembered: their number, and ms. */
 export const MAX_DELETED = 1000
 const DELETED_MS = 60_000
 
-/** Everything in this process's memory: for one process, development and tests. Nothing survives a restart. */
+/** State and pub/sub in the memory of one process, for development and tests. Nothing survives a restart. */
 export class MemoryBackend implements StateBackend {
   readonly #values = new Map<string, { json: string, expiresAt: number }>()
   readonly #buckets = new SlidingWindows()
   readonly #logs = new Map<string, Log>()
-  /** Keys of the journal that expire, those first that were written first. */
+  /** Keys of the journal that expire, in the order of their last commit. */
   readonly #expiring = new Set<string>()
   #expiry: NodeJS.Timeout | undefined
   readonly #handlers = new Map<string, Set<(key: string, value: unknown) => void>>()
-  /** The epoch of keys without a log: another one each time that deleted keys are forgotten, so that none comes back. */
+  /** The epoch of keys without a log. It changes whenever deleted keys are forgotten, so that no epoch comes back. */
   #history = crypto.randomUUID()
-  /** Keys whose logs are empty, each in an epoch of its own. */
+  /** Deleted keys that are remembered: their logs are empty, each in an epoch of its own. */
   readonly #deleted = new Set<string>()
   #forgetting: NodeJS.Timeout | undefined
   readonly #deletedMs: number
 
-  /** @internal @param deletedMs ms for which deleted keys are remembered */
+  /** @internal @param deletedMs ms that deleted keys are remembered */
   constructor (deletedMs = DELETED_MS) {
     this.#deletedMs = deletedMs
   }
 
-  /** @internal Keys of the journal that are held, deleted ones that are remembered among them. */
+  /** @internal Keys of the journal, remembered deleted ones included. */
   get size (): number { return this.#logs.size }
 
   async get<T = unknown> (key: string): Promise<T | undefined> {
@@ -79,7 +79,7 @@ export class MemoryBackend implements StateBackend {
     return true
   }
 
-  /** At once, so that limits which this process keeps cost frames no promise. At most 100,000 buckets; then the oldest go. */
+  /** Returns no promise, so that frames do not wait. There are at most 100,000 buckets; the oldest are dropped. */
   consume (bucket: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<never> {
     if (cost > rule.maxRequests) return Promise.reject(coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT'))
     const now = Math.floor(performance.now())
@@ -101,7 +101,7 @@ export class MemoryBackend implements StateBackend {
   async publish (key: string, value: unknown): Promise<void> {
     const handlers = this.#handlers.get(key)
     if (handlers === undefined) return
-    // text cannot be shared by mistake; anything else is copied for each subscriber, as a wire would
+    // each subscriber gets a copy, as from a store; strings need none
     const json = typeof value === 'string' ? undefined : JSON.stringify(value)
     queueMicrotask(() => {
       for (const handler of handlers) handler(key, json === undefined ? value : JSON.parse(json))
@@ -172,7 +172,7 @@ export class MemoryBackend implements StateBackend {
     else this.#forgetting ??= setTimeout(this.#forget, this.#deletedMs).unref()
   }
 
-  /** Keys without a value begin anew: what was made on one before, and comes late, is refused. */
+  /** Starts another epoch for keys without a value, so that late commits on the old one are refused. */
   readonly #forget = (): void => {
     clearTimeout(this.#forgetting)
     this.#forgetting = undefined
@@ -181,7 +181,7 @@ export class MemoryBackend implements StateBackend {
     this.#history = crypto.randomUUID()
   }
 
-  /** Up to the first that is still good: with one ttl for all, the others are younger. */
+  /** Sweeps up to the first key that has not expired: with one ttl for all keys, the others are younger. */
   readonly #sweepLogs = (): void => {
     this.#expiry = undefined
     for (const key of this.#expiring) {
@@ -192,7 +192,7 @@ export class MemoryBackend implements StateBackend {
     }
   }
 
-  /** A notice is shared by its receivers: they read it and keep only its strings. */
+  /** Receivers share a notice: they only read it, and keep nothing but its strings. */
   #notify (key: string, notice: CommitNotice): void {
     const handlers = this.#handlers.get(key)
     if (handlers === undefined) return
@@ -206,7 +206,7 @@ function emptyLog (epoch: string): Log {
   return { epoch, version: 0, live: false, snapshot: { version: 0, value: '' }, entries: [], startId: '', size: 0, sizeSinceSnapshot: 0, expiresAt: Infinity }
 }
 
-/** @param becomesLive nothing is kept that is not needed */
+/** @param becomesLive whether the log forgets every entry that the snapshot covers */
 function compact (log: Log, snapshot: Snapshot, becomesLive: boolean): void {
   log.snapshot = snapshot
   const kept = becomesLive ? 0 : Math.max(MIN_LOG, snapshot.value.length)
@@ -241,7 +241,7 @@ function headId (log: Log): string {
   return log.entries.at(-1)?.id ?? log.startId
 }
 
-/** Of the commit that made a version, where the log goes back that far. */
+/** The id of the commit that made a version; undefined if the log does not go back that far. */
 function idAt ({ version, entries, startId }: Log, at: number): string | undefined {
   const i = at - (version - entries.length) - 1
   return i === -1 ? startId : entries[i]?.id

@@ -4,40 +4,40 @@ import type { RetryPolicy } from '../retry-policy.js'
 import { type Channels } from '../listeners.js'
 import type { PostgresClient } from './postgres-options.js'
 
-/** ms between questions, and ms that an answer may take, so that a half-open connection is noticed. */
+/** ms between probes, and ms for their answers: they find a half-open connection. */
 const PROBE_INTERVAL = 1500
 const PROBE_TIMEOUT = 2500
 
-/** ms between attempts to open it again: doubled each time. */
+/** ms between attempts to reconnect: doubled each time. */
 const FIRST_WAIT = 25
 const LONGEST_WAIT = 2000
 
-/** Channels that are listened to by one query. */
+/** Channels in one query. */
 const CHUNK = 500
 
 export interface ListenerHost {
   open (): PostgresClient
-  /** A message that did not fit into its notification; undefined once it was removed. */
+  /** Reads a message that did not fit into its notification; undefined once it was removed. */
   fetch (id: string): Promise<string | undefined>
-  /** It is gone, and may not be the only one. */
+  /** The connection is lost; others may be too. */
   connectionLost (): void
-  /** Messages may have been lost; every channel is listened to again. */
+  /** Messages may have been lost. Every channel is listened to again. */
   messagesLost (): void
 }
 
-/** The connection that listens: its own, as one of a pool would not keep what it listens to. */
+/** The connection that listens. It is not one of the pool, which would share it. */
 export class PostgresListener {
   readonly channels: Channels
   readonly #host: ListenerHost
   readonly #policy: RetryPolicy
-  /** Every channel is listened to on it. */
+  /** The connection, once it listens to every channel. */
   #client: PostgresClient | undefined
-  /** On its way there. */
+  /** The connection that is going to be `#client`. */
   #opening: PostgresClient | undefined
   #turn: Promise<void> = Promise.resolve()
   readonly #ended = new AbortController()
   #probing: NodeJS.Timeout | undefined
-  /** What a channel delivers once a message before it has been fetched. */
+  /** By channel: messages that wait for an earlier one to be fetched. */
   readonly #tails = new Map<string, Promise<void>>()
 
   constructor (channels: Channels, policy: RetryPolicy, host: ListenerHost) {
@@ -59,11 +59,11 @@ export class PostgresListener {
 
   shut (name: string): void {
     this.#query(`UNLISTEN ${name}`).catch(() => {
-      // no connection, nothing that listens
+      // a lost connection listens to nothing
     })
   }
 
-  /** @param late when a graceful end has taken too long */
+  /** @param late resolves when a graceful end has taken too long */
   async close (late: Promise<void>): Promise<void> {
     this.#ended.abort()
     clearInterval(this.#probing)
@@ -83,7 +83,7 @@ export class PostgresListener {
     try {
       await client.connect()
       const listening = new Set<string>()
-      // some may be added while others are told
+      // channels may be added meanwhile
       for (let names = this.channels.names; names.length > 0; names = this.channels.names.filter((name) => !listening.has(name))) {
         for (let i = 0; i < names.length; i += CHUNK) {
           const chunk = names.slice(i, i + CHUNK)
@@ -101,13 +101,13 @@ export class PostgresListener {
     }
   }
 
-  /** One question after the other: pg deprecates that its client is asked while it answers. */
+  /** Sends one query after the other: pg deprecates a queue in its client. */
   #query (text: string): Promise<void> {
     const turn = this.#turn.then(async () => {
       if (this.#client === undefined) throw new Error('the connection that listens is closed')
       await this.#client.query({ text, query_timeout: PROBE_TIMEOUT })
     })
-    this.#turn = turn.catch(() => {}) // whoever asked is told
+    this.#turn = turn.catch(() => {}) // the caller gets the error
     return turn
   }
 
@@ -136,12 +136,12 @@ export class PostgresListener {
         this.#policy.up('listener')
         return this.#host.messagesLost()
       } catch {
-        // said once, when it was lost; tried until it works
+        // the loss is logged already; the next attempt follows
       }
     }
   }
 
-  /** In the order of publication, also where a message has to be fetched. */
+  /** Delivers in the order of publication, also if a message has to be fetched. */
   #take (name: string, text: string): void {
     const tail = this.#tails.get(name)
     if (tail === undefined && !text.startsWith('m')) return this.channels.deliver(name, text)

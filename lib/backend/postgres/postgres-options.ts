@@ -5,7 +5,7 @@ export interface QueryResult { rows: Array<Record<string, unknown>> }
 
 export interface Query { text: string, values?: unknown[], name?: string, query_timeout?: number }
 
-/** What we need of a connection of a pool. */
+/** The part of a pool's connection that is used here. */
 export interface PostgresPoolClient {
   query (query: Query): Promise<QueryResult>
   on (event: 'error', listener: (error: Error) => void): unknown
@@ -13,7 +13,7 @@ export interface PostgresPoolClient {
   release (error?: Error): void
 }
 
-/** What we need of a `pg.Pool`. */
+/** The part of a `pg.Pool` that is used here. */
 export interface PostgresPool {
   readonly options: object
   connect (done: (error: Error | undefined, client: PostgresPoolClient | undefined) => void): void
@@ -22,7 +22,7 @@ export interface PostgresPool {
   end (): Promise<void>
 }
 
-/** What we need of a `pg.Client`. */
+/** The part of a `pg.Client` that is used here. */
 export interface PostgresClient {
   connect (): Promise<unknown>
   query (query: Query): Promise<QueryResult>
@@ -34,21 +34,21 @@ export interface PostgresClient {
 export interface PostgresBackendOptions {
   /** `postgres://user:password@host:port/database`. Default: the environment variables of Postgres (PGHOST …). */
   connectionString?: string
-  /** Instead of `connectionString`: a `pg.Pool` of yours, which is used and left open. */
+  /** Instead of `connectionString`: a `pg.Pool` of yours. It is left open. */
   pool?: PostgresPool
-  /** What the tables' names begin with; may name a schema (`app.datasole`). Default `datasole`. */
+  /** Prefix of the names of tables, with or without a schema (`app.datasole`). Default `datasole`. */
   tableName?: string
-  /** Put before every key. Default empty. */
+  /** Prefix of every key. Default empty. */
   prefix?: string
-  /** Tables that are not written ahead: faster, and empty after a crash of Postgres. Default false. */
+  /** Whether tables are unlogged: faster, and empty after a crash of Postgres. Default false. */
   unlogged?: boolean
-  /** Connections for queries; one more listens. Default 4. */
+  /** Maximum of connections for queries; one more listens. Default 4. */
   poolSize?: number
   /** ms that `connect` may take. Default 5,000. */
   connectTimeoutMs?: number
-  /** ms that a call may wait while Postgres is away. Default 10,000. */
+  /** ms that a call waits while Postgres is away. Default 10,000. */
   commandTimeoutMs?: number
-  /** Calls under way or waiting; more are refused with `BUSY`. Default 10,000. */
+  /** Maximum of calls under way or waiting; more are refused with `BUSY`. Default 10,000. */
   maxCommands?: number
 }
 
@@ -62,7 +62,7 @@ export interface PostgresSettings {
   maxPending: number
 }
 
-/** Identifiers are cut at 63 bytes, and ours have suffixes. */
+/** Postgres cuts identifiers at 63 bytes, and tables have suffixes. */
 const TABLE_NAME = /^([a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,49}$/
 
 const KNOWN = ['connectionString', 'pool', 'tableName', 'prefix', 'unlogged', 'poolSize', 'connectTimeoutMs', 'commandTimeoutMs', 'maxCommands']
@@ -72,7 +72,7 @@ export function checkPostgresOptions (options: PostgresBackendOptions): Postgres
   const invalid = (name: string, why: string): DatasoleError => invalidOption('PostgresBackend', name, why)
   checkNames('PostgresBackend', options, KNOWN)
   const { connectionString, pool, tableName = 'datasole', prefix = '', unlogged = false, poolSize = 4, connectTimeoutMs = 5000, commandTimeoutMs = 10_000, maxCommands = 10_000 } = options
-  // one that cannot be read is refused here, where it is not shown: what is in it may be a password
+  // pg would show an invalid URL, which may have a password
   if (connectionString !== undefined && !isUrl(String(connectionString))) throw invalid('connectionString', 'must be a URL such as "postgres://user:password@127.0.0.1:5432/database"')
   if (pool !== undefined && connectionString !== undefined) throw invalid('pool', 'and connectionString exclude each other: pass only one')
   if (pool !== undefined && (typeof pool?.connect !== 'function' || typeof pool.options !== 'object')) throw invalid('pool', 'must be a pg.Pool')
@@ -90,7 +90,7 @@ export function checkPostgresOptions (options: PostgresBackendOptions): Postgres
   }
 }
 
-/** As pg has it: the host may be missing. */
+/** pg also takes a URL without a host. */
 function isUrl (text: string): boolean {
   return /^postgres(ql)?:\/\/./.test(text) && URL.canParse(text.replace('@/', '@localhost/'))
 }

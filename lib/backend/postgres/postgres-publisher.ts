@@ -7,15 +7,15 @@ interface Message {
   reject (error: unknown): void
 }
 
-/** Bytes of a notification, less some for the kind of a notice; Postgres refuses 8,000. */
+/** Bytes of a notification. Postgres takes up to 7,999, and the kind of a notice needs some. */
 export const MAX_NOTIFICATION = 7900
 
-/** Messages that one statement may carry. */
+/** Messages in one statement. */
 const MAX_BATCH = 200
 
 /**
- * Messages, in their order: those that different connections of a pool send overtake each other. While one
- * statement is under way, the next ones gather for another.
+ * Publishes messages in their order: connections of a pool would overtake each other. Messages that come while
+ * a statement is under way go together in the next one.
  */
 export class PostgresPublisher {
   readonly #sql: Statements
@@ -55,7 +55,7 @@ export class PostgresPublisher {
     this.#sending = undefined
   }
 
-  /** A long one goes alone, and of equal ones Postgres would deliver only the first of a transaction. */
+  /** Takes the next batch. A long message goes alone. Postgres delivers equal messages of one transaction only once. */
   #next (): Message[] {
     const seen = new Set<string>()
     let count = 0

@@ -3,39 +3,39 @@ import type { PostgresPool, PostgresPoolClient, Query } from './postgres-options
 
 export type Row = Record<string, unknown>
 
-/** The package pg. */
+/** The part of the package pg that is used here. */
 export interface PostgresDriver {
   Pool: new (options: object) => unknown
   Client: new (options: object) => unknown
 }
 
-/** ms after which a query is given up and its connection closed: it may be half-open. */
+/** ms after which a query fails and its connection is closed: it may be half-open. */
 const QUERY_TIMEOUT = 4000
 
-/** ms without an answer after which a connection is suspected, where another is found to be half-open. */
+/** ms without an answer after which a connection is closed too, once another is found to be half-open. */
 const MAX_SILENCE = 2000
 
-/** ms that a pool may take to find a connection; one of a user's may know no limit. */
+/** ms that a pool may take to give a connection; a user's pool may have no limit. */
 const ACQUIRE_TIMEOUT = 4000
 
-/** The connections that ask: a pool of our own, or a user's, which is left open. */
+/** The connections for queries: a pool of our own, or a user's, which is left open. */
 export class PostgresQueries {
   readonly #pool: PostgresPool
   readonly #isOwn: boolean
-  /** Those of our own pool, and when something was heard of them. One that does not answer would keep the process alive. */
+  /** The sockets of our own pool, and when they last had an answer. A silent one would keep the process alive. */
   readonly #sockets = new Map<Socket, number>()
   readonly #underWay = new Set<Promise<Row[]>>()
-  /** What a pool that ends forgets: those that wait for a connection. */
+  /** Rejects the queries that wait for a connection: a pool that ends forgets them. */
   readonly #waiting = new Set<(error: Error) => void>()
 
-  /** @param options of a pool of our own, where there is no other */
+  /** @param options of our own pool, used if there is no `pool` */
   constructor ({ Pool }: PostgresDriver, pool: PostgresPool | undefined, options: object) {
     this.#isOwn = pool === undefined
     this.#pool = pool ?? new Pool({ ...options, stream: () => this.#socket() }) as PostgresPool
     this.#pool.on('error', ignore)
   }
 
-  /** @param onSent called when there is a connection: from then on it may have taken effect */
+  /** @param onSent called when the query has a connection: from then on it may take effect */
   async query (query: Query, onSent?: () => void): Promise<Row[]> {
     const asked = this.#ask(query, onSent)
     this.#underWay.add(asked)
@@ -46,12 +46,12 @@ export class PostgresQueries {
     }
   }
 
-  /** Where one connection is half-open others may be, and each would take as long to be noticed. */
+  /** Closes silent connections. If one is half-open others may be, and each would take as long to be found. */
   cutSilent (silentSince = performance.now() - MAX_SILENCE): void {
     for (const [socket, heardAt] of this.#sockets) if (heardAt < silentSince) socket.destroy()
   }
 
-  /** @param late when what is under way is cut off */
+  /** @param late resolves when queries under way are cut off */
   async close (late: Promise<void>): Promise<void> {
     if (!this.#isOwn) {
       this.#pool.removeListener('error', ignore)
@@ -78,7 +78,7 @@ export class PostgresQueries {
       if (performance.now() - sentAt >= QUERY_TIMEOUT) this.cutSilent()
       throw error
     } finally {
-      // with a failure the pool closes it, at once where an answer is still awaited
+      // after a failure the pool closes the connection
       giveBack(client, failure)
     }
   }
@@ -87,7 +87,7 @@ export class PostgresQueries {
     const acquired = new Promise<PostgresPoolClient>((resolve, reject) => {
       this.#pool.connect((error, client) => {
         if (client === undefined) return reject(error)
-        // a pool does not listen to those that it gives away, and one may fail before a promise tells us of it
+        // the pool does not listen to a connection that it gives away, which may fail before the promise resolves
         client.on('error', ignore)
         resolve(client)
       })
@@ -123,5 +123,5 @@ function giveBack (client: PostgresPoolClient, failure?: Error): void {
   client.release(failure)
 }
 
-/** What a connection says when it ends; the next query gets another. */
+/** For errors of connections that end; the next query gets another connection. */
 function ignore (): void {}

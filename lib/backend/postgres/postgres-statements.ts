@@ -1,18 +1,18 @@
 import { createHash } from 'node:crypto'
 import { NAME, tablesOf } from './postgres-tables.js'
 
-/** A statement with a name, under which a connection keeps its plan. */
+/** A prepared statement: a connection keeps its plan by the name. */
 export interface Statement { name: string, text: string }
 
-/** Keys that a sweep takes at once. */
+/** Keys in one step of a sweep. */
 export const SWEEP = 100
 const ADOPTED = 10_000
 
 /**
- * Seconds of a term of the server's clock. A key without a value stands in the epoch "history id:term". Commits on it
- * are taken in that term and the next one, and a deleted key is remembered for three: so a commit that was made
+ * A term in seconds, by the server's clock. A key without a value is in the epoch "history id:term". Commits on it are
+ * accepted in that term and the next one, and a deleted key is remembered for three terms. So a commit that was made
  * before the key last had a value is refused, however late it comes, and no epoch comes back. The third term is for
- * clocks that go back, and for those of replicas that take over.
+ * clocks that go back, and for replicas that take over.
  */
 export const TERM = 20
 export const REMEMBERED_TERMS = 3
@@ -23,9 +23,9 @@ export function sha256 (text: string): Buffer {
   return createHash('sha256').update(text).digest()
 }
 
-/** The row of the history id. Keys are hashed as JSON texts, so that none of them is this. */
+/** The row of the history id. Keys are hashed as JSON texts, so no key has this hash. */
 export const HISTORY = sha256('history')
-/** The row that is there once what older versions have deleted expires too. */
+/** The row that exists once keys that older versions deleted expire too. */
 export const ADOPTED_DELETED = sha256('deleted')
 
 /** @param term seconds: see TERM */
@@ -33,7 +33,7 @@ export function statementsOf (tableName: string, term = TERM) {
   const t = tablesOf(tableName)
   const isThere = '(expires_at > now()) IS NOT FALSE'
   const epochAt = (ago: number): string => `history.value || ':' || floor(extract(epoch FROM now()) / ${term})::bigint - ${ago}`
-  /** Whether commits on a key without a value are taken in the epoch $4; $3 is the hash of the history's row. */
+  /** Whether commits on a key without a value are accepted in the epoch $4; $3 is the hash of the history's row. */
   const isAbsent = `EXISTS (SELECT FROM ${t.values} AS history WHERE history.hash = $3 AND $4 IN (${epochAt(0)}, ${epochAt(1)}))`
   const remembered = `now() + ${REMEMBERED_TERMS * term} * interval '1 s'`
   const forget = (which: string): string => `
@@ -47,7 +47,7 @@ export function statementsOf (tableName: string, term = TERM) {
     /**
      * $1 hash, $2 key, $3 hash of the history's row, $4 base epoch, $5 base version, $6 base id, $7 live, $8 ids,
      * $9 patches, $10 bytes of log that follow the snapshot, $11 channel, $12 notice after its live flag,
-     * $13 snapshot's version or null, $14 snapshot, $15 ms that the key stays or null. One row where it was accepted.
+     * $13 snapshot's version or null, $14 snapshot, $15 ms until the key expires or null. One row if it was accepted.
      */
     commit: statement(`
       WITH changed AS (
@@ -79,7 +79,10 @@ export function statementsOf (tableName: string, term = TERM) {
       )
       SELECT epoch, version, log_bytes, pg_notify($11, 'n' || live::int || E'\\n' || $12) FROM accepted`),
 
-    /** $1 hash, $2 base epoch, $3 base version, $4 base id, $5 new epoch, $6 value or null, $7 id, $8 channel, $9 notice, $10 ms that the key stays or null. */
+    /**
+     * $1 hash, $2 base epoch, $3 base version, $4 base id, $5 new epoch, $6 value or null, $7 id, $8 channel, $9 notice,
+     * $10 ms until the key expires or null.
+     */
     reset: statement(`
       WITH accepted AS (
         UPDATE ${t.heads} SET
@@ -99,12 +102,12 @@ export function statementsOf (tableName: string, term = TERM) {
       )
       SELECT epoch, version, log_bytes, pg_notify($8, 'n' || live::int || E'\\n' || $9) FROM accepted`),
 
-    /** $1 hash, $2 key, $3 hash of the history's row, $4 its epoch: a key that was lost whole gets a row, so that it can be reset. */
+    /** $1 hash, $2 key, $3 hash of the history's row, $4 its epoch. Makes a row for a lost key, so that it can be reset. */
     bury: statement(`
       INSERT INTO ${t.heads} (hash, key, epoch, version, id, live, snapshot_version, log_start, start_id, log_bytes, expires_at)
       SELECT $1, $2, $4, 0, '', false, 0, 0, '', 0, ${remembered} WHERE ${isAbsent} ON CONFLICT DO NOTHING`),
 
-    /** $1 hash, $2 hash of the history's row; what the reader has: $3 epoch, $4 version, $5 id. */
+    /** $1 hash, $2 hash of the history's row, the reader's $3 epoch, $4 version, $5 id. */
     read: statement(`
       WITH head AS (
         SELECT *, CASE $4::bigint WHEN version THEN id WHEN log_start THEN start_id ELSE (
@@ -123,9 +126,9 @@ export function statementsOf (tableName: string, term = TERM) {
         FROM ${t.log} AS log WHERE log.hash = $1 AND log.version > CASE WHEN connects THEN $4::bigint ELSE snapshot_version END
       ) AS entries ON true`),
 
-    /** $1 hash: a key that has expired makes room for the one to come. */
+    /** $1 hash. Deletes an expired key, so that it can be made again. */
     forget: statement(`${forget('hash = $1 AND expires_at <= now()')} SELECT true FROM gone`),
-    /** $1 hash of a row that says that it is done: keys that older versions deleted, and kept, go as well. One row for each that was found. */
+    /** $1 hash of a row that says that it is done. Lets keys expire that older versions deleted and kept. One row for each key. */
     adoptDeleted: statement(`
       WITH old AS (
         SELECT hash FROM ${t.heads} WHERE version = 0 AND expires_at IS NULL AND NOT EXISTS (SELECT FROM ${t.values} WHERE hash = $1) LIMIT ${ADOPTED} FOR UPDATE SKIP LOCKED
@@ -133,18 +136,18 @@ export function statementsOf (tableName: string, term = TERM) {
         INSERT INTO ${t.values} (hash, value) SELECT $1, '' WHERE NOT EXISTS (SELECT FROM old) ON CONFLICT DO NOTHING
       )
       UPDATE ${t.heads} AS head SET expires_at = ${remembered} FROM old WHERE head.hash = old.hash RETURNING true`),
-    /** Some of what has expired. One row for each key that is gone. */
+    /** Deletes some expired keys. One row for each. */
     sweep: statement(`${forget(`hash IN (SELECT hash FROM ${t.heads} WHERE expires_at < now() ORDER BY expires_at LIMIT ${SWEEP} FOR UPDATE SKIP LOCKED)`)} SELECT true FROM gone`),
 
-    /** $1 hash, $2 version: whose commit that was. */
+    /** $1 hash, $2 version. The id of its commit. */
     idAt: statement(`SELECT id FROM ${t.log} WHERE hash = $1 AND version = $2::bigint`),
 
-    /** $1 and $2: the range of the names, the latter excluded. */
+    /** $1 first name, $2 the name after the last. */
     liveKeys: statement(`SELECT key FROM ${t.heads} WHERE live AND ${isThere} AND ${NAME} >= $1 AND ${NAME} < $2`),
 
     /**
-     * $1 hash, $2 epoch, $3 bytes to keep at least, $4 commits to keep at the most. Takes what is older than the
-     * snapshot and not needed for recovery out of the log; the ids of the last commits stay.
+     * $1 hash, $2 epoch, $3 minimum of bytes to keep, $4 maximum of commits to keep. Takes commits out of the log that are
+     * older than the snapshot and not needed for recovery. The ids of the last commits stay.
      */
     compact: statement(`
       WITH cut AS (
@@ -171,7 +174,7 @@ export function statementsOf (tableName: string, term = TERM) {
     /** $1 channels, $2 texts. */
     notify: statement('SELECT count(pg_notify(channel, message)) FROM unnest($1::text[], $2::text[]) AS messages (channel, message)'),
 
-    /** $1 channel, $2 text that does not fit into a notification, which then has the number of the message. */
+    /** $1 channel, $2 text that is too long for a notification. The notification has the number of the message. */
     post: statement(`
       WITH posted AS (INSERT INTO ${t.messages} (body) VALUES ($2) RETURNING id),
       swept AS (DELETE FROM ${t.messages} WHERE sent_at < now() - interval '1 minute' AND id IN (SELECT id FROM ${t.messages} ORDER BY id LIMIT 10 FOR UPDATE SKIP LOCKED))
@@ -183,7 +186,7 @@ export function statementsOf (tableName: string, term = TERM) {
     delete: statement(`
       WITH emptied AS (DELETE FROM ${t.buckets} WHERE hash = $1)
       DELETE FROM ${t.values} WHERE hash = $1 RETURNING (expires_at > now()) IS NOT FALSE AS existed`),
-    /** $1 hash, $2 ms. Some of what has expired goes on the way. */
+    /** $1 hash, $2 ms. Deletes some expired values as well. */
     expire: statement(`
       WITH swept AS (DELETE FROM ${t.values} WHERE hash IN (SELECT hash FROM ${t.values} WHERE expires_at < now() AND hash <> $1 ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED))
       UPDATE ${t.values} SET expires_at = now() + $2::float8 * interval '1 ms' WHERE hash = $1 AND (expires_at > now()) IS NOT FALSE RETURNING true`),
@@ -192,9 +195,9 @@ export function statementsOf (tableName: string, term = TERM) {
       WITH swept AS (DELETE FROM ${t.buckets} WHERE hash IN (SELECT hash FROM ${t.buckets} WHERE expires_at < now() AND hash <> $1 ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED))
       INSERT INTO ${t.buckets} (hash, ticks, costs, outcome, expires_at) VALUES ($1, '{}', '{}', '{}', now() + interval '1 minute') ON CONFLICT DO NOTHING`),
     /**
-     * $1 hash, $2 window (ms), $3 maximum, $4 cost. The outcome: allowed, remaining, ms until it is empty, ms until the
-     * cost fits. Where the clock went back for more than a second, all that was admitted counts as of now. The row
-     * may expire later than it is empty: a column with an index that changes each time would cost an entry each time.
+     * $1 hash, $2 window (ms), $3 maximum, $4 cost. The outcome is allowed, remaining, ms until it is empty, ms until the
+     * cost fits. If the clock went back by more than a second, everything admitted counts as of now. The row may
+     * outlive its last cost: a change of an indexed column costs an index entry, so expires_at changes rarely.
      */
     consume: statement(`
       WITH bucket AS (

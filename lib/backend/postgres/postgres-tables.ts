@@ -1,12 +1,12 @@
-/** The part of a key that is indexed, in bytes that fit into an index, and in their order. */
+/** Characters of a key in the index of names, which takes up to 2,700 bytes. Its order is that of bytes. */
 export const INDEXED = 128
 export const NAME = `left(key, ${INDEXED}) COLLATE "C"`
 
 /**
- * The tables: heads (a row for each key of the journal), their snapshots, the log, plain values, messages
- * that are too long for a notification, and buckets of limits. Rows are found by the SHA-256 of their key,
- * which may have any characters and length. Heads are small and updated in place: a commit costs what it
- * adds to the log, whatever the value weighs.
+ * The statements that make the tables: heads (a row for each key of the journal), their snapshots, the log, plain
+ * values, messages that are too long for a notification, and buckets of limits. Rows are found by the SHA-256 of the
+ * key, which may have any characters and length. Heads are small and updated in place, so the cost of a commit does not
+ * depend on the size of the value.
  */
 export function createTables (tableName: string, unlogged: boolean): string {
   const t = tablesOf(tableName)

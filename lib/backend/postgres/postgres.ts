@@ -13,13 +13,13 @@ import type { Row } from './postgres-queries.js'
 import { HISTORY, REMEMBERED_TERMS, type Statement, type Statements, TERM, sha256, statementsOf } from './postgres-statements.js'
 import { INDEXED, createTables } from './postgres-tables.js'
 
-/** What the log keeps for recovery beside what the snapshot lacks, as every journal does. */
+/** Bounds on older commits that the log keeps for recovery, as in every journal. */
 const MIN_LOG = 64 * 1024
 const MAX_ENTRIES = 1000
 
 /**
- * State and pub/sub in Postgres 13 or newer, shared by every process that names the same database, tables and
- * prefix. A commit is one statement, which also notifies.
+ * State and pub/sub in Postgres 13 or newer. All processes with the same database, tables and prefix share it. A commit
+ * is one statement, which also notifies.
  *
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
@@ -35,7 +35,7 @@ export class PostgresBackend implements StateBackend {
     this.#connection = new PostgresConnection(options, this.#settings, this.#sql, REMEMBERED_TERMS * term * 1000, async () => (await import('pg')).default)
   }
 
-  /** The statements that `connect` makes its tables by, for those who do that themselves. */
+  /** The statements that make the tables, for applications that run them themselves. */
   static tables (tableName = 'datasole', { unlogged = false } = {}): string {
     const settings = checkPostgresOptions({ tableName, unlogged })
     return createTables(settings.tableName, settings.unlogged)
@@ -93,10 +93,10 @@ export class PostgresBackend implements StateBackend {
         if (snapshot !== undefined) this.#compact(key, base.epoch, snapshot.value.length)
         return { accepted: true, epoch: accepted.epoch as string, version: Number(accepted.version), logBytes: Number(accepted.log_bytes) }
       }
-      // what has expired is not seen, but stands in the way of a first commit
+      // nobody sees an expired row, but it prevents a first commit
       if (base.version === 0) await this.#repeat(this.#sql.forget, this.#hash(key))
       const missed = await this.read(key, base)
-      // one that was sent again may have been refused because it had taken effect before
+      // it may have been refused because an earlier attempt took effect
       if (isUnsure && await this.#tookEffect(key, request, missed)) {
         return { accepted: true, ...reset === undefined ? { epoch: base.epoch, version: base.version + commits.length } : { epoch: reset.epoch, version: reset.value === undefined ? 0 : 1 }, logBytes: 0 }
       }
@@ -111,7 +111,7 @@ export class PostgresBackend implements StateBackend {
       const [row] = await this.#repeat(this.#sql.read, this.#hash(key), HISTORY, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '')
       if (row!.epoch !== null) return recordOf(row!)
       const epoch = row!.absent as string | null
-      // that of an empty store, or of one that has lost everything, is yet to be made
+      // an empty store, or one that lost its data, has no history yet
       if (epoch === null) await this.#repeat(this.#sql.makeHistory, HISTORY, randomUUID())
       else return { epoch, version: 0, id: '', live: false, commits: [], ...have?.epoch === epoch && have.version > 0 && { isLost: true } }
     }
@@ -125,7 +125,7 @@ export class PostgresBackend implements StateBackend {
     return keys.filter((key) => key.startsWith(wanted)).map((key) => key.slice(this.#settings.prefix.length))
   }
 
-  /** Not repeated where the answer was lost: what was counted would count twice. */
+  /** Sent once: a second attempt would count twice. */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
     if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
     const values = [this.#hash(bucket), rule.windowMs, rule.maxRequests, cost]
@@ -168,7 +168,7 @@ export class PostgresBackend implements StateBackend {
 
   #compact (key: string, epoch: string, bytes: number): void {
     this.#repeat(this.#sql.compact, this.#hash(key), epoch, Math.max(MIN_LOG, bytes), MAX_ENTRIES).catch(() => {
-      // what stays too long goes after the next snapshot
+      // the next snapshot compacts the log again
     })
   }
 
@@ -176,12 +176,12 @@ export class PostgresBackend implements StateBackend {
     return await this.#connection.repeat(statement, values)
   }
 
-  /** What Postgres can hold as text, whatever characters the key has. */
+  /** JSON, as Postgres cannot store every character. */
   #text (key: string): string { return JSON.stringify(this.#settings.prefix + key) }
 
   #hash (key: string): Buffer { return sha256(this.#text(key)) }
 
-  /** Names of channels have up to 63 bytes. */
+  /** A hash, as names of channels have up to 63 bytes. */
   #channel (key: string): string {
     return `ds_${createHash('sha1').update(`${this.#settings.tableName}\n${this.#text(key)}`).digest('hex')}`
   }

@@ -2,10 +2,10 @@ import type { DatasoleError } from '../../protocol/errors.js'
 import { checkNames, invalidOption, positiveOption } from '../backend-options.js'
 import { isReadOnly } from '../redis-replies.js'
 
-/** What we need of an ioredis client, a Cluster included. */
+/** The part of an ioredis client that is used here, a Cluster included. */
 export interface RedisClient {
   readonly isCluster?: boolean
-  /** Of a Cluster: by slot, its master and then its replicas, as `host:port`. */
+  /** Of a Cluster: for each slot its master, then its replicas, as `host:port`. */
   readonly slots?: string[][]
   readonly status: string
   connect (): Promise<void>
@@ -16,16 +16,13 @@ export interface RedisClient {
   call (command: string, ...args: Array<string | number>): Promise<unknown>
 }
 
-/**
- * A Redis, Cluster or Sentinel client of ioredis that serves as a template: connections of our own are
- * made like it, and it is left alone.
- */
+/** A Redis, Cluster or Sentinel client of ioredis. It is a template: its connection is never used. */
 export interface RedisInstance {
   duplicate (...args: never[]): unknown
   readonly options: object
 }
 
-/** Options of ioredis, such as these. */
+/** Options of ioredis. */
 export interface RedisConnectionOptions {
   host?: string
   port?: number
@@ -34,7 +31,7 @@ export interface RedisConnectionOptions {
   db?: number
   tls?: object
   sentinels?: Array<{ host?: string, port?: number }>
-  /** Of the Sentinel group. */
+  /** Name of the Sentinel group. */
   name?: string
   [option: string]: unknown
 }
@@ -42,36 +39,36 @@ export interface RedisConnectionOptions {
 export interface RedisBackendOptions {
   /** `redis://` or `rediss://` (TLS), with user, password and database. Default `redis://127.0.0.1:6379`. */
   url?: string
-  /** What every key and channel begins with. Default `ds:`; without braces. */
+  /** Prefix of every key and channel, without braces. Default `ds:`. */
   keyPrefix?: string
-  /** Another name of `keyPrefix`. */
+  /** Alias of `keyPrefix`. */
   prefix?: string
-  /** Instead of `url`: options of ioredis, or an instance to make connections like (Sentinel, Cluster, TLS). */
+  /** Instead of `url`: options of ioredis, or an instance as a template (Sentinel, Cluster, TLS). */
   redis?: RedisInstance | RedisConnectionOptions
   /** ms that `connect` may take. Default 5,000. */
   connectTimeoutMs?: number
-  /** ms that a call may wait while Redis is away. Default 10,000. */
+  /** ms that a call waits while Redis is away. Default 10,000. */
   commandTimeoutMs?: number
-  /** Calls under way or waiting; more are refused with `BUSY`. Default 10,000. */
+  /** Maximum of calls under way or waiting; more are refused with `BUSY`. Default 10,000. */
   maxCommands?: number
 }
 
-/** ms without an answer after which a connection is taken to be half-open, and opened again. */
+/** ms without an answer after which a connection counts as half-open, and is opened again. */
 const SOCKET_TIMEOUT = 2500
 
 /** ms */
 const LONGEST_RECONNECT = 2000
 
-/** ms between attempts to hear of failovers again from a Sentinel that was lost; ioredis prints each that fails. */
+/** ms between attempts to reach a lost Sentinel; ioredis prints each failure. */
 const SENTINEL_RECONNECT = 10_000
 
-/** The package ioredis. */
+/** The part of the package ioredis that is used here. */
 export interface Ioredis {
   Redis: new (...args: unknown[]) => unknown
 }
 
 /**
- * A connection of our own. It neither queues nor sends again by itself: that is decided call by call.
+ * Makes a client. It neither queues commands nor sends them again: the retry policy decides that for each call.
  * @param connectTimeout ms of one attempt
  */
 export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOptions, connectTimeout: number): RedisClient {
@@ -81,16 +78,16 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
-    // at 0, what is in flight fails when the connection is lost; otherwise it would never be settled
+    // at 0, commands in flight fail when the connection is lost; otherwise they would never settle
     maxRetriesPerRequest: 0,
     connectTimeout,
     commandTimeout: undefined,
     socketTimeout: SOCKET_TIMEOUT,
     retryStrategy: wait,
-    // until Sentinel has told the master that we knew, it takes writes that are lost: it is left at once
+    // an old master takes writes, which are lost, until Sentinel has told it: leave it at once
     failoverDetector: true,
     sentinelReconnectStrategy: () => SENTINEL_RECONNECT,
-    // after a failover, the master that we knew refuses writes
+    // after a failover the old master is a replica
     reconnectOnError: ({ message }: Error) => isReadOnly(message)
   }
   if (redis === undefined) return new Redis(url ?? 'redis://127.0.0.1:6379', options) as RedisClient
@@ -103,7 +100,7 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     lazyConnect: true,
     enableOfflineQueue: false,
     clusterRetryStrategy: wait,
-    // a replica may not know yet what has been acknowledged
+    // a replica may lack acknowledged commits
     scaleReads: 'master',
     shardedSubscribers: true,
     redisOptions: { ...given, ...redisOptions, enableOfflineQueue: true }
@@ -114,7 +111,7 @@ function isInstance (redis: RedisInstance | RedisConnectionOptions): redis is Re
   return typeof redis.duplicate === 'function'
 }
 
-/** The number of the database, as ioredis takes it: from the URL's path or its `db`, or from options. A Cluster has only 0. */
+/** The number of the database, as ioredis finds it: in the URL's path or its `db`, or in options. A Cluster has only 0. */
 function databaseOf ({ url, redis = {} }: RedisBackendOptions): number {
   if (url !== undefined) {
     const { pathname, searchParams } = new URL(url)

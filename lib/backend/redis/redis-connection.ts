@@ -10,16 +10,16 @@ import { StoreConnection } from '../store-connection.js'
 
 export type Reply = Array<string | number>
 
-/** The client that asks and the one that listens, from the first `connect` to the last `close`. */
+/** A client for commands and one that listens, from the first `connect` to the last `close`. */
 export class RedisConnection extends StoreConnection {
   readonly #options: RedisBackendOptions
   readonly #settings: RedisSettings
   readonly #load: () => Promise<Ioredis>
   #client: RedisClient | undefined
   #subscriber: RedisSubscriber | undefined
-  /** Empty until it is read, anew after each fault: the store may have come back without anything. */
+  /** Empty until it is read. It is read again after each fault: the store may have lost its data. */
   #history = ''
-  /** The last error of a connection since it was ready: it tells more than that the connection was closed. */
+  /** The last error of a connection since it was ready. It says why the connection was closed. */
   #cause: unknown
 
   constructor (options: RedisBackendOptions, settings: RedisSettings, load: () => Promise<Ioredis>) {
@@ -31,19 +31,19 @@ export class RedisConnection extends StoreConnection {
 
   get publishCommand (): string { return this.#open.isCluster === true ? 'spublish' : 'publish' }
 
-  /** One attempt. */
+  /** Sends a command once. */
   async call (command: string, ...args: Array<string | number>): Promise<unknown> {
     return await this.#open.call(command, ...args)
   }
 
-  /** For what may be sent again. */
+  /** Sends a command that may take effect twice. */
   async repeat (command: string, ...args: Array<string | number>): Promise<unknown> {
     return await this.policy.repeat(() => this.#open.call(command, ...args))
   }
 
   /**
-   * One attempt to run a script.
-   * @param unsure called where it fails, and may have taken effect
+   * Runs a script once.
+   * @param unsure called if it fails and may have taken effect
    */
   async run ({ lua, sha, keys }: Script, names: string[], args: Array<string | number>, unsure?: () => void): Promise<Reply> {
     const client = this.#open
@@ -60,7 +60,7 @@ export class RedisConnection extends StoreConnection {
     }
   }
 
-  /** The epoch of keys that were never written. */
+  /** The id from which the epoch of keys without a value is made. */
   async historyId (): Promise<string> {
     if (this.#history !== '') return this.#history
     const key = `${this.#settings.prefix}history`
@@ -94,10 +94,10 @@ export class RedisConnection extends StoreConnection {
 
   #newClient (driver: Ioredis): RedisClient {
     const client = openClient(driver, this.#options, this.#settings.connectTimeoutMs)
-    // a Cluster says only that none of its nodes would answer
+    // the error of a Cluster says only that no node answers
     client.on('error', (error: unknown) => { this.#cause = (error as { lastNodeError?: unknown }).lastNodeError ?? error })
     client.on('ready', () => {
-      // the client goes on in database 0 where there is none of that number
+      // ioredis goes on in database 0 if there is no database of that number
       if (isWrongDatabase(this.#cause)) client.disconnect(true)
       else this.#cause = undefined
     })
@@ -109,7 +109,7 @@ export class RedisConnection extends StoreConnection {
     this.#client = this.#subscriber = undefined
     subscriber?.close()
     if (client === undefined) return
-    // what was sent is answered first, if that does not take long
+    // QUIT lets commands in flight be answered
     let timer: NodeJS.Timeout | undefined
     await Promise.race([
       client.quit().catch(() => {}), // it is gone already
@@ -127,13 +127,13 @@ export class RedisConnection extends StoreConnection {
     return new DatasoleError(isRefusal(cause) ? 'BACKEND_REFUSED' : 'BACKEND_UNAVAILABLE', `RedisBackend: option ${option}: ${messageOf(cause)}`, { cause })
   }
 
-  /** That a client has no connection says less than that Redis refuses every one. */
+  /** A refusal by Redis explains why there is no connection. */
   #reason (error: unknown): unknown {
     return !isReply(error) && !(error instanceof DatasoleError) && isReply(this.#cause) && isRefusal(this.#cause) ? this.#cause : error
   }
 }
 
-/** Whether the store is away, and not of another opinion. */
+/** Whether the error means that Redis is away, and not that it refused the command. */
 function isFault (error: unknown): boolean {
   if (isReply(error)) return isNotNow(messageOf(error))
   return error instanceof Error && !(error instanceof DatasoleError) && !(error instanceof TypeError)

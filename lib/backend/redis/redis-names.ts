@@ -6,7 +6,7 @@ import { ADOPT, COMPARE, LIST, ORPHANS, UNLIST } from './redis-scripts.js'
 const PAGE = 500
 
 /**
- * The names of the live keys, in order, so that those with a prefix are found without the others. Nodes of
+ * The names of the live keys, sorted, so that keys with a prefix are found without reading the others. Nodes of
  * older versions read and write a set without an order: both hold the same names.
  */
 export class RedisNames {
@@ -17,7 +17,7 @@ export class RedisNames {
 
   /**
    * @param prefix of all keys in Redis
-   * @param isLive what the key itself says; one attempt
+   * @param isLive reads from the key itself, once, whether it is live
    */
   constructor (connection: RedisConnection, prefix: string, isLive: (key: string) => Promise<boolean>) {
     this.#connection = connection
@@ -30,8 +30,8 @@ export class RedisNames {
   }
 
   /**
-   * Takes keys off the list that are not live. A key and the list may be on two nodes of a Cluster: whoever
-   * makes a key live lists it before and after, so that it is there, or is found here.
+   * Takes keys off the list that are not live. A key and the list may be on two nodes of a Cluster. A commit that
+   * makes a key live lists it before and after, so a key that becomes live meanwhile is listed again.
    */
   async remove (keys: string[]): Promise<void> {
     await this.#run(UNLIST, keys.map(escapeKey))
@@ -40,7 +40,7 @@ export class RedisNames {
     if (wrong.length > 0) await this.add(wrong)
   }
 
-  /** The listed keys with a prefix, some at a time. Some may not be live. */
+  /** Reads the listed keys with a prefix, page by page. Some may not be live. */
   async * pages (prefix: string): AsyncGenerator<string[]> {
     await this.#adopt()
     const range = prefixRange(prefix, (text) => text === '' ? '' : escapeKey(text))
@@ -54,7 +54,7 @@ export class RedisNames {
     }
   }
 
-  /** Older nodes have changed only the set if the counts differ. */
+  /** Copies names that nodes of older versions have changed in the set only: then the counts differ. */
   async #adopt (): Promise<void> {
     if (await this.#isSame()) return
     let cursor: string | number = '0'

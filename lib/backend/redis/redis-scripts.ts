@@ -7,19 +7,19 @@ function script (keys: number, lua: string): Script {
 }
 
 /**
- * ms of a term of the server's clock. A key without a value stands in the epoch "history id:term". Commits on it
- * are taken in that term and the next one, and a deleted key is remembered for three: so a commit that was made
- * before the key last had a value is refused, however late it comes, and no epoch comes back. The third term is for
- * clocks that go back, and for those of replicas that take over.
+ * A term in ms, by the server's clock. A key without a value is in the epoch "history id:term". Redis accepts commits on
+ * it in that term and the next one, and remembers a deleted key for three terms. So a commit that was made before the
+ * key last had a value is refused, however late it comes, and no epoch comes back. The third term is for clocks that
+ * go back, and for replicas that take over.
  */
 export const TERM = 20_000
 export const REMEMBERED_TERMS = 3
 
 /**
- * A key of the journal is a hash (e: epoch, v: version, live, s: snapshot and sv: its version, size: bytes
- * of the log, since: those after the snapshot), the log (a list of "id, line break, patches", ending at v)
- * and the ids of the last 1,000 commits, which tell a writer whose reply was lost what became of it.
- * KEYS: hash, log, ids. A script is atomic; it runs on the slot of its keys.
+ * A key of the journal has three keys in Redis. The hash has e (epoch), v (version), live, s (snapshot), sv (its
+ * version), size (bytes of the log) and since (bytes after the snapshot). The log is a list of "id, line break,
+ * patches" that ends at v. The ids are those of the last 1,000 commits: a writer whose reply was lost finds its own there.
+ * KEYS: hash, log, ids. A script is atomic, and runs on the slot of its keys.
  */
 const RECORD = `
 -- some policies evict keys one by one: what is left of the three leads nowhere, and goes as well
@@ -70,10 +70,11 @@ end
 export const READ = script(3, RECORD + 'return record(ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5])')
 
 /**
- * ARGV: history id; base epoch, version, id; live; channel; command to publish; epoch, id and value of a
- * reset; version and value of a snapshot; whether it was sent before (2: longer than a term ago); ms that the key stays, or ''; ms of a term; entries.
- * Replies { 1, epoch, version, bytes of log since the snapshot }, { 2 } where it cannot be told whether it
- * took effect when it was sent before, or a record of what the writer misses.
+ * ARGV: history id; base epoch, version, id; live; channel; command to publish; epoch, id and value of a reset;
+ * version and value of a snapshot; whether it was sent before (2: longer than a term ago); ms until the key expires, or
+ * ''; ms of a term; entries.
+ * Replies { 1, epoch, version, bytes of log since the snapshot }, { 2 } if an earlier attempt may have taken effect,
+ * or a record of what the writer misses.
  */
 export const COMMIT = script(3, RECORD + `
 local ENTRIES = 16
@@ -156,10 +157,10 @@ return { 1, e, v, since }
 `)
 
 /**
- * KEYS: a list of runs "tick before after", where the latter two count all that the bucket ever admitted.
+ * KEYS: a list of runs "tick before after"; the last two are totals of what the bucket ever admitted.
  * ARGV: window (ms), maximum, cost. Replies { allowed, remaining, ms until it is empty, ms until the cost fits }.
- * The clock is the server's. Where that went back for more than a second, all that was admitted counts as of
- * now: never more than the maximum gets through, and nobody waits for longer than a window.
+ * The clock is the server's. If it went back by more than a second, everything admitted counts as of now: no more
+ * than the maximum is admitted, and nobody waits for longer than a window.
  */
 export const CONSUME = script(1, `
 local window, max, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -216,7 +217,7 @@ end
 return { 0, max - used, used > 0 and last + window - now or 0, wait }
 `)
 
-/** Names in one step of a walk: a script must not keep others waiting. */
+/** Names in one step of a scan, so that a script blocks Redis only briefly. */
 const STEP = 500
 
 /** KEYS of the scripts below: the set of names and the sorted one. ARGV: names. */

@@ -4,25 +4,25 @@ import { type Channels } from '../listeners.js'
 import type { RedisClient } from './redis-client.js'
 import { nameOnEach } from '../redis-slots.js'
 
-/** ms between questions to a connection that otherwise only listens, so that a half-open one is noticed. */
+/** ms between probes of the connection, which find a half-open one. */
 const PROBE_INTERVAL = 1500
 
-/** ms between two answers that say that channels are missing, after which the client is replaced. */
+/** ms after which missing channels are counted again, before the client is replaced. */
 const SECOND_LOOK = 300
 
-/** ms that another client may take to hear everything. */
+/** ms that a new client may take to subscribe every channel. */
 const START_TIMEOUT = 30_000
 
 /** Channels that are subscribed at once. */
 const CHUNK = 500
 
 /**
- * The connection that listens. In a Cluster it is one to each node, with sharded pub/sub, so that a
- * message goes only where its key lives.
+ * The connection that listens. In a Cluster it is one connection to each master, with sharded pub/sub, so that a
+ * message goes only to the node of its key.
  *
- * A client may think that it is subscribed where it is not: a Cluster client moves its subscriptions after
- * a failover, and says nothing where that is refused. Redis says how many channels a connection has when one is
- * unsubscribed, even one that it never had. If some are missing, another client takes its place.
+ * A client may be wrong about its subscriptions: a Cluster client moves them after a failover, and does not say if
+ * that is refused. UNSUBSCRIBE replies with the number of channels of a connection, also for a channel that it never
+ * had. If channels are missing, a new client replaces this one.
  */
 export class RedisSubscriber {
   readonly channels: Channels
@@ -30,17 +30,17 @@ export class RedisSubscriber {
   readonly #policy: RetryPolicy
   readonly #restored: () => void
   #client: RedisClient
-  /** The client that is about to take its place. */
+  /** The client that is going to replace `#client`. */
   #next: RedisClient | undefined
   #probing: NodeJS.Timeout | undefined
   #isChecking = false
   #isClosed = false
-  /** Subscriptions under way, and those that there have been: meanwhile Redis's count says nothing. */
+  /** Subscriptions under way, and all so far. A count of channels is void if one has changed meanwhile. */
   #pending = 0
   #changes = 0
 
   /**
-   * @param make opens no connection yet
+   * @param make makes a client without connecting it
    * @param restored called when every channel is subscribed again: messages may have been lost
    */
   constructor (make: () => RedisClient, policy: RetryPolicy, channels: Channels, restored: () => void) {
@@ -74,7 +74,7 @@ export class RedisSubscriber {
     this.#next?.disconnect()
   }
 
-  /** From when it hears every channel it is the one that listens. */
+  /** Connects a client, which takes over once every channel is subscribed. */
   async #start (client: RedisClient): Promise<void> {
     client.on(client.isCluster === true ? 'smessage' : 'message', (channel: string, text: string) => {
       if (client === this.#client) this.channels.deliver(channel, text)
@@ -90,18 +90,18 @@ export class RedisSubscriber {
     })
   }
 
-  /** @param client connected: it is told of what comes after that */
+  /** @param client connected, so that later channels are subscribed on it as well */
   async #subscribeAll (client: RedisClient): Promise<void> {
     const { names } = this.channels
     for (let i = 0; i < names.length; i += CHUNK) {
       const chunk = names.slice(i, i + CHUNK).filter((name) => this.channels.has(name))
-      // in a Cluster the channels of one command have to be of one slot
+      // in a Cluster the channels of one command must be of one slot
       if (client.isCluster === true) await Promise.all(chunk.map((name) => client.call(subscribe(client), name)))
       else if (chunk.length > 0) await client.call(subscribe(client), ...chunk)
     }
   }
 
-  /** The client has a connection again. One of a Cluster has subscribed by itself, as far as it could. */
+  /** Subscribes again after a reconnect. A Cluster client has tried that by itself. */
   async #restore (client: RedisClient): Promise<void> {
     if (client !== this.#client) return
     try {
@@ -110,17 +110,17 @@ export class RedisSubscriber {
       this.#policy.up('subscriber')
       this.#restored()
     } catch {
-      // the connection is gone again, or will be: it is opened once more, or replaced by the next check
+      // the connection is gone again: ioredis opens it once more, or the next check replaces it
     }
   }
 
-  /** If channels are missing twice in a row, another client takes its place. */
+  /** Replaces the client if channels are missing twice in a row. */
   async #check (): Promise<void> {
     if (this.#isChecking) return
     this.#isChecking = true
     try {
       const client = this.#client
-      // what is not there is opened again by itself
+      // ioredis opens a lost connection by itself
       for (let looks = 0; looks < 2; looks++) {
         if (looks > 0) await setTimeout(SECOND_LOOK, undefined, { ref: false })
         if (client.status !== 'ready' || await this.#isComplete(client).catch(() => false)) return
@@ -129,7 +129,7 @@ export class RedisSubscriber {
       this.#policy.up('subscriber')
       this.#restored()
     } catch {
-      // a connection that does not answer is closed, and opened again; what is missing is found by the next check
+      // ioredis closes a connection that does not answer, and opens it again; the next check counts channels
     } finally {
       this.#isChecking = false
     }
@@ -151,20 +151,20 @@ export class RedisSubscriber {
     }
   }
 
-  /** Asks each connection for something that changes nothing, and is told how many channels it has. */
+  /** Unsubscribes each connection from a channel that it never had: the reply is the number of its channels. */
   async #isComplete (client: RedisClient): Promise<boolean> {
     const changes = this.#changes
     const isStill = this.#pending === 0
     const names = client.isCluster === true ? nameOnEach(client.slots!) : ['']
     const counts = await Promise.all(names.map((name) => client.call(unsubscribe(client), `none:${name}`)))
-    if (!isStill || changes !== this.#changes) return true // as far as can be told
+    if (!isStill || changes !== this.#changes) return true // the counts are void
     return this.channels.isComplete(counts.reduce<number>((sum, count) => sum + Number(count), 0))
   }
 
   async #change (command: string, name: string): Promise<void> {
     this.#pending++
     this.#changes++
-    // if it fails there, the next check finds it
+    // if it fails, the next check finds it
     if (this.#next?.status === 'ready') this.#next.call(command, name).catch(() => {})
     try {
       await this.#client.call(command, name)

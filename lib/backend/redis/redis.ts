@@ -10,12 +10,12 @@ import { RedisNames, escapeKey } from './redis-names.js'
 import { COMMIT, CONSUME, READ, TERM } from './redis-scripts.js'
 
 /**
- * State and pub/sub in Redis 6.2 or newer (7 for a Cluster), shared by every process that names the same
- * server and prefix. A commit is one call of a script, which also publishes it.
+ * State and pub/sub in Redis 6.2 or newer (7 for a Cluster). All processes with the same server and prefix share it. A
+ * commit is one call of a script, which also publishes it.
  *
- * What Redis has acknowledged is as safe as its persistence makes it (`appendfsync`, replication): where
- * it comes back without its newest commits, nodes notice and all clients converge on what is left. A key of
- * which it has evicted a part is gone whole: `maxmemory-policy noeviction` keeps it from that.
+ * Acknowledged commits are as safe as the persistence of Redis (`appendfsync`, replication). If Redis comes back without
+ * its newest commits, nodes notice, and all clients converge on what is left. If Redis evicts a part of a key, the
+ * whole key is lost: set `maxmemory-policy noeviction`.
  *
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
@@ -78,7 +78,7 @@ export class RedisBackend implements StateBackend {
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     if (live) await this.#names.add([key])
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
-    /** When an attempt was sent that may have taken effect. */
+    /** When the first attempt was sent that may have taken effect. */
     let unsureSince: number | undefined
     const reply = await this.#connection.policy.repeat(async () => {
       const sentAt = performance.now()
@@ -91,9 +91,9 @@ export class RedisBackend implements StateBackend {
     }).catch((error: unknown) => { throw unsureSince === undefined ? error : outcomeUnknown(key, error) })
     if (reply[0] === 2) throw outcomeUnknown(key)
     if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }
-    // a deletion that another node made a moment ago may have taken it off the list since
-    if (live) this.#names.add([key]).catch(() => {}) // it most likely still is there
-    else if (reset !== undefined && reset.value === undefined) this.#names.remove([key]).catch(() => {}) // whoever lists the live keys leaves it out
+    // a deletion by another node may have taken the name off the list since
+    if (live) this.#names.add([key]).catch(() => {}) // most likely it is listed already
+    else if (reset !== undefined && reset.value === undefined) this.#names.remove([key]).catch(() => {}) // `liveKeys` leaves it out
     return { accepted: true, epoch: String(reply[1]), version: Number(reply[2]), logBytes: Number(reply[3]) }
   }
 
@@ -101,7 +101,7 @@ export class RedisBackend implements StateBackend {
     return await this.#connection.policy.repeat(() => this.#read(key, have))
   }
 
-  /** One attempt. */
+  /** Reads once. */
   async #read (key: string, have?: Position): Promise<KeyRecord> {
     return recordOf(await this.#connection.run(READ, this.#journalKeys(key), [await this.#connection.historyId(), this.#term, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '']))
   }
@@ -112,13 +112,13 @@ export class RedisBackend implements StateBackend {
       const heads = await this.#connection.policy.repeat(() => Promise.all(keys.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
       const found = keys.filter((_, at) => heads[at] === '1')
       live.push(...found)
-      // those that are about to become live, and those whose deletion could not say so
+      // they are about to become live, or were deleted without being unlisted
       if (found.length < keys.length) await this.#names.remove(keys.filter((key) => !found.includes(key)))
     }
     return live
   }
 
-  /** Not repeated where the answer was lost: what was counted would count twice. */
+  /** Sent once: a second attempt would count twice. */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
     if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
     const [allowed, remaining, emptyIn, retryAfter] = await this.#connection.policy.once(() => this.#connection.run(CONSUME, [this.#name('bucket', bucket)], [rule.windowMs, rule.maxRequests, cost])) as number[]
@@ -126,12 +126,12 @@ export class RedisBackend implements StateBackend {
     return result.allowed ? result : { ...result, retryAfter: retryAfter! }
   }
 
-  /** The braces keep what belongs to a key on one node of a Cluster. */
+  /** The braces keep everything of a key on one node of a Cluster. */
   #name (kind: string, key: string): string {
     return `${this.#settings.prefix}${kind}:{${escapeKey(key)}}`
   }
 
-  /** Databases share their channels. That of database 0 has the name that it had before there were numbers in it. */
+  /** Databases share channels, so names have the number; older versions had none, so database 0 has none. */
   #channel (key: string): string {
     const { database } = this.#settings
     return this.#name(database === 0 ? 'channel' : `channel:${database}`, key)
