@@ -3,8 +3,9 @@ import type { PostgresClient } from './postgres-options.js'
 import type { IndexStatements } from './postgres-tables.js'
 
 /**
- * Builds the index on the names of keys for tables of an older version. Commits go on meanwhile, and nobody waits
- * for it: without the index, a node that starts reads the whole table. One process of all builds it.
+ * Builds the index on the names of keys for tables of an older version. Commits go on meanwhile, and the start of the
+ * node does not wait. Until it is built, a node that starts reads the whole table. An advisory lock makes sure that
+ * only one process builds it: two concurrent builds on one table would deadlock.
  */
 export class PostgresIndex {
   readonly #client: PostgresClient
@@ -18,13 +19,14 @@ export class PostgresIndex {
     client.on('error', () => {}) // the query that is under way rejects
   }
 
-  /** Ends once it is built, or cannot be. */
+  /** Resolves once the index is built, or cannot be. Never rejects. */
   async build (log: BackendLog | undefined): Promise<void> {
     try {
       await this.#client.connect()
+      await this.#client.query({ text: this.#sql.setUp })
       const { rows: [row] } = await this.#client.query({ text: this.#sql.lock })
       if (row!.locked !== true) return
-      // a process that was killed has left an index that is never used
+      // a build that was cut off has left an index that is never used
       const { rows: [left] } = await this.#client.query({ text: this.#sql.isBroken })
       if (left!.broken === true) await this.#client.query({ text: this.#sql.drop })
       await this.#client.query({ text: this.#sql.build })
@@ -35,7 +37,7 @@ export class PostgresIndex {
     }
   }
 
-  /** An index that is under way is built to its end by Postgres, or again by the next node that starts. */
+  /** Postgres finishes a build under way, or the next node that starts builds the index again. */
   close (): void {
     this.#isClosed = true
     this.#client.connection.stream.destroy()

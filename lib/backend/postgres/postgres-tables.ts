@@ -29,12 +29,14 @@ CREATE INDEX IF NOT EXISTS ${t.bucketsAt} ON ${t.buckets} (expires_at);
 `.trim()
 }
 
-export interface IndexStatements { lock: string, isBroken: string, drop: string, build: string }
+export interface IndexStatements { setUp: string, lock: string, isBroken: string, drop: string, build: string }
 
 /** How the index on names is added to tables that have rows already. */
 export function indexStatements (tableName: string): IndexStatements {
   const t = tablesOf(tableName)
   return {
+    // a build that times out leaves an index that is never used
+    setUp: 'SET statement_timeout = 0; SET lock_timeout = 0',
     lock: `SELECT pg_try_advisory_lock(hashtext('datasole'), hashtext('${tableName}')) AS locked`,
     isBroken: `SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('${tableName}_names') AND NOT indisvalid) AS broken`,
     drop: `DROP INDEX CONCURRENTLY ${t.namesInSchema}`,
