@@ -61,6 +61,16 @@ t.test('who may not make tables uses those that are there, in a schema of any na
   t.match(await backend.commit('k', { base: { epoch, version: 0, id: '' }, commits: [{ id: 'one', patches: '[]' }] }), { accepted: true })
   t.match(await backend.consume('k', { windowMs: 1000, maxRequests: 1 }, 1), { allowed: true })
   await backend.close()
+
+  // only the owner of the tables may build the index that an older version lacks
+  await sql.query(`DROP INDEX ${name}.order_names`)
+  const errors: string[] = []
+  const next = new PostgresBackend({ connectionString: url.href, tableName })
+  await next.connect({ error: (_, message) => { errors.push(message) }, info: () => {} })
+  await until(() => errors.length > 0)
+  t.match(errors, [`CREATE INDEX CONCURRENTLY IF NOT EXISTS "order_names" ON "${name}"."order"`])
+  t.strictSame(await next.liveKeys('k'), [])
+  await next.close()
 })
 
 t.test('tables of an older version get the index on names, beside commits, by one process of many', async (t) => {
