@@ -175,14 +175,15 @@ export class Core implements Destinations, ConnectionHost {
   }
 
   /**
-   * Gives a scope a backend of its own, and connects it. What connected is closed with the server.
+   * Gives a scope a backend of its own, and connects it. What connected is closed with the server; where it does not
+   * connect, the server is stopped, since Fastify does not start any more.
    * @param plugin the plugin that provides it, for errors
    * @throws DatasoleError `DUPLICATE_REGISTRATION`, `TOO_LATE`; whatever `connect` throws
    */
   async provideBackend (scope: Scope, backend: StateBackend, plugin: string): Promise<void> {
     this.checkNotStarted(scope, plugin)
     scope.provide(BACKEND, backend, plugin)
-    await this.keyspace.storages.of(scope, plugin).connect()
+    await this.#orStop(this.keyspace.storages.of(scope, plugin).connect())
   }
 
   /** @throws DatasoleError `TOO_LATE` */
@@ -190,9 +191,18 @@ export class Core implements Destinations, ConnectionHost {
     if (this.#starting !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} comes too late in the scope "${scope.name}": the server has started`)
   }
 
-  /** Connects the backends and joins the other nodes. May be called again. */
+  /** Connects the backends and joins the other nodes. May be called again. Where a part fails, all are stopped. */
   start (): Promise<void> {
-    return (this.#starting ??= this.#start())
+    return (this.#starting ??= this.#orStop(this.#start()))
+  }
+
+  async #orStop (step: Promise<void>): Promise<void> {
+    try {
+      await step
+    } catch (error) {
+      await this.stop().catch((failure: unknown) => { this.log.error({ err: failure }, 'a part could not be stopped after the start had failed') })
+      throw error
+    }
   }
 
   async #start (): Promise<void> {

@@ -148,7 +148,12 @@ class PrivateHost {
   async #start (): Promise<Mounted> {
     let mounted: Mounted | undefined
     this.#app.register(async (app) => { mounted = await mount(app, this.#core) })
-    await this.#app.ready()
+    try {
+      await this.#app.ready()
+    } catch (error) {
+      await this.#core.stop() // a plugin may have failed before the core began
+      throw error
+    }
     return mounted!
   }
 

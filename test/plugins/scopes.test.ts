@@ -1,5 +1,5 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import datasole, { type Datasole } from '../../index.js'
 import backend from '../../plugins/backend.js'
 import memory from '../../plugins/memory.js'
@@ -8,35 +8,9 @@ import { DatasoleServer, MemoryBackend } from '../../plugins/server.js'
 import sessions from '../../plugins/sessions.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { TrackedKeys } from '../helpers/backends.js'
-import { type Wire, connect } from '../helpers/wire.js'
+import { pluginEntrances } from '../helpers/plugin-entrances.js'
 
-type Build = (app: Pick<FastifyInstance, 'register'> & { ds: Datasole }) => void | Promise<void>
-
-/** A started server at both entrances, with plugins in scopes. */
-const entrances: Array<[string, (t: Test, build: Build) => Promise<() => Promise<Wire>>]> = [
-  ['fastify', async (t, build) => {
-    const app = Fastify()
-    t.teardown(() => app.close())
-    await app.register(datasole, { rateLimit: { defaultRule: { windowMs: 60_000, maxRequests: 1000 } } })
-    await build(app as never)
-    const url = await app.listen({ port: 0 })
-    return async () => await connect(`${url.replace('http', 'ws')}/__ds`)
-  }],
-  ['standalone', async (t, build) => {
-    const { createServer } = await import('node:http')
-    const http = createServer()
-    const ds = new DatasoleServer({ rateLimit: { defaultRule: { windowMs: 60_000, maxRequests: 1000 } } })
-    await build({ ds, register: (plugin: never, options: never) => ds.register(plugin, options) } as never)
-    ds.transport.attach(http)
-    await ds.init()
-    await new Promise<void>((resolve) => { http.listen(0, resolve) })
-    t.teardown(async () => { await ds.close(); http.close() })
-    const { port } = http.address() as { port: number }
-    return async () => await connect(`ws://127.0.0.1:${port}/__ds`)
-  }]
-]
-
-for (const [entrance, start] of entrances) {
+for (const [entrance, start] of pluginEntrances) {
   t.test(`${entrance}: a scope keeps its keys in its own backend, and its siblings do not see them`, async (t) => {
     const [outer, inner] = [new TrackedKeys(), new TrackedKeys()]
     let game: Datasole | undefined
