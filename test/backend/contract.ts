@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { CommitNotice, Journal, KeyRecord, LogEntry, Position, StateBackend } from '../../lib/backend/backend.js'
 import { applyPatch } from '../../lib/protocol/patch.js'
 import { Deletions } from './deletions.js'
+import { inTime, until } from '../helpers/until.js'
 
 interface Test {
   test (name: string, body: (t: Test) => Promise<void>): unknown
@@ -74,7 +75,7 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
       messages,
       end,
       async count (n) {
-        while (messages.length < n) await new Promise<void>((resolve) => { news = resolve })
+        while (messages.length < n) await inTime(new Promise<void>((resolve) => { news = resolve }), () => `message ${n}, after ${messages.length}`)
         return messages
       }
     }
@@ -137,7 +138,7 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
     message.list.push(666)
     hasReturned = true
     await published
-    while (seen.length < 2) await new Promise(setImmediate)
+    await until(() => seen.length === 2)
     t.strictSame(seen, [{ list: [1, 2] }, { list: [1, 2] }])
     for (const end of both) end()
   })
@@ -233,7 +234,7 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
       const found = await b.liveKeys(prefix)
       t.strictSame(found.filter((key) => key.startsWith(prefix)).sort(), KEYS.filter((key) => key.startsWith(prefix)).sort(), JSON.stringify(prefix).slice(0, 100))
     }
-    await until(async () => heard.length === KEYS.length)
+    await until(() => heard.length === KEYS.length)
     t.strictSame(heard.sort(), [...KEYS].sort())
     for (const end of ends) end()
   })
@@ -481,8 +482,4 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
     for (let i = 3; i < admitted.length; i++) t.ok(admitted[i]!.answered - admitted[i - 3]!.asked >= rule.windowMs - 1)
     t.match(await a.consume('empty', { windowMs: 10, maxRequests: 0 }, 0), { allowed: false, remaining: 0, retryAfter: 10 })
   })
-}
-
-async function until (isTrue: () => Promise<boolean>): Promise<void> {
-  while (!await isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
 }

@@ -2,6 +2,7 @@ import t from 'tap'
 import { MAX_DELETED, MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { contract } from './contract.js'
 import { Deletions } from './deletions.js'
+import { until } from '../helpers/until.js'
 
 contract(t as never, async () => {
   const backend = new MemoryBackend()
@@ -53,5 +54,5 @@ t.test('keys that came and went leave nothing behind', async (t) => {
   const quick = new MemoryBackend(1)
   const few = new Deletions(t as never, quick, quick, { forgets: true, hasLog: true })
   await few.delete('k', await few.create('k'))
-  while (quick.size > 0) await new Promise((resolve) => setTimeout(resolve, 1))
+  await until(() => quick.size <= 0)
 })

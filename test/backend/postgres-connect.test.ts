@@ -8,7 +8,8 @@ import type { PostgresBackendOptions } from '../../lib/backend/postgres/postgres
 import { postgresServer } from '../helpers/postgres-server.js'
 import { proxy } from '../helpers/proxy.js'
 import { freePort } from '../helpers/server-process.js'
-import { admin, connectionString, named, ownTables, two, until } from './postgres-tables.js'
+import { admin, connectionString, named, ownTables, two } from './postgres-tables.js'
+import { until } from '../helpers/until.js'
 
 interface Test { teardown (fn: () => unknown): void }
 

@@ -4,7 +4,8 @@ import type { CommitRequest } from '../../lib/backend/backend.js'
 import { isNotNow, mayHaveRun } from '../../lib/backend/postgres-errors.js'
 import { PostgresBackend } from '../../lib/backend/postgres/postgres.js'
 import { postgresServer } from '../helpers/postgres-server.js'
-import { admin, connectionString, ownTables, until } from './postgres-tables.js'
+import { admin, connectionString, ownTables } from './postgres-tables.js'
+import { until } from '../helpers/until.js'
 
 t.test('each SQLSTATE says whether a commit may have happened, and whether to try again', async (t) => {
   const errors: Array<[code: string, severity: string, mayHappened: boolean, notNow: boolean]> = [

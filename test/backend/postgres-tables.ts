@@ -44,10 +44,3 @@ export function named (name: string, url = connectionString): string {
   named.searchParams.set('application_name', name)
   return named.href
 }
-
-export async function until (isTrue: () => Promise<boolean> | boolean): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !await isTrue();) {
-    if (Date.now() > deadline) throw new Error('it never came true')
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}

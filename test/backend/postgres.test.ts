@@ -5,7 +5,8 @@ import type { PostgresBackend } from '../../lib/backend/postgres/postgres.js'
 import { proxy } from '../helpers/proxy.js'
 import { contract, valueOf } from './contract.js'
 import { Deletions } from './deletions.js'
-import { admin, connectionString, named, ownTables, two, until } from './postgres-tables.js'
+import { admin, connectionString, named, ownTables, two } from './postgres-tables.js'
+import { until } from '../helpers/until.js'
 
 contract(t as never, (t) => two(t), { makeForgetful: (t) => two(t, {}, 0.03) })
 

@@ -4,6 +4,7 @@ import t from 'tap'
 import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { node } from '../helpers/nodes.js'
+import { until } from '../helpers/until.js'
 
 const url = process.env.REDIS_URL!
 const { hostname: host, port } = new URL(url)
@@ -66,9 +67,9 @@ t.test('the number is found in every way that it can be given, and decides who h
     await backend.subscribe('k', () => { heard.push(i) }).ready
   }
   await backends[0]!.publish('k', 1)
-  while (heard.length < same.length) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => heard.length >= same.length)
   for (const backend of backends) await backend.publish('k', 2)
-  while (heard.length < same.length * (1 + same.length) + 5) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => heard.length >= same.length * (1 + same.length) + 5)
   const counts = backends.map((_, i) => heard.filter((each) => each === i).length)
   t.strictSame(counts, [5, 5, 5, 5, 2, 1, 2])
 })

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
 import t from 'tap'
 import type { CommitRequest } from '../../lib/backend/backend.js'
 import { isNotNow, isRefusal, mayHaveRun } from '../../lib/backend/redis-replies.js'
 import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { redisServer } from '../helpers/redis-server.js'
+import { until } from '../helpers/until.js'
 
 function reply (message: string): Error { return Object.assign(new Error(message), { name: 'ReplyError' }) }
 
@@ -78,7 +78,7 @@ t.test('with real servers: what certainly did not happen is never OUTCOME_UNKNOW
       await admin.config('SET', 'busy-reply-threshold', '50')
       const loop = new Redis(admin.options.port!)
       loop.eval('while true do end', 0).catch(() => { loop.disconnect() })
-      while (!await admin.ping().then(() => false, () => true)) await setTimeout(5)
+      await until(async () => await admin.ping().then(() => false, () => true))
     }, (admin) => admin.call('script', 'KILL')]
   ]
   for (const [name, code, message, strike, heal] of cases) {
@@ -122,13 +122,13 @@ t.test('a password that is refused after a reconnect is called that, by everythi
   await admin.call('client', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
   await admin.call('client', 'KILL', 'TYPE', 'pubsub')
   const expected = { code: 'BACKEND_REFUSED', message: /^Redis refused: WRONGPASS/, cause: { name: 'ReplyError' } }
-  while (!await backend.get('k').then(() => false, () => true)) await setTimeout(5)
+  await until(async () => await backend.get('k').then(() => false, () => true))
   await t.rejects(backend.get('k'), expected)
   await t.rejects(backend.commit('k', request()), expected)
   await t.rejects(backend.publish('k', 1), expected)
   await t.rejects(backend.consume('k', { windowMs: 1000, maxRequests: 1 }, 1), expected)
   await admin.config('SET', 'requirepass', 'secret')
-  while (!await backend.get('k').then(() => true, () => false)) await setTimeout(5)
+  await until(async () => await backend.get('k').then(() => true, () => false))
   t.match(await backend.commit('k', request()), { accepted: true }, 'and it comes back')
 })
 
@@ -136,14 +136,14 @@ t.test('also in a Cluster', async (t) => {
   const server = await redisServer(t, { args: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1', '--requirepass', 'secret'] })
   const admin = new Redis(server.port, { password: 'secret' })
   await admin.cluster('ADDSLOTSRANGE', 0, 16383)
-  while (!(await admin.cluster('INFO')).includes('cluster_state:ok')) await setTimeout(20)
+  await until(async () => (await admin.cluster('INFO')).includes('cluster_state:ok'))
   const redis = new Cluster([{ host: '127.0.0.1', port: server.port }], { lazyConnect: true, redisOptions: { password: 'secret' } })
   t.teardown(() => { admin.disconnect() })
   const { backend } = await connected(t, { redis, commandTimeoutMs: 10_000 })
   await admin.config('SET', 'requirepass', 'other')
   await admin.call('client', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
   await admin.call('client', 'KILL', 'TYPE', 'pubsub')
-  while (!await backend.get('k').then(() => false, () => true)) await setTimeout(5)
+  await until(async () => await backend.get('k').then(() => false, () => true))
   await t.rejects(backend.get('k'), { code: 'BACKEND_REFUSED', message: /^Redis refused: WRONGPASS/ })
 })
 

@@ -5,6 +5,7 @@ import t from 'tap'
 import type { RedisBackendOptions } from '../../lib/backend/redis/redis-client.js'
 import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { MASTER_NAME, redisSentinel } from '../helpers/redis-sentinel.js'
+import { until } from '../helpers/until.js'
 
 /** Replicas, and `min-replicas-to-write`. By hand, more: the figures in docs/stores.md are of `SETS=1/0,1/1,2/0,2/1,2/2`. */
 const sets = (process.env.SETS ?? '1/0,1/1').split(',').map((set) => set.split('/').map(Number) as [number, number])
@@ -44,7 +45,7 @@ for (const [replicas, minReplicas] of sets) {
       }
     }
     const writers = backends.flatMap((backend) => [write(backend), write(backend)])
-    while (acknowledged.length < 100) await setTimeout(10)
+    await until(() => acknowledged.length >= 100)
     const before = acknowledged.length
     await set.failover()
     const switched = performance.now()

@@ -11,6 +11,7 @@ import { freePort } from '../helpers/server-process.js'
 import { redisServer } from '../helpers/redis-server.js'
 import { contract } from './contract.js'
 import { Deletions } from './deletions.js'
+import { until } from '../helpers/until.js'
 
 const url = process.env.REDIS_URL!
 
@@ -35,7 +36,7 @@ t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
   const server = await redisServer(t, { args: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] })
   const admin = new Redis(server.port)
   await admin.cluster('ADDSLOTSRANGE', 0, 16383)
-  while (!(await admin.cluster('INFO')).includes('cluster_state:ok')) await new Promise((resolve) => setTimeout(resolve, 20))
+  await until(async () => (await admin.cluster('INFO')).includes('cluster_state:ok'))
   const redis = new Cluster([{ host: '127.0.0.1', port: server.port }])
   t.teardown(() => { redis.disconnect(); admin.disconnect() })
   contract(t as never, (t) => two(t, { redis }), { makeForgetful: (t) => two(t, { redis }, SHORT) })
@@ -48,7 +49,7 @@ t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
     t.teardown(() => backend.close())
     await ready
     await backend.publish('k', 'early')
-    while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    await until(() => heard.length !== 0)
     t.strictSame(heard, ['early'])
   })
 
@@ -61,7 +62,7 @@ t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
     await admin.call('client', 'kill', 'type', 'pubsub')
     await doubted
     await a.publish('k', 'after')
-    while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    await until(() => heard.length !== 0)
     t.strictSame(heard, ['after'])
   })
 })
@@ -75,9 +76,9 @@ t.test('nothing stays of keys that came and went, those of older versions among 
   const deletions = new Deletions(t as never, a, b, { forgets: true, hasLog: true })
   const kept = await deletions.create('kept')
   for (let i = 0; i < 50; i++) await deletions.delete(`k${i}`, await deletions.create(`k${i}`))
-  while ((await names()).length > 6) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(async () => (await names()).length <= 6)
   t.strictSame(await names(), ['head:{kept}', 'history', 'ids:{kept}', 'live', `names:{${keyPrefix}live}`], 'the log of kept was forgotten when it became live')
-  while (await admin.scard(`${keyPrefix}live`) > 1) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(async () => await admin.scard(`${keyPrefix}live`) <= 1)
   t.strictSame(await a.liveKeys(), ['kept'])
 
   await admin.hset(`${keyPrefix}head:{old}`, { e: 'old', v: 0, live: 0, size: 0, since: 0 })
@@ -100,12 +101,12 @@ t.test('a subscription that is missing is found, and made again', { timeout: 20_
   // when it comes back it may not listen, for a while
   await admin.call('acl', 'SETUSER', 'default', '-subscribe')
   await admin.call('client', 'KILL', 'TYPE', 'pubsub')
-  while (!(await admin.call('acl', 'LOG') as unknown[]).some((entry) => String(entry).includes('subscribe'))) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(async () => (await admin.call('acl', 'LOG') as unknown[]).some((entry) => String(entry).includes('subscribe')))
   const doubted = new Promise<void>((resolve) => { b.onDoubt(resolve) })
   await admin.call('acl', 'SETUSER', 'default', '+subscribe')
   await doubted
   await a.publish('k', 'after')
-  while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => heard.length !== 0)
   t.strictSame(heard, ['after'])
 })
 
@@ -161,7 +162,7 @@ t.test('it is used by several servers, and closed with the last', async (t) => {
   const [a, b] = [await storeNode(t, { stateBackend: backend }), await storeNode(t, { stateBackend: backend })]
   await early.ready
   await backend.publish('k', { early: true })
-  while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => heard.length !== 0)
   t.strictSame(heard, [{ early: true }], 'what was subscribed before it was connected is heard')
   await a.close()
   await b.primitives.live.setState('k', 1)
@@ -184,7 +185,7 @@ t.test('what is subscribed while it connects is heard', async (t) => {
   await connected
   await Promise.all(readies)
   for (const key of readies.keys()) await backend.publish(String(key), 1)
-  while (!heard.has(String(readies.length - 1))) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => heard.has(String(readies.length - 1)))
   t.equal(heard.size, readies.length)
 })
 
@@ -260,7 +261,7 @@ t.test('a commit whose reply is lost is not made again in another epoch', async 
   way.swallow('down')
   const sent = a.commit('k', { base: { epoch, version: 0, id: '' }, commits: [{ id: 'one', patches: '[]' }] })
   const refused = t.rejects(sent, { code: 'OUTCOME_UNKNOWN' })
-  while ((await b.read('k')).version === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(async () => (await b.read('k')).version !== 0)
   const reset = { epoch: randomUUID(), id: randomUUID(), value: '0' }
   await b.commit('k', { base: { epoch, version: 1, id: 'one' }, commits: [], reset })
   way.cut()
@@ -297,7 +298,7 @@ t.test('messages that are not ours end no process, and nothing is missed for the
   t.ok(channels.length >= 2, 'the bus and a key')
   for (const channel of channels) for (const text of ['', 'x', 'n', 'n1', 'n1\nnothing', 't', 'tno envelope', 'v{', 'v{}', '\uffff']) await client.publish(channel, text)
   await a.primitives.live.setState('k', 2)
-  while (await b.primitives.live.getState('k') !== 2) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(async () => await b.primitives.live.getState('k') === 2)
   for (const { logs } of [a, b]) t.ok([1, 2, 3].includes(logs.filter((line) => line.includes('cannot be read')).length), 'said at most once a second')
 })
 

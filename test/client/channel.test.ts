@@ -8,6 +8,7 @@ import { type CardBoard, cardBoard, movedBoard, movingRecipe } from '../helpers/
 import type { Received } from '../helpers/wire.js'
 import { type Watched, dial, watch } from './dialled.js'
 import { type Peer, listen } from './peer.js'
+import { until } from '../helpers/until.js'
 
 interface Value { n: number, list?: string[], a?: { b: number } }
 interface AppContract { state: { k: Value } }
@@ -46,8 +47,8 @@ async function open (t: Parameters<typeof dial>[0], channelInfo: ChannelInfo = B
     wake()
   })
   snapshot(dialled.peer, (await dialled.peer.next(Opcode.SUBSCRIBE)).id, 1, value, channelInfo)
-  const sees = async (n: number): Promise<void> => { while ((seen.at(-1) as Value | undefined)?.n !== n) await new Promise<void>((resolve) => { wake = resolve }) }
-  while (seen.length === 0) await new Promise<void>((resolve) => { wake = resolve })
+  const sees = async (n: number): Promise<void> => { await until(() => (seen.at(-1) as Value | undefined)?.n === n) }
+  await until(() => seen.length !== 0)
   return { ...dialled, client, channel, seen, sees }
 }
 
@@ -370,7 +371,7 @@ t.test('beside a mirror of the same key', async (t) => {
   const mirrored: unknown[] = []
   client.subscribeState('k', (value) => { mirrored.push(value) })
   snapshot(peer, (await peer.next(Opcode.SUBSCRIBE)).id, 1, { n: 1 })
-  while (mirrored.length === 0) await sleep(1)
+  await until(() => mirrored.length !== 0)
   const channel = client.channel('k')
   const { id, payload } = await peer.next(Opcode.SUBSCRIBE)
   t.match(payload, { version: 1 })
@@ -381,7 +382,7 @@ t.test('beside a mirror of the same key', async (t) => {
   await channel.saved()
   t.strictSame(mirrored, [{ n: 1 }], 'a mirror has what the server said')
   patch(peer, 1, 2, replace('/n', 2))
-  while (mirrored.length < 2) await sleep(1)
+  await until(() => mirrored.length >= 2)
   t.strictSame(mirrored[1], channel.get())
   channel.close()
   await sleep(5)

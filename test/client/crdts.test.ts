@@ -5,6 +5,7 @@ import { Opcode } from '../../lib/protocol/opcodes.js'
 import { node } from '../helpers/nodes.js'
 import { proxy } from '../helpers/proxy.js'
 import { type Watched, watch } from './dialled.js'
+import { until } from '../helpers/until.js'
 
 interface AppContract {
   crdts: {
@@ -15,7 +16,7 @@ interface AppContract {
 }
 
 /** Resolves once the handle's value is right; looked at after each change. */
-async function until<V> (handle: { readonly value: V, subscribe (fn: (value: V) => void): () => void }, isIt: (value: V) => boolean): Promise<void> {
+async function holds<V> (handle: { readonly value: V, subscribe (fn: (value: V) => void): () => void }, isIt: (value: V) => boolean): Promise<void> {
   let end = (): void => {}
   await new Promise<void>((resolve) => {
     end = handle.subscribe((value) => { if (isIt(value)) resolve() })
@@ -25,7 +26,7 @@ async function until<V> (handle: { readonly value: V, subscribe (fn: (value: V) 
 }
 
 async function acknowledged (...handles: Array<{ readonly isPending: boolean }>): Promise<void> {
-  while (handles.some(({ isPending }) => isPending)) await new Promise((resolve) => setTimeout(resolve, 2))
+  await until(() => handles.every(({ isPending }) => !isPending))
 }
 
 t.test('operations are seen at once, and by everyone', async (t) => {
@@ -39,24 +40,24 @@ t.test('operations are seen at once, and by everyone', async (t) => {
   t.equal(likes.value, 4)
   t.equal(likes.isPending, true)
   const others = bob.crdt('likes', 'pn-counter')
-  await until(others, (value) => value === 4)
+  await holds(others, (value) => value === 4)
   others.increment(10)
-  await until(likes, (value) => value === 14)
+  await holds(likes, (value) => value === 14)
   const title = ann.crdt('title', 'lww-register')
   t.equal(title.value, undefined)
   title.set('one')
   t.equal(title.value, 'one')
-  await until(bob.crdt('title', 'lww-register'), (value) => value === 'one')
+  await holds(bob.crdt('title', 'lww-register'), (value) => value === 'one')
   bob.crdt('title', 'lww-register').set('two')
-  await until(title, (value) => value === 'two')
+  await holds(title, (value) => value === 'two')
   const [prefs, theirs] = [ann.crdt('prefs', 'lww-map'), bob.crdt('prefs', 'lww-map')]
   prefs.set('color', 'red')
   theirs.set('size', 3)
-  await until(prefs, (value) => value.color === 'red' && value.size === 3)
-  await until(theirs, (value) => value.color === 'red' && value.size === 3)
+  await holds(prefs, (value) => value.color === 'red' && value.size === 3)
+  await holds(theirs, (value) => value.color === 'red' && value.size === 3)
   theirs.remove('color')
   t.strictSame(theirs.value, { size: 3 })
-  await until(prefs, (value) => !('color' in value))
+  await holds(prefs, (value) => !('color' in value))
   await acknowledged(likes, others, title, prefs, theirs)
   t.equal(await ds.primitives.crdt.getValue('likes'), 14)
   t.strictSame(await ds.primitives.crdt.getValue('prefs'), { size: 3 })
@@ -75,30 +76,30 @@ t.test('a channel of mode crdt is a CRDT to clients', async (t) => {
   await Promise.all([ann.connect(), bob.connect()])
 
   const [likes, others] = [ann.crdt('likes', 'pn-counter'), bob.crdt('likes', 'pn-counter')]
-  await until(likes, (value) => value === 5)
+  await holds(likes, (value) => value === 5)
   likes.increment(3)
   others.decrement()
   await shared.update((count) => (count as number) + 10)
-  await Promise.all([likes, others].map((handle) => until(handle, (value) => value === 17)))
+  await Promise.all([likes, others].map((handle) => holds(handle, (value) => value === 17)))
   t.equal(await shared.get(), 17)
 
   const [prefs, theirs] = [ann.crdt('prefs', 'lww-map'), bob.crdt('prefs', 'lww-map')]
-  await until(prefs, ({ color }) => color === 'red')
+  await holds(prefs, ({ color }) => color === 'red')
   prefs.set('size', 3)
   t.strictSame(prefs.value, { color: 'red', size: 3 })
   await acknowledged(prefs)
-  while (heard.length === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+  await until(() => heard.length !== 0)
   t.strictSame(heard, [[{ color: 'red', size: 3 }, ann.connectionId]])
-  await until(theirs, ({ color }) => color === 'red')
+  await holds(theirs, ({ color }) => color === 'red')
   t.strictSame(theirs.value, { color: 'red' }, 'each has its own')
 
   const title = bob.crdt('title', 'lww-register')
-  await until(title, (value) => value === 'one')
+  await holds(title, (value) => value === 'one')
   title.set('mine')
-  await until(title, (value) => value === 'one')
+  await holds(title, (value) => value === 'one')
   t.match(errors, [{ code: 'UNKNOWN_KEY' }], 'which only the server writes')
   await down.set('two')
-  await until(title, (value) => value === 'two')
+  await holds(title, (value) => value === 'two')
 })
 
 t.test('what is done offline is sent once there is a connection, together, and counts once', async (t) => {
@@ -114,7 +115,7 @@ t.test('what is done offline is sent once there is a connection, together, and c
   t.equal(await ds.primitives.crdt.getValue('likes'), 500, 'with a rate limit of 100')
   way.swallow('down')
   likes.increment(7)
-  await until({ value: 0, subscribe: (fn) => ds.primitives.crdt.onChange((_key, value) => { fn(value as number) }) }, (value) => value === 507)
+  await holds({ value: 0, subscribe: (fn) => ds.primitives.crdt.onChange((_key, value) => { fn(value as number) }) }, (value) => value === 507)
   way.cut()
   likes.increment(1)
   t.equal(likes.value, 508)
@@ -134,7 +135,7 @@ t.test('what the server refuses is undone, and told', async (t) => {
   await acknowledged(likes)
   likes.increment(13)
   t.equal(likes.value, 14)
-  await until(likes, (value) => value === 1)
+  await holds(likes, (value) => value === 1)
   t.strictSame(told, ['FORBIDDEN'])
   for (let i = 0; i < 20; i++) {
     likes.increment(2)
@@ -168,7 +169,7 @@ t.test('a clock that is ahead is put right by the server', async (t) => {
   t.strictSame(errors, [])
   t.equal(await ds.primitives.crdt.getValue('title'), 'from the future')
   await ds.primitives.crdt.apply('title', { type: 'lww-register', op: 'set', value: 'later' })
-  await until(title, (value) => value === 'later')
+  await holds(title, (value) => value === 'later')
 })
 
 t.test('a handle that is closed and opened again counts on', async (t) => {
@@ -199,7 +200,7 @@ function alone () {
     answer () { crdts.receive(Opcode.CRDT_STATE, sent.at(-1)!.id, { key: 'likes', epoch: 'e', version: 0 }) },
     /** What is sent next. */
     async next () {
-      while (sent.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      await until(() => sent.length !== 0)
       return sent.splice(0)
     }
   }
@@ -282,7 +283,7 @@ t.test('who logs in as another user goes on writing, and nothing is lost or coun
     }
     await acknowledged(likes, prefs)
     const count = 1 + 5 * (i + 1)
-    await until(likes, (value) => value === count)
+    await holds(likes, (value) => value === count)
     t.equal(await ds.primitives.crdt.getValue('likes'), count)
     t.strictSame(await ds.primitives.crdt.getValue('prefs'), { color: 'red', size: 10 * i + 4 })
     other.crdt('likes', 'pn-counter').increment(0)
@@ -319,7 +320,7 @@ t.test('what the server has acknowledged of a channel client-to-server is on the
     await acknowledged(likes, title, prefs)
     const expected = { likes: 8 - round, title: 'two', prefs: { size: round > 1 ? 3 : 2 } }
     for (const [key, value] of Object.entries(expected)) {
-      while (JSON.stringify(heard[`${client.connectionId} ${key}`]) !== JSON.stringify(value)) await new Promise((resolve) => setTimeout(resolve, 2))
+      await until(() => JSON.stringify(heard[`${client.connectionId} ${key}`]) === JSON.stringify(value))
     }
     t.strictSame({ likes: likes.value, title: title.value, prefs: prefs.value }, expected)
   }

@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import { WebSocket } from 'ws'
 import { type ConnectionState, DatasoleClient, type DatasoleClientOptions, type DatasoleContract, type DatasoleError } from '../../lib/client/client.js'
 import { type Listening, type Peer, listen } from './peer.js'
+import { inTime } from '../helpers/until.js'
 
 /** That of `ws`, or with CLIENT_WEBSOCKET=own the one of this Node.js, which 22 and later have. */
 const webSocket = process.env.CLIENT_WEBSOCKET === 'own' ? (globalThis as { WebSocket?: unknown }).WebSocket as typeof WebSocket : WebSocket
@@ -45,7 +46,7 @@ export function watch<C extends DatasoleContract = DatasoleContract> (t: Test, o
     errors,
     states,
     causes,
-    async until (isTrue) { while (!isTrue()) await once(news, 'news') }
+    async until (isTrue) { while (!isTrue()) await inTime(once(news, 'news'), () => `news after which ${isTrue.toString()}`) }
   }
 }
 

@@ -1,4 +1,3 @@
-import { setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { deepFreeze } from '../../lib/protocol/frozen.js'
@@ -6,10 +5,7 @@ import { applyFrozen, applyPatch } from '../../lib/protocol/patch.js'
 import { containersOf, json, operationSeeds, operationsOn } from '../protocol/arbitrary-json.js'
 import { node } from '../helpers/nodes.js'
 import { watch } from './dialled.js'
-
-async function until (isTrue: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !isTrue(); await setTimeout(2)) if (Date.now() > deadline) throw new Error('it never came true')
-}
+import { until } from '../helpers/until.js'
 
 const isFrozen = (value: unknown): boolean => containersOf(value).every((container) => Object.isFrozen(container))
 

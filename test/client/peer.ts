@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { Opcode, SUBPROTOCOL } from '../../lib/protocol/opcodes.js'
 import { type Received, decode, encode } from '../helpers/wire.js'
+import { inTime } from '../helpers/until.js'
 
 interface Test { teardown (fn: () => unknown): void }
 
@@ -56,13 +57,13 @@ export class Peer {
   async until (isTrue: (peer: this) => boolean): Promise<void> {
     while (!isTrue(this)) {
       if (this.ended !== undefined) throw new Error(`the connection ended with ${this.ended.code}, and what was awaited had not come`)
-      await once(this.#news, 'news')
+      await inTime(once(this.#news, 'news'), () => `a frame after which ${isTrue.toString()}`)
     }
   }
 
   /** The code that the client closed with. */
   async closed (): Promise<number> {
-    while (this.ended === undefined) await once(this.#news, 'news')
+    while (this.ended === undefined) await inTime(once(this.#news, 'news'), () => 'the client to close its connection')
     return this.ended.code
   }
 }
@@ -108,7 +109,7 @@ export async function listen (t: Test, port = 0): Promise<Listening> {
     count: () => count,
     stop,
     async accept () {
-      while (arrived.length === 0) await once(news, 'news')
+      while (arrived.length === 0) await inTime(once(news, 'news'), () => 'a client to connect')
       return arrived.shift()!
     }
   }

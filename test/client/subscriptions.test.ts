@@ -3,6 +3,7 @@ import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { dial, watch } from './dialled.js'
 import { type Peer, listen } from './peer.js'
+import { until } from '../helpers/until.js'
 
 /** What a handler was told, and a wait for the next of it. */
 function teller () {
@@ -14,7 +15,7 @@ function teller () {
       told.push([value, version])
       wake()
     },
-    async times (count: number) { while (told.length < count) await new Promise<void>((resolve) => { wake = resolve }) }
+    async times (count: number) { await until(() => told.length >= count) }
   }
 }
 

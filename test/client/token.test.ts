@@ -10,6 +10,7 @@ import { getToken } from '../../plugins/server.js'
 import { entrances } from '../helpers/entrances.js'
 import { type Watched, dial, watch } from './dialled.js'
 import { type Listening, type Peer, listen } from './peer.js'
+import { until } from '../helpers/until.js'
 
 const { AUTH, AUTH_REFRESH, ERROR } = Opcode
 
@@ -216,7 +217,7 @@ for (const [entrance, start] of entrances) {
     await client.connect()
     t.strictSame(await client.rpc('roles'), ['t1'])
     const started = performance.now()
-    while (seen.length < 4) await new Promise((resolve) => setTimeout(resolve, 5))
+    await until(() => seen.length >= 4)
     t.ok(performance.now() - started > 1000, 'longer than any token')
     t.match(await client.rpc('roles'), [/^t[456]$/])
     t.strictSame(states, ['connecting', 'connected'])

@@ -6,12 +6,9 @@ import { node } from '../helpers/nodes.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { stores } from '../helpers/stores.js'
 import { watch } from './dialled.js'
+import { until } from '../helpers/until.js'
 
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
-
-async function until (isTrue: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !isTrue(); await setTimeout(2)) if (Date.now() > deadline) throw new Error('it never came true')
-}
 
 /** One way to subscribe, and to make all subscribers hear something once. */
 interface Kind { subscribe (fn: () => void): Unsubscribe, fire (): unknown }

@@ -1,11 +1,11 @@
 import { createRequire } from 'node:module'
-import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { Awareness } from 'y-protocols/awareness'
 import * as Y from 'yjs'
 import { bindAwareness } from '../../lib/client/yjs-awareness.js'
 import { node } from '../helpers/nodes.js'
 import { watch } from './dialled.js'
+import { until } from '../helpers/until.js'
 
 t.test('names and cursors are shared, and gone with who had them', async (t) => {
   const { url, ds } = await node(t, { rateLimit: false })
@@ -40,7 +40,7 @@ t.test('names and cursors are shared, and gone with who had them', async (t) => 
   for (const data of [null, 5, {}, { update: 7 }, { update: '!' }, { update: 'x'.repeat(20_000) }, { update: '/////w==' }]) fanout.broadcast('text:awareness', data)
   eve.awareness.setLocalStateField('picture', 'x'.repeat(20_000))
   eve.awareness.setLocalStateField('name', 'too large')
-  while (eve.refused.length === 0) await setTimeout(5)
+  await until(() => eve.refused.length !== 0)
   t.strictSame(eve.refused, ['LIMIT_EXCEEDED'])
   t.equal(ann.names(), 'ann eve robert')
   t.equal(ann.errors.length, 2, 'what cannot be decoded is told')
@@ -73,10 +73,10 @@ t.test('an Awareness of another copy of y-protocols works', async (t) => {
     return { awareness, leave, errors }
   }))
   const names = (i: number): string => Array.from(pair[i]!.awareness.getStates().values(), ({ name }) => String(name)).sort().join(' ')
-  while (names(0) !== '0 1' || names(1) !== '0 1') await setTimeout(5)
+  await until(() => names(0) === '0 1' && names(1) === '0 1')
   pair[1]!.leave.unsubscribe()
   pair[1]!.leave()
-  while (names(0) !== '0') await setTimeout(5)
+  await until(() => names(0) === '0')
   t.strictSame(pair.flatMap(({ errors }) => errors), [])
 })
 

@@ -9,12 +9,9 @@ import { cluster, node } from '../helpers/nodes.js'
 import { proxy } from '../helpers/proxy.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { watch } from './dialled.js'
+import { until } from '../helpers/until.js'
 
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
-
-async function until (isTrue: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !isTrue(); await setTimeout(5)) if (Date.now() > deadline) throw new Error('it never came true')
-}
 
 t.test('clients edit one text, at once and offline, on two nodes', async (t) => {
   const random = randomOf(seed)
@@ -94,7 +91,7 @@ t.test('what does not fit beside what waits already is sent later', async (t) =>
     for (const update of await ds.primitives.crdt.getValue('text') as string[] | undefined ?? []) Y.applyUpdate(stored, Buffer.from(update, 'base64'))
     return stored.getText('t').toString()
   }
-  while (await text() !== 'is kept') await setTimeout(5)
+  await until(async () => await text() === 'is kept')
   t.strictSame(errors, [])
 })
 

@@ -2,13 +2,13 @@ import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { DatasoleServer, RedisBackend } from '../../plugins/server.js'
 import { Mirror } from '../helpers/mirror.js'
 import { type Wire, connect } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const { EVENT_C2S, EVENT_S2C } = Opcode
 
@@ -27,7 +27,7 @@ t.test('two processes on one port are one server', { timeout: 60_000 }, async (t
     const [, pid, port] = /Process (\d+), listening at http:\/\/localhost:(\d+)/.exec(line) ?? []
     if (port !== undefined) listening.push({ pid: Number(pid), port })
   })
-  const started = async (count: number): Promise<void> => { while (listening.length < count) await setTimeout(20) }
+  const started = async (count: number): Promise<void> => { await until(() => listening.length >= count) }
   await started(2)
   const { port } = listening[0]!
   t.equal(listening[1]!.port, port)

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { ExecutorOptions } from '../../lib/server/config/server-options.js'
 import { type Running, entrances } from '../helpers/entrances.js'
 import type { Wire } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
 
@@ -11,9 +12,6 @@ function counts ({ ds }: Running): NonNullable<ReturnType<Running['ds']['metrics
 }
 
 /** Until it is true: what it waits for is told by nobody. */
-async function until (isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
-}
 
 const [, start] = entrances[1]!
 

@@ -5,6 +5,7 @@ import type { ExecutorOptions } from '../../lib/server/config/server-options.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { DatasoleServer } from '../../plugins/server.js'
 import { type Running, capturedLogger, entrances } from '../helpers/entrances.js'
+import { until } from '../helpers/until.js'
 
 const [, start] = entrances[1]!
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
@@ -15,9 +16,6 @@ function counts ({ ds }: Running): NonNullable<ReturnType<Running['ds']['metrics
 }
 
 /** Until it is true: what it waits for is told by nobody. */
-async function until (isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
-}
 
 t.test('a thread that cannot even be constructed fails the start, and leaves nothing', async (t) => {
   const before = process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length

@@ -6,6 +6,7 @@ import t from 'tap'
 import type { ExecutorOptions } from '../../lib/server/config/server-options.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { entrances } from '../helpers/entrances.js'
+import { until } from '../helpers/until.js'
 
 const [, start] = entrances[1]!
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
@@ -38,7 +39,7 @@ t.test('an endless loop in an event handler ends with its thread, too', async (t
   const server = await start(t, { ...pool({ poolSize: 1 }), rpcTimeoutMs: 100 })
   const wire = await server.connect()
   wire.send(Opcode.EVENT_C2S, 1, { event: 'loop' })
-  while (server.ds.metrics.snapshot().executor!.restarts === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(() => server.ds.metrics.snapshot().executor!.restarts !== 0)
   // a thread may take longer to start than these calls may
   for (let isBack = false; !isBack;) isBack = (await wire.call('w.echo')).error === undefined
   t.equal(server.ds.metrics.snapshot().executor!.restarts, 1)
@@ -49,7 +50,7 @@ t.test('much that is slow is not taken for an endless loop', async (t) => {
   const wire = await server.connect()
   await wire.call('w.echo')
   await Promise.all(Array.from({ length: 6 }, () => wire.call('spin', 200)))
-  while (server.ds.metrics.snapshot().executor!.queued > 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(() => server.ds.metrics.snapshot().executor!.queued <= 0)
   t.equal(server.ds.metrics.snapshot().executor!.restarts, 0)
 })
 

@@ -8,6 +8,7 @@ import { cardBoard, movedBoard } from '../helpers/moving-recipe.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { encode } from '../helpers/wire.js'
 import { crdtStory } from './script.js'
+import { until } from '../helpers/until.js'
 
 const { RPC_REQ, RPC_RES, RPC_CANCEL, EVENT_C2S, EVENT_S2C, ERROR } = Opcode
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
@@ -20,9 +21,6 @@ function counts ({ ds }: Running): NonNullable<ReturnType<Running['ds']['metrics
 }
 
 /** Until it is true: what it waits for is told by nobody. */
-async function until (isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 5))
-}
 
 /** What handlers in threads do, through one of the entrances. */
 export function suite (t: Test, start: Start): void {

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { type DatasoleError, type ErrorContext, type ExecutorOptions, MemoryBackend, RpcError } from '../../plugins/server.js'
 import { cluster } from '../helpers/nodes.js'
+import { until } from '../helpers/until.js'
 
 const workerScript = fileURLToPath(new URL('thrown-script.js', import.meta.url))
 const executor: Partial<ExecutorOptions> = { model: 'thread-pool', poolSize: 1, workerScript, execArgv: [] }
@@ -47,7 +48,7 @@ t.test('what is thrown in a thread is judged as on the main thread', async (t) =
   t.equal(ds.metrics.snapshot().rpcErrors, 2 * (Object.keys(shown).length + Object.keys(hidden).length))
   logs.length = 0
   t.match((await wire.call('t.late')).error, { code: -32001 })
-  while (!logs.some((line) => line.includes('after its time'))) await new Promise(setImmediate)
+  await until(() => logs.some((line) => line.includes('after its time')))
   t.equal(ds.metrics.snapshot().executor!.queued, 0)
 })
 

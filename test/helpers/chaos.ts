@@ -7,6 +7,7 @@ import { Mirror } from './mirror.js'
 import { type Node, node, storeNode } from './nodes.js'
 import { type Proxy, proxy } from './proxy.js'
 import { randomOf } from './random.js'
+import { until } from './until.js'
 
 type Test = Pick<typeof t, 'teardown' | 'equal' | 'strictSame' | 'ok' | 'comment'>
 
@@ -109,7 +110,7 @@ export async function survive (t: Test, { seed, port, nodes: count, backend, fau
   const writers = nodes.flatMap((each) => [write(each), write(each), write(each)])
   const progress = async (entries: number): Promise<void> => {
     const goal = acknowledged.size + entries
-    while (acknowledged.size < goal) await setTimeout(5)
+    await until(() => acknowledged.size >= goal)
   }
   await progress(50 + random(50))
   await fault.strike(proxies, random)

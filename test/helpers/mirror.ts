@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { applyPatch } from '../../lib/protocol/patch.js'
 import { type Received, type Wire, decode } from './wire.js'
+import { inTime } from './until.js'
 
 export interface Held { epoch: string, version: number, value: unknown }
 
@@ -54,7 +55,7 @@ export class Mirror {
 
   /** Looks after every frame. */
   async until (isTrue: (mirror: this) => boolean): Promise<void> {
-    while (!isTrue(this)) await once(this.#news, 'news')
+    while (!isTrue(this)) await inTime(once(this.#news, 'news'), () => `a frame after which ${isTrue.toString()}`)
   }
 
   value (key: string): unknown { return this.held.get(key)?.value }

@@ -1,6 +1,6 @@
-import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { type RedisServer, redisServer } from './redis-server.js'
+import { until } from './until.js'
 
 interface Test { teardown (fn: () => unknown): void }
 
@@ -56,7 +56,7 @@ export class RedisCluster {
 
   /** Resolves once each shard has its replica, and it is connected. */
   async settled (): Promise<void> {
-    await until(async () => (await this.replicas()).length === this.admins.length / 2)
+    await until(async () => (await this.replicas()).length === this.admins.length / 2, AGREEMENT)
   }
 
   /** Planned: the replica takes over from its master, which loses nothing. */
@@ -78,13 +78,7 @@ export class RedisCluster {
   }
 
   async #agreed (isSo: (admin: Redis) => Promise<boolean>): Promise<void> {
-    await until(async () => (await Promise.all(this.admins.map(isSo))).every(Boolean))
-  }
-}
-
-async function until (isSo: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + AGREEMENT; !await isSo(); await setTimeout(20)) {
-    if (Date.now() > deadline) throw new Error(`the Cluster did not agree within ${AGREEMENT} ms`)
+    await until(async () => (await Promise.all(this.admins.map(isSo))).every(Boolean), AGREEMENT)
   }
 }
 

@@ -5,6 +5,7 @@ import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { redisServer } from './redis-server.js'
 import { ServerProcess } from './server-process.js'
+import { until } from './until.js'
 
 interface Test { teardown (fn: () => unknown): void }
 
@@ -45,7 +46,7 @@ export class RedisSentinel {
   async failover (): Promise<void> {
     const before = await this.masterPort()
     await this.#admin.call('sentinel', 'FAILOVER', MASTER_NAME)
-    while (await this.masterPort() === before) await setTimeout(20)
+    await until(async () => await this.masterPort() !== before)
   }
 
   close (): void {

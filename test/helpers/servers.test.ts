@@ -11,6 +11,7 @@ import t from 'tap'
 import { postgresServer } from './postgres-server.js'
 import { redisServer } from './redis-server.js'
 import { ServerProcess } from './server-process.js'
+import { until } from './until.js'
 
 /** Whether something that was asked of a server is still without an answer after 300 ms. */
 async function isWaiting (answer: Promise<unknown>): Promise<boolean> {
@@ -51,7 +52,7 @@ t.test('all processes of a Postgres are killed or stand still, busy ones too', a
     const lost = t.rejects(client.query('SELECT count(*) FROM generate_series(1, 1000000000)'))
     const witness = await open()
     const active = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT count%'"
-    while ((await witness.query(active)).rowCount === 0) await setTimeout(10)
+    await until(async () => (await witness.query(active)).rowCount !== 0)
     return { lost }
   }
   const first = await open()

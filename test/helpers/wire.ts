@@ -5,6 +5,7 @@ import jsonPatch from 'fast-json-patch'
 import { WebSocket, type ClientOptions } from 'ws'
 import { ZLIB_MAGIC, decodeFrame, encodeFrame } from '../../lib/protocol/frame.js'
 import { Opcode, SUBPROTOCOL } from '../../lib/protocol/opcodes.js'
+import { inTime } from './until.js'
 
 /** A frame as a client gets it. */
 export interface Received {
@@ -87,7 +88,7 @@ export class Wire {
       const i = this.received.findIndex(matches)
       if (i >= 0) return this.received.splice(i, 1)[0]!
       if (this.#ended !== undefined) throw new Error(`the connection ended with ${this.#ended.code} ${this.#ended.reason}, and what was awaited had not come`)
-      await once(this.#news, 'news')
+      await inTime(once(this.#news, 'news'), () => `a frame for which ${matches.toString()}, among ${JSON.stringify(this.received).slice(0, 500)}`)
     }
   }
 
@@ -175,7 +176,7 @@ export class V1Client {
 
   /** Looks after every frame. */
   async until (isTrue: (client: this) => boolean): Promise<void> {
-    while (!isTrue(this)) await once(this.#news, 'news')
+    while (!isTrue(this)) await inTime(once(this.#news, 'news'), () => `a frame after which ${isTrue.toString()}`)
   }
 
   #take ({ opcode, id, payload }: Received): void {

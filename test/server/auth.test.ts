@@ -7,6 +7,7 @@ import { getToken } from '../../plugins/server.js'
 import { entrances } from '../helpers/entrances.js'
 import { exchange, tcp, upgradeRequest, webSocketFrame } from '../helpers/raw.js'
 import { connect, encode, refusal } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const SECRET = 'SECRET-ümlaut/+token'
 const ENCODED = encodeURIComponent(SECRET)
@@ -179,7 +180,7 @@ for (const [entrance, start] of entrances) {
       const waiting = new Map<string, () => void>()
       let asked = (): void => {}
       const hold = (where: string): Promise<void> => new Promise((resolve) => { waiting.set(where, resolve); asked() })
-      const reached = async (where: string): Promise<void> => { while (!waiting.has(where)) await new Promise<void>((resolve) => { asked = resolve }) }
+      const reached = async (where: string): Promise<void> => { await until(() => waiting.has(where)) }
       const { connect, ds } = await start(t, { authHandler: async (req) => { await hold(`auth ${getToken(req)}`); return { authenticated: true, userId: getToken(req) } } })
       ds.addHook('onConnect', (connection) => hold(`hook ${connection.userId}`))
       const left: Array<[string | undefined, number]> = []

@@ -8,6 +8,7 @@ import type { DatasoleServer } from '../../plugins/server.js'
 import { type Node, node } from '../helpers/nodes.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { stores } from '../helpers/stores.js'
+import { until } from '../helpers/until.js'
 
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
 
@@ -65,7 +66,7 @@ for (const [name, open] of Object.entries(stores)) {
         await client.connect()
         const board = client.channel('board')
         const sheet = client.channel('sheet')
-        while (board.get() === undefined || sheet.get() === undefined) await sleep(1)
+        await until(() => board.get() !== undefined && sheet.get() !== undefined)
         return { name: `c${i}`, client, board, sheet, serial: 0 }
       }))
       for (let step = 0; step < 150; step++) {

@@ -7,6 +7,7 @@ import type { ConnectionContext } from '../../lib/server/context/connection-cont
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { WebSocket } from 'ws'
 import { node, storeNode } from '../helpers/nodes.js'
+import { until } from '../helpers/until.js'
 
 interface Board { n: number, items: string[], by?: string }
 
@@ -47,7 +48,7 @@ for (const direction of DIRECTIONS) {
           tell()
         })
         const hears = async (n: number): Promise<Heard> => {
-          while (heard.at(-1)?.value?.n !== n) await new Promise<void>((resolve) => { tell = resolve })
+          await until(() => heard.at(-1)?.value?.n === n)
           return heard.at(-1)!
         }
         const writer = await client(t, url)
@@ -58,7 +59,7 @@ for (const direction of DIRECTIONS) {
           seen.push(value!.n)
           look()
         })
-        const sees = async (n: number): Promise<void> => { while (seen.at(-1) !== n) await new Promise<void>((resolve) => { look = resolve }) }
+        const sees = async (n: number): Promise<void> => { await until(() => seen.at(-1) === n) }
         await sees(0)
 
         // who looks on sees what travels
@@ -129,7 +130,7 @@ for (const direction of DIRECTIONS) {
 async function merges (t: Test, direction: ChannelDirection, flush: FlushOptions): Promise<void> {
   const { ds, connect } = await node(t, { rateLimit: false })
   const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction, mode: 'crdt', flush, initialValue: { n: 0, title: 'a' } })
-  while (JSON.stringify(await channel.get()) !== '{"n":0,"title":"a"}') await sleep(1)
+  await until(async () => JSON.stringify(await channel.get()) === '{"n":0,"title":"a"}')
   await channel.flush()
   t.throws(() => { channel.onFlush(5 as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /onFlush/ })
   const heard: Array<{ value: unknown, patches: Operation[], connection: ConnectionContext | null }> = []
@@ -138,7 +139,7 @@ async function merges (t: Test, direction: ChannelDirection, flush: FlushOptions
     heard.push({ value, patches, connection })
     tell()
   })
-  const hears = async (n: number): Promise<void> => { while ((heard.at(-1)?.value as Board | undefined)?.n !== n) await new Promise<void>((resolve) => { tell = resolve }) }
+  const hears = async (n: number): Promise<void> => { await until(() => (heard.at(-1)?.value as Board | undefined)?.n === n) }
   const [one, two] = [await connect(), await connect()]
   for (const wire of [one, two]) {
     const { opcode, payload } = await wire.ask(Opcode.SUBSCRIBE, { key: 'board' })
@@ -194,7 +195,7 @@ t.test('changes that were not looked at, because too much was inflated, are sent
   await board.saved()
   t.equal((await channel.get() as Board).items.length, 1)
   const map = ds.primitives.crdt.register('map', 'lww-map')
-  while ((await map.value() as { k?: string } | undefined)?.k === undefined) await sleep(5)
+  await until(async () => (await map.value() as { k?: string } | undefined)?.k !== undefined)
 })
 
 t.test('the value says which CRDT it is, unless the channel does', async (t) => {
@@ -202,13 +203,13 @@ t.test('the value says which CRDT it is, unless the channel does', async (t) => 
   const { live } = ds.primitives
   const common = { direction: 'bidirectional', mode: 'crdt' } as const
   const counter = live.createSyncChannel({ ...common, key: 'counter', initialValue: 5 })
-  while (await counter.get() !== 5) await sleep(1)
+  await until(async () => await counter.get() === 5)
   await counter.set(3)
   await counter.update((n) => (n as number) + 10)
   t.equal(await counter.get(), 13)
   await t.rejects(counter.set('x'), { code: 'INVALID_ARGUMENT' })
   const register = live.createSyncChannel({ ...common, key: 'register', initialValue: ['a'] })
-  while (await register.get() === undefined) await sleep(1)
+  await until(async () => await register.get() !== undefined)
   await register.update((draft) => { (draft as string[]).push('b') })
   t.strictSame(await register.get(), ['a', 'b'])
   const map = live.createSyncChannel({ ...common, key: 'map', type: 'lww-map' })
@@ -260,7 +261,7 @@ t.test('and when the server closes', { timeout: 10_000 }, async (t) => {
   t.strictSame(heard, [])
   await ds.close()
   t.strictSame(heard, [{ n: 1, items: [] }, 'all of it'])
-  while (seen.at(-1) === undefined) await sleep(1)
+  await until(() => seen.at(-1) !== undefined)
   t.strictSame(seen.at(-1), { n: 1, items: [] })
 })
 
@@ -291,7 +292,7 @@ t.test('flushes do not overtake each other: what comes while a handler works is 
   for (let i = 0; i < 4; i++) await channel.update((draft) => { (draft as number[]).push(i) })
   t.strictSame(heard, [[[0], 1]])
   release()
-  while (heard.length < 2) await sleep(0)
+  await until(() => heard.length >= 2)
   t.strictSame(heard[1], [[0, 1, 2, 3], 3])
   release()
   await channel.flush()
@@ -322,7 +323,7 @@ t.test('a key becomes a channel while somebody looks, and is one no more', { tim
   const values: Array<DeepReadonly<Board> | undefined> = []
   let look = (): void => {}
   board.subscribe((value) => { values.push(value); look() })
-  while (values.length === 0) await new Promise<void>((resolve) => { look = resolve })
+  await until(() => values.length !== 0)
   t.throws(() => { board.set({ n: 2, items: [] }) }, { code: 'UNKNOWN_KEY' })
   const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction: 'bidirectional', mode: 'json-patch' })
   for (;;) {
@@ -337,7 +338,7 @@ t.test('a key becomes a channel while somebody looks, and is one no more', { tim
   t.strictSame(await ds.primitives.live.getState('board'), { n: 2, items: [] })
   await channel.close()
   await ds.primitives.live.setState('board', { n: 3, items: [] })
-  while (values.at(-1)?.n !== 3) await new Promise<void>((resolve) => { look = resolve })
+  await until(() => values.at(-1)?.n === 3)
   t.throws(() => { board.set({ n: 2, items: [] }) }, { code: 'UNKNOWN_KEY' })
   t.strictSame(errors, [])
 })

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { type Deadline, Deadlines } from '../../lib/server/auth/deadlines.js'
 import { randomOf, seed } from '../helpers/random.js'
+import { until } from '../helpers/until.js'
 
 t.test(`each is reached once, in order, and not before it is due; deleted ones never (seed ${seed})`, async (t) => {
   const random = randomOf(seed)
@@ -42,7 +43,7 @@ t.test('years ahead is not now; clear forgets everything', async (t) => {
   const never = { due: performance.now() + 20, place: -1 }
   deadlines.add(far)
   deadlines.add(soon)
-  while (reached.length === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+  await until(() => reached.length !== 0)
   t.same(reached, [soon])
   deadlines.add(never)
   deadlines.clear()

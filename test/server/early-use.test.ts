@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import { type Socket, createServer } from 'node:net'
-import { setTimeout } from 'node:timers/promises'
 import Fastify from 'fastify'
 import t from 'tap'
 import type * as Tap from 'tap'
@@ -10,6 +9,7 @@ import type { Datasole } from '../../lib/server/datasole.js'
 import type { BackendConfig, RateLimiter } from '../../lib/server/config/server-options.js'
 import { DatasoleServer } from '../../plugins/server.js'
 import { stores } from '../helpers/stores.js'
+import { until } from '../helpers/until.js'
 
 /** Everything that an application may do before it listens. */
 async function use (t: Tap.Test, ds: Datasole, where: string): Promise<void> {
@@ -87,12 +87,12 @@ t.test('a store that does not answer fails register in time, and nothing stays o
         await (isAwaited ? registered : app.ready())
       }, { code: 'BACKEND_UNAVAILABLE', message: /connectTimeoutMs/ })
       t.ok(performance.now() - started < 10_000)
-      while (sockets.size > 0) await setTimeout(5)
+      await until(() => sockets.size <= 0)
       await app.close()
     }
     const ds = new DatasoleServer({ backendConfig })
     await t.rejects(ds.init(), { code: 'BACKEND_UNAVAILABLE' })
-    while (sockets.size > 0) await setTimeout(5)
+    await until(() => sockets.size <= 0)
     await ds.close()
   }
 })

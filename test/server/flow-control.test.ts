@@ -9,6 +9,7 @@ import { entrances } from '../helpers/entrances.js'
 import { Mirror } from '../helpers/mirror.js'
 import { node } from '../helpers/nodes.js'
 import type { Wire } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const { STATE_PATCH, STATE_SNAPSHOT, SUBSCRIBE, EVENT_S2C } = Opcode
 const KiB = 1024
@@ -172,7 +173,7 @@ t.test('a reader that stopped and then is gone does not hold up the server', { t
       }
       t.notOk((await other.call('write')).error)
     }
-    while (ds.transport.getConnectionCount() > 1) await turns(1)
+    await until(() => ds.transport.getConnectionCount() <= 1)
     await other.close()
   }
 })
@@ -186,7 +187,7 @@ t.test('a client that asks without reading is a slow consumer too', async (t) =>
     wire.send(Opcode.RPC_REQ, i, { method: 'noise', correlationId: i })
     if (i % 64 === 0) await turns(1)
   }
-  while (ds.metrics.snapshot().slowConsumers === 0) await turns(1)
+  await until(() => ds.metrics.snapshot().slowConsumers !== 0)
   wire.socket.resume()
   t.equal((await wire.closed).code, 4413)
 })

@@ -4,6 +4,7 @@ import { Opcode } from '../../lib/protocol/opcodes.js'
 import { entrances } from '../helpers/entrances.js'
 import { upgraded, webSocketFrame } from '../helpers/raw.js'
 import { encode } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 for (const [entrance, start] of entrances) {
   t.test(entrance, async (t) => {
@@ -52,7 +53,7 @@ for (const [entrance, start] of entrances) {
         socket.write(message.subarray(Math.floor(i * message.length / 12), Math.floor((i + 1) * message.length / 12)))
         await new Promise((resolve) => setTimeout(resolve, 75))
       }
-      while (gone.length === 0 && ds.metrics.snapshot().eventsIn === 0) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => gone.length > 0 || ds.metrics.snapshot().eventsIn > 0)
       t.strictSame(gone, [])
       socket.destroy()
     })

@@ -10,6 +10,7 @@ import { Opcode } from '../../lib/protocol/opcodes.js'
 import { Gate } from '../helpers/backends.js'
 import { capturedLogger, entrances } from '../helpers/entrances.js'
 import { connect as connectTo, refusal } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const { SUBSCRIBE, STATE_SNAPSHOT, EVENT_C2S, ERROR } = Opcode
 
@@ -134,7 +135,7 @@ for (const [entrance, start] of entrances) {
       const late = await connectV1()
       await late.call('echo')
       t.notOk(late.state.has('k'))
-      while (new Set(asked).size < 2) await new Promise(setImmediate)
+      await until(() => new Set(asked).size >= 2)
       isAway = false
       await ds.primitives.live.setState('k', 2)
       t.match(await wire.nextOf(STATE_SNAPSHOT), { payload: { data: 2 } })

@@ -4,6 +4,7 @@ import t from 'tap'
 import type { WebSocket } from 'ws'
 import datasole from '../../index.js'
 import { DatasoleClient } from '../../lib/client/client.js'
+import { until } from '../helpers/until.js'
 
 for (const registration of ['ours', 'the application\'s']) {
   t.test(`injectWS, with ${registration} registration of @fastify/websocket`, async (t) => {
@@ -40,7 +41,7 @@ for (const registration of ['ours', 'the application\'s']) {
       t.same(await seen, { n: 1 })
       t.equal(app.ds.transport.getConnectionCount(), 1)
       await client.disconnect()
-      while (app.ds.transport.getConnectionCount() > 0) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => app.ds.transport.getConnectionCount() <= 0)
     })
 
     t.test('an address of the test\'s own, and one behind a proxy', async (t) => {

@@ -5,6 +5,7 @@ import { KeyNames } from '../../lib/server/keys/key-names.js'
 import type { StateStore } from '../../lib/server/store/state-store.js'
 import { ShakyBackend } from '../helpers/backends.js'
 import { cluster, node } from '../helpers/nodes.js'
+import { until } from '../helpers/until.js'
 
 /** Names over a backend that answers when the test says so. */
 function start (): { names: KeyNames, told: unknown[][], unsure: { count: number }, answer (live: string[] | Error): Promise<void> } {
@@ -125,7 +126,7 @@ t.test('keys that were deleted on one node make room on the others', async (t) =
     t.equal(await make(ann, `k${i}`), Opcode.CRDT_ACK)
     t.equal(await one!.ds.primitives.crdt.delete(`k${i}`), true)
   }
-  for (let i = 0; i < 3; i++) while (await make(bob, `fresh ${i}`) !== Opcode.CRDT_ACK) await new Promise((resolve) => setTimeout(resolve, 2))
+  for (let i = 0; i < 3; i++) await until(async () => await make(bob, `fresh ${i}`) === Opcode.CRDT_ACK)
   t.equal(await make(bob, 'one more'), Opcode.ERROR)
 })
 
@@ -183,7 +184,7 @@ t.test('keys that came and went hold nothing, also where a client of version 1 m
     await client.until(({ state }) => state.get(`k${i}`) === i)
     await live.deleteState(`k${i}`)
   }
-  while (backend.open.size > idle + 1) await new Promise(setImmediate)
+  await until(() => backend.open.size <= idle + 1)
   await live.setState('k0', 'again')
   await client.until(({ state }) => state.get('k0') === 'again')
   await live.setState('k0', 'and more')

@@ -7,6 +7,7 @@ import { unsubscriber } from '../../lib/protocol/unsubscribe.js'
 import { type Running, entrances } from '../helpers/entrances.js'
 import { tcp, upgradeRequest, upgraded, webSocketFrame } from '../helpers/raw.js'
 import { type Wire, encode } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const MIB = 1024 * 1024
 
@@ -168,7 +169,7 @@ for (const [entrance, start] of entrances) {
       attacker.socket.pause()
       const before = resident()
       for (let i = 0; i < 500; i++) attacker.send(Opcode.RPC_REQ, i, { method: 'large', correlationId: i })
-      while (running.ds.transport.getConnectionCount() > 1) await witness.ping()
+      await until(() => running.ds.transport.getConnectionCount() <= 1)
       t.equal(running.ds.metrics.snapshot().slowConsumers, 1)
       t.ok(resident() - before < 150, `memory grew by ${resident() - before} MiB`)
       await unmoved(t, running, witness)
@@ -214,7 +215,7 @@ for (const [entrance, start] of entrances) {
         if (round === 0) for (let i = 0; i < 1000; i++) attacker.send(Opcode.UNSUBSCRIBE, 0, { key: `made up ${round} ${i}` })
         if (round < 2) await attacker.ping()
         await attacker.close()
-        while (running.ds.transport.getConnectionCount() > 1) await witness.ping()
+        await until(() => running.ds.transport.getConnectionCount() <= 1)
         t.equal(stateBackend.subscribed, idle)
       }
       await unmoved(t, running, witness)
@@ -231,13 +232,13 @@ for (const [entrance, start] of entrances) {
         webSocketFrame(encode(Opcode.UNSUBSCRIBE, i, { key: `made up ${i}` }))
       ]
       socket.write(Buffer.concat(Array.from({ length: 500 }, (_, i) => pair(i)).flat()))
-      while (running.ds.metrics.snapshot().messagesIn < 1000) await witness.ping()
+      await until(() => running.ds.metrics.snapshot().messagesIn >= 1000)
       await witness.ping()
       t.equal(stateBackend.subscribed, idle)
       // and one that is gone at once
       socket.write(Buffer.concat(Array.from({ length: 500 }, (_, i) => pair(1000 + i)[0]!)))
       socket.resetAndDestroy()
-      while (running.ds.transport.getConnectionCount() > 1) await witness.ping()
+      await until(() => running.ds.transport.getConnectionCount() <= 1)
       await witness.ping()
       t.equal(stateBackend.subscribed, idle)
       await unmoved(t, running, witness)
@@ -299,7 +300,7 @@ for (const [entrance, start] of entrances) {
         await once(socket, 'end')
         const open = (): Promise<number> => new Promise((resolve, reject) => { running.server.getConnections((error, count) => { if (error) reject(error); else resolve(count) }) })
         // this side stays open, and the server does not wait for it
-        while (await open() > 0) await new Promise((resolve) => setImmediate(resolve))
+        await until(async () => await open() <= 0)
         socket.destroy()
       }
     })

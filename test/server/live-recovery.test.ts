@@ -6,6 +6,7 @@ import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { entrances } from '../helpers/entrances.js'
 import { cluster, node } from '../helpers/nodes.js'
 import type { Received, Wire } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const { STATE_PATCH, STATE_SNAPSHOT, SUBSCRIBE, UNSUBSCRIBE, ERROR } = Opcode
 const PAD = 'x'.repeat(300)
@@ -210,7 +211,7 @@ t.test('names that clients make up are forgotten', async (t) => {
   const gone = new Promise((resolve) => { backend.hears = () => true; resolve(undefined) })
   await wire.close()
   await gone
-  while (ours().length > 0) await new Promise(setImmediate)
+  await until(() => ours().length <= 0)
   t.strictSame(ours(), [])
 })
 
@@ -263,7 +264,7 @@ t.test('a key that cannot be read is waited for, and the log says so once', { ti
   const [wire, old] = [await reader.connect(), await reader.connectV1()]
   const answer = subscribe(wire, 'k')
   await t.rejects(reader.ds.primitives.live.getState('k'), { message: 'the disk is on fire' })
-  while (!attempts.isOpen) await new Promise((resolve) => setTimeout(resolve, 10))
+  await until(() => attempts.isOpen)
   t.equal(reader.logs.filter((line) => line.includes('the disk is on fire')).length, 1)
   t.strictSame(wire.received.filter(({ opcode }) => opcode === ERROR), [], 'the client is not troubled')
   backend.before = () => undefined

@@ -2,6 +2,7 @@ import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { entrances } from '../helpers/entrances.js'
 import { Mirror } from '../helpers/mirror.js'
+import { until } from '../helpers/until.js'
 
 const { STATE_PATCH, STATE_SNAPSHOT, SUBSCRIBE } = Opcode
 const PAD = 'x'.repeat(300)
@@ -106,7 +107,7 @@ for (const [entrance, start] of entrances) {
       t.match(await (await connect()).ask(SUBSCRIBE, { key: 'fresh' }), { opcode: STATE_SNAPSHOT, payload: { data: 'made for fresh' } })
       await live.update('nested', () => { void live.setState('nested', 'second'); return 'first' })
       t.ok(['first', 'second'].includes(await live.getState('nested') as string))
-      while (await live.getState('nested') !== 'second') await new Promise(setImmediate)
+      await until(async () => await live.getState('nested') === 'second')
     })
   })
 }

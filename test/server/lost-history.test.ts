@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { isEqual } from '../../lib/protocol/json.js'
 import { Mirror } from '../helpers/mirror.js'
 import { cluster, storeNode } from '../helpers/nodes.js'
+import { until } from '../helpers/until.js'
 
 const admin = new Redis(process.env.REDIS_URL!)
 t.teardown(() => { admin.disconnect() })
@@ -40,7 +40,7 @@ for (const [story, { others = 0, isGone = false, isTwice = false }] of Object.en
     }
     const allHave = async (value: string[] | undefined): Promise<void> => {
       await Promise.all(mirrors.map((mirror) => mirror.until(() => isEqual(mirror.value('k') ?? null, value ?? null))))
-      for (const live of [a, b]) while (!isEqual(await live.getState('k') ?? null, value ?? null)) await setTimeout(5)
+      for (const live of [a, b]) await until(async () => isEqual(await live.getState('k') ?? null, value ?? null))
     }
 
     const kept = ['0', '1', '2', '3', '4']

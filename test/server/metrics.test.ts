@@ -2,6 +2,7 @@ import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { entrances } from '../helpers/entrances.js'
 import { encode, refusal } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const { EVENT_C2S, PING, RPC_REQ, SUBSCRIBE } = Opcode
 const PAD = 'x'.repeat(300)
@@ -94,7 +95,7 @@ for (const [entrance, start] of entrances) {
     await raw.close()
     old.wire.socket.terminate()
     await old.wire.closed
-    while (ds.transport.getConnectionCount() > 0) await new Promise(setImmediate)
+    await until(() => ds.transport.getConnectionCount() <= 0)
     t.equal(ds.metrics.snapshot().connections, 0)
     await live.setState('k', 'nobody is there')
     t.match(ds.metrics.snapshot(), { stateSnapshots: 3, statePatches: 3, commits: 5 })

@@ -5,8 +5,9 @@ import type { StateBackend } from '../../lib/backend/backend.js'
 import { PostgresBackend } from '../../lib/backend/postgres/postgres.js'
 import { RedisBackend } from '../../lib/backend/redis/redis.js'
 import { DatasoleServer } from '../../plugins/server.js'
-import { admin, named, ownTables, until } from '../backend/postgres-tables.js'
+import { admin, named, ownTables } from '../backend/postgres-tables.js'
 import { redisServer } from '../helpers/redis-server.js'
+import { until } from '../helpers/until.js'
 
 /** Bytes by which replies may differ: a probe may fall into a start. Names of 20,000 keys have 200,000. */
 const NOISE = 1000

@@ -1,4 +1,3 @@
-import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
@@ -9,6 +8,7 @@ import { capturedLogger } from '../helpers/entrances.js'
 import { type Node, type NodeOptions, cluster } from '../helpers/nodes.js'
 import { stores } from '../helpers/stores.js'
 import type { Wire } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const { EVENT_C2S, EVENT_S2C, STATE_PATCH, STATE_SNAPSHOT, SUBSCRIBE } = Opcode
 type Tap = Parameters<typeof cluster>[0]
@@ -42,7 +42,7 @@ for (const [store, open] of Object.entries(stores)) {
       }
       await b!.ds.primitives.live.deleteState('k')
       for (const wire of wires) t.match(await wire.nextOf(STATE_SNAPSHOT), { payload: { version: 0 } })
-      while (await a!.ds.primitives.live.getState('k') !== undefined) await setTimeout(5)
+      await until(async () => await a!.ds.primitives.live.getState('k') === undefined)
     })
 
     t.test('a key that becomes live on one node reaches version 1 clients on the other', async (t) => {

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
@@ -8,6 +7,7 @@ import type { Operation } from '../../lib/protocol/messages.js'
 import { ShakyBackend } from '../helpers/backends.js'
 import { type Node, type NodeOptions, cluster, node } from '../helpers/nodes.js'
 import type { Received, Wire } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 interface Board { title: string, list: number[], at?: Record<string, unknown> }
 const initialValue: Board = { title: 'a', list: [1, 2, 3] }
@@ -358,7 +358,7 @@ t.test('copies have one writer, and are bounded', async (t) => {
   const [context] = contexts as [Parameters<typeof form.get>[0]]
   t.strictSame(await form.get(context), { a: 3 })
   one.wire.socket.terminate()
-  while (ds.transport.getConnectionCount() > 1) await sleep(1)
+  await until(() => ds.transport.getConnectionCount() <= 1)
   t.equal(await form.get(context), undefined, 'it goes with its connection')
 })
 

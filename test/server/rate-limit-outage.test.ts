@@ -7,6 +7,7 @@ import { type Node, cluster } from '../helpers/nodes.js'
 import { postgresServer } from '../helpers/postgres-server.js'
 import { redisServer } from '../helpers/redis-server.js'
 import type { ServerProcess } from '../helpers/server-process.js'
+import { until } from '../helpers/until.js'
 
 interface Store { process: ServerProcess, restart (): Promise<void>, backend (): StateBackend }
 
@@ -61,7 +62,7 @@ for (const [name, open] of Object.entries(stores)) {
           t.strictSame(said(nodes, 'cannot be decided'), [1, 1])
           for (const { ds } of nodes) t.ok(ds.metrics.snapshot().rateLimitFallbacks >= 25)
           await each.heal()
-          while (said(nodes, 'decided again').includes(0)) await setTimeout(10)
+          await until(() => !said(nodes, 'decided again').includes(0))
           await setTimeout(WINDOW)
           t.equal(await admitted(nodes), 10, 'exact again')
           t.strictSame(said(nodes, 'cannot be decided'), [1, 1], 'and said once')

@@ -6,6 +6,7 @@ import t from 'tap'
 import datasole from '../../index.js'
 import { entrances } from '../helpers/entrances.js'
 import { tcp, upgradeRequest } from '../helpers/raw.js'
+import { until } from '../helpers/until.js'
 
 const COUNT = 10
 
@@ -64,7 +65,7 @@ for (const registration of ['ours', 'the application\'s']) {
       await app.register(datasole)
       await app.listen({ port: 0, host: '127.0.0.1' })
       const outcome = refused((app.server.address() as AddressInfo).port)
-      while (asked.length < COUNT) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => asked.length >= COUNT)
       await app.close()
       await outcome
     })

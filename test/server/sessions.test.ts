@@ -9,6 +9,7 @@ import { capturedLogger, entrances } from '../helpers/entrances.js'
 import { node, storeNode } from '../helpers/nodes.js'
 import { seed } from '../helpers/random.js'
 import { stores } from '../helpers/stores.js'
+import { until } from '../helpers/until.js'
 
 type Test = Parameters<typeof storeNode>[0]
 type Change = [userId: string, key: string, value: unknown, version: number]
@@ -27,13 +28,6 @@ type Sessions = DatasoleServer['primitives']['sessions']
 async function stored (t: Test, options: DatasoleServerOptions, userId = 'ann'): Promise<Record<string, unknown>> {
   const { sessions } = await start(t, MANUAL, options)
   return await sessions.restore({ userId })
-}
-
-async function until (isTrue: () => boolean | Promise<boolean>, what = 'it'): Promise<void> {
-  for (const deadline = Date.now() + 15_000; !await isTrue();) {
-    if (Date.now() > deadline) throw new Error(`${what} never came true`)
-    await setTimeout(5)
-  }
 }
 
 /** Time goes by for what is loaded; the clock is never set back while something runs. */
@@ -198,20 +192,20 @@ t.test('a session that nobody uses goes, when what it has is stored', async (t) 
   await sessions.flush('bob')
   wires[0]!.socket.close()
   await once(wires[0]!.socket, 'close')
-  await until(() => !shaky.open.has('session:bob'), 'eviction')
+  await until(() => !shaky.open.has('session:bob'))
   t.equal(sessions.get('bob', 'k'), undefined)
   t.equal(sessions.get('ann', 'k'), 1, 'with a connection it stays')
   t.equal(shaky.commits, 1)
   wires[1]!.socket.close()
-  await until(() => shaky.commits === 2, 'a flush when the last connection ends')
+  await until(() => shaky.commits === 2)
   t.equal(sessions.get('ann', 'k'), 1, 'for a while it is still there: hooks and handlers may want it')
   later(t, 10_000)
   sessions.set('bob', 'k', 2)
   await sessions.flush('bob')
-  await until(() => !shaky.open.has('session:bob'), 'eviction')
+  await until(() => !shaky.open.has('session:bob'))
   t.equal(sessions.get('ann', 'k'), 1, 'longer than what was only written')
   later(t, 60_000)
-  await until(() => !shaky.open.has('session:ann'), 'eviction')
+  await until(() => !shaky.open.has('session:ann'))
   t.equal(sessions.get('ann', 'k'), undefined)
   t.strictSame(await sessions.restore({ userId: 'ann' }), { k: 1 })
 })
@@ -224,13 +218,13 @@ t.test('nor does one that is being restored, however long the backend takes', as
   shaky.before = (method, key) => method === 'read' && key === 'session:ann' ? gate.pass() : undefined
   const restored = sessions.restore({ userId: 'ann' })
   // bob's goes no sooner than ann's would
-  await until(() => !shaky.open.has('session:bob'), 'eviction')
+  await until(() => !shaky.open.has('session:bob'))
   await setTimeout(1100)
   gate.open()
   t.strictSame(await restored, { k: 1 })
   t.equal(sessions.get('ann', 'k'), 1)
   later(t, 60_000)
-  await until(() => !shaky.open.has('session:ann'), 'eviction')
+  await until(() => !shaky.open.has('session:ann'))
 })
 
 t.test('nor does one that an onConnect hook restored, however long the hooks take', async (t) => {
@@ -255,14 +249,14 @@ t.test('nor does one that an onConnect hook restored, however long the hooks tak
   await sessions.restore({ userId: 'bob' })
   later(t, 61_000)
   // these go no sooner than ann's would
-  await until(() => !shaky.open.has('session:eve') && !shaky.open.has('session:bob'), 'eviction')
+  await until(() => !shaky.open.has('session:eve') && !shaky.open.has('session:bob'))
   gate.open()
   const wire = await connecting
   t.equal((await wire.call('read')).result, 1)
   wire.socket.close()
   await once(wire.socket, 'close')
   later(t, 61_000)
-  await until(() => !shaky.open.has('session:ann'), 'eviction')
+  await until(() => !shaky.open.has('session:ann'))
 })
 
 t.test('sessions of users without connections are bounded', async (t) => {
@@ -421,7 +415,7 @@ for (const [kind, make] of Object.entries(stores)) {
         for (const key of ['a', 'b', 'c', 'own 0', 'own 1']) {
           const candidates = written.flatMap((map) => map.has(key) ? [map.get(key)] : [])
           if (candidates.length > 0 && !candidates.includes(truth[key])) throw new Error(`${key} is ${String(truth[key])}, and was last ${candidates.join(' or ')}`)
-          for (const { sessions } of nodes) await until(() => sessions.get('ann', key) === truth[key], `${key} on every node`)
+          for (const { sessions } of nodes) await until(() => sessions.get('ann', key) === truth[key])
         }
       } finally {
         for (const fn of teardowns) await fn()

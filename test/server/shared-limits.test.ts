@@ -4,6 +4,7 @@ import { DefaultRateLimiter, type RateLimitResult, type RateLimiter } from '../.
 import { cluster, node } from '../helpers/nodes.js'
 import { stores } from '../helpers/stores.js'
 import type { Wire } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 const { ERROR, EVENT_C2S, PING, PONG, RPC_REQ, RPC_RES } = Opcode
 const HOUR = 3_600_000
@@ -118,10 +119,6 @@ class Judge implements RateLimiter {
 
 const yes: RateLimitResult = { allowed: true, remaining: 1, resetAt: 0 }
 const no: RateLimitResult = { allowed: false, remaining: 0, resetAt: 0, retryAfter: 77 }
-
-async function until (isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await new Promise((resolve) => setTimeout(resolve, 2))
-}
 
 t.test('a limiter of the user\'s', async (t) => {
   t.test('decides on every frame; others are not held up, and the order stays', async (t) => {

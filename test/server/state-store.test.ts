@@ -6,6 +6,7 @@ import { type CardBoard, cardBoard, movedBoard, movingRecipe } from '../helpers/
 import { FiveMethods, Gate, ShakyBackend } from '../helpers/backends.js'
 import { capturedLogger } from '../helpers/entrances.js'
 import { storeNode } from '../helpers/nodes.js'
+import { until } from '../helpers/until.js'
 
 const seed = Number(process.env.SEED ?? Math.trunc(Math.random() * 2 ** 31))
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
@@ -487,10 +488,3 @@ function sorted (value: unknown): unknown {
 }
 
 /** Turns of the event loop, not time: what was set off has to arrive without anything else happening. */
-async function until (isTrue: () => Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    if (await isTrue()) return
-    await new Promise(setImmediate)
-  }
-  throw new Error('it did not come true')
-}

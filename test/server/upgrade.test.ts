@@ -10,6 +10,7 @@ import { DatasoleServer, type DatasoleServerOptions } from '../../plugins/server
 import { capturedLogger, entrances } from '../helpers/entrances.js'
 import { tcp, upgradeRequest } from '../helpers/raw.js'
 import { connect, refusal } from '../helpers/wire.js'
+import { until } from '../helpers/until.js'
 
 /** Upgrades whose authentication waits for the test. */
 function held (): { authHandler: () => Promise<AuthResult>, asked: () => Promise<void>, answer: (authenticated: boolean) => void, count: number } {
@@ -74,7 +75,7 @@ for (const [entrance, start] of entrances) {
       socket.resetAndDestroy()
       const next = soon(url)
       auth.answer(true)
-      while (auth.count < 3) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => auth.count >= 3)
       auth.answer(true)
       const wire = await next
       t.equal(running.ds.transport.getConnectionCount(), 1, 'the one that went is not counted')
@@ -162,7 +163,7 @@ for (const [entrance, start] of entrances) {
       t.notMatch(body, 'secret cause')
       error = () => {}
       await (await connect(url)).close()
-      while (ds.transport.getConnectionCount() > 0) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => ds.transport.getConnectionCount() <= 0)
       t.equal(disconnected, 1, 'only who was let in can leave')
     })
 
@@ -201,11 +202,11 @@ for (const [entrance, start] of entrances) {
       socket.resetAndDestroy()
       // the server has noticed once its side of the connection is gone
       const pending = connect()
-      while (entered.length < 2) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => entered.length >= 2)
       entered.forEach((enter) => { enter() })
       const wire = await pending
       await wire.close()
-      while (left.length < 2) await new Promise((resolve) => setImmediate(resolve))
+      await until(() => left.length >= 2)
       t.same(left.sort(), [1005, 1006])
       t.equal(ds.transport.getConnectionCount(), 0)
     })
