@@ -3,6 +3,7 @@ import { notSynchronous } from '../../protocol/errors.js'
 import { type RateLimitRule, SlidingWindow } from '../../protocol/sliding-window.js'
 import { Buckets } from '../connection/buckets.js'
 import type { Connection } from '../connection/connection.js'
+import type { FrameLimits, Limit } from '../connection/frame-handler.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { RateLimiter } from '../config/server-options.js'
@@ -10,17 +11,13 @@ import type { RateLimits } from '../config/settings.js'
 import type { Wait } from '../connection/inbound-queue.js'
 import { SharedLimit } from './shared-limit.js'
 
-/** The rule that applies to a frame, and its name: '' is the default one's. */
-export interface Limit { name: string, rule: RateLimitRule }
-
 const UNLIMITED: RateLimitRule = { windowMs: 1, maxRequests: 0 }
 
 /**
  * Decides on every frame that costs something: at once in this process where the bucket is the
  * connection's own, in the limiter where a `keyExtractor` names it, or where the limiter is the user's.
  */
-export class FrameLimiter {
-  /** Of SUBSCRIBE: a bucket that no method or event of a client's can be in. */
+export class FrameLimiter implements FrameLimits {
   readonly subscriptions: Limit
   readonly #limits: RateLimits | false
   readonly #default: Limit
@@ -48,7 +45,6 @@ export class FrameLimiter {
     if (limits !== false) this.#shared = new SharedLimit(limiter, limits, metrics, log, now)
   }
 
-  /** Of a method, an event or a key. */
   limitOf (name: string): Limit {
     return this.#named.get(name) ?? this.#default
   }

@@ -38,7 +38,6 @@ export class Call implements CallInFlight {
   run (params: unknown): void {
     const { connection } = this
     ;(connection.calls ??= new Set()).add(this)
-    connection.callBytes += this.size
     let outcome
     try {
       outcome = this.method.invoke(params, this.#ctx, this.#isAnswered)
@@ -110,7 +109,7 @@ export class Call implements CallInFlight {
   #ended (): void {
     // a thenable may settle more than once
     if (this.connection.calls?.delete(this) !== true) return
-    this.connection.callBytes -= this.size
+    this.connection.callBudget!.leave(this.size)
   }
 }
 
