@@ -88,7 +88,7 @@ export class Dispatch {
     if (charge === undefined) return this.#inTurn(connection, frame, handler, message, 0)
     const limiter = this.#limiterOf(charge.scopeOf(message))
     const limit = charge.limitOf(limiter, message)
-    this.#inTurn(connection, frame, handler, message, limiter.admit(connection, limit, charge.knownAs(message)), limiter, limit)
+    this.#inTurn(connection, frame, handler, message, limiter.admit(connection, limit, charge, message), limiter, limit)
   }
 
   #inTurn (connection: Connection, frame: Buffer, handler: FrameHandler, message: unknown, decision: Wait | Promise<Wait>, limiter?: FrameLimiter, limit?: Limit): void {

@@ -3,7 +3,7 @@ import { notSynchronous } from '../../protocol/errors.js'
 import { type RateLimitRule, SlidingWindow } from '../../protocol/sliding-window.js'
 import { Buckets } from '../connection/buckets.js'
 import type { Connection } from '../connection/connection.js'
-import type { FrameLimits, Limit } from '../connection/frame-handler.js'
+import type { Charge, FrameLimits, Limit } from '../connection/frame-handler.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { RateLimiter } from '../config/server-options.js'
@@ -51,15 +51,14 @@ export class FrameLimiter implements FrameLimits {
 
   /**
    * Counts a frame.
-   * @param method what the keyExtractor is told: names that server code knows
    * @throws whatever the keyExtractor throws; TypeError where it gives no string
    * @returns 0 where it is admitted, else the ms until it would be; a promise, which never rejects, where a store decides
    */
-  admit (connection: Connection, { name, rule }: Limit, method: string | undefined): Wait | Promise<Wait> {
+  admit<M> (connection: Connection, { name, rule }: Limit, charge: Charge<M>, message: M): Wait | Promise<Wait> {
     if (this.#limits === false) return 0
     const { keyExtractor } = this.#limits
     if (keyExtractor === undefined && this.#isOwn) return this.#own(connection, name, rule).take(Math.floor(this.#now()), 1)
-    const key: unknown = keyExtractor === undefined ? connection.id : keyExtractor(connection.id, method, connection.context)
+    const key: unknown = keyExtractor === undefined ? connection.id : keyExtractor(connection.id, charge.knownAs(message), connection.context)
     // made a string, a promise or nothing at all would be a bucket that everybody shares
     if (typeof key !== 'string') throw notSynchronous('rateLimit.keyExtractor', 'a string', key)
     return this.#shared!.take(`frames:${name}\n${key}`, rule)

@@ -7,7 +7,7 @@ import { type AuthResult, ConnectionContext } from '../context/connection-contex
 import { Budget } from '../connection/budget.js'
 import type { Connection } from '../connection/connection.js'
 import type { FrameHandler } from '../connection/frame-handler.js'
-import { BadFrame, parsePayload, requireString } from '../connection/payload.js'
+import { BadFrame, type Members, parsePayload, requireString } from '../connection/payload.js'
 import { topMember } from '../connection/top-member.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { DatasoleError, RpcError } from '../../protocol/errors.js'
@@ -116,9 +116,10 @@ export class RpcRegistry implements CallHost, Part {
   }
 
   #parse (frame: Buffer, correlationId: number): CallMessage {
-    const { method, params, correlationId: id } = parsePayload(frame, this.settings.maxJsonDepth)
-    if (id !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
-    return { method: requireString(method, 'method'), params }
+    const message = parsePayload(frame, this.settings.maxJsonDepth)
+    if (message.correlationId !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
+    requireString(message.method, 'method')
+    return message as Members & CallMessage
   }
 
   /** A call of a method in a worker, which parses. */
