@@ -2,7 +2,7 @@ import { onAbort } from '../../protocol/abort.js'
 import { type ErrorCode, RpcCode } from '../../protocol/codes.js'
 import { HEADER_SIZE } from '../../protocol/frame.js'
 import { Opcode } from '../../protocol/opcodes.js'
-import { Call, type CallHost, errorAnswer } from './call.js'
+import { Call, type CallHost, type NeverBegun, errorAnswer } from './call.js'
 import { type AuthResult, ConnectionContext } from '../context/connection-context.js'
 import { Budget } from '../connection/budget.js'
 import type { Connection } from '../connection/connection.js'
@@ -31,6 +31,9 @@ const CLOSING = 1000
 
 /** The codes of frames that are refused, as calls have them. */
 const CODES: Partial<Record<ErrorCode, number>> = { RATE_LIMITED: RpcCode.RATE_LIMITED, BUSY: RpcCode.BUSY, INTERNAL: RpcCode.INTERNAL }
+
+/** The answer to a call beyond those that the connection may have in flight. */
+const NO_PLACE: NeverBegun = { begun: false, again: true }
 
 /** An RPC_REQ. The parameters of a method that runs in a worker are the payload, as it came. */
 interface CallMessage { method: string, params: unknown }
@@ -148,7 +151,7 @@ export class RpcRegistry implements CallHost, Part {
     // one that too much waits before is a call all the same
     if (code === 'BUSY' && call === undefined) this.metrics.rpcCalls++
     if (this.isDraining && (code === 'BUSY' || code === 'RATE_LIMITED')) return this.#refuseClosing(connection, correlationId)
-    this.#answer(connection, correlationId, CODES[code] ?? RpcCode.INVALID_REQUEST, code === 'INTERNAL' ? 'the call could not be handled' : message, { code, ...more })
+    this.#answer(connection, correlationId, CODES[code] ?? RpcCode.INVALID_REQUEST, code === 'INTERNAL' ? 'the call could not be handled' : message, { code, ...more }, code === 'BUSY' && call !== undefined ? NO_PLACE : undefined)
   }
 
   #cancel (connection: Connection, correlationId: number): void {
@@ -194,11 +197,11 @@ export class RpcRegistry implements CallHost, Part {
 
   /** The call never runs here, so that the client may make it again, elsewhere or later. */
   #refuseClosing (connection: Connection, correlationId: number): void {
-    this.#answer(connection, correlationId, RpcCode.BUSY, 'the server is closing, and has not begun the call', { code: 'BUSY', retryAfter: CLOSING }, false)
+    this.#answer(connection, correlationId, RpcCode.BUSY, 'the server is closing, and has not begun the call', { code: 'BUSY', retryAfter: CLOSING }, { begun: false })
   }
 
-  #answer (connection: Connection, correlationId: number, code: number, message: string, data: object, begun?: false): void {
-    const json = errorAnswer(this, correlationId, new RpcError(code, message, data), begun)
+  #answer (connection: Connection, correlationId: number, code: number, message: string, data: object, never?: NeverBegun): void {
+    const json = errorAnswer(this, correlationId, new RpcError(code, message, data), never)
     connection.send(encodeMessage(Opcode.RPC_RES, correlationId, json, this.compressionThreshold))
   }
 }
