@@ -29,14 +29,22 @@ const DEFAULT_LIMIT = 100
 /** How often a call is sent again that never ran. */
 const MAX_RETURNS = 10
 
+/** ms after which a server that is full is tried again if it does not say. */
+const RETRY = 100
+
 /** ms; a timer that is set to more fires at once. */
 const MAX_TIMER = 2 ** 31 - 1
 
 export interface CallsHost {
   /** A call has been given up: it need not be sent any more, or else be cancelled. */
   givenUp (id: number, isSent: boolean): void
-  /** A call that was sent never ran: it is to be sent again, on the next connection. */
-  returned (id: number, json: string): void
+  /**
+   * A call that was sent never ran: it is to be sent again.
+   * @param isFull on this connection, once there is room; else on the next one
+   */
+  returned (id: number, json: string, isFull: boolean): void
+  /** There may be room for more. */
+  widened (): void
 }
 
 /** Calls that wait for their answers. */
@@ -46,6 +54,10 @@ export class Calls {
   readonly #underWay = new Set<number>()
   readonly #host: CallsHost
   #limit = DEFAULT_LIMIT
+  /** Calls that the server has had room for: fewer than the limit while handlers run on whose calls were given up. */
+  #room = DEFAULT_LIMIT
+  #step = 1
+  #widening: ReturnType<typeof setInterval> | undefined
   #lastId = 0
 
   constructor (host: CallsHost) {
@@ -53,11 +65,11 @@ export class Calls {
   }
 
   /** Whether the server takes another one. */
-  get hasRoom (): boolean { return this.#underWay.size < this.#limit }
+  get hasRoom (): boolean { return this.#underWay.size < this.#room }
 
   /** A new connection. */
   connected (limit: number | undefined): void {
-    this.#limit = limit ?? DEFAULT_LIMIT
+    this.#room = this.#limit = limit ?? DEFAULT_LIMIT
   }
 
   /** A correlation id that nothing is waiting under. */
@@ -89,8 +101,9 @@ export class Calls {
     this.#underWay.add(id)
   }
 
-  answered (id: number, { result, error, begun }: RpcResponse): void {
+  answered (id: number, { result, error, begun, again }: RpcResponse): void {
     this.#underWay.delete(id)
+    if (again === true) return this.#refused(id, error?.data as { retryAfter?: number } | undefined)
     if (begun === false && this.#return(id)) return
     const call = this.#take(id)
     if (error !== undefined) call?.reject(new RpcError(error.code, error.message, error.data))
@@ -117,6 +130,7 @@ export class Calls {
       if (isSent) this.fail(id, new DatasoleError('OUTCOME_UNKNOWN', 'the connection dropped while the call was in flight: it may or may not have run'))
     }
     this.#underWay.clear()
+    this.#stopWidening()
   }
 
   /** There will be no connection for those that were never sent. */
@@ -130,8 +144,32 @@ export class Calls {
     if (call === undefined || call.returns >= MAX_RETURNS) return false
     call.returns++
     call.isSent = false
-    this.#host.returned(id, call.json)
+    this.#host.returned(id, call.json, false)
     return true
+  }
+
+  /** The server has no room for it. Those before it have theirs; more are tried by and by. */
+  #refused (id: number, { retryAfter = RETRY }: { retryAfter?: number } = {}): void {
+    this.#room = this.#underWay.size
+    this.#step = 1
+    this.#widening ??= setInterval(() => {
+      this.#room += this.#step
+      this.#step *= 2
+      if (this.#room >= this.#limit) {
+        this.#room = this.#limit
+        this.#stopWidening()
+      }
+      this.#host.widened()
+    }, retryAfter)
+    const call = this.#calls.get(id)
+    if (call === undefined) return
+    call.isSent = false
+    this.#host.returned(id, call.json, true)
+  }
+
+  #stopWidening (): void {
+    clearInterval(this.#widening)
+    this.#widening = undefined
   }
 
   #giveUp (id: number, reason: unknown): void {

@@ -108,8 +108,8 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Calls a method of the server. Where that has `maxCallsInFlight` of this client's calls under way already,
-   * the call waits, and its time runs. Where the server closes and has not begun it, it goes to the next connection. The result is
+   * Calls a method of the server. Where that has `maxCallsInFlight` of this client's calls under way already, be it that
+   * handlers of calls that were given up still run, the call waits, and its time runs. Where the server closes and has not begun it, it goes to the next connection. The result is
    * the caller's own.
    * @param args its parameters, then `{timeoutMs?, signal?}`
    * @throws RpcError what the server answered, or `-32001` after the timeout

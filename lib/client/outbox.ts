@@ -6,7 +6,7 @@ interface Waiting { size: number, send: () => void }
 
 /** Calls, by their id, and events that wait, in order: for a connection, or calls for a place among those under way. */
 export class Outbox {
-  /** Calls that were sent and never ran. They are few, and older than all others. */
+  /** Calls that were sent and never ran. They are no more than the server takes, and older than all others. */
   readonly #returned = new Map<number, () => void>()
   readonly #waiting = new Map<number | symbol, Waiting>()
   #size = 0

@@ -25,10 +25,11 @@ export class Requests {
         if (isSent) host.send(Opcode.RPC_CANCEL, id, 'null')
         else this.#outbox.delete(id)
       },
-      returned: (id, json) => {
-        this.#isLeaving = true
+      returned: (id, json, isFull) => {
+        if (!isFull) this.#isLeaving = true
         this.#outbox.putBack(id, () => { this.#send(id, json) })
-      }
+      },
+      widened: () => { this.#flush() }
     })
   }
 

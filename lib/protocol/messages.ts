@@ -19,8 +19,8 @@ export interface ChannelInfo { direction: ChannelDirection, mode: ChannelMode }
 
 export interface RpcRequest { method: string, params?: unknown, correlationId: number }
 export interface RpcError { code: number, message: string, data?: unknown }
-/** `begun` is false where the call never ran, since the server closes. */
-export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError, begun?: false }
+/** `begun` is false where the call never ran: since the server closes, or, with `again`, since it has no place for the call yet. */
+export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError, begun?: false, again?: true }
 export interface ClientEvent { event: string, data?: unknown }
 export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number }
 /** `from` to `version`: more than one apart where several commits travel as one. */

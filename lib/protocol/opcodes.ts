@@ -29,6 +29,9 @@ export const Opcode = {
 
 export type Opcode = (typeof Opcode)[keyof typeof Opcode]
 
+/** Those of frames that clients send. */
+export type ClientOpcode = (typeof Opcode)['RPC_REQ' | 'RPC_CANCEL' | 'EVENT_C2S' | 'PING' | 'SUBSCRIBE' | 'UNSUBSCRIBE' | 'STATE_PUSH' | 'CRDT_OP' | 'AUTH']
+
 /** The WebSocket subprotocol that a version 2 client offers and the server selects. */
 export const SUBPROTOCOL = 'datasole.v2'
 

@@ -18,7 +18,7 @@ import { Heartbeat } from './connection/heartbeat.js'
 import { Hub } from './connection/hub.js'
 import type { ConnectionContext } from './context/connection-context.js'
 import type { Logger } from './context/logger.js'
-import { type Destinations, afterFrames, dispatch } from './dispatch.js'
+import { Dispatch, afterFrames } from './dispatch.js'
 import { Events } from './events/events.js'
 import { Fanout } from './events/fanout.js'
 import { Keyspace } from './keyspace.js'
@@ -45,7 +45,7 @@ const MAX_IDS = 0xffffffff
  * The server without its outside: the list of its parts, and the way of a connection through them. The owner of
  * the HTTP server starts it, hands it sockets, and stops it.
  */
-export class Core implements Destinations, ConnectionHost {
+export class Core implements ConnectionHost {
   readonly hub = new Hub()
   readonly flusher = new Flusher()
   readonly metrics: Metrics
@@ -65,6 +65,7 @@ export class Core implements Destinations, ConnectionHost {
   readonly #limiters = new Map<RateLimiter, LimiterConnection>()
   readonly #sessions = new Map<Scope, Sessions>()
   readonly #features: Part[]
+  readonly #dispatch: Dispatch
   #parts: Part[] | undefined
   #starting: Promise<void> | undefined
   #announced: Promise<unknown> | undefined
@@ -83,6 +84,9 @@ export class Core implements Destinations, ConnectionHost {
     this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log)
     const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
     this.#features = [this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, heartbeat]
+    // that every kind of frame has its handler is for the compiler to see
+    const frames = { ...this.keyspace.frames, ...this.tokens.frames, ...this.events.frames, ...this.rpc.frames, ...heartbeat.frames }
+    this.#dispatch = new Dispatch(frames, (scope) => this.#limiterOf(scope ?? this.root), settings, this.metrics, log)
   }
 
   /** Every part, in the order of start: the later ones use those before. */
@@ -119,9 +123,9 @@ export class Core implements Destinations, ConnectionHost {
     return connection
   }
 
-  limiterOf (scope: Scope): FrameLimiter {
+  #limiterOf (scope: Scope): FrameLimiter {
     let limiter = this.#frameLimiters.get(scope)
-    if (limiter === undefined) this.#frameLimiters.set(scope, limiter = this.limitsOf(scope, 'a frame').frames)
+    if (limiter === undefined) this.#frameLimiters.set(scope, limiter = this.limitsOf(scope, 'a frame').frameLimiter)
     return limiter
   }
 
@@ -224,7 +228,7 @@ export class Core implements Destinations, ConnectionHost {
    */
   accept (socket: WebSocketLike, raw: Duplex, context: ConnectionContext, expiry?: AuthExpiry): Connection {
     const connection = new Connection(this, socket, raw, context)
-    socket.on('message', (data, isBinary) => { dispatch(this, connection, data, isBinary) })
+    socket.on('message', (data, isBinary) => { this.#dispatch.receive(connection, data, isBinary) })
     socket.on('ping', () => { connection.pinged() })
     socket.on('close', (code) => { afterFrames(connection, () => { this.#ended(connection, code) }) })
     socket.on('error', (error) => {

@@ -6,6 +6,7 @@ import { Channels } from './channels/channels.js'
 import type { Settings } from './config/settings.js'
 import type { Connection } from './connection/connection.js'
 import type { Logger } from './context/logger.js'
+import type { CrdtInbox } from './crdts/crdt-inbox.js'
 import { Crdts } from './crdts/crdts.js'
 import { LiveState } from './keys/live-state.js'
 import { KeyRegistry } from './keys/registry.js'
@@ -59,6 +60,10 @@ export class Keyspace implements Part {
     const owners = { state: this.live, crdt: this.crdts, onMessagesLost: (storage: Storage) => { if (storage === this.storages.peek(root)) void this.#reload() } }
     this.storages = new Storages(root, defaultBackend, owners, () => { this.#opened() }, settings, metrics, log)
     this.channels = new Channels(settings, this.keys, this.subscriptions, this.crdts, this.storages, (scope) => this.#isOpen(scope), metrics, log)
+  }
+
+  get frames (): Subscriptions['frames'] & CrdtInbox['frames'] & Channels['frames'] {
+    return { ...this.subscriptions.frames, ...this.crdts.inbox.frames, ...this.channels.frames }
   }
 
   readonly messages: Partial<BusHandlers> = {

@@ -134,11 +134,12 @@ for (const [entrance, start] of entrances) {
 t.test('buckets, with a clock in hand', async (t) => {
   let now = 0
   const limiter = (config: RateLimitConfig): { subscribe (a: Connection): number, take (a: Connection, name: string): number } => {
+    const charge = { scopeOf: () => undefined, limitOf: () => limits.subscriptions, knownAs: (name: string) => name }
     const limits = new FrameLimiter(resolveOptions({ rateLimit: config }).rateLimit, new DefaultRateLimiter(new MemoryBackend()), true, '', new Metrics(() => 0, () => []), capturedLogger([]), () => now)
     return {
-      subscribe: (a: Connection) => limits.admit(a, limits.subscriptions, '$subscribe') as number,
+      subscribe: (a: Connection) => limits.admit(a, limits.subscriptions, charge, '$subscribe') as number,
       take: (a: Connection, name: string) => {
-        const wait = limits.admit(a, limits.limitOf(name), name) as number
+        const wait = limits.admit(a, limits.limitOf(name), charge, name) as number
         if (wait > 0) limits.refused(a, limits.limitOf(name))
         return wait
       }

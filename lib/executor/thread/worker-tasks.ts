@@ -7,7 +7,7 @@ import { encodeMessage } from '../../server/connection/encoding.js'
 import type { EventHandler } from '../../server/events/events.js'
 import type { Logger } from '../../server/context/logger.js'
 import { Scope, type SchemaCompiler } from '../../server/scope/scope.js'
-import { BadFrame, parseMembers, string, textOf } from '../../server/connection/payload.js'
+import { BadFrame, parseMembers, requireString, textOf } from '../../server/connection/payload.js'
 import { type Method, type RpcHandler, type RpcOptions, methodOf, resultJson } from '../../server/rpc/method.js'
 import { RpcContext, abortContext } from '../../server/context/rpc-context.js'
 import type { WorkerLimits } from '../executor.js'
@@ -75,7 +75,7 @@ export class WorkerTasks {
       const message = parseMembers(this.#text(payload))
       if (!isCall) return this.#handle(id, message, connection)
       if (!isLocal && message.correlationId !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
-      this.#call(id, isLocal, correlationId, string(message.method, 'method'), message.params, connection!)
+      this.#call(id, isLocal, correlationId, requireString(message.method, 'method'), message.params, connection!)
     } catch (error) {
       if (!(error instanceof BadFrame)) throw error
       this.#link.outbox.push([FromWorker.MALFORMED, id, error.message])
@@ -98,7 +98,7 @@ export class WorkerTasks {
   }
 
   #handle (id: number, { event, data, timestamp }: Record<string, unknown>, connection: WorkerConnection | undefined): void {
-    const name = string(event, 'event')
+    const name = requireString(event, 'event')
     const message = { event: name, data, timestamp: connection === undefined ? timestamp as number : Date.now() }
     for (const { handler } of this.handlers.get(name) ?? []) {
       const failed = (error: unknown): void => { this.log.error({ err: error, event: name, connectionId: connection?.connectionId }, 'an event handler failed') }

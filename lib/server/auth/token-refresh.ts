@@ -7,6 +7,8 @@ import type { AuthResult } from '../context/connection-context.js'
 import type { Connection } from '../connection/connection.js'
 import { type Deadline, Deadlines } from './deadlines.js'
 import { encodeMessage } from '../connection/encoding.js'
+import type { FrameHandler } from '../connection/frame-handler.js'
+import { BadFrame, parsePayload, requireString } from '../connection/payload.js'
 import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
@@ -16,6 +18,9 @@ const NOTICE = 60_000
 
 /** Tokens that may be tried each time that the server has asked for one. */
 const ATTEMPTS = 3
+
+/** Characters of a token: as much as Node.js takes in the headers of an upgrade. */
+const MAX_TOKEN = 16 * 1024
 
 /** How long an authentication holds: by the monotonic clock, so that a jump of the other neither prolongs nor ends it. */
 export class AuthExpiry implements Deadline {
@@ -49,6 +54,18 @@ export class TokenRefresh implements Part {
   constructor (settings: Settings, log: Logger) {
     this.#settings = settings
     this.#log = log
+  }
+
+  readonly frames = {
+    [Opcode.AUTH]: {
+      isUrgent: true,
+      read: (frame) => {
+        const token = requireString(parsePayload(frame, this.#settings.maxJsonDepth).token, 'token')
+        if (token.length > MAX_TOKEN) throw new BadFrame(`a token has at most ${MAX_TOKEN} characters`)
+        return token
+      },
+      handle: (connection, correlationId, token) => { this.#receive(connection, correlationId, token) }
+    } satisfies FrameHandler<string>
   }
 
   grant (connection: Connection, lease: AuthExpiry | undefined): void {
@@ -90,7 +107,7 @@ export class TokenRefresh implements Part {
   }
 
   /** A token from a client. It does not throw. */
-  receive (connection: Connection, correlationId: number, token: string): void {
+  #receive (connection: Connection, correlationId: number, token: string): void {
     const lease = this.#expiries.get(connection)
     if (lease === undefined || lease.attempts === 0 || lease.isChecking) return connection.refuseFrame(correlationId, 'no token was asked for')
     lease.attempts--

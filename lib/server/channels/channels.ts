@@ -11,9 +11,13 @@ import { crdtTypeFor } from '../crdts/crdt-values.js'
 import type { Crdts } from '../crdts/crdts.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { type Scope, runHooks } from '../scope/scope.js'
+import { Refusal } from '../errors/refusal.js'
 import { HookThrew, refusalOf } from '../errors/thrown.js'
 import { InboundChannel, InboundCrdtChannel } from './inbound-channel.js'
-import { Intake } from '../connection/inbound-queue.js'
+import { Budget } from '../connection/budget.js'
+import type { FrameHandler } from '../connection/frame-handler.js'
+import { InboundQueue } from '../connection/inbound-queue.js'
+import { type Members, parsePayload, requireName } from '../connection/payload.js'
 import type { KeyRegistry } from '../keys/registry.js'
 import type { Subscriptions } from '../keys/subscriptions.js'
 import type { Logger } from '../context/logger.js'
@@ -31,7 +35,7 @@ import type { Part } from '../lifecycle/part.js'
 import { until } from '../lifecycle/until.js'
 
 /** ms that a client is told to wait: where too many of its pushes wait, and where the backend is away. */
-const OVERRUN = 100
+const RETRY = 100
 const AWAY = 1000
 
 /** Refusals whose code is the client's to know. */
@@ -40,6 +44,9 @@ const REFUSALS: readonly string[] = ['CONFLICT', 'FORBIDDEN', 'UNKNOWN_KEY', 'IN
 /** The call that makes a channel, in errors. */
 const CREATE = 'createSyncChannel'
 
+/** A STATE_PUSH. */
+type PushMessage = Members & { readonly key: string }
+
 type Channel = StateChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
 
 /** What is kept of a connection that pushes. */
@@ -47,10 +54,9 @@ interface Writer {
   client: string
   /** What the client is remembered by: not to be guessed, nor told from what is stored. */
   readonly id: string
-  inFlight: number
-  bytes: number
+  readonly budget: Budget
   /** There while pushes wait for a hook. */
-  line: Intake | undefined
+  line: InboundQueue | undefined
 }
 
 /** The sync channels of a node, and the way of a push to them. */
@@ -158,11 +164,29 @@ export class Channels implements ChannelHost, Part {
     for (const channel of this.#channels.values()) void channel.flush()
   }
 
-  /** @param retryAfter ms, where the rate limit refuses it */
-  receive (connection: Connection, correlationId: number, key: string, message: Record<string, unknown>, size: number, retryAfter: number): void {
-    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, key })
+  readonly frames = {
+    [Opcode.STATE_PUSH]: {
+      charge: {
+        scopeOf: ({ key }) => this.keys.scopeOf(key),
+        limitOf: (limits, { key }) => limits.limitOf(key),
+        knownAs: ({ key }) => this.#channels.has(key) ? key : undefined
+      },
+      read: (frame) => {
+        // a pushed value may be as deep as any: it stands inside an operation of a list
+        const message = parsePayload(frame, this.settings.maxJsonDepth + 2)
+        requireName(message.key, 'key')
+        return message as PushMessage
+      },
+      about: ({ key }) => ({ key }),
+      handle: (connection, correlationId, message, size) => { this.#receive(connection, correlationId, message, size) }
+    } satisfies FrameHandler<PushMessage>
+  }
+
+  /** @throws Refusal */
+  #receive (connection: Connection, correlationId: number, message: PushMessage, size: number): void {
+    const { key } = message
     const channel = this.#channels.get(key)
-    if (channel?.takesPushes !== true) return connection.sendError(correlationId, 'UNKNOWN_KEY', 'nothing takes changes of this key', { key })
+    if (channel?.takesPushes !== true) throw new Refusal('UNKNOWN_KEY', 'nothing takes changes of this key')
     this.metrics.pushes++
     let push
     try {
@@ -172,24 +196,17 @@ export class Channels implements ChannelHost, Part {
       return this.#refuse(connection, correlationId, key, error)
     }
     const writer = this.#writerOf(connection, push.client)
-    if (writer.client !== push.client) return connection.sendError(correlationId, 'FORBIDDEN', 'a connection pushes under one client id', { key })
-    if (writer.inFlight >= this.settings.maxCallsInFlight || (writer.inFlight > 0 && writer.bytes + size > this.settings.maxInflatedSize)) {
-      return connection.sendError(correlationId, 'BUSY', 'too many pushes wait already', { retryAfter: OVERRUN, key })
-    }
-    writer.inFlight++
-    writer.bytes += size
-    const ended = (): void => {
-      writer.inFlight--
-      writer.bytes -= size
-    }
+    if (writer.client !== push.client) throw new Refusal('FORBIDDEN', 'a connection pushes under one client id')
+    const { budget } = writer
+    budget.enter(size, 'too many pushes wait already', RETRY)
     this.#admit(connection, writer, channel, push, {
       done: (head) => {
         this.#isStoreAway = false
-        ended()
+        budget.leave(size)
         connection.send(encodeMessage(Opcode.STATE_ACK, correlationId, JSON.stringify({ key, ...head }), this.settings.compressionThreshold))
       },
       failed: (error) => {
-        ended()
+        budget.leave(size)
         this.#refuse(connection, correlationId, key, error)
       }
     })
@@ -231,7 +248,7 @@ export class Channels implements ChannelHost, Part {
       allowed?.catch((thrown: unknown) => { proceed = () => { forbid(thrown) } }),
       before?.catch((error: unknown) => { proceed = () => { outcome.failed(error) } })
     ]).then(() => 0)
-    ;(writer.line ??= new Intake(() => { writer.line = undefined })).add(push.size, decision, () => { proceed() })
+    ;(writer.line ??= new InboundQueue(() => { writer.line = undefined })).add(push.size, decision, () => { proceed() })
   }
 
   #refuse (connection: Connection, correlationId: number, key: string, error: unknown): void {
@@ -244,7 +261,7 @@ export class Channels implements ChannelHost, Part {
     const message = messageOf(error)
     if (error instanceof PatchError) return connection.sendError(correlationId, 'INVALID_PATCH', message, { key })
     if (code === 'TOO_DEEP') return connection.sendError(correlationId, 'LIMIT_EXCEEDED', message, { key })
-    if (code === 'BUSY') return connection.sendError(correlationId, 'BUSY', message, { retryAfter: OVERRUN, key })
+    if (code === 'BUSY') return connection.sendError(correlationId, 'BUSY', message, { retryAfter: RETRY, key })
     if (code === undefined || !REFUSALS.includes(code)) {
       if (!this.#isStoreAway) this.log.error({ err: error, key }, 'a push could not be stored; clients send it again until it can')
       this.#isStoreAway = true
@@ -262,7 +279,7 @@ export class Channels implements ChannelHost, Part {
       // an address is not an identity: who has none is known by the client id alone
       const user = this.settings.authHandler === undefined ? undefined : connection.context.userId
       const id = createHash('sha256').update(JSON.stringify([user ?? null, client])).digest('base64url').slice(0, 22)
-      this.#writers.set(connection, writer = { client, id, inFlight: 0, bytes: 0, line: undefined })
+      this.#writers.set(connection, writer = { client, id, budget: new Budget(this.settings.maxCallsInFlight, this.settings.maxInflatedSize), line: undefined })
     }
     return writer
   }

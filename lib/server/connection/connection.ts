@@ -4,11 +4,12 @@ import type { RpcError } from '../../protocol/errors.js'
 import type { ErrorMessage } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import type { Buckets } from './buckets.js'
+import type { Budget } from './budget.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
 import { encodeMessage } from './encoding.js'
 import type { Flushable, Flusher } from './flusher.js'
 import { Inflation } from './inflate.js'
-import type { Intake } from './inbound-queue.js'
+import type { InboundQueue } from './inbound-queue.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Settings } from '../config/settings.js'
@@ -58,15 +59,15 @@ const JOIN_LIMIT = 64 * 1024
  */
 export class Connection implements Flushable {
   calls: Set<CallInFlight> | undefined
-  /** Bytes of the frames whose calls are in flight. */
-  callBytes = 0
+  /** What is under way: calls, events that wait for a hook, CRDT operations. */
+  callBudget: Budget | undefined
+  eventBudget: Budget | undefined
+  operationBudget: Budget | undefined
   /** Events wait for those before them where a hook is asynchronous. */
   events: Promise<void> | undefined
-  waitingEvents = 0
-  waitingEventBytes = 0
   buckets: Buckets | undefined
   /** What has arrived and waits; there only while something does. */
-  intake: Intake | undefined
+  inbound: InboundQueue | undefined
   badFrames = 0
   subscriptions = 0
   #inflation: Inflation | undefined

@@ -1,10 +1,20 @@
+import { Opcode } from '../../protocol/opcodes.js'
+import { encodeMessage } from './encoding.js'
+import type { FrameHandler } from './frame-handler.js'
 import type { Hub } from './hub.js'
 
-/** Pings every connection, by one timer for all of them. */
+/** Pings every connection, by one timer for all of them, and answers the pings of clients. */
 export class Heartbeat {
   readonly #hub: Hub
   readonly #ms: number
   #timer: NodeJS.Timeout | undefined
+
+  readonly frames = {
+    [Opcode.PING]: {
+      read () {},
+      handle (connection, correlationId) { connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity)) }
+    } satisfies FrameHandler
+  }
 
   constructor (hub: Hub, ms: number) {
     this.#hub = hub

@@ -8,7 +8,7 @@ const MAX_FRAMES = 1000
  * Frames of a connection that have arrived and wait: for a store's decision on them, or for those before
  * them. Each was asked about when it arrived; they are handed on in order.
  */
-export class Intake {
+export class InboundQueue {
   #last: Promise<void> = Promise.resolve()
   #frames = 0
   #bytes = 0

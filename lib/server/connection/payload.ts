@@ -9,13 +9,16 @@ export class BadFrame extends Error {
   }
 }
 
+/** Characters of a key or an epoch. */
+const MAX_NAME = 8 * 1024
+
 export type Members = Record<string, unknown>
 
 /**
  * The members of a frame's payload. The envelope is a level of its own: `maxDepth` is about what it carries.
  * @throws BadFrame
  */
-export function members (frame: Buffer, maxDepth: number): Members {
+export function parsePayload (frame: Buffer, maxDepth: number): Members {
   return parseMembers(textOf(frame.subarray(HEADER_SIZE), maxDepth))
 }
 
@@ -39,7 +42,17 @@ export function parseMembers (json: string): Members {
 }
 
 /** @throws BadFrame */
-export function string (value: unknown, name: string): string {
+export function requireString (value: unknown, name: string): string {
   if (typeof value !== 'string') throw new BadFrame(`the member "${name}" is not a string`)
   return value
+}
+
+/**
+ * A string that is kept, and sent back, whoever made it up.
+ * @throws BadFrame
+ */
+export function requireName (value: unknown, name: string): string {
+  const text = requireString(value, name)
+  if (text.length > MAX_NAME) throw new BadFrame(`the member "${name}" is longer than ${MAX_NAME} characters`)
+  return text
 }

@@ -5,13 +5,17 @@ import { MAX_SKEW, readOp } from '../../crdt/types.js'
 import type { ErrorCode } from '../../protocol/codes.js'
 import { coded, messageOf } from '../../protocol/errors.js'
 import { Opcode } from '../../protocol/opcodes.js'
+import { Budget } from '../connection/budget.js'
 import type { Connection } from '../connection/connection.js'
+import type { FrameHandler } from '../connection/frame-handler.js'
+import { parsePayload, requireName } from '../connection/payload.js'
 import type { ConnectionContext } from '../context/connection-context.js'
 import type { Change, Result } from './crdt-document.js'
 import { isUpdate, loadYjs } from './crdt-yjs.js'
 import { encodeMessage } from '../connection/encoding.js'
 import type { KeyRegistry } from '../keys/registry.js'
 import { runHooks } from '../scope/scope.js'
+import { Refusal } from '../errors/refusal.js'
 import { refusalOf } from '../errors/thrown.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
@@ -35,7 +39,8 @@ export const REFUSALS: Partial<Record<Result, [code: ErrorCode, message: string]
   full: ['LIMIT_EXCEEDED', 'the counter can hold no more']
 }
 
-type Refuse = (code: ErrorCode, message: string, retryAfter?: number) => void
+/** A CRDT_OP: `op` is not looked at yet. */
+interface Operation { key: string, op: unknown }
 
 /** Operations of clients: checked, counted while they are under way, and answered. */
 export class CrdtInbox {
@@ -43,7 +48,6 @@ export class CrdtInbox {
   readonly #keys: KeyRegistry
   readonly #settings: Settings
   readonly #log: Logger
-  readonly #inFlight = new Map<Connection, { count: number, bytes: number }>()
   /** The last timestamp of a connection of version 1, whose clock has only milliseconds. */
   readonly #stamps = new WeakMap<Connection, number>()
 
@@ -54,21 +58,38 @@ export class CrdtInbox {
     this.#log = log
   }
 
+  readonly frames = {
+    [Opcode.CRDT_OP]: {
+      charge: {
+        scopeOf: ({ key }) => this.#keys.scopeOf(key),
+        limitOf: (limits, { key }) => limits.limitOf(key),
+        knownAs: () => undefined
+      },
+      read: (frame) => {
+        // a value may be as deep as any: it stands inside an operation
+        const { key, op } = parsePayload(frame, this.#settings.maxJsonDepth + 1)
+        return { key: requireName(key, 'key'), op }
+      },
+      about: ({ key }) => ({ key }),
+      handle: (connection, correlationId, operation, size) => { this.#receive(connection, correlationId, operation, size) }
+    } satisfies FrameHandler<Operation>
+  }
+
   /**
-   * CRDT_OP: applied, and acknowledged where it is correlated; or refused.
-   * @param retryAfter ms, where the rate limit refuses it
+   * Applied, and acknowledged where it is correlated.
+   * @throws Refusal
    */
-  receive (connection: Connection, correlationId: number, key: string, raw: unknown, size: number, retryAfter: number): void {
-    const refuse: Refuse = (code, message, retryAfter) => { connection.sendError(correlationId, code, message, { key, retryAfter }) }
-    if (retryAfter > 0) return refuse('RATE_LIMITED', 'rate limit exceeded', retryAfter)
+  #receive (connection: Connection, correlationId: number, { key, op: raw }: Operation, size: number): void {
+    const refuse = ({ code, message, more }: Refusal): void => { connection.sendError(correlationId, code, message, { ...more, key }) }
     const target = this.#sinkFor(key, connection.context)
-    if (target === undefined) return refuse('UNKNOWN_KEY', 'nothing takes changes of this key')
+    if (target === undefined) throw new Refusal('UNKNOWN_KEY', 'nothing takes changes of this key')
     const op = readOp(raw)
-    if (typeof op === 'string') return refuse('INVALID_PATCH', `this is no operation: ${op}`)
-    if (op.timestamp > Date.now() + MAX_SKEW) return connection.sendError(correlationId, 'CLOCK_SKEW', 'the timestamp is more than a minute ahead', { key, now: Date.now() })
+    if (typeof op === 'string') throw new Refusal('INVALID_PATCH', `this is no operation: ${op}`)
+    if (op.timestamp > Date.now() + MAX_SKEW) throw new Refusal('CLOCK_SKEW', 'the timestamp is more than a minute ahead', { now: Date.now() })
     if (connection.protocol === 1) this.#stamp(connection, op)
-    if (!this.#enter(connection, size)) return refuse('BUSY', 'too many operations of this connection wait already', RETRY)
-    const ended = (): void => { this.#leave(connection, size) }
+    const budget = connection.operationBudget ??= new Budget(MAX_IN_FLIGHT, this.#settings.maxInflatedSize)
+    budget.enter(size, 'too many operations of this connection wait already', RETRY)
+    const ended = (): void => { budget.leave(size) }
     const change: Change = {
       type: op.type,
       op,
@@ -76,21 +97,19 @@ export class CrdtInbox {
       owner: ownerOf(this.#settings.authHandler === undefined ? undefined : connection.context.userId),
       done: (result) => {
         ended()
-        const refusal = REFUSALS[result]
+        const reason = REFUSALS[result]
         // who has become another user can tell that it needs another one
-        if (result === 'foreign') return connection.sendError(correlationId, ...refusal!, { key, nodeId: op.nodeId })
-        if (refusal !== undefined) return refuse(...refusal)
+        if (reason !== undefined) return refuse(new Refusal(...reason, result === 'foreign' ? { nodeId: op.nodeId } : {}))
         if (correlationId !== 0 && connection.protocol === 2) connection.send(encodeMessage(Opcode.CRDT_ACK, correlationId, JSON.stringify({ key }), Infinity))
       },
       failed: (error) => {
         ended()
-        this.#failed(refuse, key, error)
+        refuse(this.#refusalOf(key, error))
       }
     }
     const forbidden = (thrown: unknown): void => {
       ended()
-      const { code, message, more } = refusalOf({ settings: this.#settings, log: this.#log }, thrown, { source: 'prePush', key, connection: connection.context })
-      connection.sendError(correlationId, code, message, { ...more, key })
+      refuse(refusalOf({ settings: this.#settings, log: this.#log }, thrown, { source: 'prePush', key, connection: connection.context }))
     }
     try {
       const allowed = runHooks(this.#keys.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op })
@@ -127,28 +146,13 @@ export class CrdtInbox {
     this.#stamps.set(connection, op.timestamp)
   }
 
-  #enter (connection: Connection, size: number): boolean {
-    let inFlight = this.#inFlight.get(connection)
-    if (inFlight === undefined) this.#inFlight.set(connection, inFlight = { count: 0, bytes: 0 })
-    if (inFlight.count >= MAX_IN_FLIGHT || (inFlight.count > 0 && inFlight.bytes + size > this.#settings.maxInflatedSize)) return false
-    inFlight.count++
-    inFlight.bytes += size
-    return true
-  }
-
-  #leave (connection: Connection, size: number): void {
-    const inFlight = this.#inFlight.get(connection)!
-    inFlight.bytes -= size
-    if (--inFlight.count === 0) this.#inFlight.delete(connection)
-  }
-
-  #failed (refuse: Refuse, key: string, error: unknown): void {
+  #refusalOf (key: string, error: unknown): Refusal {
     const { code } = error as { code?: unknown }
-    if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH' || code === 'UNKNOWN_KEY') return refuse(code, messageOf(error))
+    if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH' || code === 'UNKNOWN_KEY') return new Refusal(code, messageOf(error))
     // what is sent again under the same seq counts once, whatever became of it here
-    if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return refuse('BUSY', 'the store cannot take the operation just now', RETRY)
+    if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return new Refusal('BUSY', 'the store cannot take the operation just now', { retryAfter: RETRY })
     this.#log.error({ err: error, key }, 'a CRDT operation failed')
-    refuse('INTERNAL', 'the operation could not be applied', RETRY)
+    return new Refusal('INTERNAL', 'the operation could not be applied', { retryAfter: RETRY })
   }
 }
 

@@ -6,6 +6,7 @@ import type { ConnectionContext } from '../context/connection-context.js'
 import type { Logger } from '../context/logger.js'
 import type { ErrorContext } from '../config/server-options.js'
 import type { Settings } from '../config/settings.js'
+import { Refusal } from './refusal.js'
 
 /** What the rule needs of the server. */
 export interface ThrownHost {
@@ -14,15 +15,6 @@ export interface ThrownHost {
 }
 
 type Where = Omit<ErrorContext, 'id'>
-
-/** What a hook's throw comes to. */
-export interface Refusal {
-  /** FORBIDDEN is for good, INTERNAL may be tried again. */
-  readonly code: 'FORBIDDEN' | 'INTERNAL'
-  readonly message: string
-  /** What else the client is told. */
-  readonly more: { retryAfter?: number, id?: string }
-}
 
 /** Thrown by a hook, among what may be thrown by a handler as well. */
 export class HookThrew {
@@ -52,15 +44,15 @@ export function rpcErrorOf (host: ThrownHost, thrown: unknown, method: string, c
   return new RpcError(RpcCode.INTERNAL, 'internal error', { code: 'INTERNAL', id: ctx.id, ...isHook && { retryAfter: RETRY } }, { cause: original })
 }
 
-/** Whether a hook's throw refuses for good, and what the client is told. A failure is logged. */
+/** What a hook's throw comes to: FORBIDDEN for good, or INTERNAL, which may be tried again. A failure is logged. */
 export function refusalOf (host: ThrownHost, thrown: unknown, where: Where): Refusal {
   const ctx = { ...where, id: randomUUID() }
   const error = decide(host, thrown, ctx)
-  if (refuses(error)) return { code: 'FORBIDDEN', message: refusalText(error), more: {} }
+  if (refuses(error)) return new Refusal('FORBIDDEN', refusalText(error))
   report(host.log, error, ctx)
   return travels(error)
-    ? { code: 'INTERNAL', message: messageOf(error), more: { retryAfter: RETRY } }
-    : { code: 'INTERNAL', message: 'internal error', more: { retryAfter: RETRY, id: ctx.id } }
+    ? new Refusal('INTERNAL', messageOf(error), { retryAfter: RETRY })
+    : new Refusal('INTERNAL', 'internal error', { retryAfter: RETRY, id: ctx.id })
 }
 
 /** Why `validate` does not take a value, as the client is told. A bug in it is logged. */

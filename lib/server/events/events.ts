@@ -1,16 +1,21 @@
 import type { ClientEvent, ServerEvent } from '../../protocol/messages.js'
 import type { Bus, BusHandlers } from '../bus/bus.js'
 import type { ConnectionContext } from '../context/connection-context.js'
+import { Budget } from '../connection/budget.js'
 import type { Connection } from '../connection/connection.js'
+import type { FrameHandler } from '../connection/frame-handler.js'
 import { checkHandler, invalidArgument, isA, isThenable } from '../../protocol/errors.js'
 import { type Hooks, REFUSED, type Scope, runHooks, sharedHooks } from '../scope/scope.js'
+import { HEADER_SIZE } from '../../protocol/frame.js'
 import { copyJson } from '../../protocol/json.js'
+import { Opcode } from '../../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import { LazyMembers } from '../connection/lazy-members.js'
 import type { Part } from '../lifecycle/part.js'
 import { until } from '../lifecycle/until.js'
 import type { Logger } from '../context/logger.js'
-import { BadFrame } from '../connection/payload.js'
+import { BadFrame, parsePayload, requireString } from '../connection/payload.js'
+import { topMember } from '../connection/top-member.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Settings } from '../config/settings.js'
 import { refusalOf } from '../errors/thrown.js'
@@ -40,6 +45,7 @@ type Received = ServerEvent & { unread?: LazyMembers }
 /** Handlers of events: those that clients send, once, and those that server code emits, on every node. */
 export class Events implements Part {
   readonly #handlers = new Map<string, Registered[]>()
+  #hasWorkers = false
   /** Names without a handler that were logged. */
   readonly #unknown = new Set<string>()
   /** Asynchronous handlers of this thread under way, and events that wait for a hook. */
@@ -62,6 +68,7 @@ export class Events implements Part {
 
   /** A worker script has handlers of the event. */
   addWorkers (event: string, workers: WorkerEvents, scope: Scope): void {
+    this.#hasWorkers = true
     // first, so that they get the data before a handler of this thread can change it
     this.#handlers.set(event, [{ handler: workers, scope }, ...this.#handlers.get(event) ?? []])
   }
@@ -112,41 +119,56 @@ export class Events implements Part {
     await until(deadline, () => this.running === 0)
   }
 
-  /** Whether anything is registered under the name. */
-  has (event: string): boolean {
-    return this.#handlers.has(event)
+  readonly frames = {
+    [Opcode.EVENT_C2S]: {
+      charge: {
+        scopeOf: ({ event }) => this.#handlers.get(event)?.[0]?.scope,
+        limitOf: (limits, { event }) => limits.limitOf(event),
+        knownAs: ({ event }) => this.#handlers.has(event) ? event : undefined
+      },
+      read: (frame) => this.#read(frame),
+      // a name that is refused for its length is not sent back
+      about: ({ event }) => ({ event: this.#isTooLong(event) ? undefined : event }),
+      handle: (connection, correlationId, message, size) => { this.#receive(connection, correlationId, message, size) }
+    } satisfies FrameHandler<ClientEvent>
   }
 
-  /** The scope of an event's first handler; undefined if it has none. */
-  scopeOf (event: string): Scope | undefined {
-    return this.#handlers.get(event)?.[0]?.scope
+  #read (frame: Buffer): ClientEvent {
+    const message = this.#hasWorkers ? this.#unread(frame) : undefined
+    const { event, data } = message ?? parsePayload(frame, this.settings.maxJsonDepth)
+    const name = requireString(event, 'event')
+    this.metrics.eventsIn++
+    return { event: name, data }
   }
 
-  /** Whether all its handlers are in workers. */
-  runsInWorkers (event: string): boolean {
-    return this.#handlers.get(event)?.every(({ handler }) => typeof handler !== 'function') ?? false
+  /** An event that only workers handle, with data that is parsed when it is looked at. */
+  #unread (frame: Buffer): ClientEvent | undefined {
+    const payload = frame.subarray(HEADER_SIZE)
+    const event = topMember(payload, 'event')
+    if (event === undefined) return undefined
+    const isForWorkers = this.#handlers.get(event)?.every(({ handler }) => typeof handler !== 'function') ?? false
+    return isForWorkers ? { event, data: new LazyMembers(payload, this.settings.maxJsonDepth) } : undefined
   }
 
-  /**
-   * @param data for what only workers handle: unread
-   * @param retryAfter ms, where the rate limit refuses it
-   */
-  receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number, retryAfter: number): void {
+  #isTooLong (event: string): boolean {
+    return event.length > this.settings.maxEventNameLength
+  }
+
+  /** @throws Refusal */
+  #receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number): void {
+    if (this.#isTooLong(event)) {
+      this.metrics.eventsDropped++
+      return
+    }
     const handlers = this.#handlers.get(event)
-    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, event: this.#nameOf(event) })
     if (handlers === undefined) return this.#unhandled(connection, event)
     const timestamp = Date.now()
     const message = data instanceof LazyMembers
       ? { event, get data () { return data.get('data') }, timestamp, unread: data }
       : { event, data, timestamp }
-    if (connection.events === undefined) {
-      const waiting = this.#guard(connection, correlationId, handlers, message)
-      if (waiting !== undefined) this.#enqueue(connection, waiting, size)
-      return
-    }
-    const { maxCallsInFlight, maxInflatedSize } = this.settings
-    if (connection.waitingEvents >= maxCallsInFlight || connection.waitingEventBytes + size > maxInflatedSize) return connection.sendError(correlationId, 'BUSY', 'too many events wait for a hook', { retryAfter: 100, event })
-    this.#enqueue(connection, connection.events.then(() => this.#guard(connection, correlationId, handlers, message)), size)
+    if (connection.events !== undefined) return this.#enqueue(connection, size, connection.events, () => this.#guard(connection, correlationId, handlers, message))
+    const waiting = this.#guard(connection, correlationId, handlers, message)
+    if (waiting !== undefined) this.#enqueue(connection, size, waiting)
   }
 
   /** Counted, and logged once: it may be a name that was misspelt, or anything that a client makes up. */
@@ -157,20 +179,18 @@ export class Events implements Part {
     this.log.debug({ event, connectionId: connection.id }, 'a client sent an event that has no handler; further ones of this name are only counted (eventsUnhandled)')
   }
 
-  /** A name that is refused for its length is not sent back. */
-  #nameOf (event: string): string | undefined {
-    return event.length > this.settings.maxEventNameLength ? undefined : event
-  }
-
-  /** Events stay in order: while one waits for a hook, those after it wait for it. */
-  #enqueue (connection: Connection, waiting: Promise<void>, size: number): void {
-    connection.waitingEvents++
-    connection.waitingEventBytes += size
+  /**
+   * Events stay in order: while one waits for a hook, those after it wait for it.
+   * @throws Refusal
+   */
+  #enqueue (connection: Connection, size: number, waiting: Promise<void>, next?: () => Promise<void> | undefined): void {
+    const budget = connection.eventBudget ??= new Budget(this.settings.maxCallsInFlight, this.settings.maxInflatedSize)
+    budget.enter(size, 'too many events wait for a hook', 100)
     this.running++
-    connection.events = waiting.then(() => {
+    connection.events = waiting.then(next).then(() => {
       this.running--
-      connection.waitingEventBytes -= size
-      if (--connection.waitingEvents === 0) connection.events = undefined
+      budget.leave(size)
+      if (budget.isEmpty) connection.events = undefined
     })
   }
 

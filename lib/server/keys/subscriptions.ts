@@ -1,8 +1,12 @@
 import { isThenable } from '../../protocol/errors.js'
+import { Opcode } from '../../protocol/opcodes.js'
 import type { Settings } from '../config/settings.js'
 import type { Connection } from '../connection/connection.js'
+import type { FrameHandler } from '../connection/frame-handler.js'
+import { BadFrame, parsePayload, requireName } from '../connection/payload.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
+import { Refusal } from '../errors/refusal.js'
 import { refusalOf } from '../errors/thrown.js'
 import { type Scope, runHooks } from '../scope/scope.js'
 import type { Replica } from '../store/replica.js'
@@ -17,8 +21,7 @@ const RETRY = 1000
 /** ms after which hooks that failed are asked again, at the most. */
 const LONGEST_RETRY = 30_000
 
-/** The members of a SUBSCRIBE beside the key. */
-export interface Wanted { epoch?: string, version?: number, type?: string, nodeId?: string }
+interface Wanted { key: string, epoch?: string, version?: number, type?: string, nodeId?: string }
 
 /** Finds out what a key is. `type` is the CRDT type that a client asks for, if it does. */
 export type KindOf = (key: string, type: string | undefined) => Kind | Promise<Kind>
@@ -45,24 +48,50 @@ export class Subscriptions implements SourceHost {
     return this.#sources.get(store)?.has(key) ?? false
   }
 
+  readonly frames = {
+    [Opcode.SUBSCRIBE]: {
+      charge: {
+        scopeOf: ({ key }) => this.#keys.scopeOf(key),
+        limitOf: ({ subscriptions }) => subscriptions,
+        knownAs: () => '$subscribe'
+      },
+      read: (frame) => this.#read(frame),
+      about: ({ key }) => ({ key }),
+      handle: (connection, correlationId, wanted) => { this.#subscribe(connection, correlationId, wanted) }
+    } satisfies FrameHandler<Wanted>,
+    [Opcode.UNSUBSCRIBE]: {
+      read: (frame) => requireName(parsePayload(frame, this.settings.maxJsonDepth).key, 'key'),
+      handle: (connection, _correlationId, key) => { this.unsubscribe(connection, key) }
+    } satisfies FrameHandler<string>
+  }
+
+  #read (frame: Buffer): Wanted {
+    const { key: asked, epoch, version, type, nodeId } = parsePayload(frame, this.settings.maxJsonDepth)
+    const key = requireName(asked, 'key')
+    if (epoch !== undefined) requireName(epoch, 'epoch')
+    if (type !== undefined) requireName(type, 'type')
+    if (nodeId !== undefined) requireName(nodeId, 'nodeId')
+    if (version !== undefined && !Number.isSafeInteger(version)) throw new BadFrame('the member "version" is not a whole number')
+    return { key, epoch, version, type, nodeId } as Wanted
+  }
+
   /**
-   * SUBSCRIBE: answered under its correlation id, by patches, a snapshot or an ERROR.
-   * @param retryAfter ms, where the rate limit refuses it
+   * Answered under its correlation id, by patches, a snapshot or an ERROR.
+   * @throws Refusal
    */
-  subscribe (connection: Connection, correlationId: number, key: string, { epoch = '', version = -1, type, nodeId }: Wanted, retryAfter: number): void {
-    if (retryAfter > 0) return connection.sendError(correlationId, 'RATE_LIMITED', 'rate limit exceeded', { retryAfter, key })
+  #subscribe (connection: Connection, correlationId: number, { key, epoch = '', version = -1, type, nodeId }: Wanted): void {
     const subscriptions = this.#of(connection)
     let subscription = subscriptions.get(key)
     if (subscription === undefined) {
       const { maxSubscriptions } = this.settings
       if (connection.subscriptions >= maxSubscriptions && connection.protocol !== 1) {
-        return connection.sendError(correlationId, 'LIMIT_EXCEEDED', `a connection may have ${maxSubscriptions} subscriptions`, { key })
+        throw new Refusal('LIMIT_EXCEEDED', `a connection may have ${maxSubscriptions} subscriptions`)
       }
       subscriptions.set(key, subscription = new Subscription(connection, key))
       connection.subscriptions++
     }
     const asked = (subscription.asked ??= [])
-    if (asked.length >= this.settings.maxCallsInFlight) return connection.sendError(correlationId, 'BUSY', 'too many subscriptions to this key wait for an answer', { retryAfter: 100, key })
+    if (asked.length >= this.settings.maxCallsInFlight) throw new Refusal('BUSY', 'too many subscriptions to this key wait for an answer', { retryAfter: 100 })
     asked.push(correlationId)
     Object.assign(subscription, { epoch, version, type, nodeId })
     this.#activate(subscription)

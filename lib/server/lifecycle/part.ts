@@ -1,5 +1,6 @@
 import type { BusHandlers } from '../bus/bus.js'
 import type { Connection } from '../connection/connection.js'
+import type { FrameHandlers } from '../connection/frame-handler.js'
 
 /**
  * One feature of the server. Parts start in the order of the core's list, and quiesce, drain and stop in the
@@ -16,6 +17,8 @@ export interface Part {
   stop? (): Promise<void> | void
   connected? (connection: Connection): void
   disconnected? (connection: Connection, code: number): void
+  /** Of the frames that clients send it. Each kind belongs to one part. */
+  readonly frames?: Partial<FrameHandlers>
   /** Messages of other nodes. */
   readonly messages?: Partial<BusHandlers>
 }

@@ -3,6 +3,7 @@ import { notSynchronous } from '../../protocol/errors.js'
 import { type RateLimitRule, SlidingWindow } from '../../protocol/sliding-window.js'
 import { Buckets } from '../connection/buckets.js'
 import type { Connection } from '../connection/connection.js'
+import type { Charge, FrameLimits, Limit } from '../connection/frame-handler.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { RateLimiter } from '../config/server-options.js'
@@ -10,17 +11,13 @@ import type { RateLimits } from '../config/settings.js'
 import type { Wait } from '../connection/inbound-queue.js'
 import { SharedLimit } from './shared-limit.js'
 
-/** The rule that applies to a frame, and its name: '' is the default one's. */
-export interface Limit { name: string, rule: RateLimitRule }
-
 const UNLIMITED: RateLimitRule = { windowMs: 1, maxRequests: 0 }
 
 /**
  * Decides on every frame that costs something: at once in this process where the bucket is the
  * connection's own, in the limiter where a `keyExtractor` names it, or where the limiter is the user's.
  */
-export class FrameLimiter {
-  /** Of SUBSCRIBE: a bucket that no method or event of a client's can be in. */
+export class FrameLimiter implements FrameLimits {
   readonly subscriptions: Limit
   readonly #limits: RateLimits | false
   readonly #default: Limit
@@ -48,22 +45,20 @@ export class FrameLimiter {
     if (limits !== false) this.#shared = new SharedLimit(limiter, limits, metrics, log, now)
   }
 
-  /** Of a method, an event or a key. */
   limitOf (name: string): Limit {
     return this.#named.get(name) ?? this.#default
   }
 
   /**
    * Counts a frame.
-   * @param method what the keyExtractor is told: names that server code knows
    * @throws whatever the keyExtractor throws; TypeError where it gives no string
    * @returns 0 where it is admitted, else the ms until it would be; a promise, which never rejects, where a store decides
    */
-  admit (connection: Connection, { name, rule }: Limit, method: string | undefined): Wait | Promise<Wait> {
+  admit<M> (connection: Connection, { name, rule }: Limit, charge: Charge<M>, message: M): Wait | Promise<Wait> {
     if (this.#limits === false) return 0
     const { keyExtractor } = this.#limits
     if (keyExtractor === undefined && this.#isOwn) return this.#own(connection, name, rule).take(Math.floor(this.#now()), 1)
-    const key: unknown = keyExtractor === undefined ? connection.id : keyExtractor(connection.id, method, connection.context)
+    const key: unknown = keyExtractor === undefined ? connection.id : keyExtractor(connection.id, charge.knownAs(message), connection.context)
     // made a string, a promise or nothing at all would be a bucket that everybody shares
     if (typeof key !== 'string') throw notSynchronous('rateLimit.keyExtractor', 'a string', key)
     return this.#shared!.take(`frames:${name}\n${key}`, rule)

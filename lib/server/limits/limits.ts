@@ -11,7 +11,7 @@ import type { LimiterConnection } from './limiter-connection.js'
 /** The rate limits of a scope: those of frames, and the limiter that counts what nodes share. */
 export class Limits implements Part {
   readonly limiter: RateLimiter
-  readonly frames: FrameLimiter
+  readonly frameLimiter: FrameLimiter
   /** The promise to wait for before `limiter` can be used; undefined if it can be. */
   readonly ready: () => Promise<void> | undefined
 
@@ -22,10 +22,10 @@ export class Limits implements Part {
   constructor (rules: RateLimits | false, own: LimiterConnection | undefined, storage: Storage, namespace: string, metrics: Metrics, log: Logger) {
     this.limiter = own?.limiter ?? new DefaultRateLimiter(storage.backend)
     this.ready = own?.ready ?? storage.ready
-    this.frames = new FrameLimiter(rules, this.limiter, own === undefined, namespace, metrics, log)
+    this.frameLimiter = new FrameLimiter(rules, this.limiter, own === undefined, namespace, metrics, log)
   }
 
   stop (): void {
-    this.frames.close()
+    this.frameLimiter.close()
   }
 }

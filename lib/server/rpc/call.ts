@@ -1,4 +1,5 @@
 import { RpcCode } from '../../protocol/codes.js'
+import type { RpcResponse } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import type { CallInFlight, Connection } from '../connection/connection.js'
 import { encodeMessage } from '../connection/encoding.js'
@@ -7,6 +8,9 @@ import { type Method, resultJson } from './method.js'
 import type { Metrics } from '../metrics/metrics.js'
 import { RpcContext, abortContext } from '../context/rpc-context.js'
 import { type ThrownHost, rpcErrorOf } from '../errors/thrown.js'
+
+/** A call that never ran. With `again`, the client may make it again on this connection. */
+export type NeverBegun = Pick<RpcResponse, 'again'> & { begun: false }
 
 export interface CallHost extends ThrownHost {
   readonly metrics: Pick<Metrics, 'rpcErrors'>
@@ -38,7 +42,6 @@ export class Call implements CallInFlight {
   run (params: unknown): void {
     const { connection } = this
     ;(connection.calls ??= new Set()).add(this)
-    connection.callBytes += this.size
     let outcome
     try {
       outcome = this.method.invoke(params, this.#ctx, this.#isAnswered)
@@ -110,7 +113,7 @@ export class Call implements CallInFlight {
   #ended (): void {
     // a thenable may settle more than once
     if (this.connection.calls?.delete(this) !== true) return
-    this.connection.callBytes -= this.size
+    this.connection.callBudget!.leave(this.size)
   }
 }
 
@@ -121,9 +124,9 @@ export function isAbort (thrown: unknown): boolean {
 
 /**
  * The payload of an RPC_RES that refuses; counted.
- * @param begun false where the caller should hear that the call never ran
+ * @param never where the caller should hear that the call never ran
  */
-export function errorAnswer ({ metrics }: Pick<CallHost, 'metrics'>, correlationId: number, { code, message, data }: RpcError, begun?: false): string {
+export function errorAnswer ({ metrics }: Pick<CallHost, 'metrics'>, correlationId: number, { code, message, data }: RpcError, never?: NeverBegun): string {
   metrics.rpcErrors++
-  return JSON.stringify({ correlationId, error: { code, message, data }, begun })
+  return JSON.stringify({ correlationId, error: { code, message, data }, ...never })
 }

@@ -1,9 +1,14 @@
 import { onAbort } from '../../protocol/abort.js'
-import { RpcCode } from '../../protocol/codes.js'
+import { type ErrorCode, RpcCode } from '../../protocol/codes.js'
+import { HEADER_SIZE } from '../../protocol/frame.js'
 import { Opcode } from '../../protocol/opcodes.js'
-import { Call, type CallHost, errorAnswer } from './call.js'
+import { Call, type CallHost, type NeverBegun, errorAnswer } from './call.js'
 import { type AuthResult, ConnectionContext } from '../context/connection-context.js'
+import { Budget } from '../connection/budget.js'
 import type { Connection } from '../connection/connection.js'
+import type { FrameHandler } from '../connection/frame-handler.js'
+import { BadFrame, type Members, parsePayload, requireString } from '../connection/payload.js'
+import { topMember } from '../connection/top-member.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { DatasoleError, RpcError } from '../../protocol/errors.js'
 import type { Hub } from '../connection/hub.js'
@@ -17,11 +22,21 @@ import { Method, type RpcHandler, type RpcOptions, WorkerMethod, methodOf, resul
 import type { Metrics } from '../metrics/metrics.js'
 import { RpcContext, abortContext } from '../context/rpc-context.js'
 import type { Settings } from '../config/settings.js'
+import type { Refusal } from '../errors/refusal.js'
 import { rpcErrorOf } from '../errors/thrown.js'
 import { WorkerCall } from './worker-call.js'
 
 /** ms after which a client may look for another server, or for this one again. */
 const CLOSING = 1000
+
+/** The codes of frames that are refused, as calls have them. */
+const CODES: Partial<Record<ErrorCode, number>> = { RATE_LIMITED: RpcCode.RATE_LIMITED, BUSY: RpcCode.BUSY, INTERNAL: RpcCode.INTERNAL }
+
+/** The answer to a call beyond those that the connection may have in flight. */
+const NO_PLACE: NeverBegun = { begun: false, again: true }
+
+/** An RPC_REQ. The parameters of a method that runs in a worker are the payload, as it came. */
+interface CallMessage { method: string, params: unknown }
 
 /** For whom server code calls a method, e.g. the user of an HTTP request. */
 export interface LocalCallContext {
@@ -40,6 +55,7 @@ export class RpcRegistry implements CallHost, Part {
   lacksWorkers = false
   readonly #methods = new Map<string, Method | WorkerMethod>()
   #isCompiled = false
+  #hasWorkers = false
 
   readonly #hub: Hub
 
@@ -60,6 +76,7 @@ export class RpcRegistry implements CallHost, Part {
     const { name } = method
     if (this.#methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
     this.#methods.set(name, method)
+    if (method instanceof WorkerMethod) this.#hasWorkers = true
   }
 
   unregister (name: string): void {
@@ -78,54 +95,66 @@ export class RpcRegistry implements CallHost, Part {
     await until(deadline, () => Array.from(this.#hub).every(({ calls }) => calls === undefined || calls.size === 0))
   }
 
-  has (name: string): boolean {
-    return this.#methods.has(name)
+  readonly frames = {
+    [Opcode.RPC_REQ]: {
+      charge: {
+        scopeOf: ({ method }) => this.#methods.get(method)?.scope,
+        limitOf: (limits, { method }) => limits.limitOf(method),
+        knownAs: ({ method }) => this.#methods.has(method) ? method : undefined
+      },
+      read: (frame, correlationId) => this.#read(frame, correlationId),
+      handle: (connection, correlationId, call, size) => { this.#receive(connection, correlationId, call, size) },
+      refuse: (connection, correlationId, refusal, call) => { this.#refuse(connection, correlationId, refusal, call) }
+    } satisfies FrameHandler<CallMessage>,
+    [Opcode.RPC_CANCEL]: {
+      read () {},
+      handle: (connection, correlationId) => { this.#cancel(connection, correlationId) }
+    } satisfies FrameHandler
   }
 
-  /** The scope that a method was registered in; undefined if there is no such method. */
-  scopeOf (name: string): Scope | undefined {
-    return this.#methods.get(name)?.scope
+  #read (frame: Buffer, correlationId: number): CallMessage {
+    const message = (this.#hasWorkers ? this.#unread(frame) : undefined) ?? this.#parse(frame, correlationId)
+    this.metrics.rpcCalls++
+    return message
   }
 
-  runsInWorker (name: string): boolean {
-    return this.#methods.get(name) instanceof WorkerMethod
+  #parse (frame: Buffer, correlationId: number): CallMessage {
+    const message = parsePayload(frame, this.settings.maxJsonDepth)
+    if (message.correlationId !== correlationId) throw new BadFrame('the correlationId of header and payload differ')
+    requireString(message.method, 'method')
+    return message as Members & CallMessage
+  }
+
+  /** A call of a method in a worker, which parses. */
+  #unread (frame: Buffer): CallMessage | undefined {
+    const params = frame.subarray(HEADER_SIZE)
+    const method = topMember(params, 'method')
+    return method !== undefined && this.#methods.get(method) instanceof WorkerMethod ? { method, params } : undefined
   }
 
   /**
-   * A call from a client: limits first, then hooks, validation and handler. Every call is answered.
-   * @param params of a method that runs in a worker: the frame's payload, as it came
-   * @param retryAfter ms, where the rate limit refuses it
+   * Hooks, validation and handler. Every call is answered.
+   * @throws Refusal
    */
-  receive (connection: Connection, correlationId: number, name: string, params: unknown, size: number, retryAfter: number): void {
+  #receive (connection: Connection, correlationId: number, { method: name, params }: CallMessage, size: number): void {
     if (this.isDraining) return this.#refuseClosing(connection, correlationId)
     const method = this.#methods.get(name)
-    if (retryAfter > 0) return this.#refuse(connection, correlationId, RpcCode.RATE_LIMITED, 'rate limit exceeded', { code: 'RATE_LIMITED', retryAfter })
-    if (method === undefined) return this.#refuse(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
-    const inFlight = connection.calls?.size ?? 0
-    if (inFlight >= this.settings.maxCallsInFlight || (inFlight > 0 && connection.callBytes + size > this.settings.maxInflatedSize)) {
-      return this.#refuse(connection, correlationId, RpcCode.BUSY, 'too many calls in flight', { code: 'BUSY', retryAfter: 100 })
-    }
+    if (method === undefined) return this.#answer(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
+    const { maxCallsInFlight, maxInflatedSize, maxJsonDepth } = this.settings
+    const budget = connection.callBudget ??= new Budget(maxCallsInFlight, maxInflatedSize)
+    budget.enter(size, 'too many calls in flight', 100)
     if (method instanceof Method) new Call(this, connection, correlationId, method, size).run(params)
-    else new WorkerCall(this, connection, correlationId, method, params as Buffer, size).run(this.settings.maxJsonDepth)
+    else new WorkerCall(this, connection, correlationId, method, params as Buffer, size).run(maxJsonDepth)
   }
 
-  /** A call that could not even be looked at: a fault of the server's, which has been logged under `id`. */
-  failed (connection: Connection, correlationId: number, id: string): void {
-    this.#refuse(connection, correlationId, RpcCode.INTERNAL, 'the call could not be handled', { code: 'INTERNAL', id })
+  #refuse (connection: Connection, correlationId: number, { code, message, more }: Refusal, call: CallMessage | undefined): void {
+    // one that too much waits before is a call all the same
+    if (code === 'BUSY' && call === undefined) this.metrics.rpcCalls++
+    if (this.isDraining && (code === 'BUSY' || code === 'RATE_LIMITED')) return this.#refuseClosing(connection, correlationId)
+    this.#answer(connection, correlationId, CODES[code] ?? RpcCode.INVALID_REQUEST, code === 'INTERNAL' ? 'the call could not be handled' : message, { code, ...more }, code === 'BUSY' && call !== undefined ? NO_PLACE : undefined)
   }
 
-  /** A frame that is no call. */
-  malformed (connection: Connection, correlationId: number, message: string, code = 'BAD_FRAME'): void {
-    this.#refuse(connection, correlationId, RpcCode.INVALID_REQUEST, message, { code })
-  }
-
-  /** A call that is not even looked at, because too much waits before it. */
-  overrun (connection: Connection, correlationId: number, message: string, retryAfter: number): void {
-    if (this.isDraining) return this.#refuseClosing(connection, correlationId)
-    this.#refuse(connection, correlationId, RpcCode.BUSY, message, { code: 'BUSY', retryAfter })
-  }
-
-  cancel (connection: Connection, correlationId: number): void {
+  #cancel (connection: Connection, correlationId: number): void {
     for (const call of connection.calls ?? []) {
       if (call.correlationId === correlationId) call.abort(new RpcError(RpcCode.CANCELLED, 'the client cancelled the call', { code: 'CANCELLED' }))
     }
@@ -168,11 +197,11 @@ export class RpcRegistry implements CallHost, Part {
 
   /** The call never runs here, so that the client may make it again, elsewhere or later. */
   #refuseClosing (connection: Connection, correlationId: number): void {
-    this.#refuse(connection, correlationId, RpcCode.BUSY, 'the server is closing, and has not begun the call', { code: 'BUSY', retryAfter: CLOSING }, false)
+    this.#answer(connection, correlationId, RpcCode.BUSY, 'the server is closing, and has not begun the call', { code: 'BUSY', retryAfter: CLOSING }, { begun: false })
   }
 
-  #refuse (connection: Connection, correlationId: number, code: number, message: string, data: object, begun?: false): void {
-    const json = errorAnswer(this, correlationId, new RpcError(code, message, data), begun)
+  #answer (connection: Connection, correlationId: number, code: number, message: string, data: object, never?: NeverBegun): void {
+    const json = errorAnswer(this, correlationId, new RpcError(code, message, data), never)
     connection.send(encodeMessage(Opcode.RPC_RES, correlationId, json, this.compressionThreshold))
   }
 }

@@ -42,7 +42,6 @@ export class WorkerCall implements CallInFlight, Task {
   run (maxDepth: number): void {
     const { connection, method } = this
     ;(connection.calls ??= new Set()).add(this)
-    connection.callBytes += this.size
     const { timeoutMs } = method
     if (timeoutMs > 0) this.#timer = setTimeout(() => { this.#expired() }, timeoutMs)
     const hooks = method.scope.chain('preRpc')
@@ -102,7 +101,7 @@ export class WorkerCall implements CallInFlight, Task {
   ended (): void {
     clearTimeout(this.#timer)
     if (this.connection.calls?.delete(this) !== true) return
-    this.connection.callBytes -= this.size
+    this.connection.callBudget!.leave(this.size)
   }
 
   #start (): void {

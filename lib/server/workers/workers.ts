@@ -2,24 +2,21 @@ import type { Part } from '../lifecycle/part.js'
 import { until } from '../lifecycle/until.js'
 import type { Executor, Task } from '../../executor/executor.js'
 import type { ExecutorMetrics } from '../metrics/metrics.js'
-import { HEADER_SIZE } from '../../protocol/frame.js'
 import type { ServerEvent } from '../../protocol/messages.js'
 import type { Connection } from '../connection/connection.js'
 import type { Events, WorkerEvents } from '../events/events.js'
 import type { Scope } from '../scope/scope.js'
-import { LazyMembers } from '../connection/lazy-members.js'
+import type { LazyMembers } from '../connection/lazy-members.js'
 import type { Logger } from '../context/logger.js'
-import type { Members } from '../connection/payload.js'
 import { WorkerMethod } from '../rpc/method.js'
 import type { RpcRegistry } from '../rpc/rpc.js'
 import type { Settings } from '../config/settings.js'
-import { topMember } from '../connection/top-member.js'
 import { type ServiceHost, workerServices } from './worker-services.js'
 
 /** ms that an event's handlers may take before it is looked at whether their thread stands still. */
 const EVENT_TIMEOUT = 30_000
 
-/** What the server does for handlers that run in threads: it finds out which frames are theirs, and hands them on unread. */
+/** What the server does for handlers that run in threads: it registers them, and hands events on unread. */
 export class Workers implements WorkerEvents, Part {
   readonly #executor: Executor
   readonly #rpc: RpcRegistry
@@ -59,20 +56,6 @@ export class Workers implements WorkerEvents, Part {
 
   disconnected ({ context }: Connection): void {
     this.#executor.departed(context)
-  }
-
-  /** An RPC_REQ for a method in a worker, with the payload as parameters: the worker parses. */
-  call (frame: Buffer, correlationId: number): Members | undefined {
-    const payload = frame.subarray(HEADER_SIZE)
-    const method = topMember(payload, 'method')
-    return method !== undefined && this.#rpc.runsInWorker(method) ? { method, params: payload, correlationId } : undefined
-  }
-
-  /** An EVENT_C2S that only workers handle, unread. */
-  event (frame: Buffer): Members | undefined {
-    const payload = frame.subarray(HEADER_SIZE)
-    const event = topMember(payload, 'event')
-    return event !== undefined && this.#events.runsInWorkers(event) ? { event, data: new LazyMembers(payload, this.#settings.maxJsonDepth) } : undefined
   }
 
   receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined): void {
