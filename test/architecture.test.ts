@@ -17,7 +17,7 @@ t.test('every link of ARCHITECTURE.md leads to a file that has the symbol', asyn
   }
 })
 
-t.test('every folder that it names is there, and every folder is named', async (t) => {
+t.test('architecture: every folder that it names is there, and every folder is named', async (t) => {
   const named = Array.from(page.slice(page.indexOf('| folder |'), page.indexOf('A folder never')).matchAll(/`(\w+)\/`/g), ([, name]) => name!)
   const there = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name)
   t.strictSame(named.sort(), there.sort())

@@ -38,7 +38,7 @@ const isKnown = (name: string): boolean => {
   return message.includes(name.split('.').at(-1)!) && !message.includes('is not an option')
 }
 
-t.test('an unknown option is told from a known one', async (t) => {
+t.test('docs: an unknown option is told from a known one', async (t) => {
   for (const name of ['maxTags', 'client.getToken', 'client.auth', 'redis.keyPrefix', 'postgres.tableName']) t.ok(isKnown(name), name)
   for (const name of ['maxTag', 'client.maxTags', 'redis.tableName', 'postgres.keyPrefix', 'other.path']) t.notOk(isKnown(name), name)
 })
@@ -76,7 +76,7 @@ function bytes (text: string): number {
   return Number(digits?.replaceAll(',', '')) * (unit === 'KiB' ? 1024 : unit === 'MiB' ? 1024 * 1024 : 1)
 }
 
-t.test('links lead somewhere', async (t) => {
+t.test('docs: links lead somewhere', async (t) => {
   for (const [path, text] of [['README.md', readFileSync('README.md', 'utf8')], ...Object.entries(documents).map(([name, text]) => [`docs/${name}.md`, text])] as Array<[string, string]>) {
     const links = Array.from(text.matchAll(/\]\(([^)#]+)\)/g), ([, target]) => target!).filter((target) => !target.includes('://'))
     t.ok(links.length > 0 || path === 'docs/limits.md', path)

@@ -31,7 +31,7 @@ t.test('the layers hold over the real imports', async (t) => {
   t.ok(written.length >= 250 && imports.length >= written.length, `it saw ${imports.length} imports in ${shipped.length} files`)
 })
 
-t.test('every syntax of an import is seen', async (t) => {
+t.test('layers: every syntax of an import is seen', async (t) => {
   const of = (text: string): string[] => importsOf('lib/server/hub.ts', text).map(({ to, kind }) => `${kind} ${to}`)
   t.strictSame(of("import a, { type B } from 'a'"), ['static a'])
   t.strictSame(of("import 'a'"), ['static a'])
@@ -53,7 +53,7 @@ function inTree (tree: Record<string, string>): string[] {
   return violations(new Map(Object.entries(tree)))
 }
 
-t.test('what breaks a rule is found', async (t) => {
+t.test('layers: what breaks a rule is found', async (t) => {
   const broken: Array<[rule: string, path: string, text: string]> = [
     ['1', 'lib/server/a.ts', "import type { FastifyInstance } from 'fastify'"],
     ['1', 'lib/backend/a.ts', "import websocket from '@fastify/websocket'"],
@@ -91,7 +91,7 @@ t.test('what breaks a rule is found', async (t) => {
   }
 })
 
-t.test('what needs more than one file, or none', async (t) => {
+t.test('layers: what needs more than one file, or none', async (t) => {
   const redis = 'lib/backend/redis/redis.ts'
   t.match(inTree({ 'index.ts': `import { Redis } from './${redis.replace('.ts', '.js')}'`, [redis]: "import { Redis } from 'ioredis'" }), [/^ioredis is loaded/])
   t.match(inTree({ 'lib/server/a.ts': "import './b.js'", 'lib/server/b.ts': "import type { C } from './c.js'", 'lib/server/c.ts': "import './a.js'" }), [/a\.ts → .*b\.ts → .*c\.ts → .*a\.ts/])
@@ -100,7 +100,7 @@ t.test('what needs more than one file, or none', async (t) => {
   t.match(inTree({ 'lib/server/a.ts': '\n'.repeat(300) + 'a' }), [/more than 300 lines/])
 })
 
-t.test('what the rules allow', async (t) => {
+t.test('layers: what the rules allow', async (t) => {
   t.strictSame(inTree({
     'index.ts': "import fp from 'fastify-plugin'\nimport { mount } from './plugins/mount.js'\nimport { ds } from './lib/server/datasole.js'\ndeclare module 'fastify' {}",
     'plugins/server.ts': "export { mount } from './mount.js'",

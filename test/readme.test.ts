@@ -41,7 +41,7 @@ function run (t: Test, name: string, env: Record<string, string>): { line: (patt
   }
 }
 
-t.test('the snippets have the right types', async (t) => {
+t.test('readme: the snippets have the right types', async (t) => {
   t.same([...snippets.keys()], ['contract.ts', 'fastify.ts', 'plain-http.ts', 'many.ts', 'worker-script.ts', 'threads.ts', 'client.ts', 'shared.ts', 'shared-client.ts'])
   for (const [name, code] of snippets) t.ok(code.trim().split('\n').length <= 22, `${name} is short`)
   const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
@@ -68,14 +68,14 @@ for (const server of ['fastify.js', 'plain-http.js', 'many.js', 'threads.js']) {
   })
 }
 
-t.test('the form saves itself, and the likes count', async (t) => {
+t.test('readme: the form saves itself, and the likes count', async (t) => {
   const server = run(t, 'shared.js', { PORT: '0' })
   const printed = await server.line(/port: (\d+)/)
   const client = run(t, 'shared-client.js', { URL: `http://127.0.0.1:${/\d+/.exec(printed)![0]}` })
   await Promise.all([client.line(/likes: 2/), client.line(/saved: Ann/), server.line(/save .*\{ name: 'Ann' \}/)])
 })
 
-t.test('the table of options is the code\'s', async (t) => {
+t.test('readme: the table of options is the code\'s', async (t) => {
   const table = readme.slice(readme.indexOf('## Options'), readme.indexOf('## Good to know'))
   const names = Array.from(table.matchAll(/^\| `(\w+)`/gm), ([, name]) => name!)
   t.ok(names.length > 20)
@@ -88,6 +88,6 @@ t.test('the table of options is the code\'s', async (t) => {
   t.same(new Set(names), new Set(declared))
 })
 
-t.test('the bundles that it names are served', async (t) => {
+t.test('readme: the bundles that it names are served', async (t) => {
   t.ok(readme.includes(`/__ds/${BUNDLES[0]}`))
 })

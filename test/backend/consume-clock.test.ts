@@ -42,7 +42,7 @@ const rules = fc.record({ windowMs: fc.integer({ min: 1, max: 8 }).map((seconds)
 const steps = fc.array(fc.record({ wait: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 10 })), cost: fc.integer({ min: 0, max: 4 }) }), { minLength: 10, maxLength: 40 })
 
 for (const [name, open] of Object.entries(stores)) {
-  t.test(name, async (t) => {
+  t.test(`consume clock, ${name}`, async (t) => {
     const clock = new FakeClock(t)
     const store = await open(t, clock)
     const backend = store.backend()

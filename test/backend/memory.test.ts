@@ -16,7 +16,7 @@ contract(t as never, async () => {
 
 const idOf = (version: number): string => version === 0 ? '' : String(version)
 
-t.test('it holds at most what it needs', async (t) => {
+t.test('memory: it holds at most what it needs', async (t) => {
   const backend = new MemoryBackend()
   const { epoch } = await backend.read('k')
   for (let n = 1; n <= 5000; n++) {
@@ -35,18 +35,18 @@ t.test('it holds at most what it needs', async (t) => {
   t.ok((await backend.read('big', { epoch: big, version: 90, id: '90' })).snapshot, 'and hardly more')
 })
 
-t.test('two of them are two histories', async (t) => {
+t.test('memory: two of them are two histories', async (t) => {
   t.not((await new MemoryBackend().read('k')).epoch, (await new MemoryBackend().read('k')).epoch)
 })
 
-t.test('what is not JSON is refused', async (t) => {
+t.test('memory: what is not JSON is refused', async (t) => {
   const backend = new MemoryBackend()
   await t.rejects(backend.set('k', undefined), TypeError)
   await t.rejects(backend.set('k', 1n), TypeError)
   t.equal(await backend.get('k'), undefined)
 })
 
-t.test('keys that came and went leave nothing behind', async (t) => {
+t.test('memory: keys that came and went leave nothing behind', async (t) => {
   const backend = new MemoryBackend()
   const deletions = new Deletions(t as never, backend, backend, { forgets: true, hasLog: true })
   for (let i = 0; i < 120_000; i++) await deletions.delete(`k${i}`, await deletions.create(`k${i}`))

@@ -11,7 +11,7 @@ t.test('options that are none are refused', async (t) => {
   }
 })
 
-t.test('what JSON cannot hold is refused, with a code', async (t) => {
+t.test('options: what JSON cannot hold is refused, with a code', async (t) => {
   const cycle: { self?: unknown } = {}
   cycle.self = cycle
   for (const backend of [new MemoryBackend(), new RedisBackend(), new PostgresBackend()]) {
@@ -20,7 +20,7 @@ t.test('what JSON cannot hold is refused, with a code', async (t) => {
   }
 })
 
-t.test('a URL is shown without its password', async (t) => {
+t.test('options: a URL is shown without its password', async (t) => {
   const shown: Array<[url: string, shown: string]> = [
     ['redis://127.0.0.1:6379/1', 'redis://127.0.0.1:6379/1'],
     ['redis://:secret@host', 'redis://:***@host'],

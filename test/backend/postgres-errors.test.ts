@@ -7,7 +7,7 @@ import { postgresServer } from '../helpers/postgres-server.js'
 import { admin, connectionString, ownTables } from './postgres-tables.js'
 import { until } from '../helpers/until.js'
 
-t.test('each SQLSTATE says whether a commit may have happened, and whether to try again', async (t) => {
+t.test('postgres errors: each SQLSTATE says whether a commit may have happened, and whether to try again', async (t) => {
   const errors: Array<[code: string, severity: string, mayHappened: boolean, notNow: boolean]> = [
     ['08006', 'ERROR', true, true], ['08007', 'ERROR', true, true], ['40003', 'ERROR', true, false],
     ['57P01', 'FATAL', true, true], ['57P02', 'FATAL', true, true], ['57P03', 'FATAL', true, true], ['57P05', 'FATAL', true, true], ['57P01', 'FATALE', true, true],
@@ -61,7 +61,7 @@ t.test('with real servers: what was rolled back, or never sent, is never OUTCOME
   await t.rejects(backend.commit('k', request()), { code: 'BACKEND_REFUSED', cause: { code: '28000' } })
 })
 
-t.test('a store that was never asked leaves nothing in doubt', async (t) => {
+t.test('postgres errors: a store that was never asked leaves nothing in doubt', async (t) => {
   const server = await postgresServer(t)
   const backend = new PostgresBackend({ connectionString: server.url, commandTimeoutMs: 300 })
   await backend.connect()

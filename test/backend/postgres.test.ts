@@ -28,7 +28,7 @@ function by (port: number): string {
   return url.href
 }
 
-t.test('values and patches of 900 KB', async (t) => {
+t.test('postgres: values and patches of 900 KB', async (t) => {
   const [a, b] = await two(t)
   const big = { text: `\u0000\ud800${'ü'.repeat(450_000)}` }
   await a.set('k', big)
@@ -44,7 +44,7 @@ t.test('values and patches of 900 KB', async (t) => {
   t.strictSame(notices.map(({ commits }) => commits), [undefined, [entries[1]]], 'what is too long for a notification is read')
 })
 
-t.test('messages of any length arrive in the order in which they were published', async (t) => {
+t.test('postgres: messages of any length arrive in the order in which they were published', async (t) => {
   const [a, b] = await two(t)
   const heard: unknown[][] = [[], []]
   for (const [i, each] of [a, b].entries()) await each.subscribe('k', (_, value) => { heard[i]!.push(value) }).ready
@@ -57,7 +57,7 @@ t.test('messages of any length arrive in the order in which they were published'
   }
 })
 
-t.test('long messages are kept for a minute, and who comes too late is told', async (t) => {
+t.test('postgres: long messages are kept for a minute, and who comes too late is told', async (t) => {
   const tableName = ownTables(t)
   const [a, b] = await two(t, { tableName })
   const sql = await admin(t)
@@ -84,7 +84,7 @@ t.test('long messages are kept for a minute, and who comes too late is told', as
   t.match(logged, [/could not be fetched/])
 })
 
-t.test('the log is bounded, and the ids of the last 1,000 commits outlive it', async (t) => {
+t.test('postgres: the log is bounded, and the ids of the last 1,000 commits outlive it', async (t) => {
   const tableName = ownTables(t)
   const [a, b] = await two(t, { tableName })
   const sql = await admin(t)
@@ -110,7 +110,7 @@ t.test('the log is bounded, and the ids of the last 1,000 commits outlive it', a
   t.equal((await b.read('k', { ...at(501), id: 'another' })).isLost, true)
 })
 
-t.test('a commit whose reply was lost is found again, and applied once', async (t) => {
+t.test('postgres: a commit whose reply was lost is found again, and applied once', async (t) => {
   const tableName = ownTables(t)
   const way = await proxy(t, Number(new URL(connectionString).port))
   const [a] = await two(t, { tableName, connectionString: by(way.port) })
@@ -168,7 +168,7 @@ t.test('what Postgres itself refuses has a code, and leaves nothing in doubt', a
   t.match(await a.commit('k', { base, commits: [replace(1)] }), { accepted: true, version: 1 })
 })
 
-t.test('every connection is terminated in the middle of 200 commits', async (t) => {
+t.test('postgres: every connection is terminated in the middle of 200 commits', async (t) => {
   const tableName = ownTables(t)
   const nodes = await two(t, { tableName, connectionString: named(tableName) })
   const sql = await admin(t)
@@ -202,7 +202,7 @@ t.test('every connection is terminated in the middle of 200 commits', async (t) 
   t.match(await nodes[0].read('k'), { version: 200 })
 })
 
-t.test('what has expired, and buckets that are empty, go on the way', async (t) => {
+t.test('postgres: what has expired, and buckets that are empty, go on the way', async (t) => {
   const tableName = ownTables(t)
   const [a, b] = await two(t, { tableName })
   const sql = await admin(t)
@@ -219,7 +219,7 @@ t.test('what has expired, and buckets that are empty, go on the way', async (t) 
   t.equal(await rowsOf('buckets'), 1)
 })
 
-t.test('nothing stays of keys that came and went, those of older versions among them', async (t) => {
+t.test('postgres: nothing stays of keys that came and went, those of older versions among them', async (t) => {
   const tableName = ownTables(t)
   const sql = await admin(t)
   const rowsOf = async (table: string): Promise<number> => (await sql.query(`SELECT FROM ${tableName}${table}`)).rowCount!
@@ -234,7 +234,7 @@ t.test('nothing stays of keys that came and went, those of older versions among 
   t.match(await b.read('kept'), { ...kept, live: true })
 })
 
-t.test('prefixes keep keys apart, whatever characters they have', async (t) => {
+t.test('postgres: prefixes keep keys apart, whatever characters they have', async (t) => {
   const tableName = ownTables(t)
   const [a] = await two(t, { tableName, prefix: 'a:' })
   const [b] = await two(t, { tableName, prefix: '\u0000' })
@@ -251,7 +251,7 @@ t.test('prefixes keep keys apart, whatever characters they have', async (t) => {
   }
 })
 
-t.test('a commit costs what it changes', async (t) => {
+t.test('postgres: a commit costs what it changes', async (t) => {
   const [a] = await two(t)
   const costOf = async (bytes: number): Promise<number> => {
     const key = randomUUID()

@@ -14,7 +14,7 @@ t.test('every key with a prefix is in its range, in the order of bytes', async (
   }
 })
 
-t.test('a range leaves other keys out', async (t) => {
+t.test('prefix range: a range leaves other keys out', async (t) => {
   t.strictSame(prefixRange('crdt:', (text) => text), { from: 'crdt:', to: 'crdt;' })
   t.equal(prefixRange('', (text) => text), undefined)
 })

@@ -11,7 +11,7 @@ const { hostname: host, port } = new URL(url)
 
 const { EVENT_S2C, STATE_PATCH, STATE_SNAPSHOT, SUBSCRIBE } = Opcode
 
-t.test('nodes on different databases do not hear each other', async (t) => {
+t.test('redis databases: nodes on different databases do not hear each other', async (t) => {
   const keyPrefix = `${randomUUID()}:`
   const options = {
     rateLimit: false as const,
@@ -54,7 +54,7 @@ t.test('nodes on different databases do not hear each other', async (t) => {
   t.equal(wires[0]!.socket.readyState, wires[0]!.socket.OPEN, 'disconnectUser')
 })
 
-t.test('the number is found in every way that it can be given, and decides who hears whom', async (t) => {
+t.test('redis databases: the number is found in every way that it can be given, and decides who hears whom', async (t) => {
   const keyPrefix = `${randomUUID()}:`
   const instance = new Redis(Number(port), host, { lazyConnect: true, db: 2 })
   const same: Array<ConstructorParameters<typeof RedisBackend>[0]> = [{ url: `${url}/2` }, { url: `${url}?db=2` }, { redis: { host, port: Number(port), db: 2 } }, { redis: instance }]
@@ -74,7 +74,7 @@ t.test('the number is found in every way that it can be given, and decides who h
   t.strictSame(counts, [5, 5, 5, 5, 2, 1, 2])
 })
 
-t.test('on database 0 the names are those of before, so that nodes can be updated one by one', async (t) => {
+t.test('redis databases: on database 0 the names are those of before, so that nodes can be updated one by one', async (t) => {
   const keyPrefix = `${randomUUID()}:`
   const backend = new RedisBackend({ url, keyPrefix })
   await backend.connect()

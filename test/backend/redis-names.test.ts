@@ -5,7 +5,7 @@ import { RedisBackend } from '../../lib/backend/redis/redis.js'
 
 const url = process.env.REDIS_URL!
 
-t.test('names that nodes of older versions list and remove are found', async (t) => {
+t.test('redis names: names that nodes of older versions list and remove are found', async (t) => {
   const keyPrefix = `${randomUUID()}:`
   const [set, sorted] = [`${keyPrefix}live`, `${keyPrefix}names:{${keyPrefix}live}`]
   const admin = new Redis(url)

@@ -11,7 +11,7 @@ function reply (message: string): Error { return Object.assign(new Error(message
 
 const SHA = '0123456789abcdef0123456789abcdef01234567'
 
-t.test('each error says whether a commit may have happened, whether to try again, and whether it is no use', async (t) => {
+t.test('redis replies: each error says whether a commit may have happened, whether to try again, and whether it is no use', async (t) => {
   // [message, may have happened, is for now, refuses the connection]
   const replies: Array<[message: string, mayHappened: boolean, notNow?: boolean, refused?: boolean]> = [
     ['LOADING Redis is loading the dataset in memory', false, true],
@@ -95,7 +95,7 @@ t.test('with real servers: what certainly did not happen is never OUTCOME_UNKNOW
   }
 })
 
-t.test('a store that is away and was never asked leaves nothing in doubt', async (t) => {
+t.test('redis replies: a store that is away and was never asked leaves nothing in doubt', async (t) => {
   const server = await redisServer(t)
   const { backend, request } = await connected(t, { url: server.url })
   await server.process.kill()
@@ -103,7 +103,7 @@ t.test('a store that is away and was never asked leaves nothing in doubt', async
   await t.rejects(backend.commit('k', request()), { code: 'BACKEND_UNAVAILABLE', message: /not available/ })
 })
 
-t.test('a refusal in the middle of a commit leaves it in doubt', async (t) => {
+t.test('redis replies: a refusal in the middle of a commit leaves it in doubt', async (t) => {
   const server = await redisServer(t)
   const admin = new Redis(server.port)
   t.teardown(() => { admin.disconnect() })
@@ -113,7 +113,7 @@ t.test('a refusal in the middle of a commit leaves it in doubt', async (t) => {
   t.match(await backend.read('k'), { version: 2 }, 'for it did happen')
 })
 
-t.test('a password that is refused after a reconnect is called that, by everything', async (t) => {
+t.test('redis replies: a password that is refused after a reconnect is called that, by everything', async (t) => {
   const server = await redisServer(t, { args: ['--requirepass', 'secret'] })
   const { backend, request } = await connected(t, { url: server.url.replace('//', '//:secret@'), commandTimeoutMs: 10_000 })
   const admin = new Redis(server.port, { password: 'secret' })
@@ -132,7 +132,7 @@ t.test('a password that is refused after a reconnect is called that, by everythi
   t.match(await backend.commit('k', request()), { accepted: true }, 'and it comes back')
 })
 
-t.test('also in a Cluster', async (t) => {
+t.test('redis replies: also in a Cluster', async (t) => {
   const server = await redisServer(t, { args: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1', '--requirepass', 'secret'] })
   const admin = new Redis(server.port, { password: 'secret' })
   await admin.cluster('ADDSLOTSRANGE', 0, 16383)
@@ -147,7 +147,7 @@ t.test('also in a Cluster', async (t) => {
   await t.rejects(backend.get('k'), { code: 'BACKEND_REFUSED', message: /^Redis refused: WRONGPASS/ })
 })
 
-t.test('a server that comes back with fewer databases is refused, and not written to', async (t) => {
+t.test('redis replies: a server that comes back with fewer databases is refused, and not written to', async (t) => {
   const server = await redisServer(t)
   const { backend } = await connected(t, { url: `${server.url}/15`, commandTimeoutMs: 10_000 })
   await server.process.kill()

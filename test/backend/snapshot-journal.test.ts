@@ -27,7 +27,7 @@ async function twice (): Promise<[FullBackend, FullBackend]> {
 
 contract(t as never, twice, { hasLog: false, makeForgetful: twice })
 
-t.test('another process finds what was committed', async (t) => {
+t.test('snapshot journal: another process finds what was committed', async (t) => {
   const store = new FiveMethods()
   const first = combined(store)
   const { epoch } = await first.read('k')
@@ -37,7 +37,7 @@ t.test('another process finds what was committed', async (t) => {
   t.strictSame(await second.liveKeys(), ['k'])
 })
 
-t.test('keys that become live at once are all listed', async (t) => {
+t.test('snapshot journal: keys that become live at once are all listed', async (t) => {
   const backend = combined(new FiveMethods())
   const { epoch } = await backend.read('any')
   const keys = Array.from({ length: 20 }, (_, i) => `key ${i}`)
@@ -45,7 +45,7 @@ t.test('keys that become live at once are all listed', async (t) => {
   t.strictSame((await backend.liveKeys()).sort(), keys.sort())
 })
 
-t.test('a set that fails commits nothing, and the next one goes through', async (t) => {
+t.test('snapshot journal: a set that fails commits nothing, and the next one goes through', async (t) => {
   const store = new FiveMethods()
   const backend = combined(store)
   const { epoch } = await backend.read('k')
@@ -58,7 +58,7 @@ t.test('a set that fails commits nothing, and the next one goes through', async 
   t.match(await backend.commit('k', request), { accepted: true, version: 1 })
 })
 
-t.test('nothing stays in the store of keys that came and went', async (t) => {
+t.test('snapshot journal: nothing stays in the store of keys that came and went', async (t) => {
   const store = new FiveMethods()
   const backend = combined(store)
   const deletions = new Deletions(t as never, backend, backend, { forgets: true, hasLog: false })

@@ -198,7 +198,7 @@ for (const useWorker of [true, false, undefined]) {
   })
 }
 
-t.test('where the worker cannot be loaded the page does its work, and says so once', async (t) => {
+t.test('browser: where the worker cannot be loaded the page does its work, and says so once', async (t) => {
   const { page } = await open(t)
   await page.evaluate(() => start({ workerUrl: '/not-there.js' }))
   t.equal(await page.evaluate(() => lab.client.rpc('echo', 1)), 1)
@@ -211,21 +211,21 @@ t.test('where the worker cannot be loaded the page does its work, and says so on
   t.equal(page.workers().length, 0)
 })
 
-t.test('where it has to be a worker and cannot, connect() rejects', async (t) => {
+t.test('browser: where it has to be a worker and cannot, connect() rejects', async (t) => {
   const { page } = await open(t)
   t.match(await page.evaluate(() => start({ useWorker: true, workerUrl: '/not-there.js' }).catch(({ code, message }) => ({ code, message }))),
     { code: 'WORKER_UNAVAILABLE', message: /workerUrl/ })
   t.equal(await page.evaluate(() => lab.client.getConnectionState()), 'disconnected')
 })
 
-t.test('a content security policy without workers', async (t) => {
+t.test('browser: a content security policy without workers', async (t) => {
   const { page } = await open(t, { headers: { 'content-security-policy': "worker-src 'none'" } })
   await page.evaluate(() => start({}))
   t.equal(await page.evaluate(() => lab.client.rpc('echo', 1)), 1)
   t.match(await page.evaluate(() => lab.errors), [{ code: 'WORKER_UNAVAILABLE' }])
 })
 
-t.test('a page of another origin', async (t) => {
+t.test('browser: a page of another origin', async (t) => {
   const { origin } = await startServer(t)
   const other = createServer((_request, response) => { response.writeHead(200, { 'content-type': 'text/html' }).end(html(`${origin}/__ds/datasole.iife.min.js`)) })
   other.listen(0, '127.0.0.1')
@@ -241,7 +241,7 @@ t.test('a page of another origin', async (t) => {
   t.strictSame(await page.evaluate(() => lab.errors), [])
 })
 
-t.test('calls right after connect() wait for it; disconnect() while the worker loads is obeyed', async (t) => {
+t.test('browser: calls right after connect() wait for it; disconnect() while the worker loads is obeyed', async (t) => {
   const { page } = await open(t)
   t.equal(await page.evaluate(async () => {
     void start({})

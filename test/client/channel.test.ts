@@ -41,10 +41,8 @@ async function open (t: Parameters<typeof dial>[0], channelInfo: ChannelInfo = B
   const client = dialled.client as unknown as Watched<AppContract>['client']
   const channel = client.channel('k')
   const seen: unknown[] = []
-  let wake = (): void => {}
   channel.subscribe((value) => {
     seen.push(value)
-    wake()
   })
   snapshot(dialled.peer, (await dialled.peer.next(Opcode.SUBSCRIBE)).id, 1, value, channelInfo)
   const sees = async (n: number): Promise<void> => { await until(() => (seen.at(-1) as Value | undefined)?.n === n) }
@@ -52,7 +50,7 @@ async function open (t: Parameters<typeof dial>[0], channelInfo: ChannelInfo = B
   return { ...dialled, client, channel, seen, sees }
 }
 
-t.test('changes show at once; what one tick changed is one push, and one is on its way', async (t) => {
+t.test('channel: changes show at once; what one tick changed is one push, and one is on its way', async (t) => {
   const { channel, peer, seen, errors } = await open(t)
   channel.update((draft) => { draft!.n++ })
   channel.update((draft) => { draft!.n++ })
@@ -78,7 +76,7 @@ t.test('changes show at once; what one tick changed is one push, and one is on i
   t.strictSame(errors, [])
 })
 
-t.test('what the server has of others is below what it does not have of ours', async (t) => {
+t.test('channel: what the server has of others is below what it does not have of ours', async (t) => {
   const { channel, peer, sees, seen } = await open(t, BOTH, { n: 1, list: [] })
   channel.update((draft) => { draft!.list!.push('mine') })
   const push = await peer.next(Opcode.STATE_PUSH)
@@ -124,7 +122,7 @@ t.test('a conflict: the changes are made again on what others did', async (t) =>
   t.equal(errors.length, 1)
 })
 
-t.test('a refusal takes the change back, and says why', async (t) => {
+t.test('channel: a refusal takes the change back, and says why', async (t) => {
   const { channel, peer, sees, errors } = await open(t)
   channel.update((draft) => { draft!.n = 100 })
   const push = await peer.next(Opcode.STATE_PUSH)
@@ -137,7 +135,7 @@ t.test('a refusal takes the change back, and says why', async (t) => {
   await channel.saved()
 })
 
-t.test('of what was joined, only the tick that the server does not take is lost', async (t) => {
+t.test('channel: of what was joined, only the tick that the server does not take is lost', async (t) => {
   const { channel, errors, client, server } = await open(t)
   await client.disconnect()
   for (const n of [2, 3, 4]) {
@@ -168,7 +166,7 @@ t.test('of what was joined, only the tick that the server does not take is lost'
   t.equal(errors.length, 1)
 })
 
-t.test('a recipe edits what it has moved, and what the handlers saw stays as it was', async (t) => {
+t.test('channel: a recipe edits what it has moved, and what the handlers saw stays as it was', async (t) => {
   const { channel, peer, seen } = await open(t, BOTH, { ...cardBoard, n: 1 })
   channel.update((draft) => { movingRecipe(draft as unknown as CardBoard) })
   t.same(seen, [{ ...cardBoard, n: 1 }, { ...movedBoard, n: 1 }])
@@ -176,7 +174,7 @@ t.test('a recipe edits what it has moved, and what the handlers saw stays as it 
   t.same(applyPatch({ ...cardBoard, n: 1 }, payload.patches), { ...movedBoard, n: 1 })
 })
 
-t.test('much that waited is more than one push', async (t) => {
+t.test('channel: much that waited is more than one push', async (t) => {
   const { channel, peer } = await open(t)
   channel.update((draft) => { draft!.n = 2 })
   const first = await peer.next(Opcode.STATE_PUSH)
@@ -196,7 +194,7 @@ t.test('much that waited is more than one push', async (t) => {
   t.match(channel.get()!.list![0], /^7x/)
 })
 
-t.test('where the server has no time, the very same again', async (t) => {
+t.test('channel: where the server has no time, the very same again', async (t) => {
   const { channel, peer } = await open(t)
   channel.update((draft) => { draft!.n++ })
   const first = await peer.next(Opcode.STATE_PUSH)
@@ -210,7 +208,7 @@ t.test('where the server has no time, the very same again', async (t) => {
   await channel.saved()
 })
 
-t.test('what was not answered is sent again as it was, before the key is asked for', async (t) => {
+t.test('channel: what was not answered is sent again as it was, before the key is asked for', async (t) => {
   const { channel, peer, server, client, errors } = await open(t)
   channel.update((draft) => { draft!.n++ })
   const first = await peer.next(Opcode.STATE_PUSH)
@@ -244,7 +242,7 @@ t.test('what was not answered is sent again as it was, before the key is asked f
   t.strictSame(errors, [])
 })
 
-t.test('changes before the value is known wait for it; a whole one shows at once', async (t) => {
+t.test('channel: changes before the value is known wait for it; a whole one shows at once', async (t) => {
   const dialled = await dial(t)
   const channel = (dialled.client as unknown as Watched<AppContract>['client']).channel('k')
   const seen: unknown[] = []
@@ -265,7 +263,7 @@ t.test('changes before the value is known wait for it; a whole one shows at once
   t.strictSame(seen, [{ n: 5 }, { n: 6 }], 'and not what it never was here')
 })
 
-t.test('the outbox is bounded; mistakes are the caller\'s', async (t) => {
+t.test('channel: the outbox is bounded; mistakes are the caller\'s', async (t) => {
   const { channel, peer } = await open(t)
   t.throws(() => { channel.update((draft) => { draft!.n = 5; throw new Error('mine') }) }, /mine/)
   t.throws(() => { channel.set(1n as never) }, { code: 'INVALID_JSON' })
@@ -279,7 +277,7 @@ t.test('the outbox is bounded; mistakes are the caller\'s', async (t) => {
   t.equal(push.payload.patches.length, 1000)
 })
 
-t.test('what is too large for the server is dropped, and reported', async (t) => {
+t.test('channel: what is too large for the server is dropped, and reported', async (t) => {
   const { channel, errors, until, sees } = await open(t)
   channel.update((draft) => { draft!.n = 2; draft!.list = Array.from({ length: 200_000 }, () => Math.random().toString(36)) })
   await until(() => errors.length > 0)
@@ -319,7 +317,7 @@ t.test('client-to-server: a new connection gets all that the last one had', asyn
   await channel.saved()
 })
 
-t.test('a key that takes no changes says so', async (t) => {
+t.test('channel: a key that takes no changes says so', async (t) => {
   for (const info of [undefined, { direction: 'server-to-client', mode: 'json-patch' }] as Array<ChannelInfo | undefined>) {
     const { peer, client, errors, until } = await dial(t)
     const channel = client.channel('k') as unknown as Channel<Value>
@@ -333,7 +331,7 @@ t.test('a key that takes no changes says so', async (t) => {
   }
 })
 
-t.test('a key that may not be seen', async (t) => {
+t.test('channel: a key that may not be seen', async (t) => {
   const { peer, client, errors, until } = await dial(t)
   const channel = client.channel('k')
   channel.set(1)
@@ -362,7 +360,7 @@ t.test('the end of a channel sends what waits, and leaves nothing behind', async
   t.strictSame(seen, [{ n: 1 }, { n: 2 }])
 })
 
-t.test('beside a mirror of the same key', async (t) => {
+t.test('channel: beside a mirror of the same key', async (t) => {
   const server = await listen(t)
   const { client } = watch<AppContract>(t, { url: server.url })
   const connected = client.connect()

@@ -13,7 +13,7 @@ function counted (): { controller: AbortController, signal: AbortSignal, listene
   return { controller, signal, listeners: () => getEventListeners(signal, 'abort').length }
 }
 
-t.test('a call gets its answer, whatever the order of answers', async (t) => {
+t.test('client: a call gets its answer, whatever the order of answers', async (t) => {
   const { client, peer } = await dial(t)
   const answers = [client.rpc('one', { n: 1 }), client.rpc('two'), client.rpc('three', null)]
   const calls = [await peer.next(Opcode.RPC_REQ), await peer.next(Opcode.RPC_REQ), await peer.next(Opcode.RPC_REQ)]
@@ -28,7 +28,7 @@ t.test('a call gets its answer, whatever the order of answers', async (t) => {
   peer.result(calls[0]!, 'again') // which nobody waits for
 })
 
-t.test('what the server refuses is an RpcError', async (t) => {
+t.test('client: what the server refuses is an RpcError', async (t) => {
   const { client, peer } = await dial(t)
   const answer = client.rpc('pay')
   const call = await peer.next(Opcode.RPC_REQ)
@@ -38,7 +38,7 @@ t.test('what the server refuses is an RpcError', async (t) => {
   t.match(error, { code: 402, message: 'no money', data: { missing: 5 } })
 })
 
-t.test('a call that gets no answer in time is cancelled', async (t) => {
+t.test('client: a call that gets no answer in time is cancelled', async (t) => {
   const { client, peer } = await dial(t, { rpcTimeoutMs: 20 })
   await t.rejects(client.rpc('slow'), { name: 'RpcError', code: -32001, data: { code: 'TIMEOUT' }, message: /"slow".*20 ms/ })
   const call = await peer.next(Opcode.RPC_REQ)
@@ -57,13 +57,13 @@ t.test('a call that gets no answer in time is cancelled', async (t) => {
   for (const timeoutMs of [-1, NaN]) await t.rejects(client.rpc('x', undefined, { timeoutMs }), { code: 'INVALID_ARGUMENT' })
 })
 
-t.test('what JSON cannot hold is refused, with a code', async (t) => {
+t.test('client: what JSON cannot hold is refused, with a code', async (t) => {
   const { client } = await dial(t)
   t.throws(() => { client.emit('x', 1n) }, { name: 'TypeError', code: 'INVALID_JSON' })
   await t.rejects(client.rpc('x', 1n), { name: 'TypeError', code: 'INVALID_JSON' })
 })
 
-t.test('what is to be called later has to be a function', async (t) => {
+t.test('client: what is to be called later has to be a function', async (t) => {
   const { client } = await dial(t)
   const wrong = { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /must be a function/ }
   for (const handler of [undefined, null, 'x']) {
@@ -75,7 +75,7 @@ t.test('what is to be called later has to be a function', async (t) => {
   }
 })
 
-t.test('a signal cancels a call', async (t) => {
+t.test('client: a signal cancels a call', async (t) => {
   const { client, peer } = await dial(t)
   const controller = new AbortController()
   const reason = new Error('changed my mind')
@@ -95,7 +95,7 @@ t.test('a signal cancels a call', async (t) => {
   t.strictSame(peer.received, [])
 })
 
-t.test('one signal for many calls is no leak, and cancels each', async (t) => {
+t.test('client: one signal for many calls is no leak, and cancels each', async (t) => {
   const warnings = watchWarnings(t)
   const { client, peer } = await dial(t)
   const { signal, listeners, controller } = counted()
@@ -124,7 +124,7 @@ t.test('one signal for many calls is no leak, and cancels each', async (t) => {
   t.equal(other.listeners(), 0)
 })
 
-t.test('a call in flight at a drop has an unknown outcome', async (t) => {
+t.test('client: a call in flight at a drop has an unknown outcome', async (t) => {
   const { client, peer, server } = await dial(t)
   const answer = client.rpc('transfer')
   await peer.next(Opcode.RPC_REQ)
@@ -140,7 +140,7 @@ t.test('a call in flight at a drop has an unknown outcome', async (t) => {
   await Promise.all([waiting, cut].map((promise) => t.rejects(promise, { code: 'OUTCOME_UNKNOWN' })))
 })
 
-t.test('what is asked while there is no connection waits for it, in order', async (t) => {
+t.test('client: what is asked while there is no connection waits for it, in order', async (t) => {
   const server = await listen(t)
   const { client } = watch(t, { url: server.url })
   await t.rejects(client.rpc('early'), { code: 'NOT_CONNECTED', message: /connect\(\)/ })
@@ -167,7 +167,7 @@ t.test('what is asked while there is no connection waits for it, in order', asyn
   t.strictSame(peer.received.map(({ opcode, payload }) => [opcode, payload]), [[Opcode.EVENT_C2S, { event: 'second', data: 2 }]], 'what was given up is not sent, and needs no RPC_CANCEL')
 })
 
-t.test('what waits for a connection is bounded in number and size', async (t) => {
+t.test('client: what waits for a connection is bounded in number and size', async (t) => {
   const server = await listen(t)
   const { client } = watch(t, { url: server.url })
   const connected = client.connect()
@@ -189,7 +189,7 @@ t.test('what waits for a connection is bounded in number and size', async (t) =>
   await again.until(() => again.received.length === 4)
 })
 
-t.test('a call that never got a connection says so', async (t) => {
+t.test('client: a call that never got a connection says so', async (t) => {
   const server = await listen(t)
   const { client } = watch(t, { url: server.url })
   const connected = client.connect()
@@ -200,7 +200,7 @@ t.test('a call that never got a connection says so', async (t) => {
   await t.rejects(connected, { code: 'DISCONNECTED' })
 })
 
-t.test('a frame that the server would not take is refused here, and the connection stays', async (t) => {
+t.test('client: a frame that the server would not take is refused here, and the connection stays', async (t) => {
   const { client, peer, errors } = await dial(t, {}, { maxPayload: 1000 })
   const noise = Array.from({ length: 3000 }, () => String.fromCharCode(32 + Math.random() * 90)).join('')
   await t.rejects(client.rpc('store', noise), { code: 'PAYLOAD_TOO_LARGE', message: /maxPayload of 1000/ })
@@ -211,7 +211,7 @@ t.test('a frame that the server would not take is refused here, and the connecti
   await answer
 })
 
-t.test('a network that does not take more: calls and events are refused, and not kept', async (t) => {
+t.test('client: a network that does not take more: calls and events are refused, and not kept', async (t) => {
   const { client, peer, errors } = await dial(t, {}, { maxPayload: 2 ** 31 })
   peer.socket.pause()
   const noise = Array.from({ length: 1024 * 1024 }, () => String.fromCharCode(32 + Math.random() * 90)).join('')
@@ -223,7 +223,7 @@ t.test('a network that does not take more: calls and events are refused, and not
   peer.socket.terminate()
 })
 
-t.test('what JSON cannot hold', async (t) => {
+t.test('client: what JSON cannot hold', async (t) => {
   const { client, peer } = await dial(t)
   await t.rejects(client.rpc('x', { n: 1n }), TypeError)
   t.throws(() => client.emit('x', { n: 1n }), TypeError)
@@ -282,14 +282,14 @@ t.test('states: a handler that throws is reported, one that ended hears nothing,
   stubborn()
 })
 
-t.test('a refused event is heard, by its name', async (t) => {
+t.test('client: a refused event is heard, by its name', async (t) => {
   const { peer, errors, until } = await dial(t)
   peer.send(Opcode.ERROR, 0, { code: 'RATE_LIMITED', message: 'rate limit exceeded', retryAfter: 100, event: 'chat' })
   await until(() => errors.length === 1)
   t.match(errors, [{ name: 'DatasoleError', code: 'RATE_LIMITED', message: 'event "chat" was refused: rate limit exceeded' }])
 })
 
-t.test('an error of the server that belongs to nothing goes to onError', async (t) => {
+t.test('client: an error of the server that belongs to nothing goes to onError', async (t) => {
   const { peer, errors, until } = await dial(t)
   peer.send(Opcode.ERROR, 0, { code: 'RATE_LIMITED', message: 'slower', retryAfter: 5 })
   await until(() => errors.length === 1)

@@ -58,7 +58,7 @@ t.test('so do calls that a closing server answers as not begun; not for ever', a
   await t.rejects(busy, { code: -32030 })
 })
 
-t.test('a client that has nowhere to go says that the call was not sent', async (t) => {
+t.test('closing: a client that has nowhere to go says that the call was not sent', async (t) => {
   const { client, peer } = await dial(t, { reconnect: false, onError: () => {} })
   const answer = client.rpc('x')
   await peer.next(RPC_REQ)
@@ -67,7 +67,7 @@ t.test('a client that has nowhere to go says that the call was not sent', async 
   await t.rejects(answer, { code: 'NOT_CONNECTED' })
 })
 
-t.test('it has no more calls under way than the server takes; others wait, in order', async (t) => {
+t.test('closing: it has no more calls under way than the server takes; others wait, in order', async (t) => {
   const { client, peer, server } = await dial(t, {}, { maxCallsInFlight: 2 })
   const names = Array.from({ length: 6 }, (_, i) => `call ${i}`)
   const controller = new AbortController()
@@ -103,7 +103,7 @@ t.test('it has no more calls under way than the server takes; others wait, in or
   t.strictSame(await Promise.all(many), Array.from({ length: 150 }, (_, i) => i))
 })
 
-t.test('what waits for answers is bounded; a call that is too large makes room for the next', async (t) => {
+t.test('closing: what waits for answers is bounded; a call that is too large makes room for the next', async (t) => {
   const { client, peer } = await dial(t, {}, { maxCallsInFlight: 1, maxPayload: 1000 })
   const first = client.rpc('first')
   const noise = Array.from({ length: 2000 }, () => Math.random().toString(36)).join('')

@@ -13,7 +13,7 @@ function bytes (data: Uint8Array): ArrayBuffer {
   return Uint8Array.from(data).buffer
 }
 
-t.test('what it encodes Node.js decodes, and the other way round', async () => {
+t.test('codec: what it encodes Node.js decodes, and the other way round', async () => {
   fc.assert(fc.property(fc.integer({ min: 0, max: 18 }), fc.nat(0xffffffff), json, fc.nat(50), (opcode, id, value, times) => {
     const payload = Array.from({ length: times }, () => value)
     const theirs = theirDecode(Buffer.from(encode(opcode, id, JSON.stringify(payload))))
@@ -26,7 +26,7 @@ t.test('what it encodes Node.js decodes, and the other way round', async () => {
   }), { seed, numRuns: 100 })
 })
 
-t.test('a frame is deflated from 1 KiB', async (t) => {
+t.test('codec: a frame is deflated from 1 KiB', async (t) => {
   const text = (length: number): string => JSON.stringify('a'.repeat(length - 9 - 2))
   t.equal(encode(1, 1, text(1023))[0], 1)
   const deflated = encode(1, 1, text(1024))
@@ -35,14 +35,14 @@ t.test('a frame is deflated from 1 KiB', async (t) => {
   t.equal(inflateSync(deflated).length, 1024)
 })
 
-t.test('a stream that inflates beyond 64 MiB is refused while it does', async (t) => {
+t.test('codec: a stream that inflates beyond 64 MiB is refused while it does', async (t) => {
   const bomb = bytes(deflateSync(Buffer.alloc(100 * 1024 * 1024), { level: 1 }))
   const before = process.memoryUsage().arrayBuffers
   t.throws(() => decode(bomb), { code: 'PAYLOAD_TOO_LARGE' })
   t.ok(process.memoryUsage().arrayBuffers - before < 100 * 1024 * 1024, 'it never held all of it')
 })
 
-t.test('what is not a frame is refused', async (t) => {
+t.test('codec: what is not a frame is refused', async (t) => {
   const frame = theirEncode(5, 1, { text: 'x'.repeat(2000) })
   const deflated = deflateSync(frame)
   const wrong: Record<string, Uint8Array> = {

@@ -42,7 +42,7 @@ t.test('connectTimeoutMs ends it', async (t) => {
   t.equal(client.getConnectionState(), 'connected', 'a connection that was made is left alone')
 })
 
-t.test('a signal ends it', async (t) => {
+t.test('connect: a signal ends it', async (t) => {
   const server = await listen(t)
   const { client, states } = watch(t, { url: server.url })
   const controller = new AbortController()

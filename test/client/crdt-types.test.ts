@@ -83,4 +83,4 @@ export function helpers (): void {
   exactly<[unknown, unknown, unknown]>()(null as unknown as [EventData<AppContract, 'e'>, RpcParams<AppContract, 'm'>, RpcResult<AppContract, 'm'>], true)
 }
 
-t.test('types are checked by the compiler', async (t) => { for (const each of [typed, inWorker, helpers]) t.type(each, 'function') })
+t.test('crdt types: types are checked by the compiler', async (t) => { for (const each of [typed, inWorker, helpers]) t.type(each, 'function') })

@@ -29,7 +29,7 @@ async function acknowledged (...handles: Array<{ readonly isPending: boolean }>)
   await until(() => handles.every(({ isPending }) => !isPending))
 }
 
-t.test('operations are seen at once, and by everyone', async (t) => {
+t.test('crdts: operations are seen at once, and by everyone', async (t) => {
   const { ds, url } = await node(t)
   const [{ client: ann }, { client: bob }] = [watch<AppContract>(t, { url }), watch<AppContract>(t, { url })] as [Watched<AppContract>, Watched<AppContract>]
   await Promise.all([ann.connect(), bob.connect()])
@@ -102,7 +102,7 @@ t.test('a channel of mode crdt is a CRDT to clients', async (t) => {
   await holds(title, (value) => value === 'two')
 })
 
-t.test('what is done offline is sent once there is a connection, together, and counts once', async (t) => {
+t.test('crdts: what is done offline is sent once there is a connection, together, and counts once', async (t) => {
   const { ds, url } = await node(t)
   const { port } = new URL(url)
   const way = await proxy(t, Number(port))
@@ -124,7 +124,7 @@ t.test('what is done offline is sent once there is a connection, together, and c
   t.equal(await ds.primitives.crdt.getValue('likes'), 508, 'one whose acknowledgement was lost counts once')
 })
 
-t.test('what the server refuses is undone, and told', async (t) => {
+t.test('crdts: what the server refuses is undone, and told', async (t) => {
   const { ds, url } = await node(t, { rateLimit: { defaultRule: { windowMs: 300, maxRequests: 5 } }, prepare: (ds) => { ds.addHook('prePush', (_ctx, { data }) => { if ((data as { value: number }).value === 13) throw new Error('unlucky') }) } })
   const { client, errors } = watch<AppContract>(t, { url })
   await client.connect()
@@ -154,7 +154,7 @@ t.test('what the server refuses is undone, and told', async (t) => {
   t.equal(mismatch.code, 'TYPE_MISMATCH')
 })
 
-t.test('a clock that is ahead is put right by the server', async (t) => {
+t.test('crdts: a clock that is ahead is put right by the server', async (t) => {
   const { ds, url } = await node(t)
   const { client, errors } = watch<AppContract>(t, { url })
   await client.connect()
@@ -172,7 +172,7 @@ t.test('a clock that is ahead is put right by the server', async (t) => {
   await holds(title, (value) => value === 'later')
 })
 
-t.test('a handle that is closed and opened again counts on', async (t) => {
+t.test('crdts: a handle that is closed and opened again counts on', async (t) => {
   const { ds, url } = await node(t)
   const { client } = watch<AppContract>(t, { url })
   await client.connect()
@@ -206,7 +206,7 @@ function alone () {
   }
 }
 
-t.test('one that may have been counted is sent again as it was, though a rate limit refuses it first', async (t) => {
+t.test('crdts: one that may have been counted is sent again as it was, though a rate limit refuses it first', async (t) => {
   const { crdts, likes, answer, sent, next } = alone()
   answer()
   sent.length = 0
@@ -224,7 +224,7 @@ t.test('one that may have been counted is sent again as it was, though a rate li
   t.match((await next()).map(({ message }) => message.op), [{ seq: 1, value: 1 }, { seq: 2, value: 5 }])
 })
 
-t.test('what the network has no room for is sent later', async (t) => {
+t.test('crdts: what the network has no room for is sent later', async (t) => {
   const { crdts, likes, errors, answer, sent, next } = alone()
   const { id: subscribe } = sent.splice(0)[0]!
   t.equal(crdts.unsent(subscribe, { code: 'BUSY', message: 'no room' }), true)
@@ -242,7 +242,7 @@ t.test('what the network has no room for is sent later', async (t) => {
   t.strictSame(errors, [])
 })
 
-t.test('a field that has lost against a removal that was forgotten is undone on its client', async (t) => {
+t.test('crdts: a field that has lost against a removal that was forgotten is undone on its client', async (t) => {
   const { ds, url } = await node(t)
   const { client } = watch<AppContract>(t, { url })
   const prefs = client.crdt('prefs', 'lww-map')
@@ -257,7 +257,7 @@ t.test('a field that has lost against a removal that was forgotten is undone on 
   t.equal((await refused).code, 'CONFLICT')
 })
 
-t.test('who logs in as another user goes on writing, and nothing is lost or counted twice', async (t) => {
+t.test('crdts: who logs in as another user goes on writing, and nothing is lost or counted twice', async (t) => {
   const { ds, url } = await node(t, {
     rateLimit: false,
     authHandler: (req) => ({ authenticated: true, userId: String(req.headers.authorization) })
@@ -292,7 +292,7 @@ t.test('who logs in as another user goes on writing, and nothing is lost or coun
   t.strictSame(errors, [])
 })
 
-t.test('what the server has acknowledged of a channel client-to-server is on the next connection, too', async (t) => {
+t.test('crdts: what the server has acknowledged of a channel client-to-server is on the next connection, too', async (t) => {
   const { ds, url } = await node(t, { rateLimit: false, authHandler: () => ({ authenticated: true, userId: 'ann' }) })
   const heard: Record<string, unknown> = {}
   const initial = { likes: 5, title: 'one', prefs: { color: 'red', size: 1 } }

@@ -30,7 +30,7 @@ t.test('the declarations need neither DOM nor Node.js', async (t) => {
   `), '')
 })
 
-t.test('they fit those of the DOM', async (t) => {
+t.test('declarations: they fit those of the DOM', async (t) => {
   t.equal(await complaints(t, ['es2023', 'dom'], `
     const client = new DatasoleClient({ webSocket: WebSocket })
     await client.rpc('x', undefined, { signal: AbortSignal.timeout(5) })

@@ -49,7 +49,7 @@ t.test('a patch of a frozen value gives a frozen one, and shares what it leaves 
   t.ok(applied > 1000, `${applied} patches applied`)
 })
 
-t.test('a listener that sorts its value does not make another write hit another record', async (t) => {
+t.test('frozen: a listener that sorts its value does not make another write hit another record', async (t) => {
   const { url, ds } = await node(t, { rateLimit: false })
   interface Board { items: { id: number, done?: boolean }[] }
   const channel = ds.primitives.live.createSyncChannel<string>({ key: 'board', direction: 'bidirectional', mode: 'json-patch', initialValue: { items: [{ id: 3 }, { id: 2 }, { id: 1 }] } })
@@ -120,7 +120,7 @@ t.test('whatever a client hands out is frozen, and what a listener tries reaches
   t.ok(handed.length > 50)
 })
 
-t.test('a result of a call is the caller\'s own', async (t) => {
+t.test('frozen: a result of a call is the caller\'s own', async (t) => {
   const { url, ds } = await node(t, { rateLimit: false })
   const kept = { list: [1] }
   ds.rpc.register('kept', () => kept)

@@ -11,7 +11,7 @@ function refuse (peer: Peer, { id }: { id: number }, retryAfter = 20): void {
   peer.send(RPC_RES, id, { correlationId: id, error: { code: -32030, message: 'too many calls in flight', data: { code: 'BUSY', retryAfter } }, begun: false, again: true })
 }
 
-t.test('a call that the server has no place for is sent again, once there may be one', async (t) => {
+t.test('full server: a call that the server has no place for is sent again, once there may be one', async (t) => {
   const { client, peer, errors } = await dial(t, {}, { maxCallsInFlight: 3 })
   const calls = ['a', 'b', 'c', 'd'].map((name) => client.rpc(name))
   const [a, b, c] = [await peer.next(RPC_REQ), await peer.next(RPC_REQ), await peer.next(RPC_REQ)]
@@ -31,7 +31,7 @@ t.test('a call that the server has no place for is sent again, once there may be
   t.strictSame(errors, [])
 })
 
-t.test('its time runs meanwhile, and the next connection takes it', async (t) => {
+t.test('full server: its time runs meanwhile, and the next connection takes it', async (t) => {
   const { client, peer, server } = await dial(t, {}, { maxCallsInFlight: 2 })
   const late = client.rpc('late', undefined, { timeoutMs: 100 })
   const early = client.rpc('early')

@@ -232,7 +232,7 @@ t.test('whatever happens on the way, the mirror shows committed versions only, i
   }), { seed, numRuns: 1000 })
 })
 
-t.test('what a patch leaves alone is the same object before and after', async (t) => {
+t.test('mirror: what a patch leaves alone is the same object before and after', async (t) => {
   const mirror = new Mirror()
   mirror.snapshot({ key: KEY, epoch: 'e', version: 1, data: { a: { deep: [1] }, b: { n: 1 } } })
   const before = mirror.value as { a: object, b: object }
@@ -243,7 +243,7 @@ t.test('what a patch leaves alone is the same object before and after', async (t
   t.strictSame(after.b, { n: 2 })
 })
 
-t.test('versions', async (t) => {
+t.test('mirror: versions', async (t) => {
   const mirror = new Mirror()
   const patch = (from: number, version: number, epoch = 'e'): string => mirror.patch({ key: KEY, epoch, from, version, patches: [{ op: 'replace', path: '', value: version }] })
   t.equal(patch(0, 1), 'gap', 'nothing to apply it to')

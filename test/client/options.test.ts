@@ -46,7 +46,7 @@ t.test('a wrong option throws at construction, and is named', async (t) => {
   for (const options of [null, 'http://127.0.0.1:3000', []]) t.throws(() => new DatasoleClient(options as never), { name: 'DatasoleError', code: 'INVALID_OPTION', message: /options must be an object/ })
 })
 
-t.test('where there is no WebSocket one has to be passed', async (t) => {
+t.test('options: where there is no WebSocket one has to be passed', async (t) => {
   const scope = globalThis as { WebSocket?: unknown }
   const own = scope.WebSocket
   t.teardown(() => { if (own !== undefined) scope.WebSocket = own })
@@ -57,7 +57,7 @@ t.test('where there is no WebSocket one has to be passed', async (t) => {
   if (own === undefined) delete scope.WebSocket
 })
 
-t.test('the addresses', async (t) => {
+t.test('options: the addresses', async (t) => {
   const address = (options: DatasoleClientOptions): string => resolveOptions({ ...base, ...options }).link.url
   t.equal(address({}), 'ws://127.0.0.1:3000/__ds')
   t.equal(address({ url: 'https://example.com/' }), 'wss://example.com/__ds')
@@ -87,7 +87,7 @@ t.test('nothing of a url is left out: its path goes before the other, its query 
   }
 })
 
-t.test('such a server is reached', async (t) => {
+t.test('options: such a server is reached', async (t) => {
   const { ds, origin } = await start(t, { path: '/my-service/__ds', authHandler: (req) => ({ authenticated: req.url === '/my-service/__ds?tenant=7' }) })
   const client = new DatasoleClient({ ...base, url: `${origin}/my-service?tenant=7` })
   t.teardown(() => client.disconnect())
@@ -95,7 +95,7 @@ t.test('such a server is reached', async (t) => {
   t.equal(ds.transport.getConnectionCount(), 1)
 })
 
-t.test('in a page the server is where the page came from', async (t) => {
+t.test('options: in a page the server is where the page came from', async (t) => {
   const scope = globalThis as { location?: unknown }
   t.teardown(() => { delete scope.location })
   scope.location = { origin: 'https://app.example.com' }
@@ -113,7 +113,7 @@ t.test('in a page the server is where the page came from', async (t) => {
   t.equal(resolveOptions(base).link.url, 'ws://127.0.0.1:3000/__ds')
 })
 
-t.test('the token is a subprotocol in base64url, and nowhere in the URL', async (t) => {
+t.test('options: the token is a subprotocol in base64url, and nowhere in the URL', async (t) => {
   const { link } = resolveOptions({ ...base, auth: { token: 'häß?>~=/+' } })
   t.equal(link.protocols![0], 'datasole.v2')
   const encoded = link.protocols![1]!.slice('datasole.token.'.length)

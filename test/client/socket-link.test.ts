@@ -10,7 +10,7 @@ import { encode } from '../helpers/wire.js'
 import { dial, watch } from './dialled.js'
 import { listen } from './peer.js'
 
-t.test('connected is when the server has said welcome, and not before', async (t) => {
+t.test('socket link: connected is when the server has said welcome, and not before', async (t) => {
   const server = await listen(t)
   const { client, states } = watch(t, { url: server.url, auth: { token: 'se/cret' } })
   const connected = client.connect()
@@ -32,7 +32,7 @@ t.test('connected is when the server has said welcome, and not before', async (t
   t.equal(server.count(), 1)
 })
 
-t.test('large frames are deflated both ways, and told by their first byte', async (t) => {
+t.test('socket link: large frames are deflated both ways, and told by their first byte', async (t) => {
   const { client, peer } = await dial(t)
   const params = { text: 'abc'.repeat(1000) }
   const answer = client.rpc('echo', params)
@@ -45,7 +45,7 @@ t.test('large frames are deflated both ways, and told by their first byte', asyn
   t.notOk((await peer.next(Opcode.EVENT_C2S)).deflated)
 })
 
-t.test('what is not a frame is reported, and ends nothing', async (t) => {
+t.test('socket link: what is not a frame is reported, and ends nothing', async (t) => {
   const { client, peer, errors, until } = await dial(t)
   peer.socket.send('text')
   peer.socket.send(Buffer.from([1, 2, 3]))
@@ -58,7 +58,7 @@ t.test('what is not a frame is reported, and ends nothing', async (t) => {
   t.equal(await answer, 'here')
 })
 
-t.test('it comes back after a loss, and says why it was lost', async (t) => {
+t.test('socket link: it comes back after a loss, and says why it was lost', async (t) => {
   const { client, server, peer, states, causes, errors } = await dial(t)
   peer.socket.terminate()
   const again = await server.accept()
@@ -106,7 +106,7 @@ t.test('a server that is not there: without reconnecting, connect() rejects with
   t.strictSame(errors, [])
 })
 
-t.test('a refused upgrade says with what', async (t) => {
+t.test('socket link: a refused upgrade says with what', async (t) => {
   const http = createServer((_request, response) => { response.writeHead(401).end() }).listen(0, '127.0.0.1')
   t.teardown(() => http.close())
   await once(http, 'listening')
@@ -114,7 +114,7 @@ t.test('a refused upgrade says with what', async (t) => {
   await t.rejects(client.connect(), { code: 'CONNECT_FAILED', message: /401/ })
 })
 
-t.test('it tries as often as it may, then gives up', async (t) => {
+t.test('socket link: it tries as often as it may, then gives up', async (t) => {
   const server = await listen(t)
   const { client, states } = watch(t, { url: server.url, maxReconnectAttempts: 2 })
   const connected = client.connect()
@@ -124,7 +124,7 @@ t.test('it tries as often as it may, then gives up', async (t) => {
   t.strictSame(states, ['connecting', 'reconnecting', 'disconnected'])
 })
 
-t.test('it waits for a server that is not there yet', async (t) => {
+t.test('socket link: it waits for a server that is not there yet', async (t) => {
   const server = await listen(t)
   const { port } = server
   await server.stop()
@@ -143,7 +143,7 @@ t.test('an address that no socket takes is not tried again', async (t) => {
   await t.rejects(client.connect(), { code: 'CONNECT_FAILED', message: 'no insecure sockets here' })
 })
 
-t.test('a silent server is asked for a sign of life, and left when it gives none', async (t) => {
+t.test('socket link: a silent server is asked for a sign of life, and left when it gives none', async (t) => {
   const { peer, server, causes, states, until } = await dial(t, {}, { heartbeatMs: 150 })
   await peer.until(() => peer.pings === 3)
   t.strictSame(states, ['connecting', 'connected'], 'PONG is such a sign')
@@ -155,7 +155,7 @@ t.test('a silent server is asked for a sign of life, and left when it gives none
   await server.accept()
 })
 
-t.test('back on the network, it tries at once', async (t) => {
+t.test('socket link: back on the network, it tries at once', async (t) => {
   const listeners = new Set<() => void>()
   const scope = globalThis as { addEventListener?: unknown, removeEventListener?: unknown }
   scope.addEventListener = (name: string, listener: () => void) => { if (name === 'online') listeners.add(listener) }
@@ -177,7 +177,7 @@ t.test('back on the network, it tries at once', async (t) => {
   t.equal(listeners.size, 0)
 })
 
-t.test('disconnect() in a handler of a state is obeyed', async (t) => {
+t.test('socket link: disconnect() in a handler of a state is obeyed', async (t) => {
   for (const at of ['connecting', 'connected', 'reconnecting'] as const) {
     const server = await listen(t)
     const { client, states, until } = watch(t, { url: server.url, reconnectInterval: 1 })
@@ -199,7 +199,7 @@ t.test('disconnect() in a handler of a state is obeyed', async (t) => {
   }
 })
 
-t.test('a closed link says so once, and nothing more', async (t) => {
+t.test('socket link: a closed link says so once, and nothing more', async (t) => {
   const server = await listen(t)
   const said: string[] = []
   const link = new SocketLink({ url: server.url, protocols: ['datasole.v2'], reconnect: true, reconnectInterval: 1, maxReconnectAttempts: Infinity }, WebSocket, {
@@ -218,7 +218,7 @@ t.test('a closed link says so once, and nothing more', async (t) => {
   t.strictSame(said, ['connecting', 'disconnected'])
 })
 
-t.test('disconnect() while connecting: connect() rejects, and may be called again', async (t) => {
+t.test('socket link: disconnect() while connecting: connect() rejects, and may be called again', async (t) => {
   const server = await listen(t)
   const { client } = watch(t, { url: server.url })
   const connected = client.connect()

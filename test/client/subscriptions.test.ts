@@ -8,12 +8,10 @@ import { until } from '../helpers/until.js'
 /** What a handler was told, and a wait for the next of it. */
 function teller () {
   const told: Array<[value: unknown, version: number]> = []
-  let wake = (): void => {}
   return {
     told,
     handler (value: unknown, { version }: { version: number }) {
       told.push([value, version])
-      wake()
     },
     async times (count: number) { await until(() => told.length >= count) }
   }
@@ -58,7 +56,7 @@ t.test('one subscription for all subscribers; the last one ends it', async (t) =
   t.strictSame(peer.received, [], 'one SUBSCRIBE, one UNSUBSCRIBE')
 })
 
-t.test('a key without a value', async (t) => {
+t.test('subscriptions: a key without a value', async (t) => {
   const { client, peer } = await dial(t)
   const { told, handler, times } = teller()
   client.subscribeState('k', handler)
@@ -71,7 +69,7 @@ t.test('a key without a value', async (t) => {
   t.strictSame(told, [[undefined, 0], ['first', 1], [undefined, 0]])
 })
 
-t.test('a gap is asked for once, with what is held; a patch that does not apply, without', async (t) => {
+t.test('subscriptions: a gap is asked for once, with what is held; a patch that does not apply, without', async (t) => {
   const { client, peer, errors } = await dial(t)
   const { told, handler, times } = teller()
   client.subscribeState('k', handler)
@@ -94,7 +92,7 @@ t.test('a gap is asked for once, with what is held; a patch that does not apply,
   t.strictSame(errors, [])
 })
 
-t.test('an answer that does not fit what is held: it asks for the whole value', async (t) => {
+t.test('subscriptions: an answer that does not fit what is held: it asks for the whole value', async (t) => {
   const { client, peer } = await dial(t)
   const { handler, times } = teller()
   client.subscribeState('k', handler)
@@ -107,7 +105,7 @@ t.test('an answer that does not fit what is held: it asks for the whole value', 
   await times(2)
 })
 
-t.test('a new connection goes on where the last one stopped', async (t) => {
+t.test('subscriptions: a new connection goes on where the last one stopped', async (t) => {
   const server = await listen(t)
   const { client } = watch(t, { url: server.url })
   const { told, handler, times } = teller()
@@ -131,7 +129,7 @@ t.test('a new connection goes on where the last one stopped', async (t) => {
   t.strictSame((await third.next(Opcode.SUBSCRIBE)).payload, { key: 'k', epoch: 'e', version: 4 })
 })
 
-t.test('a refusal is told, and asked for again with the next subscriber or connection', async (t) => {
+t.test('subscriptions: a refusal is told, and asked for again with the next subscriber or connection', async (t) => {
   const { client, peer, server, errors, until } = await dial(t)
   const refusals: unknown[] = []
   const { told, handler, times } = teller()
@@ -155,7 +153,7 @@ t.test('a refusal is told, and asked for again with the next subscriber or conne
   t.strictSame(told, [['yours', 1], ['yours', 1]])
 })
 
-t.test('where the server is busy it is asked again after the time that it said', async (t) => {
+t.test('subscriptions: where the server is busy it is asked again after the time that it said', async (t) => {
   const { client, peer, errors } = await dial(t)
   const { handler, times } = teller()
   client.subscribeState('k', handler)
@@ -199,7 +197,7 @@ t.test('a subscription that has to wait long is heard, once', async (t) => {
   t.match(own, [{ code: 'INTERNAL' }])
 })
 
-t.test('where it is no rate limit, the wait grows', async (t) => {
+t.test('subscriptions: where it is no rate limit, the wait grows', async (t) => {
   const { client, peer, errors } = await dial(t)
   t.intercept(Math, 'random', { value: () => 1 })
   client.subscribeState('k', () => {})
@@ -244,7 +242,7 @@ t.test('a handler may throw, end its subscription or make another', async (t) =>
   t.strictSame(breath.slice(0, 4), ['more', 'last', 'more', 'then'], 'a subscriber that came meanwhile is told after all others, and not in the same breath')
 })
 
-t.test('a subscriber that comes in the midst of messages is told of a version once', async (t) => {
+t.test('subscriptions: a subscriber that comes in the midst of messages is told of a version once', async (t) => {
   const { client, peer } = await dial(t)
   const { handler, times, told } = teller()
   const end = client.subscribeState('k', handler)

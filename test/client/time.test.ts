@@ -28,7 +28,7 @@ function takeOver (t: { teardown (fn: () => unknown): void }): (ms: number) => v
   }
 }
 
-t.test('a server that opens the socket and says nothing has ten seconds', async (t) => {
+t.test('time: a server that opens the socket and says nothing has ten seconds', async (t) => {
   const server = await listen(t)
   const pass = takeOver(t)
   const { client, states, causes } = watch(t, { webSocket: WebSocket, url: server.url, reconnectInterval: 1000 })
@@ -44,7 +44,7 @@ t.test('a server that opens the socket and says nothing has ten seconds', async 
   await connected
 })
 
-t.test('the wait grows with each attempt, a goodbye does not make it grow, and a good connection starts anew', async (t) => {
+t.test('time: the wait grows with each attempt, a goodbye does not make it grow, and a good connection starts anew', async (t) => {
   const server = await listen(t)
   const pass = takeOver(t)
   let made = 0
@@ -79,7 +79,7 @@ t.test('the wait grows with each attempt, a goodbye does not make it grow, and a
   await server.accept()
 })
 
-t.test('every frame is a sign of life', async (t) => {
+t.test('time: every frame is a sign of life', async (t) => {
   const pass = takeOver(t)
   const { client, peer, states } = await dial(t, { webSocket: WebSocket }, { heartbeatMs: 1000 })
   const heard = async (): Promise<void> => {
@@ -109,7 +109,7 @@ t.test('every frame is a sign of life', async (t) => {
   t.equal(states.at(-1), 'reconnecting')
 })
 
-t.test('a getToken that hangs has the same ten seconds; closing does not wait for it', async (t) => {
+t.test('time: a getToken that hangs has the same ten seconds; closing does not wait for it', async (t) => {
   const pass = takeOver(t)
   const said: string[] = []
   let asked = 0

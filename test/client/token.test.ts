@@ -145,7 +145,7 @@ t.test('after 4401 it comes back once with a fresh token', async (t) => {
   t.strictSame(errors, [])
 })
 
-t.test('a second 4401 soon after is final', async (t) => {
+t.test('token: a second 4401 soon after is final', async (t) => {
   const { peer, server, client, errors, until } = await dialWith(t, { getToken: numbered() })
   peer.socket.close(4401, 'expired')
   ;(await server.accept()).welcome().socket.close(4401, 'banned')
@@ -167,7 +167,7 @@ t.test('and so is a refused upgrade; but not a getToken that failed', async (t) 
   await connected
 })
 
-t.test('a loss after the comeback is like any other', async (t) => {
+t.test('token: a loss after the comeback is like any other', async (t) => {
   const { peer, server, client, states } = await dialWith(t, { getToken: numbered() })
   peer.socket.close(4401)
   ;(await server.accept()).welcome().socket.terminate()

@@ -64,7 +64,7 @@ t.test('an unsubscriber ends its own subscription, however often it is called', 
   }
 })
 
-t.test('off ends the latest subscription of a function', async (t) => {
+t.test('unsubscribe: off ends the latest subscription of a function', async (t) => {
   const { url, ds: { primitives: { events, fanout } } } = await node(t, { rateLimit: false })
   const { client } = watch(t, { url })
   await client.connect()
@@ -123,7 +123,7 @@ for (const name of Object.keys(stores)) {
   })
 }
 
-t.test('an onFlush handler that changes its value does not change that of another', async (t) => {
+t.test('unsubscribe: an onFlush handler that changes its value does not change that of another', async (t) => {
   const { ds: { primitives: { live } } } = await node(t, { rateLimit: false })
   const channel = live.createSyncChannel<string>({ key: 'list', direction: 'server-to-client', mode: 'json-patch', initialValue: [1] })
   const seen: unknown[] = []

@@ -61,10 +61,8 @@ for (const [name, webSocket] of kinds) {
       const gone = await listen(t)
       await gone.stop()
       for (const address of [`${url}/401`, `${url}/403`, `${url}/404`, `${url}/503`, gone.url, 'ws://nowhere.invalid']) {
-        const started = performance.now()
         const { client, states, causes } = watch(t, { url: address, webSocket, maxReconnectAttempts: 2, onError: () => {} })
         await t.rejects(client.connect(), { code: 'CONNECT_FAILED' }, address)
-        t.ok(performance.now() - started < 9000, `${address} did not wait for the timeout`)
         t.strictSame(states, ['connecting', 'reconnecting', 'disconnected'], 'and each attempt counts once')
         t.notMatch(causes[1]!.message, /no answer within/)
       }

@@ -7,7 +7,7 @@ import { node } from '../helpers/nodes.js'
 import { watch } from './dialled.js'
 import { until } from '../helpers/until.js'
 
-t.test('names and cursors are shared, and gone with who had them', async (t) => {
+t.test('yjs awareness: names and cursors are shared, and gone with who had them', async (t) => {
   const { url, ds } = await node(t, { rateLimit: false })
   const { events, fanout } = ds.primitives
   events.on('text:awareness', ({ data }) => { fanout.broadcast('text:awareness', data) })
@@ -57,7 +57,7 @@ t.test('names and cursors are shared, and gone with who had them', async (t) => 
   t.equal(bob.names(), '')
 })
 
-t.test('an Awareness of another copy of y-protocols works', async (t) => {
+t.test('yjs awareness: an Awareness of another copy of y-protocols works', async (t) => {
   const { url, ds: { primitives: { events, fanout } } } = await node(t, { rateLimit: false })
   events.on('text:awareness', ({ data }) => { fanout.broadcast('text:awareness', data) })
   const require = createRequire(import.meta.url)
@@ -80,7 +80,7 @@ t.test('an Awareness of another copy of y-protocols works', async (t) => {
   t.strictSame(pair.flatMap(({ errors }) => errors), [])
 })
 
-t.test('anything else is refused', async (t) => {
+t.test('yjs awareness: anything else is refused', async (t) => {
   const { client } = watch(t, { url: 'http://127.0.0.1:1' })
   for (const awareness of [undefined, {}, new Y.Doc()]) t.throws(() => bindAwareness(client, 'text', awareness as never), { name: 'TypeError', code: 'INVALID_ARGUMENT' })
 })

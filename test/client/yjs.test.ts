@@ -13,7 +13,7 @@ import { until } from '../helpers/until.js'
 
 t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
 
-t.test('clients edit one text, at once and offline, on two nodes', async (t) => {
+t.test('yjs: clients edit one text, at once and offline, on two nodes', async (t) => {
   const random = randomOf(seed)
   const nodes = await cluster(t, 2, { rateLimit: false })
   const editors = await Promise.all([0, 1, 2].map(async (i) => {
@@ -59,7 +59,7 @@ t.test('a document of another copy of Yjs is refused', async (t) => {
   bindYjs(client, 'text', new OwnDoc()).destroy()
 })
 
-t.test('what is no update is refused', async (t) => {
+t.test('yjs: what is no update is refused', async (t) => {
   const { connect, ds } = await node(t, { rateLimit: false })
   const ann = await connect()
   const push = async (value: unknown): Promise<string | number> => {
@@ -73,7 +73,7 @@ t.test('what is no update is refused', async (t) => {
   t.equal(await push(Buffer.from(Y.encodeStateAsUpdate(doc)).toString('base64')), Opcode.CRDT_ACK)
 })
 
-t.test('what does not fit beside what waits already is sent later', async (t) => {
+t.test('yjs: what does not fit beside what waits already is sent later', async (t) => {
   const { url, ds } = await node(t, { rateLimit: false })
   const { client, errors } = watch(t, { url })
   const full = client.crdt('full', 'lww-map')
@@ -95,7 +95,7 @@ t.test('what does not fit beside what waits already is sent later', async (t) =>
   t.strictSame(errors, [])
 })
 
-t.test('one that the page fails at does not stop the others', async (t) => {
+t.test('yjs: one that the page fails at does not stop the others', async (t) => {
   const { url, ds } = await node(t, { rateLimit: false })
   const written = new Y.Doc()
   const updates: Uint8Array[] = []
@@ -112,7 +112,7 @@ t.test('one that the page fails at does not stop the others', async (t) => {
   t.match(errors, [{ message: 'the page fails' }])
 })
 
-t.test('a few bytes that say they are 33 million structs take no memory', async (t) => {
+t.test('yjs: a few bytes that say they are 33 million structs take no memory', async (t) => {
   await loadYjs()
   const before = process.memoryUsage().heapUsed
   // of one client, 33,000,000 structs, of which the first is not there
@@ -138,7 +138,7 @@ function slow (n: number): string {
   return Buffer.from(bytes).toString('base64')
 }
 
-t.test('an update that would keep the server computing is taken, and joined, without that', async (t) => {
+t.test('yjs: an update that would keep the server computing is taken, and joined, without that', async (t) => {
   await loadYjs()
   const update = slow(100_000)
   const doc = new Y.Doc()

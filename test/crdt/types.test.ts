@@ -120,7 +120,7 @@ t.test('lww-map: removals are remembered, and what was forgotten is not undone',
   t.strictSame(value(state), { z: 'kept', x: 'new' })
 })
 
-t.test('what is no operation', (t) => {
+t.test('types: what is no operation', (t) => {
   fc.assert(fc.property(fc.anything(), (raw) => typeof readOp(raw) === 'string' || isCrdtType((raw as CrdtOp).type)), { seed })
   t.equal(isCrdtType('toString'), false)
   t.end()

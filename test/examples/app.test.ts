@@ -51,7 +51,7 @@ async function people (page: Page, count: number): Promise<string[]> {
   return (await page.locator('#people li').allTextContents()).sort()
 }
 
-t.test('the charts draw, and go on drawing', async (t) => {
+t.test('app: the charts draw, and go on drawing', async (t) => {
   const complaints: string[] = []
   const page = await open(complaints)
   await page.waitForSelector('#cores figure:first-child .line[d*=C]', { state: 'attached' })
@@ -64,7 +64,7 @@ t.test('the charts draw, and go on drawing', async (t) => {
   await page.context().close()
 })
 
-t.test('calls are answered, and refused by the schema', async (t) => {
+t.test('app: calls are answered, and refused by the schema', async (t) => {
   const page = await open()
   const newest = page.locator('#answers li:first-child')
   await page.click('#rpc > button')
@@ -117,7 +117,7 @@ t.test('a room: messages, presence, the limit, a lost connection', async (t) => 
   t.same(complaints, [])
 })
 
-t.test('a taken port is said in words', async (t) => {
+t.test('app: a taken port is said in words', async (t) => {
   const { port } = new URL(url)
   const child = spawn(process.execPath, [script.pathname], { env: { ...process.env, PORT: port }, stdio: ['ignore', 'ignore', 'pipe'] })
   t.teardown(() => { child.kill('SIGKILL') })
@@ -128,6 +128,6 @@ t.test('a taken port is said in words', async (t) => {
   t.equal(printed, `Port ${port} is taken: choose another, as in PORT=${Number(port) + 1} npm start\n`)
 })
 
-t.test('the server is short', async (t) => {
+t.test('app: the server is short', async (t) => {
   t.ok(readFileSync('examples/app.ts', 'utf8').split('\n').length < 150)
 })

@@ -12,7 +12,7 @@ import { until } from '../helpers/until.js'
 
 const { EVENT_C2S, EVENT_S2C } = Opcode
 
-t.test('two processes on one port are one server', { timeout: 60_000 }, async (t) => {
+t.test('cluster: two processes on one port are one server', { timeout: 60_000 }, async (t) => {
   const script = fileURLToPath(new URL('../../examples/cluster.js', import.meta.url))
   const prefix = `${randomUUID()}:`
   const primary = spawn(process.execPath, [script], { env: { ...process.env, REDIS_URL: process.env.REDIS_URL, PORT: '0', PREFIX: prefix }, stdio: ['ignore', 'pipe', 'inherit'] })

@@ -40,7 +40,7 @@ async function type (page: Page, at: 'Home' | 'End', text: string): Promise<void
   await page.locator('textarea').pressSequentially(text)
 }
 
-t.test('two browsers edit one text, at once and offline', async (t) => {
+t.test('editor: two browsers edit one text, at once and offline', async (t) => {
   const complaints: string[] = []
   const [ann, bob] = [await open(complaints), await open(complaints)]
   for (const page of [ann, bob]) await page.waitForFunction("document.querySelector('#people').textContent.split(', ').length === 2")

@@ -42,7 +42,7 @@ for (const server of ['app', 'fastify', 'plain-http']) {
   })
 }
 
-t.test('the routes of fastify read the state and speak in the rooms', async (t) => {
+t.test('stories: the routes of fastify read the state and speak in the rooms', async (t) => {
   const [, url] = await run(t, 'fastify', [], { PORT: '0' }).line(/Listening at (http\S+)/)
   // a blank message is not passed on, so nothing ends the client
   const client = run(t, 'client', ['Ada', 'attic', ' '], { URL: url! })
@@ -54,12 +54,12 @@ t.test('the routes of fastify read the state and speak in the rooms', async (t) 
   await client.line(/HTTP: dinner\n/)
 })
 
-t.test('plain http keeps its own routes', async (t) => {
+t.test('stories: plain http keeps its own routes', async (t) => {
   const [, url] = await run(t, 'plain-http', [], { PORT: '0' }).line(/Listening at (http\S+)/)
   t.equal(await (await fetch(`${url}/anything`)).text(), '0 connected\n')
 })
 
-t.test('a form saves itself, and notes of several stay on the board', async (t) => {
+t.test('stories: a form saves itself, and notes of several stay on the board', async (t) => {
   const server = run(t, 'board', [], { PORT: '0' })
   const [, url] = await server.line(/Listening at (http\S+)/)
   const first = run(t, 'board-client', ['Ada', 'milk'], { URL: url! })
@@ -87,7 +87,7 @@ for (const [signal, servers] of [['SIGTERM', ['app', 'fastify', 'plain-http', 'b
   }
 }
 
-t.test('SIGTERM loses nothing of a form that waits to be saved', async (t) => {
+t.test('stories: SIGTERM loses nothing of a form that waits to be saved', async (t) => {
   const server = run(t, 'board', [], { PORT: '0' })
   const [, url] = await server.line(/Listening at (http\S+)/)
   const client = new DatasoleClient({ url, webSocket: WebSocket as never, reconnect: false })

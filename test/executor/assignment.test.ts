@@ -44,7 +44,7 @@ t.test('model thread: a quiet connection gives its thread back, and an idle thre
   t.equal(counts(server).restarts, 0)
 })
 
-t.test('a pool keeps the thread of a connection, however quiet it is', async (t) => {
+t.test('assignment: a pool keeps the thread of a connection, however quiet it is', async (t) => {
   const server = await start(t, { executor: { model: 'thread-pool', poolSize: 2, workerScript, execArgv: [], idleTimeout: 30 }, rateLimit: false })
   const wire = await server.connect()
   t.equal((await wire.call('count')).result, 1)
@@ -54,7 +54,7 @@ t.test('a pool keeps the thread of a connection, however quiet it is', async (t)
   await until(() => counts(server).threads === 0)
 })
 
-t.test('without a script everything runs here, and it is said once', async (t) => {
+t.test('assignment: without a script everything runs here, and it is said once', async (t) => {
   const server = await start(t, { executor: { model: 'thread-pool' } })
   t.equal((await (await server.connect()).call('echo', 1)).result, 1)
   t.equal(server.logs.filter((line) => line.includes('no workerScript')).length, 1)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { cross } from '../../lib/executor/crossing.js'
 
-t.test('what can cross is copied', async (t) => {
+t.test('crossing: what can cross is copied', async (t) => {
   const cycle: { self?: unknown } = {}
   cycle.self = cycle
   for (const value of [1, 'x', null, undefined, 10n, true, [1, [2]], { a: { b: new Date(0) } }, new Map([['k', new Set([1])]]), new Uint8Array(3), Object.create(null) as object, /x/g]) {
@@ -14,7 +14,7 @@ t.test('what can cross is copied', async (t) => {
   t.equal((cross(new TypeError('x')).copy as Error).message, 'x')
 })
 
-t.test('what cannot says what is in the way, and where', async (t) => {
+t.test('crossing: what cannot says what is in the way, and where', async (t) => {
   class Account {}
   let deep: unknown = 1
   for (let i = 0; i < 200; i++) deep = [deep]

@@ -17,7 +17,7 @@ function counts ({ ds }: Running): NonNullable<ReturnType<Running['ds']['metrics
 
 /** Until it is true: what it waits for is told by nobody. */
 
-t.test('a thread that cannot even be constructed fails the start, and leaves nothing', async (t) => {
+t.test('faults: a thread that cannot even be constructed fails the start, and leaves nothing', async (t) => {
   const before = process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
   const ds = new DatasoleServer({ executor: { model: 'thread-pool', poolSize: 1, workerScript, execArgv: ['--no-such-option'] }, logger: capturedLogger([]) })
   await t.rejects(ds.init(), { code: 'ERR_WORKER_INVALID_EXEC_ARGV' })
@@ -25,7 +25,7 @@ t.test('a thread that cannot even be constructed fails the start, and leaves not
   t.equal(process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length, before)
 })
 
-t.test('changes on both sides at once leave no copy old', async (t) => {
+t.test('faults: changes on both sides at once leave no copy old', async (t) => {
   let context!: ConnectionContext
   const server = await start(t, { ...pool(), prepare: (ds) => { ds.addHook('onConnect', (connection) => { context = connection }) } })
   const wire = await server.connect()
@@ -40,7 +40,7 @@ t.test('changes on both sides at once leave no copy old', async (t) => {
   t.strictSame((await wire.call('context')).result.tags.sort(), ['from-main', 'tagged'])
 })
 
-t.test('what cannot be read cannot cross, and is no reason to fall', async (t) => {
+t.test('faults: what cannot be read cannot cross, and is no reason to fall', async (t) => {
   const server = await start(t, {
     ...pool(),
     authHandler: () => ({ authenticated: true, userId: 'ada', metadata: { plan: 'pro', get lazy (): never { throw new Error('not loaded') } } })
@@ -56,7 +56,7 @@ t.test('what cannot be read cannot cross, and is no reason to fall', async (t) =
   await until(() => server.logs.some((line) => line.includes('nothing to say')))
 })
 
-t.test('a call of server code that a hook holds back does not keep a connection that has gone', async (t) => {
+t.test('faults: a call of server code that a hook holds back does not keep a connection that has gone', async (t) => {
   let letThrough = (): void => {}
   let context!: ConnectionContext
   const server = await start(t, {
@@ -76,7 +76,7 @@ t.test('a call of server code that a hook holds back does not keep a connection 
   t.equal(counts(server).assigned, 0)
 })
 
-t.test('payloads that wait or run have 64 MiB', async (t) => {
+t.test('faults: payloads that wait or run have 64 MiB', async (t) => {
   const server = await start(t, { ...pool(), closeTimeoutMs: 0 })
   const payload = 'x'.repeat(20 * 1024 * 1024)
   const calls = Array.from({ length: 4 }, () => server.ds.rpc.call('hang', payload))
@@ -88,7 +88,7 @@ t.test('payloads that wait or run have 64 MiB', async (t) => {
   t.equal(counts(server).queued, 0)
 })
 
-t.test('a thread in which an event is still being handled is not idle', async (t) => {
+t.test('faults: a thread in which an event is still being handled is not idle', async (t) => {
   const server = await start(t, pool({ idleTimeout: 30 }))
   const wire = await server.connect()
   wire.send(Opcode.EVENT_C2S, 1, { event: 'slow' })
@@ -98,7 +98,7 @@ t.test('a thread in which an event is still being handled is not idle', async (t
   t.equal(await server.ds.primitives.state.getState('slow'), 'done')
 })
 
-t.test('the utilization of threads is the same for every reader, whoever has looked before', async (t) => {
+t.test('faults: the utilization of threads is the same for every reader, whoever has looked before', async (t) => {
   const server = await start(t, pool())
   const wire = await server.connect()
   await wire.call('w.echo')

@@ -35,7 +35,7 @@ for (const [how, method] of [['exit', 'exit'], ['a throw outside of a call', 'th
   })
 }
 
-t.test('an endless loop in an event handler ends with its thread, too', async (t) => {
+t.test('lost workers: an endless loop in an event handler ends with its thread, too', async (t) => {
   const server = await start(t, { ...pool({ poolSize: 1 }), rpcTimeoutMs: 100 })
   const wire = await server.connect()
   wire.send(Opcode.EVENT_C2S, 1, { event: 'loop' })
@@ -45,7 +45,7 @@ t.test('an endless loop in an event handler ends with its thread, too', async (t
   t.equal(server.ds.metrics.snapshot().executor!.restarts, 1)
 })
 
-t.test('much that is slow is not taken for an endless loop', async (t) => {
+t.test('lost workers: much that is slow is not taken for an endless loop', async (t) => {
   const server = await start(t, { ...pool({ poolSize: 1, stuckTimeoutMs: 800 }), rpcTimeoutMs: 50 })
   const wire = await server.connect()
   await wire.call('w.echo')
@@ -64,7 +64,7 @@ t.test('a worker that is lost again and again comes back later each time', async
   t.equal(server.ds.metrics.snapshot().executor!.restarts, 4)
 })
 
-t.test('closing waits for what runs, up to its time, and then nothing keeps the process', async (t) => {
+t.test('lost workers: closing waits for what runs, up to its time, and then nothing keeps the process', async (t) => {
   const server = await start(t, { ...pool(), closeTimeoutMs: 5000 })
   const wire = await server.connect()
   await wire.call('w.echo')

@@ -230,14 +230,9 @@ export function suite (t: Test, start: Start): void {
     const server = await start(t, pool())
     const [wire, other] = [await server.connect(), await server.connect()]
     const aborted = async (): Promise<unknown> => {
-      for (;;) {
-        const value = await server.ds.primitives.state.getState('aborted')
-        if (value !== undefined) {
-          await server.ds.primitives.state.deleteState('aborted')
-          return value
-        }
-        await new Promise((resolve) => setTimeout(resolve, 5))
-      }
+      const value = await until(() => server.ds.primitives.state.getState('aborted'))
+      await server.ds.primitives.state.deleteState('aborted')
+      return value
     }
     await Promise.all([wire.call('w.echo'), other.call('w.echo')])
     t.match(await wire.call('signal', 'TIMEOUT'), { error: { code: -32001 } })

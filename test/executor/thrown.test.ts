@@ -52,7 +52,7 @@ t.test('what is thrown in a thread is judged as on the main thread', async (t) =
   t.equal(ds.metrics.snapshot().executor!.queued, 0)
 })
 
-t.test('errorHandler runs on the main thread, with errors that it can tell apart', async (t) => {
+t.test('thrown: errorHandler runs on the main thread, with errors that it can tell apart', async (t) => {
   const seen: Array<[Error, ErrorContext]> = []
   const [node] = await cluster(t, 1, {
     executor,

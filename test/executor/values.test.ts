@@ -23,7 +23,7 @@ const thrown = async (run: () => unknown): Promise<Thrown | 'taken'> => {
   }
 }
 
-t.test('what JSON cannot hold is refused on every way, with its path and one code', async (t) => {
+t.test('values: what JSON cannot hold is refused on every way, with its path and one code', async (t) => {
   const [node] = await cluster(t, 1, { executor, rateLimit: false, authHandler: () => ({ authenticated: true, userId: 'ann' }) })
   const { ds, logs } = node!
   const { live, state, events, fanout, sessions, crdt } = ds.primitives
@@ -82,7 +82,7 @@ t.test('what JSON cannot hold is refused on every way, with its path and one cod
   }
 })
 
-t.test('what arrives is the JSON copy of what was sent, on every way; absent data stays absent', async (t) => {
+t.test('values: what arrives is the JSON copy of what was sent, on every way; absent data stays absent', async (t) => {
   const backend = new MemoryBackend()
   const heard = new Map<string, unknown[]>()
   const [a, b] = await cluster(t, 2, {
@@ -144,7 +144,7 @@ t.test('what arrives is the JSON copy of what was sent, on every way; absent dat
   t.throws(() => { fanout.broadcast(undefined as never, 1) }, { code: 'INVALID_ARGUMENT' })
 })
 
-t.test('a handler that changes what it got changes it for no thread, and not for the sender', async (t) => {
+t.test('values: a handler that changes what it got changes it for no thread, and not for the sender', async (t) => {
   const [node] = await cluster(t, 1, { executor, rateLimit: false })
   const { ds } = node!
   ds.primitives.events.on('to threads', ({ data }) => { (data as { n: number }).n = 99 })

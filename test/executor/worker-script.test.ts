@@ -8,7 +8,7 @@ import t from 'tap'
 import { DatasoleError, DatasoleServer } from '../../plugins/server.js'
 import { capturedLogger } from '../helpers/entrances.js'
 
-t.test('a script that does not load fails the start with its error', async (t) => {
+t.test('worker script: a script that does not load fails the start with its error', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'datasole-'))
   t.teardown(async () => { await rm(folder, { recursive: true }) })
   const script = async (name: string, text: string): Promise<string> => { await writeFile(join(folder, name), text); return join(folder, name) }
@@ -36,7 +36,7 @@ t.test('a script that does not load fails the start with its error', async (t) =
   }
 })
 
-t.test('a script that TypeScript has made a CommonJS module loads', async (t) => {
+t.test('worker script: a script that TypeScript has made a CommonJS module loads', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'datasole-'))
   t.teardown(async () => { await rm(folder, { recursive: true }) })
   const workerScript = join(folder, 'script.cjs')
@@ -48,7 +48,7 @@ t.test('a script that TypeScript has made a CommonJS module loads', async (t) =>
   t.equal(await ds.rpc.call('add', { a: 1, b: 2 }), 3)
 })
 
-t.test('a TypeScript script loads where the process loads TypeScript', async (t) => {
+t.test('worker script: a TypeScript script loads where the process loads TypeScript', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'datasole-'))
   t.teardown(async () => { await rm(folder, { recursive: true }) })
   await writeFile(join(folder, 'script.ts'), "interface Both { a: number, b: number }\nenum Sign { PLUS = 1 }\nexport default (ds: { rpc: any }): void => { ds.rpc.register('add', ({ a, b }: Both) => (a + b) * Sign.PLUS) }\n")

@@ -49,7 +49,7 @@ class Client {
   }
 }
 
-t.test('what is swallowed is lost, for the connections that there are or for new ones too', async (t) => {
+t.test('proxy: what is swallowed is lost, for the connections that there are or for new ones too', async (t) => {
   const { way, heard, open } = await echo(t)
   const first = await open()
   await first.says('a')
@@ -70,7 +70,7 @@ t.test('what is swallowed is lost, for the connections that there are or for new
   t.equal(fourth.got, 'f')
 })
 
-t.test('what is held is delivered later', async (t) => {
+t.test('proxy: what is held is delivered later', async (t) => {
   const { way, heard, open } = await echo(t)
   const first = await open()
   await first.says('a')
@@ -85,7 +85,7 @@ t.test('what is held is delivered later', async (t) => {
   t.strictSame([first.got, second.got], ['ab', 'c'])
 })
 
-t.test('connections are cut, and refused until it heals', async (t) => {
+t.test('proxy: connections are cut, and refused until it heals', async (t) => {
   const { way, open } = await echo(t)
   const first = await open()
   await first.says('a')

@@ -18,7 +18,7 @@ async function isWaiting (answer: Promise<unknown>): Promise<boolean> {
   return await Promise.race([answer.then(() => false), setTimeout(300, true)])
 }
 
-t.test('a Redis is killed, comes back on its port with and without its data, and stands still', async (t) => {
+t.test('servers: a Redis is killed, comes back on its port with and without its data, and stands still', async (t) => {
   const server = await redisServer(t, { isDurable: true })
   const { port } = server
   const client = new Redis(port, { retryStrategy: () => 20 })
@@ -39,7 +39,7 @@ t.test('a Redis is killed, comes back on its port with and without its data, and
   t.equal(await client.get('k'), null)
 })
 
-t.test('all processes of a Postgres are killed or stand still, busy ones too', async (t) => {
+t.test('servers: all processes of a Postgres are killed or stand still, busy ones too', async (t) => {
   const server = await postgresServer(t)
   const open = async (): Promise<pg.Client> => {
     const client = new pg.Client(server.url)

@@ -11,7 +11,7 @@ const cannotRequireModules = '--no-experimental-require-module'
 const names = ['datasole', 'datasole/server', 'datasole/client', 'datasole/client/yjs', 'datasole/client/yjs-awareness', 'datasole/backend-contract', 'datasole/package.json']
 const keys = "(module) => Object.keys(module).filter((key) => key !== '__esModule' && key !== 'module.exports').sort()"
 
-t.test('import and require find every entry, with the same exports', async (t) => {
+t.test('commonjs: import and require find every entry, with the same exports', async (t) => {
   const required = `console.log(JSON.stringify(${JSON.stringify(names)}.map((name) => (${keys})(require(name)))))`
   const imported = `console.log(JSON.stringify(await Promise.all(${JSON.stringify(names.slice(0, -1))}.map(async (name) => (${keys})(await import(name))))))`
   const expected = JSON.parse(await node('--input-type=module', '--eval', imported)) as string[][]
@@ -24,7 +24,7 @@ t.test('import and require find every entry, with the same exports', async (t) =
   t.equal(await node('--input-type=module', '--eval', "console.log(import.meta.resolve('datasole/client/worker').split('/').at(-1))"), 'worker.js')
 })
 
-t.test('a process has one copy, whether it imports or requires', async (t) => {
+t.test('commonjs: a process has one copy, whether it imports or requires', async (t) => {
   await writeFile(join(folder, 'one.mjs'), `
     import { createRequire } from 'node:module'
     import * as imported from 'datasole/server'
@@ -60,7 +60,7 @@ for (const flags of [[], [cannotRequireModules]]) {
   })
 }
 
-t.test('drivers are required when they are needed: such loaders have no import() either', async (t) => {
+t.test('commonjs: drivers are required when they are needed: such loaders have no import() either', async (t) => {
   const cjs = join(installed, 'dist/cjs')
   const modules = (await readdir(cjs, { recursive: true })).filter((name) => name.endsWith('.js'))
   t.ok(modules.length > 90)

@@ -18,7 +18,7 @@ const sources = ['index.ts', ...(await Promise.all(['lib', 'plugins'].map(async 
 const { installed, tarball, packed } = await consumer(t)
 
 t.test('the package holds what a user needs, and nothing else', async (t) => {
-  const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => ['dist', 'dist/cjs'].flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
+  const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts', 'test/helpers/until.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => ['dist', 'dist/cjs'].flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
   const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/errors.md', 'docs/executors.md', 'docs/limits.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
@@ -27,12 +27,12 @@ t.test('the package holds what a user needs, and nothing else', async (t) => {
   t.ok(packed.unpackedSize < 2.75 * 1024 * 1024, `${packed.unpackedSize} bytes unpacked`)
 })
 
-t.test('installing it runs nothing', async (t) => {
+t.test('package: installing it runs nothing', async (t) => {
   const lifecycle = ['preinstall', 'install', 'postinstall', 'prepublish', 'prepare', 'preprepare', 'postprepare']
   t.strictSame(Object.keys(manifest.scripts).filter((name) => lifecycle.includes(name)), [])
 })
 
-t.test('stack traces lead to code that can be read', async (t) => {
+t.test('package: stack traces lead to code that can be read', async (t) => {
   // without source maps: what is compiled is the source without its types
   const { packageFile } = await import(pathToFileURL(join(installed, 'dist/lib/server/config/package-file.js')).href) as { packageFile: (path: string) => URL }
   const error = t.throws(() => packageFile('missing.js'), { code: 'PACKAGE_FILE_MISSING' }) as Error
@@ -42,7 +42,7 @@ t.test('stack traces lead to code that can be read', async (t) => {
   t.notMatch(text, /sourceMappingURL/)
 })
 
-t.test('the oldest Node.js that it supports is one that its dependencies support', async (t) => {
+t.test('package: the oldest Node.js that it supports is one that its dependencies support', async (t) => {
   const { packages } = JSON.parse(await readFile('package-lock.json', 'utf8')) as { packages: Record<string, { dev?: boolean, engines?: { node?: string } }> }
   const needed = Object.entries(packages).filter(([path, { dev }]) => path !== '' && dev !== true)
   t.ok(needed.length >= 50, `${needed.length} packages`)
@@ -53,7 +53,7 @@ t.test('the oldest Node.js that it supports is one that its dependencies support
   t.strictSame(needed.filter(([, { engines }]) => !supports(engines?.node ?? '>=0')).map(([path]) => path), [])
 })
 
-t.test('its dependencies are what it imports', async (t) => {
+t.test('package: its dependencies are what it imports', async (t) => {
   const imports = await Promise.all(sources.map(async (path) => importsOf(path, await readFile(path, 'utf8'))))
   const packages = imports.flat()
     .filter(({ from, to }) => !to.endsWith('.ts') && !to.startsWith('node:') && !(from === 'lib/executor/thread/worker.ts' && to === '(computed)')) // that is the user's
@@ -64,7 +64,7 @@ t.test('its dependencies are what it imports', async (t) => {
   t.strictSame(manifest.peerDependenciesMeta, { ioredis: { optional: true }, pg: { optional: true }, piscina: { optional: true }, 'y-protocols': { optional: true }, yjs: { optional: true } })
 })
 
-t.test('publint and attw find nothing', async (t) => {
+t.test('package: publint and attw find nothing', async (t) => {
   const bytes = await readFile(tarball)
   const { messages } = await publint({ pack: { tarball: new Uint8Array(bytes).buffer }, strict: true })
   t.strictSame(messages, [])
@@ -72,7 +72,7 @@ t.test('publint and attw find nothing', async (t) => {
   await t.resolves(promisify(execFile)(process.execPath, [attw, tarball, '--profile', 'strict']))
 })
 
-t.test('the bundles work without a module loader, and are small', async (t) => {
+t.test('package: the bundles work without a module loader, and are small', async (t) => {
   const read = async (name: string): Promise<string> => await readFile(join(installed, 'dist/client', name), 'utf8')
   const globals = { TextDecoder, TextEncoder }
   const page = await read('datasole.iife.min.js')

@@ -21,7 +21,7 @@ t.before(() => {
 })
 t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
 
-t.test('the snippets have the right types, and are short', async (t) => {
+t.test('docs: the snippets have the right types, and are short', async (t) => {
   t.same([...snippets.keys()], ['game-server.ts', 'audit-log.ts', 'own-backend.ts'])
   for (const [name, code] of snippets) t.ok(code.trim().split('\n').length < 40, name)
   const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
@@ -36,7 +36,7 @@ t.test('the snippets have the right types, and are short', async (t) => {
   t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
 })
 
-t.test('they run', async (t) => {
+t.test('docs: they run', async (t) => {
   const load = async (name: string): Promise<Record<string, unknown>> => await import(pathToFileURL(resolve(folder, name)).href) as Record<string, unknown>
   for (const name of ['game-server.js', 'own-backend.js']) {
     const { fastify } = await load(name) as { fastify: FastifyInstance }

@@ -19,6 +19,6 @@ for (const entrance of ['fastify', 'standalone']) {
   })
 }
 
-t.test('a server with Redis loads its driver, and no other optional package', async (t) => {
+t.test('modules: a server with Redis loads its driver, and no other optional package', async (t) => {
   t.strictSame(await optionalModules('fastify', process.env.REDIS_URL!), ['ioredis'])
 })

@@ -41,7 +41,7 @@ t.test('the diff of a value and a changed one', async () => {
   }), { numRuns: 1000 })
 })
 
-t.test('the operations are those that one would write', async t => {
+t.test('diff: the operations are those that one would write', async t => {
   const records = Array.from({ length: 1000 }, (_, i) => ({ id: i, name: `record ${i}`, tags: ['a', 'b'] }))
   const changed = (change: (list: any[]) => void) => {
     const copy = clonePlain(records) as any[]
@@ -67,7 +67,7 @@ t.test('the operations are those that one would write', async t => {
   t.same(diff(undefined, { a: 1 }, 9), [{ op: 'replace', path: '', value: { a: 1 } }])
 })
 
-t.test('hostile members', async t => {
+t.test('diff: hostile members', async t => {
   const hostile = JSON.parse('{"__proto__":{"a":1},"constructor":1}')
   t.equal(JSON.stringify(check({}, hostile)),
     '[{"op":"add","path":"/__proto__","value":{"a":1}},{"op":"add","path":"/constructor","value":1}]')
@@ -78,7 +78,7 @@ t.test('hostile members', async t => {
   t.same(check({ inherited: 1, hidden: 1 }, own).map(({ op }) => op), ['remove', 'remove'])
 })
 
-t.test('a value may hold one thing twice, and have a say in what it is as JSON', async t => {
+t.test('diff: a value may hold one thing twice, and have a say in what it is as JSON', async t => {
   const shared = { a: [1] }
   t.same(check({ x: { a: [1] }, y: 1 }, { x: shared, y: shared }), [{ op: 'replace', path: '/y', value: { a: [1] } }])
   t.same(check({ at: '1970-01-01T00:00:00.000Z' }, { at: new Date(0) }), [])

@@ -28,7 +28,7 @@ t.test('a document with and without a value', async t => {
   t.same(Object.keys(document.holder), [])
 })
 
-t.test('an undone removal gives a member its place back', async t => {
+t.test('document: an undone removal gives a member its place back', async t => {
   const text = '{"b":1,"a":2,"__proto__":3,"10":1,"9":2,"c":{}}'
   const document = new Document(JSON.parse(text))
   const before = JSON.stringify(document.value)
@@ -49,7 +49,7 @@ t.test('an undone removal gives a member its place back', async t => {
   t.notOk(Object.hasOwn(document.value as object, 'c'), 'nothing is left behind')
 })
 
-t.test('size, undo and key order hold after any patches, undone or kept, inside each other', async () => {
+t.test('document: size, undo and key order hold after any patches, undone or kept, inside each other', async () => {
   const step = fc.record({ seeds: operationSeeds(), end: fc.constantFrom('rollback', 'release', 'none'), inner: operationSeeds() })
   fc.assert(fc.property(json, json, fc.array(step, { maxLength: 5 }), (root, value, steps) => {
     const document = new Document(clonePlain(root))
@@ -99,7 +99,7 @@ function hasUndefined (value: unknown): boolean {
   return typeof value === 'object' && value !== null && Object.values(value).some(hasUndefined)
 }
 
-t.test('limits for patches from outside', async t => {
+t.test('document: limits for patches from outside', async t => {
   const text = JSON.stringify({ big: 'x'.repeat(1000), list: [1, 2, 3], o: {} })
   const document = new Document(JSON.parse(text))
   const limits = { maxDepth: 3, maxWork: 5000 }

@@ -30,7 +30,7 @@ function check (root: unknown, recipe: (draft: any) => unknown, expected?: unkno
   return patches
 }
 
-t.test('edits of objects', async t => {
+t.test('draft: edits of objects', async t => {
   const root = { a: 1, o: { x: 1, y: [1] }, n: null }
   t.same(check(root, d => { d.a = 2; d.b = { c: 1 }; delete d.n; d.o.x++ }), [
     { op: 'replace', path: '/a', value: 2 }, { op: 'add', path: '/b', value: { c: 1 } },
@@ -57,7 +57,7 @@ t.test('edits of objects', async t => {
   check(root, d => { delete d.a; d.a = { again: 1 }; delete d.o; d.o = 1 })
 })
 
-t.test('edits of arrays', async t => {
+t.test('draft: edits of arrays', async t => {
   const root = { list: [{ id: 0 }, { id: 1 }, { id: 2 }, { id: 3 }], n: [3, 1, 2] }
   const one = (recipe: (draft: any) => void) => check(root, d => { recipe(d) })
   t.same(one(d => t.equal(d.list.push({ id: 4 }, 5), 6)),
@@ -121,7 +121,7 @@ t.test('a child is the same draft, and stays the element that it is', async t =>
   }, { list: [{ n: 'second' }, { n: 2 }, { n: 'first' }] })
 })
 
-t.test('what was taken out can be changed and put back elsewhere', async t => {
+t.test('draft: what was taken out can be changed and put back elsewhere', async t => {
   const root = { todo: [{ id: 1, tags: ['a'] }, { id: 2 }], done: [], o: { x: { y: 1 } } }
   t.same(check(root, d => {
     const item = d.todo.shift()
@@ -139,7 +139,7 @@ t.test('what was taken out can be changed and put back elsewhere', async t => {
   [{ op: 'remove', path: '/todo/0' }, { op: 'add', path: '/done/0', value: { tags: ['b'], done: true } }, { op: 'remove', path: '/o/x' }])
 })
 
-t.test('what was assigned is copied when the recipe has returned, and is the caller\'s again', async t => {
+t.test('draft: what was assigned is copied when the recipe has returned, and is the caller\'s again', async t => {
   const given = { list: [1], o: { x: 1 } }
   const document = new Document({ frozen: Object.freeze({ list: Object.freeze([Object.freeze({ a: 1 })]) }) })
   const patches = record(document, (d: any) => {
@@ -184,7 +184,7 @@ t.test('a draft reads as the value does', async t => {
   })
 })
 
-t.test('hostile members', async t => {
+t.test('draft: hostile members', async t => {
   t.equal(JSON.stringify(check({}, d => {
     d['__proto__'] = { a: 1 } // eslint-disable-line no-proto
     d['__proto__'].b = 2 // eslint-disable-line no-proto
@@ -197,7 +197,7 @@ t.test('hostile members', async t => {
   t.equal(({} as Members).polluted, undefined)
 })
 
-t.test('what JSON cannot hold is refused, and the document stays as it was', async t => {
+t.test('draft: what JSON cannot hold is refused, and the document stays as it was', async t => {
   const text = '{"o":{"b":1,"a":[1]},"list":[1,2]}'
   const document = new Document(JSON.parse(text))
   const refused = (recipe: (draft: any) => unknown, error: Pick<Error, 'name'> | { code: string, message?: string } | { message: string }) => {
@@ -224,7 +224,7 @@ t.test('what JSON cannot hold is refused, and the document stays as it was', asy
   refused(() => { throw new Error('mine') }, { message: 'mine' })
 })
 
-t.test('a recipe that returns', async t => {
+t.test('draft: a recipe that returns', async t => {
   t.same(check({ a: 1 }, () => ({ a: 1 })), [], 'an equal value')
   t.same(check({ a: 1, b: [1] }, d => ({ ...d, a: 2 })), [{ op: 'replace', path: '/a', value: 2 }])
   t.same(check({ a: 1 }, d => d), [])
@@ -263,7 +263,7 @@ t.test('a draft is revoked when its recipe has returned', async t => {
   t.same(document.value, { a: 1, list: [{ x: 1 }] })
 })
 
-t.test('a recording inside another, and after one that threw', async t => {
+t.test('draft: a recording inside another, and after one that threw', async t => {
   const document = new Document({ a: 1, b: { c: 1 } })
   t.same(record(document, (outer: any) => {
     outer.a = 2
@@ -460,7 +460,7 @@ t.test('any recipe makes of a draft what it makes of a plain object', async t =>
   t.ok(edited > 1500 && refused < 300, `${edited} recordings with patches, ${refused} refused`)
 })
 
-t.test('a patch is as small as the change, whatever the order', async () => {
+t.test('draft: a patch is as small as the change, whatever the order', async () => {
   const big = (id: number) => ({ id, text: 'x'.repeat(1000) })
   fc.assert(fc.property(fc.integer({ min: 2, max: 40 }), fc.infiniteStream(fc.nat(1000)), fc.boolean(), (length, random, filters) => {
     const root = { list: Array.from({ length }, (_, id) => big(id)) }

@@ -33,7 +33,7 @@ t.test('copyJson gives what JSON.stringify and JSON.parse give', async t => {
   t.equal(({} as Members).polluted, undefined)
 })
 
-t.test('the copy shares nothing with the value', async t => {
+t.test('json: the copy shares nothing with the value', async t => {
   fc.assert(fc.property(json, value => {
     for (const copy of [copyJson(value, 10), clonePlain(value)]) {
       t.equal(JSON.stringify(copy), JSON.stringify(value))
@@ -59,7 +59,7 @@ t.test('copyJson names what it refuses, and where it stands', async t => {
   t.throws(() => copyJson(runInNewContext('new Map()'), 10), { code: 'INVALID_JSON' }, 'a Map of another realm')
 })
 
-t.test('depth', async t => {
+t.test('json: depth', async t => {
   t.equal(copyJson(1, 0), 1)
   t.throws(() => copyJson([], 0), { code: 'TOO_DEEP' })
   t.same(copyJson([], 1), [])
@@ -78,7 +78,7 @@ t.test('jsonSize is the length of the text in bytes', async t => {
   fc.assert(fc.property(json, value => jsonSize(value) === Buffer.byteLength(JSON.stringify(value))), { numRuns: 1000 })
 })
 
-t.test('isEqual ignores the order of members and nothing else', async t => {
+t.test('json: isEqual ignores the order of members and nothing else', async t => {
   t.ok(isEqual({ a: 1, b: [{ c: 1, d: 2 }] }, { b: [{ d: 2, c: 1 }], a: 1 }))
   t.ok(isEqual(0, -0))
   for (const [a, b] of [[{ a: 1 }, { b: 1 }], [{ a: 1 }, { a: 1, b: 1 }], [[], {}], [{ 0: 1 }, [1]], [[1, 2], [2, 1]],

@@ -73,7 +73,7 @@ t.test('patches that must not apply', async t => {
   t.equal(({} as Members).polluted, undefined)
 })
 
-t.test('hostile names are ordinary members', async t => {
+t.test('patch: hostile names are ordinary members', async t => {
   const patches: Operation[] = [
     { op: 'add', path: '/__proto__', value: { a: 1 } }, { op: 'add', path: '/__proto__/b', value: 2 },
     { op: 'copy', from: '/__proto__', path: '/constructor' }, { op: 'move', from: '/__proto__/a', path: '/' },

@@ -15,7 +15,7 @@ function rows (first: RegExp): string[][] {
     .filter((cells) => first.test(cells[0]!))
 }
 
-t.test('the opcode table is the code\'s', async (t) => {
+t.test('protocol document: the opcode table is the code\'s', async (t) => {
   const table = Object.fromEntries(rows(/^0x/).map(([value, name]) => [name, Number(value)]))
   t.same(table, Opcode)
   for (const [value, name, direction, version] of rows(/^0x/)) {
@@ -24,19 +24,19 @@ t.test('the opcode table is the code\'s', async (t) => {
   }
 })
 
-t.test('the table of RPC codes is the code\'s', async (t) => {
+t.test('protocol document: the table of RPC codes is the code\'s', async (t) => {
   const table = rows(/^-32\d{3}$/).map(([code, name]) => [Number(code), name!.replaceAll('`', '')])
   t.same(new Set(table.map(([code]) => code)), new Set(Object.values(RpcCode)))
   const names: Record<string, number> = RpcCode
   for (const [code, name] of table) if (name !== '') t.equal(names[name as string], code, `${name}`)
 })
 
-t.test('the table of close codes is the code\'s', async (t) => {
+t.test('protocol document: the table of close codes is the code\'s', async (t) => {
   const table = rows(/^[14]\d{3}/).flatMap(([codes]) => codes!.split(',').map(Number))
   t.same(new Set(table), new Set(Object.values(CloseCode)))
 })
 
-t.test('the test vectors', async (t) => {
+t.test('protocol document: the test vectors', async (t) => {
   const block = /```text vectors\n([\s\S]+?)```/.exec(text)![1]!
   const lines = block.trim().split('\n')
   t.ok(lines.length >= 15, 'they are there')

@@ -20,7 +20,7 @@ function heap (): number {
 const rule = fc.record({ windowMs: fc.integer({ min: 1, max: 50 }), maxRequests: fc.integer({ min: 0, max: 12 }) })
 const steps = fc.array(fc.record({ wait: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 8 }), fc.integer({ min: 0, max: 80 })), cost: fc.integer({ min: 1, max: 4 }) }), { maxLength: 120 })
 
-t.test('it admits exactly what a list of all that was admitted would', async () => {
+t.test('sliding window: it admits exactly what a list of all that was admitted would', async () => {
   fc.assert(fc.property(rule, steps, fc.integer({ min: 0, max: 2 ** 40 }), (rule, steps, start) => {
     const window = new SlidingWindow(rule)
     const admitted: Array<{ at: number, cost: number }> = []
@@ -45,7 +45,7 @@ t.test('it admits exactly what a list of all that was admitted would', async () 
   }), { seed, numRuns: 500 })
 })
 
-t.test('a refused request costs nothing', async (t) => {
+t.test('sliding window: a refused request costs nothing', async (t) => {
   const window = new SlidingWindow({ windowMs: 100, maxRequests: 2 })
   t.equal(window.take(0, 1), 0)
   t.equal(window.take(10, 1), 0)
@@ -55,7 +55,7 @@ t.test('a refused request costs nothing', async (t) => {
   t.equal(window.take(110, 1), 0)
 })
 
-t.test('it remembers no more than the rule needs', async (t) => {
+t.test('sliding window: it remembers no more than the rule needs', async (t) => {
   for (const rule of [{ windowMs: 1000, maxRequests: 100_000 }, { windowMs: 1_000_000, maxRequests: 500 }]) {
     const window = new SlidingWindow(rule)
     const before = heap()
@@ -77,7 +77,7 @@ t.test('windows by key: those that are empty are forgotten, those in use are not
   }
 })
 
-t.test('however many keys are in use, they are bounded, and the newest are kept', async (t) => {
+t.test('sliding window: however many keys are in use, they are bounded, and the newest are kept', async (t) => {
   const windows = new SlidingWindows()
   const rule = { windowMs: 1_000_000, maxRequests: 1 }
   const count = 500_000

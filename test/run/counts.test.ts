@@ -13,14 +13,14 @@ t.test('a run that ended badly has failed, whatever it counted', async (t) => {
   t.equal(readCounts('', 1).failed, 1)
 })
 
-t.test('green is a run in which something passed and nothing failed', async (t) => {
+t.test('counts: green is a run in which something passed and nothing failed', async (t) => {
   t.ok(isGreen({ passed: 1, failed: 0, skipped: 2 }))
   t.notOk(isGreen(readCounts('', 0)))
   t.notOk(isGreen({ passed: 0, failed: 0, skipped: 3 }))
   t.notOk(isGreen({ passed: 5, failed: 1, skipped: 0 }))
 })
 
-t.test('the last line', async (t) => {
+t.test('counts: the last line', async (t) => {
   t.equal(describe({ passed: 12, failed: 0, skipped: 0 }), '12 passed, 0 failed')
   t.equal(describe({ passed: 12, failed: 1, skipped: 3 }), '12 passed, 1 failed, 3 skipped')
 })

@@ -51,6 +51,6 @@ t.test('each failure once, with the way to it, the seeds of its file and what ta
   ])
 })
 
-t.test('where nothing failed there is nothing to show', async (t) => {
+t.test('failures: where nothing failed there is nothing to show', async (t) => {
   t.strictSame(readFailures('# Subtest: c.test.js\n    ok 1 - fine\n    1..1\nok 1 - c.test.js\n'), [])
 })

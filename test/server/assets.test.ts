@@ -21,7 +21,7 @@ async function ask (origin: string, path: string, method = 'GET', headers = {}):
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`assets, ${entrance}`, async (t) => {
     t.test('both bundles, with validator and length', async (t) => {
       const { origin } = await start(t)
       const etags = new Set()
@@ -94,7 +94,7 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('the owner of a plain server serves the rest', async (t) => {
+t.test('assets: the owner of a plain server serves the rest', async (t) => {
   const [, start] = entrances[1]!
   const { origin } = await start(t, { prepare: (_ds, server) => { server.on('request', (req, res) => { res.end(`theirs ${req.url}`) }) } })
   t.equal(String((await ask(origin, '/')).body), 'theirs /')
@@ -105,7 +105,7 @@ t.test('the owner of a plain server serves the rest', async (t) => {
   t.equal(String((await ask(root.origin, '/')).body), 'home')
 })
 
-t.test('the encoding that a client likes best, of those that we have', async (t) => {
+t.test('assets: the encoding that a client likes best, of those that we have', async (t) => {
   for (const [accepted, expected] of [
     [undefined, 'identity'], ['', 'identity'], ['gzip, deflate, br, zstd', 'br'], ['gzip, deflate', 'gzip'], ['deflate', 'identity'],
     ['br;q=0.5, gzip', 'gzip'], ['br;q=0, gzip;q=0', 'identity'], ['*', 'br'], ['br;q=0, *', 'gzip'], ['*;q=0', 'identity'],

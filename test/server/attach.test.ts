@@ -33,7 +33,7 @@ async function echoes (t: Test, url: string): Promise<void> {
   await wire.close()
 }
 
-t.test('takes an http server, what has one, or what an adapter gets one from', async (t) => {
+t.test('attach: takes an http server, what has one, or what an adapter gets one from', async (t) => {
   for (const wrap of [
     (server: Server) => [server],
     (server: Server) => [{ getHttpServer: () => server }],
@@ -54,7 +54,7 @@ t.test('takes an http server, what has one, or what an adapter gets one from', a
   await app.close()
 })
 
-t.test('anything else is a TypeError that says what is accepted', async (t) => {
+t.test('attach: anything else is a TypeError that says what is accepted', async (t) => {
   const ds = echoServer(t)
   const attachAny = ds.transport.attach.bind(ds.transport) as (target: unknown, adapter?: unknown) => void
   for (const target of [undefined, null, 5, 'http://localhost', {}, [], () => {}, { server: {} }, { getHttpServer: () => undefined }, createNetServer(), new Map()]) {
@@ -64,7 +64,7 @@ t.test('anything else is a TypeError that says what is accepted', async (t) => {
   await t.rejects(attach({} as never), { name: 'TypeError' })
 })
 
-t.test('takes an https server', async (t) => {
+t.test('attach: takes an https server', async (t) => {
   // a shared key instead of a certificate
   const psk = Buffer.alloc(16, 7)
   const tls = { ciphers: 'PSK', maxVersion: 'TLSv1.2' } as const
@@ -78,7 +78,7 @@ t.test('takes an https server', async (t) => {
   t.match(await wire.closed, { code: 1001 })
 })
 
-t.test('before init, without init, and while starting', async (t) => {
+t.test('attach: before init, without init, and while starting', async (t) => {
   for (const init of ['before', 'never', 'after'] as const) {
     const server = createServer()
     const ds = echoServer(t)
@@ -98,7 +98,7 @@ t.test('attach() constructs, starts and attaches', async (t) => {
   await echoes(t, (await listen(t, server)).replace('/__ds', '/rt'))
 })
 
-t.test('to two servers, and twice to one, which is warned of', async (t) => {
+t.test('attach: to two servers, and twice to one, which is warned of', async (t) => {
   const logs: string[] = []
   const ds = echoServer(t, { logger: capturedLogger(logs) })
   const servers = [createServer(), createServer()]
@@ -117,7 +117,7 @@ t.test('to two servers, and twice to one, which is warned of', async (t) => {
   t.throws(() => { ds.transport.attach(createServer()) }, { code: 'CLOSED' })
 })
 
-t.test('two servers on one path are an error that says what to do, until the first has gone', async (t) => {
+t.test('attach: two servers on one path are an error that says what to do, until the first has gone', async (t) => {
   const server = createServer()
   const first = echoServer(t)
   first.transport.attach(server)
@@ -140,7 +140,7 @@ t.test('two servers on one path are an error that says what to do, until the fir
   await fastify.close()
 })
 
-t.test('a request that nobody else can answer gets 404', async (t) => {
+t.test('attach: a request that nobody else can answer gets 404', async (t) => {
   const server = createServer()
   const ds = echoServer(t)
   ds.transport.attach(server)
@@ -153,7 +153,7 @@ t.test('a request that nobody else can answer gets 404', async (t) => {
   t.equal((await fetch(`${origin}/`)).status, 404)
 })
 
-t.test('an http2 server that also speaks HTTP/1.1', async (t) => {
+t.test('attach: an http2 server that also speaks HTTP/1.1', async (t) => {
   const psk = Buffer.alloc(16, 7)
   const tls = { ciphers: 'PSK', maxVersion: 'TLSv1.2' } as const
   const asClient = { ...tls, pskCallback: () => ({ psk, identity: 'test' }), checkServerIdentity: () => undefined } as object
@@ -205,7 +205,7 @@ t.test('an http2 server that also speaks HTTP/1.1', async (t) => {
   }
 })
 
-t.test('upgrades that come while the backend connects wait for it; where it fails they get 503', async (t) => {
+t.test('attach: upgrades that come while the backend connects wait for it; where it fails they get 503', async (t) => {
   for (const fails of [false, true]) {
     let settle = (): void => {}
     const settled = new Promise<void>((resolve) => { settle = resolve })
@@ -235,7 +235,7 @@ t.test('upgrades that come while the backend connects wait for it; where it fail
   }
 })
 
-t.test('the server behind a facade is found from it', async (t) => {
+t.test('attach: the server behind a facade is found from it', async (t) => {
   const ds = echoServer(t)
   for (const facade of [ds.transport, ds.rpc, ds.primitives.live, ds.primitives.state, ds.primitives.events, ds.primitives.fanout]) {
     t.equal(facade.server, ds)

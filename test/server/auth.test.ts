@@ -31,7 +31,7 @@ t.test('getToken: header, subprotocol, query, then the cookie that is named', as
 })
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`auth, ${entrance}`, async (t) => {
     t.test('without a handler everyone comes in, with the remote address as userId', async (t) => {
       const { connect } = await start(t)
       const wire = await connect({ localAddress: '127.0.0.3' })
@@ -131,10 +131,8 @@ for (const [entrance, start] of entrances) {
       const { url } = await start(t, { maxConnections: 1, authTimeoutMs: 50, authHandler: () => hang ? new Promise(() => {}) : { authenticated: true } })
       t.equal((await refusal(url)).status, 500)
       hang = false
-      for (;;) {
-        const wire = await connect(url).catch((error: Error) => { t.match(error.message, '503') })
-        if (wire !== undefined) { await wire.close(); break }
-      }
+      const wire = await until(() => connect(url).catch((error: Error) => { t.match(error.message, '503') }))
+      await wire!.close()
     })
 
     t.test('what a client sends before it is authenticated waits', async (t) => {
@@ -178,8 +176,7 @@ for (const [entrance, start] of entrances) {
 
     t.test('who is disconnected while being authenticated is not missed', async (t) => {
       const waiting = new Map<string, () => void>()
-      let asked = (): void => {}
-      const hold = (where: string): Promise<void> => new Promise((resolve) => { waiting.set(where, resolve); asked() })
+      const hold = (where: string): Promise<void> => new Promise((resolve) => { waiting.set(where, resolve) })
       const reached = async (where: string): Promise<void> => { await until(() => waiting.has(where)) }
       const { connect, ds } = await start(t, { authHandler: async (req) => { await hold(`auth ${getToken(req)}`); return { authenticated: true, userId: getToken(req) } } })
       ds.addHook('onConnect', (connection) => hold(`hook ${connection.userId}`))

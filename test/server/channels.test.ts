@@ -38,14 +38,12 @@ for (const direction of DIRECTIONS) {
       t.test(`${direction}, ${mode}, ${flush.flushStrategy}`, { timeout: 10_000 }, async (t) => {
         if (mode === 'crdt') return await merges(t, direction, flush)
         const heard: Heard[] = []
-        let tell = (): void => {}
         const { ds, url, connect } = await node(t, { rateLimit: false })
         const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction, mode, flush, initialValue: { n: 0, items: [] } })
         t.equal(ds.primitives.live.getSyncChannel('board'), channel)
         await channel.flush()
         channel.onFlush((value, patches, connection) => {
           heard.push({ value: value as Board, patches, connection })
-          tell()
         })
         const hears = async (n: number): Promise<Heard> => {
           await until(() => heard.at(-1)?.value?.n === n)
@@ -54,10 +52,8 @@ for (const direction of DIRECTIONS) {
         const writer = await client(t, url)
         const board = writer.client.channel('board')
         const seen: number[] = []
-        let look = (): void => {}
         board.subscribe((value) => {
           seen.push(value!.n)
-          look()
         })
         const sees = async (n: number): Promise<void> => { await until(() => seen.at(-1) === n) }
         await sees(0)
@@ -134,10 +130,8 @@ async function merges (t: Test, direction: ChannelDirection, flush: FlushOptions
   await channel.flush()
   t.throws(() => { channel.onFlush(5 as never) }, { name: 'TypeError', code: 'INVALID_ARGUMENT', message: /onFlush/ })
   const heard: Array<{ value: unknown, patches: Operation[], connection: ConnectionContext | null }> = []
-  let tell = (): void => {}
   channel.onFlush((value, patches, connection) => {
     heard.push({ value, patches, connection })
-    tell()
   })
   const hears = async (n: number): Promise<void> => { await until(() => (heard.at(-1)?.value as Board | undefined)?.n === n) }
   const [one, two] = [await connect(), await connect()]
@@ -181,7 +175,7 @@ async function merges (t: Test, direction: ChannelDirection, flush: FlushOptions
   t.equal(ds.primitives.live.getSyncChannel('board'), undefined)
 }
 
-t.test('changes that were not looked at, because too much was inflated, are sent again', { timeout: 30_000 }, async (t) => {
+t.test('channels: changes that were not looked at, because too much was inflated, are sent again', { timeout: 30_000 }, async (t) => {
   const { ds, url } = await node(t, { rateLimit: false, maxInflatedSize: 100_000 })
   ds.rpc.register('echo', (params) => params)
   const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction: 'bidirectional', mode: 'json-patch', initialValue: { n: 0, items: [] } })
@@ -225,7 +219,7 @@ t.test('the value says which CRDT it is, unless the channel does', async (t) => 
   ds.primitives.crdt.register('map', 'lww-map')
 })
 
-t.test('what waits when the connection ends is flushed, with its context', { timeout: 10_000 }, async (t) => {
+t.test('channels: what waits when the connection ends is flushed, with its context', { timeout: 10_000 }, async (t) => {
   const { ds, url } = await node(t, { rateLimit: false })
   const form = ds.primitives.live.createSyncChannel({ key: 'board', direction: 'client-to-server', mode: 'json-patch', flush: { flushStrategy: 'debounced', debounceMs: 60_000 } })
   const heard = new Promise<[unknown, unknown]>((resolve) => { form.onFlush((value, _patches, connection) => { resolve([value, connection?.connectionId]) }) })
@@ -238,7 +232,7 @@ t.test('what waits when the connection ends is flushed, with its context', { tim
   t.strictSame(await heard, [{ n: 1, items: ['x'] }, connectionId])
 })
 
-t.test('and when the server closes', { timeout: 10_000 }, async (t) => {
+t.test('channels: and when the server closes', { timeout: 10_000 }, async (t) => {
   const { ds, url } = await node(t, { rateLimit: false })
   const flush: FlushOptions = { flushStrategy: 'debounced', debounceMs: 60_000 }
   const heard: unknown[] = []
@@ -265,7 +259,7 @@ t.test('and when the server closes', { timeout: 10_000 }, async (t) => {
   t.strictSame(seen.at(-1), { n: 1, items: [] })
 })
 
-t.test('a debounce waits ten times its length at the most', { timeout: 10_000 }, async (t) => {
+t.test('channels: a debounce waits ten times its length at the most', { timeout: 10_000 }, async (t) => {
   const { ds } = await node(t)
   const channel = ds.primitives.live.createSyncChannel({ key: 'busy', direction: 'server-to-client', mode: 'json-patch', flush: { flushStrategy: 'debounced', debounceMs: 20 } })
   const heardAt: number[] = []
@@ -278,7 +272,7 @@ t.test('a debounce waits ten times its length at the most', { timeout: 10_000 },
   t.ok(heardAt[0]! - started >= 150, 'while it is not quiet, it waits')
 })
 
-t.test('flushes do not overtake each other: what comes while a handler works is joined', { timeout: 10_000 }, async (t) => {
+t.test('channels: flushes do not overtake each other: what comes while a handler works is joined', { timeout: 10_000 }, async (t) => {
   const { ds } = await node(t)
   const channel = ds.primitives.live.createSyncChannel({ key: 'log', direction: 'server-to-client', mode: 'json-patch', initialValue: [] as number[] })
   await channel.flush()
@@ -299,7 +293,7 @@ t.test('flushes do not overtake each other: what comes while a handler works is 
   t.equal(heard.length, 2)
 })
 
-t.test('who joins inside a window gets the newest value, and no patch twice', { timeout: 10_000 }, async (t) => {
+t.test('channels: who joins inside a window gets the newest value, and no patch twice', { timeout: 10_000 }, async (t) => {
   const { ds, connect } = await node(t)
   const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction: 'server-to-client', mode: 'json-patch', flush: { flushStrategy: 'debounced', debounceMs: 60_000 }, initialValue: { n: 0 } })
   await channel.update((draft) => { (draft as Board).n = 1 })
@@ -321,19 +315,18 @@ t.test('a key becomes a channel while somebody looks, and is one no more', { tim
   const { client: tab, errors } = await client(t, url)
   const board = tab.channel('board')
   const values: Array<DeepReadonly<Board> | undefined> = []
-  let look = (): void => {}
-  board.subscribe((value) => { values.push(value); look() })
+  board.subscribe((value) => { values.push(value) })
   await until(() => values.length !== 0)
   t.throws(() => { board.set({ n: 2, items: [] }) }, { code: 'UNKNOWN_KEY' })
   const channel = ds.primitives.live.createSyncChannel({ key: 'board', direction: 'bidirectional', mode: 'json-patch' })
-  for (;;) {
+  await until(() => {
     try {
       board.set({ n: 2, items: [] })
-      break
+      return true
     } catch {
-      await sleep(1) // it has not heard yet
+      return false // it has not heard yet
     }
-  }
+  })
   await board.saved()
   t.strictSame(await ds.primitives.live.getState('board'), { n: 2, items: [] })
   await channel.close()
@@ -343,7 +336,7 @@ t.test('a key becomes a channel while somebody looks, and is one no more', { tim
   t.strictSame(errors, [])
 })
 
-t.test('options are checked, and keys belong to one scope', async (t) => {
+t.test('channels: options are checked, and keys belong to one scope', async (t) => {
   const { ds } = await node(t)
   const { live } = ds.primitives
   const good = { key: 'k', direction: 'bidirectional', mode: 'json-patch' } as const

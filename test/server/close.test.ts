@@ -13,6 +13,7 @@ import { unsubscriber } from '../../lib/protocol/unsubscribe.js'
 import { DatasoleServer } from '../../plugins/server.js'
 import { capturedLogger, entrances } from '../helpers/entrances.js'
 import { tcp, upgradeRequest } from '../helpers/raw.js'
+import { until } from '../helpers/until.js'
 import { connect, refusal } from '../helpers/wire.js'
 
 /** Something that a test opens when it is time. */
@@ -48,7 +49,7 @@ class TrackedBackend extends MemoryBackend {
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`close, ${entrance}`, async (t) => {
     t.test('calls in flight are answered, new ones refused, then clients get 1001', async (t) => {
       const { ds, connect, connectV1, close } = await start(t)
       const { opened, open } = gate()
@@ -58,7 +59,7 @@ for (const [entrance, start] of entrances) {
       const slow = wire.call('slow')
       await wire.ping()
       const closing = close()
-      while ((await v1.call('echo', 1)).error === undefined) await wire.ping()
+      await until(async () => (await v1.call('echo', 1)).error)
       t.match(await wire.call('echo'), { error: { code: -32030, data: { code: 'BUSY', retryAfter: Number } }, begun: false })
       t.match(await wire.call('nope'), { error: { code: -32030 }, begun: false }, 'another server may know it')
       open()
@@ -133,11 +134,9 @@ for (const [entrance, start] of entrances) {
       wire.send(Opcode.EVENT_C2S, 0, { event: 'e' })
       await wire.ping()
       const emitting = setInterval(() => { other.primitives.events.emit('other', 1) }, 1)
-      const started = performance.now()
       await close()
       clearInterval(emitting)
       stopped.open()
-      t.ok(performance.now() - started < 10_000)
     })
 
     t.test('a call that never ends and a client that never answers cost closeTimeoutMs', async (t) => {
@@ -148,9 +147,7 @@ for (const [entrance, start] of entrances) {
       silent.socket.pause()
       wire.send(Opcode.RPC_REQ, 1, { method: 'hang', correlationId: 1 })
       await wire.ping()
-      const started = performance.now()
       await close()
-      t.ok(performance.now() - started < 10_000)
       t.match(await wire.nextOf(Opcode.GOAWAY), { payload: { begun: [1] } }, 'which may have run')
       t.match(await wire.closed, { code: 1001 })
       t.equal(ds.transport.getConnectionCount(), 0)
@@ -191,7 +188,7 @@ for (const [entrance, start] of entrances) {
           const refused = refusal(`${url}?wait`)
           await asked.opened
           const closing = close()
-          while ((await wire.call('echo')).error === undefined) await wire.ping()
+          await until(async () => (await wire.call('echo')).error)
           open()
           t.equal((await refused).status, 503)
           release()

@@ -32,7 +32,7 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('a repeated seq changes nothing, in any order', async (t) => {
+t.test('crdts: a repeated seq changes nothing, in any order', async (t) => {
   const { ds, connect } = await node(t, OPEN)
   const ann = await connect()
   for (const seq of [2, 1, 2, 1, 4, 4, 3, 1000, 1000]) {
@@ -42,7 +42,7 @@ t.test('a repeated seq changes nothing, in any order', async (t) => {
   t.match((await push(ann, 'k', increment({ seq: 1005 }))).payload, { code: 'LIMIT_EXCEEDED', key: 'k' })
 })
 
-t.test('a version 1 client gets the state of every key, and after each change', async (t) => {
+t.test('crdts: a version 1 client gets the state of every key, and after each change', async (t) => {
   const { ds, connectV1 } = await node(t, { ...OPEN, prepare: (ds) => { ds.primitives.crdt.register('likes', 'pn-counter') } })
   const [old, other] = [await connectV1(), await connectV1()]
   t.match((await old.wire.nextOf(Opcode.CRDT_STATE)).payload, { key: 'likes', state: { type: 'pn-counter', value: 0, metadata: { type: 'pn-counter', nodeId: String, timestamp: Number, version: 1 } } })
@@ -55,7 +55,7 @@ t.test('a version 1 client gets the state of every key, and after each change', 
   t.strictSame(old.complaints, [])
 })
 
-t.test('the last write of a field wins, removals included', async (t) => {
+t.test('crdts: the last write of a field wins, removals included', async (t) => {
   const { ds, connect } = await node(t, OPEN)
   const [ann, bob] = [await connect(), await connect()]
   await bob.ask(Opcode.SUBSCRIBE, { key: 'm', type: 'lww-map' })
@@ -73,7 +73,7 @@ t.test('the last write of a field wins, removals included', async (t) => {
   t.strictSame(ops, [{ type: 'lww-map', nodeId: 'n1', timestamp: 1, op: 'set', key: '__proto__', value: { polluted: true } }].map((op) => JSON.parse(JSON.stringify(op))))
 })
 
-t.test('what is no operation is refused, and changes nothing', async (t) => {
+t.test('crdts: what is no operation is refused, and changes nothing', async (t) => {
   const { ds, connect } = await node(t, { ...OPEN, authHandler: (req) => ({ authenticated: true, userId: String(req.headers['x-user'] ?? 'ann') }) })
   const ann = await connect()
   await push(ann, 'c', increment({ seq: 1 }))
@@ -94,7 +94,7 @@ t.test('what is no operation is refused, and changes nothing', async (t) => {
   t.equal(await ds.primitives.crdt.getValue('c'), 2)
 })
 
-t.test('hooks guard operations and subscriptions', async (t) => {
+t.test('crdts: hooks guard operations and subscriptions', async (t) => {
   const { connect } = await node(t, {
     ...OPEN,
     prepare: (ds) => {
@@ -127,7 +127,7 @@ t.test('clients make keys up to maxCrdtKeys, on all nodes together', async (t) =
   t.equal((await push(bob, 'e', increment())).opcode, Opcode.CRDT_ACK, 'one that was deleted makes room')
 })
 
-t.test('keys of clients leave server code no room, except for what it registers before it has started', async (t) => {
+t.test('crdts: keys of clients leave server code no room, except for what it registers before it has started', async (t) => {
   const backend = new MemoryBackend()
   const { ds: { primitives: { crdt, live } }, connect } = await node(t, { ...OPEN, stateBackend: backend, maxCrdtKeys: 2 })
   const ann = await connect()
@@ -185,7 +185,7 @@ t.test('server code: handles, operations, listeners', async (t) => {
   t.equal(await crdt.delete('nothing'), false)
 })
 
-t.test('names that are refused leave nothing behind', async (t) => {
+t.test('crdts: names that are refused leave nothing behind', async (t) => {
   const backend = new ShakyBackend()
   const { connect } = await node(t, { ...OPEN, stateBackend: backend, maxCrdtKeys: 2 })
   const ann = await connect()
@@ -202,7 +202,7 @@ t.test('names that are refused leave nothing behind', async (t) => {
   t.equal(open(), 2)
 })
 
-t.test('names of state are not for operations of clients, whoever was first', async (t) => {
+t.test('crdts: names of state are not for operations of clients, whoever was first', async (t) => {
   const { ds, connect } = await node(t, OPEN)
   const { live, crdt } = ds.primitives
   const guarded = { direction: 'bidirectional', mode: 'json-patch', initialValue: 1 } as const
@@ -225,7 +225,7 @@ t.test('names of state are not for operations of clients, whoever was first', as
   t.throws(() => { live.createSyncChannel({ key: 'counted', ...guarded }) }, { code: 'DUPLICATE_KEY' })
 })
 
-t.test('a value of an operation may be as deep as any', async (t) => {
+t.test('crdts: a value of an operation may be as deep as any', async (t) => {
   const { connect } = await node(t, { ...OPEN, maxJsonDepth: 5 })
   const wire = await connect()
   const set = (value: unknown): object => ({ key: 'k', op: { type: 'lww-register', nodeId: 'e', timestamp: Date.now(), op: 'set', value } })
@@ -233,7 +233,7 @@ t.test('a value of an operation may be as deep as any', async (t) => {
   t.match((await wire.ask(Opcode.CRDT_OP, set([[[[[[]]]]]]))).payload, { code: 'BAD_FRAME' })
 })
 
-t.test('what is known of writers and of removed fields is bounded', async (t) => {
+t.test('crdts: what is known of writers and of removed fields is bounded', async (t) => {
   const backend = new MemoryBackend()
   const ds = await storeNode(t, { stateBackend: backend })
   const { crdt } = ds.primitives
@@ -275,7 +275,7 @@ t.test('subscriptions to state and CRDTs are counted together; a slow reader get
   }
 })
 
-t.test('one that makes a key too large is refused alone', async (t) => {
+t.test('crdts: one that makes a key too large is refused alone', async (t) => {
   const { ds, connect } = await node(t, { ...OPEN, maxStateBytes: 2000 })
   const ann = await connect()
   const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => push(ann, 'm', set({ key: `f${i}`, value: i === 7 ? 'x'.repeat(3000) : i }))))
@@ -283,7 +283,7 @@ t.test('one that makes a key too large is refused alone', async (t) => {
   t.equal(Object.keys(await ds.primitives.crdt.getValue('m') as object).length, 19)
 })
 
-t.test('five methods are enough on one node; a key and its type outlive it', async (t) => {
+t.test('crdts: five methods are enough on one node; a key and its type outlive it', async (t) => {
   const stateBackend = new FiveMethods()
   const first = await node(t, { ...OPEN, stateBackend })
   await push(await first.connect(), 'likes', increment({ seq: 1 }))
@@ -295,7 +295,7 @@ t.test('five methods are enough on one node; a key and its type outlive it', asy
   t.match((await ann.ask(Opcode.SUBSCRIBE, { key: 'likes' })).payload.state, { value: 1 })
 })
 
-t.test('a counter that a client has filled up can be counted down to work again', async (t) => {
+t.test('crdts: a counter that a client has filled up can be counted down to work again', async (t) => {
   const { ds, connect } = await node(t, OPEN)
   const likes = ds.primitives.crdt.register('likes', 'pn-counter')
   await likes.increment(5)
@@ -310,7 +310,7 @@ t.test('a counter that a client has filled up can be counted down to work again'
   t.match(state, { value: 7, metadata: { plus: 7, minus: 0 } })
 })
 
-t.test('without an auth handler a nodeId is not bound to the address that it came from first', async (t) => {
+t.test('crdts: without an auth handler a nodeId is not bound to the address that it came from first', async (t) => {
   const { ds, connect } = await node(t, OPEN)
   await push(await connect(), 'likes', increment({ seq: 1 }))
   const moved = await connect({ localAddress: '127.0.0.2' })

@@ -3,7 +3,7 @@ import { type Deadline, Deadlines } from '../../lib/server/auth/deadlines.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { until } from '../helpers/until.js'
 
-t.test(`each is reached once, in order, and not before it is due; deleted ones never (seed ${seed})`, async (t) => {
+t.test(`deadlines: each is reached once, in order, and not before it is due; deleted ones never (seed ${seed})`, async (t) => {
   const random = randomOf(seed)
   const reached: Deadline[] = []
   const early: number[] = []
@@ -35,7 +35,7 @@ t.test(`each is reached once, in order, and not before it is due; deleted ones n
   t.ok(items.every(({ place }) => place === -1))
 })
 
-t.test('years ahead is not now; clear forgets everything', async (t) => {
+t.test('deadlines: years ahead is not now; clear forgets everything', async (t) => {
   const reached: Deadline[] = []
   const deadlines = new Deadlines<Deadline>((item) => { reached.push(item) })
   const far = { due: performance.now() + 100 * 365 * 86_400_000, place: -1 }

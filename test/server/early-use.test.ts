@@ -65,7 +65,7 @@ for (const [kind, open] of Object.entries(stores)) {
   }
 }
 
-t.test('a store that does not answer fails register in time, and nothing stays open', async (t) => {
+t.test('early use: a store that does not answer fails register in time, and nothing stays open', async (t) => {
   const sockets = new Set<Socket>()
   const silent = createServer((socket) => {
     sockets.add(socket.on('error', () => {}).on('close', () => sockets.delete(socket)))
@@ -81,12 +81,10 @@ t.test('a store that does not answer fails register in time, and nothing stays o
   for (const backendConfig of configs) {
     for (const isAwaited of [true, false]) {
       const app = Fastify()
-      const started = performance.now()
       await t.rejects(async () => {
         const registered = app.register(datasole, { backendConfig })
         await (isAwaited ? registered : app.ready())
       }, { code: 'BACKEND_UNAVAILABLE', message: /connectTimeoutMs/ })
-      t.ok(performance.now() - started < 10_000)
       await until(() => sockets.size <= 0)
       await app.close()
     }
@@ -97,7 +95,7 @@ t.test('a store that does not answer fails register in time, and nothing stays o
   }
 })
 
-t.test('a limiter that cannot connect fails register, and the backend is given back', async (t) => {
+t.test('early use: a limiter that cannot connect fails register, and the backend is given back', async (t) => {
   let open = 0
   const stateBackend = Object.assign(new MemoryBackend(), { connect: async () => { open++ }, close: async () => { open-- } })
   const rateLimiter = { check () {}, consume () {}, reset () {}, connect: async () => { throw new Error('no limiter') } } as unknown as RateLimiter
@@ -108,7 +106,7 @@ t.test('a limiter that cannot connect fails register, and the backend is given b
   t.equal(open, 0)
 })
 
-t.test('a backend that connects when the application has given up is closed with it', async (t) => {
+t.test('early use: a backend that connects when the application has given up is closed with it', async (t) => {
   let open = 0
   let connect = (): void => {}
   const connecting = new Promise<void>((resolve) => { connect = resolve })
@@ -121,7 +119,7 @@ t.test('a backend that connects when the application has given up is closed with
   t.equal(open, 0)
 })
 
-t.test('a method of a worker that is called before the start says when it is there', async (t) => {
+t.test('early use: a method of a worker that is called before the start says when it is there', async (t) => {
   const app = Fastify({ logger: false })
   t.teardown(() => app.close())
   const workerScript = new URL('../executor/script.js', import.meta.url)

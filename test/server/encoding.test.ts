@@ -20,13 +20,13 @@ const text = (size: number): string => `"${'x'.repeat(Math.max(size - 2, 0))}"`
 const noise = (size: number): string => randomBytes(size).toString('latin1').replace(/[^ -~]/g, '~')
 const SIZES = [0, 1, 2, 100, 115, 116, 117, 118, 1014, 1015, 1016, 32_767, 32_768, 65_525, 65_526, 65_527, 65_528, 65_534, 65_535, 65_536, 65_537, 131_072, 300_000]
 
-t.test('a vector, byte by byte', async (t) => {
+t.test('encoding: a vector, byte by byte', async (t) => {
   t.equal(encodeMessage(0x02, 0x01020304, 'null', 1024).toString('hex'), '820d' + '02' + '01020304' + '00000004' + '6e756c6c')
   t.equal(new SharedPayload(0x06, '{}', 1024).message(0xffffffff).toString('hex'), '820b' + '06' + 'ffffffff' + '00000002' + '7b7d')
   t.equal(encodeMessage(0x04, 0, '"ü"', 1024).toString('hex'), '820d' + '04' + '00000000' + '00000004' + '22c3bc22', 'lengths are bytes')
 })
 
-t.test('WebSocket headers at the edges of their sizes', async (t) => {
+t.test('encoding: WebSocket headers at the edges of their sizes', async (t) => {
   for (const [size, header] of [[125, 2], [126, 4], [127, 4], [65_535, 4], [65_536, 10], [65_537, 10]] as const) {
     for (const message of [encodeMessage(1, 2, 'y'.repeat(size - HEADER_SIZE), Infinity), new SharedPayload(1, 'y'.repeat(size - HEADER_SIZE), Infinity).message(2)]) {
       t.equal(message.length, header + size)
@@ -40,7 +40,7 @@ t.test('WebSocket headers at the edges of their sizes', async (t) => {
   }
 })
 
-t.test('whatever is encoded is decoded, by zlib and by fflate', async (t) => {
+t.test('encoding: whatever is encoded is decoded, by zlib and by fflate', async (t) => {
   for (const size of SIZES) {
     for (const json of [text(size), noise(size), JSON.stringify('ü€😀'.repeat(Math.ceil(size / 9)))]) {
       for (const threshold of [0, 1024, Infinity]) {
@@ -62,7 +62,7 @@ t.test('whatever is encoded is decoded, by zlib and by fflate', async (t) => {
   t.pass()
 })
 
-t.test('the checksum of a composed stream is the checksum of its content', async (t) => {
+t.test('encoding: the checksum of a composed stream is the checksum of its content', async (t) => {
   for (let round = 0; round < 200; round++) {
     const json = JSON.stringify('ab'.repeat(600 + round) + noise(round))
     const [frame] = await received(new SharedPayload(round, json, 0).message(round * 21_474_836))
@@ -74,7 +74,7 @@ t.test('the checksum of a composed stream is the checksum of its content', async
   }
 })
 
-t.test('a shared payload is encoded once', async (t) => {
+t.test('encoding: a shared payload is encoded once', async (t) => {
   const shared = new SharedPayload(6, text(5000), 0)
   t.equal(shared.message(0), shared.message(0), 'the same buffer where there is no id')
   t.not(shared.message(1), shared.message(2))

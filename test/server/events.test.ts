@@ -7,7 +7,7 @@ import { entrances } from '../helpers/entrances.js'
 const { EVENT_C2S, EVENT_S2C, ERROR } = Opcode
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`events, ${entrance}`, async (t) => {
     t.test('a client\'s event reaches every handler once, with its connection', async (t) => {
       const { ds, connect } = await start(t)
       const seen: Array<[unknown, ConnectionContext | undefined]> = []

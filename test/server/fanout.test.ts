@@ -7,7 +7,7 @@ import type { Wire } from '../helpers/wire.js'
 const { EVENT_S2C } = Opcode
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`fanout, ${entrance}`, async (t) => {
     const { ds, connect, connectV1 } = await start(t, { rateLimit: false })
     const { fanout } = ds.primitives
     ds.rpc.register('tags', (params, { connection }) => {

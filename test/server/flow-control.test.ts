@@ -28,7 +28,7 @@ function waiting (): number[] {
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`flow control, ${entrance}`, async (t) => {
     t.test('a reader that stops gets no more than the high-water mark, and one catch-up per key when it goes on', async (t) => {
       const { ds, connect } = await start(t, { highWaterMark: 64 * KiB, maxBufferedBytes: 512 * KiB, compression: false, rateLimit: false })
       const { live } = ds.primitives
@@ -125,7 +125,7 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('memory stays bounded for readers that never read', async (t) => {
+t.test('flow control: memory stays bounded for readers that never read', async (t) => {
   const { ds, connect } = await node(t, { highWaterMark: 64 * KiB, maxBufferedBytes: 256 * KiB, compression: false, rateLimit: false })
   const { live } = ds.primitives
   const keys = Array.from({ length: 20 }, (_, i) => `key ${i}`)
@@ -148,7 +148,7 @@ t.test('memory stays bounded for readers that never read', async (t) => {
   t.equal(ds.metrics.snapshot().slowConsumers, 0)
 })
 
-t.test('a reader that stopped and then is gone does not hold up the server', { timeout: 20_000 }, async (t) => {
+t.test('flow control: a reader that stopped and then is gone does not hold up the server', { timeout: 20_000 }, async (t) => {
   for (const highWaterMark of [1 * KiB, 256 * KiB]) {
     const { ds, connect } = await node(t, { highWaterMark, compression: false, rateLimit: false, maxBufferedBytes: 64 * KiB * KiB })
     const { live } = ds.primitives
@@ -178,7 +178,7 @@ t.test('a reader that stopped and then is gone does not hold up the server', { t
   }
 })
 
-t.test('a client that asks without reading is a slow consumer too', async (t) => {
+t.test('flow control: a client that asks without reading is a slow consumer too', async (t) => {
   const { ds, connect } = await node(t, { maxBufferedBytes: 128 * KiB, compression: false, rateLimit: false })
   const wire = await connect()
   wire.socket.pause()
@@ -192,7 +192,7 @@ t.test('a client that asks without reading is a slow consumer too', async (t) =>
   t.equal((await wire.closed).code, 4413)
 })
 
-t.test('state that has no room beside what waits already waits for its turn', async (t) => {
+t.test('flow control: state that has no room beside what waits already waits for its turn', async (t) => {
   const { ds, connect } = await node(t, { highWaterMark: 200_000, maxBufferedBytes: 400_000, compression: false, rateLimit: false })
   const { live } = ds.primitives
   for (const key of ['patched', 'asked', 'huge']) await live.setState(key, 0)
@@ -222,7 +222,7 @@ t.test('state that has no room beside what waits already waits for its turn', as
   t.equal(ds.metrics.snapshot().slowConsumers, 0)
 })
 
-t.test('a connection whose socket was destroyed waits for its end, and for nothing else', async (t) => {
+t.test('flow control: a connection whose socket was destroyed waits for its end, and for nothing else', async (t) => {
   const server = createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -7,7 +7,7 @@ import { encode } from '../helpers/wire.js'
 import { until } from '../helpers/until.js'
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`heartbeat, ${entrance}`, async (t) => {
     t.test('pings are sent, and who answers them stays', async (t) => {
       const { connect, ds } = await start(t, { heartbeatMs: 100 })
       const wire = await connect()

@@ -15,7 +15,7 @@ import { until } from '../helpers/until.js'
 const { SUBSCRIBE, STATE_SNAPSHOT, EVENT_C2S, ERROR } = Opcode
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`hooks, ${entrance}`, async (t) => {
     t.test('hooks run in order, and one that throws keeps the rest and the handler from running', async (t) => {
       const { ds, connect } = await start(t)
       const ran: string[] = []
@@ -335,7 +335,7 @@ t.test('who waits for a key that a scope declares later goes by its hooks', asyn
   t.notMatch(JSON.stringify(other.received), /secret/)
 })
 
-t.test('a second registration in one scope, or below it, fails the start', async (t) => {
+t.test('hooks: a second registration in one scope, or below it, fails the start', async (t) => {
   const app: FastifyInstance = Fastify({ loggerInstance: capturedLogger([]) as never }) as never
   await app.register(datasole)
   void app.register(async (child) => { await child.register(datasole) })

@@ -73,7 +73,7 @@ const BAD: Array<[name: string, message: Buffer]> = [
 ]
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`hostile, ${entrance}`, async (t) => {
     t.test('requests that are not HTTP as it should be', async (t) => {
       const running = await start(t)
       const { port } = running

@@ -32,7 +32,7 @@ function start (): { names: KeyNames, told: unknown[][], unsure: { count: number
   }
 }
 
-t.test('a name goes once the backend confirms it', async (t) => {
+t.test('key names: a name goes once the backend confirms it', async (t) => {
   const { names, told, answer } = start()
   for (const key of ['a', 'b', 'c']) names.add(key)
   void names.deleted('a')
@@ -47,7 +47,7 @@ t.test('a name goes once the backend confirms it', async (t) => {
   t.strictSame(told, [['b', true]], 'what is there all the same is told to those who have asked too early')
 })
 
-t.test('where it cannot be asked about some, all are asked about, once', async (t) => {
+t.test('key names: where it cannot be asked about some, all are asked about, once', async (t) => {
   const { names, unsure, answer } = start()
   for (const key of ['a', 'b', 'c']) names.add(key)
   void names.deleted('a')
@@ -64,7 +64,7 @@ t.test('where it cannot be asked about some, all are asked about, once', async (
   t.equal(unsure.count, 2)
 })
 
-t.test('one that is made again meanwhile stays, and the others hear of it', async (t) => {
+t.test('key names: one that is made again meanwhile stays, and the others hear of it', async (t) => {
   const { names, told, answer } = start()
   for (const key of ['a', 'b', 'c']) names.add(key)
   void names.deleted('a')
@@ -85,7 +85,7 @@ t.test('one that is made again meanwhile stays, and the others hear of it', asyn
   t.strictSame([...names], ['a', 'b'])
 })
 
-t.test('what this node sees itself', async (t) => {
+t.test('key names: what this node sees itself', async (t) => {
   const { names, told } = start()
   names.changed('a', true)
   names.changed('a', true)
@@ -95,7 +95,7 @@ t.test('what this node sees itself', async (t) => {
   t.strictSame(told, [['a', true], ['a', false], ['a', true]])
 })
 
-t.test('all are asked about again after messages were lost', async (t) => {
+t.test('key names: all are asked about again after messages were lost', async (t) => {
   const { names, told, answer } = start()
   for (const key of ['a', 'gone', 'held', 'made', 'moved']) names.add(key)
   const reloaded = names.reload()
@@ -145,13 +145,13 @@ t.test('a live key that was deleted on one node is read no more on another', asy
     await live.deleteState(`room ${i}`)
   }
   await live.setState('last', 1)
-  for (;;) {
+  await until(async () => {
     read.length = 0
     const client = await two!.connectV1()
     await client.until(({ state }) => state.get('last') === 1)
     client.wire.socket.terminate()
-    if (read.every((key) => !key.includes('room'))) break
-  }
+    return read.every((key) => !key.includes('room'))
+  })
   t.pass()
 })
 

@@ -46,7 +46,7 @@ class CountingBackend extends MemoryBackend {
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`limits, ${entrance}`, async (t) => {
     t.test('a payload of exactly maxPayload is taken, a larger one ends the connection with 1009', async (t) => {
       const running = await start(t, { prepare: (ds) => { ds.rpc.register('length', (text) => (text as string).length) } })
       const witness = await running.connect()
@@ -83,12 +83,10 @@ for (const [entrance, start] of entrances) {
       const stream = bomb(512)
       t.ok(stream.length < MIB)
       const before = resident()
-      const started = performance.now()
       for (let i = 0; i < 4; i++) attacker.sendRaw(stream)
       t.match((await attacker.nextOf(Opcode.ERROR)).payload, { code: 'PAYLOAD_TOO_LARGE' })
       t.match(await attacker.closed, { code: 1002 })
       t.ok(resident() - before < 200, `memory grew by ${resident() - before} MiB`)
-      t.ok(performance.now() - started < 5000)
       t.equal(running.ds.metrics.snapshot().badFrames, 4)
       await unmoved(t, running, witness)
     })

@@ -16,7 +16,7 @@ function subscribe (wire: Wire, key: string, held: { epoch?: string, version?: n
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`live recovery, ${entrance}`, async (t) => {
     t.test('a held version is brought up to date by patches, under the id of the SUBSCRIBE', async (t) => {
       const { ds, connect } = await start(t)
       const { live } = ds.primitives
@@ -194,7 +194,7 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('names that clients make up are forgotten', async (t) => {
+t.test('live recovery: names that clients make up are forgotten', async (t) => {
   const backend = new ShakyBackend()
   const { connect } = await node(t, { stateBackend: backend, rateLimit: false })
   const wire = await connect()
@@ -215,7 +215,7 @@ t.test('names that clients make up are forgotten', async (t) => {
   t.strictSame(ours(), [])
 })
 
-t.test('a client that knows more than its node makes the node look', async (t) => {
+t.test('live recovery: a client that knows more than its node makes the node look', async (t) => {
   const memory = new MemoryBackend()
   const backends = [new ShakyBackend(memory), new ShakyBackend(memory)]
   const [a, b] = await cluster(t, 2, {}, backends)
@@ -229,7 +229,7 @@ t.test('a client that knows more than its node makes the node look', async (t) =
   t.match(await first.nextOf(STATE_PATCH), { payload: { from: 1, version: 2 } }, 'and everyone there gains by it')
 })
 
-t.test('a client that knows more than a node that is just writing does not go back', async (t) => {
+t.test('live recovery: a client that knows more than a node that is just writing does not go back', async (t) => {
   const memory = new MemoryBackend()
   const backends = [new ShakyBackend(memory), new ShakyBackend(memory)]
   const [a, b] = await cluster(t, 2, {}, backends)
@@ -250,7 +250,7 @@ t.test('a client that knows more than a node that is just writing does not go ba
   t.match(await wire.waitFor((frame) => frame.id === id), { opcode: STATE_PATCH, payload: { from: 3 } })
 })
 
-t.test('a key that cannot be read is waited for, and the log says so once', { timeout: 20_000 }, async (t) => {
+t.test('live recovery: a key that cannot be read is waited for, and the log says so once', { timeout: 20_000 }, async (t) => {
   const backend = new ShakyBackend()
   const { ds } = await node(t, { stateBackend: backend })
   await ds.primitives.live.setState('k', 1)

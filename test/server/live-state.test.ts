@@ -8,7 +8,7 @@ const { STATE_PATCH, STATE_SNAPSHOT, SUBSCRIBE } = Opcode
 const PAD = 'x'.repeat(300)
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`live state, ${entrance}`, async (t) => {
     t.test('every commit reaches every subscriber as the operations that were committed', async (t) => {
       const { ds, connect } = await start(t)
       const { live } = ds.primitives

@@ -102,7 +102,7 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('a snapshot is a plain object of numbers, and a copy', async (t) => {
+t.test('metrics: a snapshot is a plain object of numbers, and a copy', async (t) => {
   const [[, start]] = entrances as [[string, typeof entrances[number][1]]]
   const { ds } = await start(t)
   const snapshot = ds.metrics.snapshot() as unknown as Record<string, number>

@@ -143,7 +143,7 @@ for (const [name, make] of Object.entries(KINDS)) {
   }
 }
 
-t.test('all of them on one server, closed in the order they came', async (t) => {
+t.test('neighbours: all of them on one server, closed in the order they came', async (t) => {
   const { server, port } = await listening(t)
   const before = listeners(server)
   const ds = new DatasoleServer()
@@ -162,7 +162,7 @@ t.test('all of them on one server, closed in the order they came', async (t) => 
   for (const neighbour of neighbours.slice(0, 2)) await neighbour.check(t, port)
 })
 
-t.test('request listeners that are added later, or only once, or first', async (t) => {
+t.test('neighbours: request listeners that are added later, or only once, or first', async (t) => {
   const { server, port } = await listening(t)
   const ds = new DatasoleServer()
   ds.transport.attach(server)
@@ -178,7 +178,7 @@ t.test('request listeners that are added later, or only once, or first', async (
   t.same(calls, ['first', 'later'])
 })
 
-t.test('a Fastify application\'s own websocket routes', async (t) => {
+t.test('neighbours: a Fastify application\'s own websocket routes', async (t) => {
   const app = Fastify()
   await app.register(datasole)
   app.get('/rooms/:room', { websocket: true }, (socket, request) => { socket.send((request.params as { room: string }).room) })
@@ -208,7 +208,7 @@ t.test('a Fastify application\'s own websocket routes', async (t) => {
   for (const close of closed) t.equal((await close)[0], 1001)
 })
 
-t.test('@fastify/websocket, registered by the application before', async (t) => {
+t.test('neighbours: @fastify/websocket, registered by the application before', async (t) => {
   const app = Fastify()
   await app.register(websocket, { options: { perMessageDeflate: true } })
   app.get('/theirs', { websocket: true }, (socket) => { socket.send('theirs') })
@@ -235,7 +235,7 @@ t.test('@fastify/websocket, registered by the application before', async (t) => 
   silent.socket.terminate()
 })
 
-t.test('listen on a name with several addresses', async (t) => {
+t.test('neighbours: listen on a name with several addresses', async (t) => {
   const app = Fastify()
   await app.register(datasole)
   await app.listen({ port: 0, host: 'localhost' })

@@ -196,7 +196,7 @@ t.test('what is broadcast while a node starts stays in order', async (t) => {
   t.strictSame(heard, [1, 2, 3, 4, 5])
 })
 
-t.test('what is live in the store and nobody\'s here is not mirrored', async (t) => {
+t.test('nodes: what is live in the store and nobody\'s here is not mirrored', async (t) => {
   const backend = new ShakyBackend()
   const foreign = 'another-state:k'
   const { epoch } = await backend.memory.read(foreign)

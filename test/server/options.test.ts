@@ -65,7 +65,7 @@ t.test('an option that is wrong throws at construction, and the message names it
   }
 })
 
-t.test('what is left out, or undefined, has its default', async (t) => {
+t.test('options: what is left out, or undefined, has its default', async (t) => {
   const defaults = {
     path: '/__ds',
     maxConnections: 10_000,
@@ -96,7 +96,7 @@ t.test('what is left out, or undefined, has its default', async (t) => {
   await new DatasoleServer(undefineds).close()
 })
 
-t.test('what is documented is taken', async (t) => {
+t.test('options: what is documented is taken', async (t) => {
   for (const options of [
     { backendConfig: { type: 'memory' } }, { backendConfig: { type: 'memory', redis: { url: 'redis://localhost' }, postgres: {} } }, { backendConfig: { type: 'redis', redis: {}, postgres: {} } }, { stateBackend: five }, { stateBackend: backend }, { executor: { model: 'async' } }, { executor: {} }, { executor: { model: 'thread' } }, { executor: { model: 'thread-pool', poolSize: 2, workerScript: 'file:///a.js' } },
     { rateLimiter: { check () {}, consume () {}, reset () {} } }, { rateLimit: false }, { rateLimit: {} }, { rateLimit: { rules: { a: { windowMs: 1, maxRequests: 0 } } } }, { rateLimit: { defaultRule: { windowMs: 1, maxRequests: 1_000_000 } } }, { compression: false }, { compression: {} }, { compression: { threshold: 0 } },
@@ -106,7 +106,7 @@ t.test('what is documented is taken', async (t) => {
   }
 })
 
-t.test('the caller\'s objects are read once', async (t) => {
+t.test('options: the caller\'s objects are read once', async (t) => {
   const rule = { windowMs: 1000, maxRequests: 5 }
   const settings = resolveOptions({ rateLimit: { defaultRule: rule } })
   rule.maxRequests = 1
@@ -114,7 +114,7 @@ t.test('the caller\'s objects are read once', async (t) => {
 })
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`options, ${entrance}`, async (t) => {
     t.test('path', async (t) => {
       for (const path of ['/', '/ws', '/a/b', '/a.b~c', '/a@b', '/a(b)', '/a;b=1', '/$x!']) {
         const { connect } = await start(t, { path })

@@ -42,7 +42,7 @@ async function admitted (nodes: Node[]): Promise<number> {
 const said = (nodes: Node[], words: string): number[] => nodes.map(({ logs }) => logs.filter((line) => line.includes(words)).length)
 
 for (const [name, open] of Object.entries(stores)) {
-  t.test(name, { timeout: 90_000, buffered: true }, async (t) => {
+  t.test(`rate limit outage, ${name}`, { timeout: 90_000, buffered: true }, async (t) => {
     const store = await open(t)
     const faults = [
       { fault: 'is killed', strike: () => store.process.kill(), heal: () => store.restart() },

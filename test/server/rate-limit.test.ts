@@ -22,7 +22,7 @@ async function admitted (wire: Wire, method: string): Promise<number> {
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`rate limit, ${entrance}`, async (t) => {
     t.test('the default: 100 requests a minute and connection', async (t) => {
       const { connect, ds } = await start(t)
       const wire = await connect()
@@ -131,7 +131,7 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('buckets, with a clock in hand', async (t) => {
+t.test('rate limit: buckets, with a clock in hand', async (t) => {
   let now = 0
   const limiter = (config: RateLimitConfig): { subscribe (a: Connection): number, take (a: Connection, name: string): number } => {
     const charge = { scopeOf: () => undefined, limitOf: () => limits.subscriptions, knownAs: (name: string) => name }

@@ -106,7 +106,7 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('the same without a socket, as a test of an application asks', async (t) => {
+t.test('refused upgrades: the same without a socket, as a test of an application asks', async (t) => {
   const app = Fastify()
   await app.register(datasole)
   t.match(await app.inject('/__ds'), { statusCode: 426, headers: { upgrade: 'websocket', connection: 'Upgrade' } })

@@ -53,7 +53,7 @@ for (const [name, [options, paths]] of Object.entries(CASES)) {
   })
 }
 
-t.test('a prefix, with and without a slash', async (t) => {
+t.test('router: a prefix, with and without a slash', async (t) => {
   const answer = await listening(t, {}, async (app) => {
     await app.register(datasole)
     await app.register(async (scope) => { room(scope, '/') }, { prefix: '/p' })
@@ -65,7 +65,7 @@ t.test('a prefix, with and without a slash', async (t) => {
   t.equal(await answer('/q/'), 'neighbour /q/')
 })
 
-t.test('constraints, by host and of the application\'s own', async (t) => {
+t.test('router: constraints, by host and of the application\'s own', async (t) => {
   const answer = await listening(t, {}, async (app) => {
     app.addConstraintStrategy({
       name: 'tenant',
@@ -87,7 +87,7 @@ t.test('constraints, by host and of the application\'s own', async (t) => {
   t.equal(await answer('/tenant'), 'neighbour /tenant')
 })
 
-t.test('asynchronous constraints cannot be asked in time, so Fastify gets every upgrade', async (t) => {
+t.test('router: asynchronous constraints cannot be asked in time, so Fastify gets every upgrade', async (t) => {
   let heard = 0
   const app = Fastify()
   app.addConstraintStrategy({
@@ -113,7 +113,7 @@ t.test('asynchronous constraints cannot be asked in time, so Fastify gets every 
   t.equal(heard, 3, 'once for each')
 })
 
-t.test('a plain route that is nearer, and one that accepts a version', async (t) => {
+t.test('router: a plain route that is nearer, and one that accepts a version', async (t) => {
   const answer = await listening(t, {}, async (app) => {
     await app.register(datasole)
     room(app)
@@ -127,7 +127,7 @@ t.test('a plain route that is nearer, and one that accepts a version', async (t)
   t.equal(await answer('/rooms/blue', { 'accept-version': '1.x' }), 'neighbour /rooms/blue', 'as Fastify has it')
 })
 
-t.test('a childLoggerFactory of the application\'s is used, for upgrades that are served', async (t) => {
+t.test('router: a childLoggerFactory of the application\'s is used, for upgrades that are served', async (t) => {
   const made: string[] = []
   const answer = await listening(t, {}, async (app) => {
     await app.register(datasole)
@@ -149,7 +149,7 @@ t.test('a rewriteUrl that throws: 500, and the socket ends', async (t) => {
   await app.close()
 })
 
-t.test('datasole itself behind a rewritten URL', async (t) => {
+t.test('router: datasole itself behind a rewritten URL', async (t) => {
   const app = Fastify({ rewriteUrl: ({ url = '' }) => url.replace('/v1', '') })
   await app.register(datasole)
   await app.listen({ port: 0, host: '127.0.0.1' })

@@ -15,7 +15,7 @@ function watch (ctx: RpcContext): Promise<unknown> {
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`rpc, ${entrance}`, async (t) => {
     t.test('a call is answered under its id, by what its handler returns or resolves to', async (t) => {
       const { ds, connect } = await start(t)
       ds.rpc.register('sum', (params) => (params as number[]).reduce((a, b) => a + b, 0))

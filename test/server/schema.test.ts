@@ -19,7 +19,7 @@ function quiet (): FastifyInstance {
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`schema, ${entrance}`, async (t) => {
     const { ds, connect, logs } = await start(t, {
       prepare: (ds) => { ds.rpc.register('early', { schema: { params: INTEGER } }, (params) => (params as { n: number }).n) }
     })
@@ -109,7 +109,7 @@ t.test('routes of the application with schemas do not make ours coerce', async (
   t.match((await wire.call('later', { n: '5' })).error, { code: -32602 })
 })
 
-t.test('a validator compiler that is set after the registration is used as well', async (t) => {
+t.test('schema: a validator compiler that is set after the registration is used as well', async (t) => {
   const app = quiet()
   await app.register(datasole)
   app.setValidatorCompiler(() => () => true)
@@ -120,7 +120,7 @@ t.test('a validator compiler that is set after the registration is used as well'
   t.equal((await app.inject({ method: 'POST', url: '/route', payload: { n: 'x' } })).statusCode, 200)
 })
 
-t.test('a validator compiler of the application\'s own is used', async (t) => {
+t.test('schema: a validator compiler of the application\'s own is used', async (t) => {
   const app = quiet()
   const compiled: unknown[] = []
   app.setValidatorCompiler(({ schema }) => {

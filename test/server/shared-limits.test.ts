@@ -78,7 +78,7 @@ for (const [store, open] of Object.entries(stores)) {
   })
 }
 
-t.test('a process that stands still does not take its store for one that does not answer', async (t) => {
+t.test('shared limits: a process that stands still does not take its store for one that does not answer', async (t) => {
   const backend = stores.redis!()
   const standStill = (): void => { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000) }
   const { connect, ds } = await node(t, {
@@ -92,7 +92,7 @@ t.test('a process that stands still does not take its store for one that does no
   t.equal(ds.metrics.snapshot().rateLimitFallbacks, 0)
 })
 
-t.test('a connection\'s own limits cost no call of the store', async (t) => {
+t.test('shared limits: a connection\'s own limits cost no call of the store', async (t) => {
   const asked: string[] = []
   const stateBackend = stores.redis!()()
   const { consume } = stateBackend
@@ -120,7 +120,7 @@ class Judge implements RateLimiter {
 const yes: RateLimitResult = { allowed: true, remaining: 1, resetAt: 0 }
 const no: RateLimitResult = { allowed: false, remaining: 0, resetAt: 0, retryAfter: 77 }
 
-t.test('a limiter of the user\'s', async (t) => {
+t.test('shared limits: a limiter of the user\'s', async (t) => {
   t.test('decides on every frame; others are not held up, and the order stays', async (t) => {
     const judge = new Judge()
     const heard: unknown[] = []

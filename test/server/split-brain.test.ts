@@ -16,7 +16,7 @@ async function logsOf (kind: 'worker' | 'process', options: string, env: Record<
   return logs
 }
 
-t.test('a store in the memory of one of several processes is a warning, once', async (t) => {
+t.test('split brain: a store in the memory of one of several processes is a warning, once', async (t) => {
   const warning = /one of several.*RedisBackend.*new MemoryBackend\(\)/
   for (const [kind, options, env] of [
     ['worker', 'default', {}],
@@ -29,7 +29,7 @@ t.test('a store in the memory of one of several processes is a warning, once', a
   }
 })
 
-t.test('and none where there is one process, or where it is meant', async (t) => {
+t.test('split brain: and none where there is one process, or where it is meant', async (t) => {
   t.strictSame(await logsOf('process', 'default', { NODE_APP_INSTANCE: '0' }), [])
   t.strictSame(await logsOf('worker', 'instance'), [])
   t.strictSame(await logsOf('worker', 'redis'), [])

@@ -22,14 +22,14 @@ t.test('setState returns RFC 6902 operations that take the old value to the new 
   t.equal(await live.getState('k'), 'a new root')
 })
 
-t.test('an equal value commits nothing, not even for a key that is written twice at once', async (t) => {
+t.test('state store: an equal value commits nothing, not even for a key that is written twice at once', async (t) => {
   const ds = await storeNode(t)
   const { live } = ds.primitives
   await Promise.all([live.setState('k', 1), live.setState('k', 1), live.setState('k', 1)])
   t.equal(ds.metrics.snapshot().commits, 1)
 })
 
-t.test('patches are the caller\'s own', async (t) => {
+t.test('state store: patches are the caller\'s own', async (t) => {
   const { live } = (await storeNode(t)).primitives
   const [operation] = await live.setState('k', { list: [1], pad: 'x'.repeat(100) }) as unknown as [{ value: { list: number[] } }]
   operation.value.list.push(2)
@@ -38,7 +38,7 @@ t.test('patches are the caller\'s own', async (t) => {
   t.strictSame(await live.getState('k'), { list: [1], pad: 'x'.repeat(100), more: { deep: [1] } })
 })
 
-t.test('the caller\'s object is never kept', async (t) => {
+t.test('state store: the caller\'s object is never kept', async (t) => {
   const { live } = (await storeNode(t)).primitives
   const first = { list: [1] }
   const done = [live.setState('k', first)]
@@ -68,7 +68,7 @@ t.test('the caller\'s object is never kept', async (t) => {
   t.strictSame(await live.getState('k'), { list: [4], put: { list: [4, 669] } }, 'nor what it puts into the draft')
 })
 
-t.test('a recipe edits what it has moved', async (t) => {
+t.test('state store: a recipe edits what it has moved', async (t) => {
   const { live } = (await storeNode(t)).primitives
   await live.setState('board', { ...cardBoard, big: 'x'.repeat(1000) })
   const patches = await live.update('board', (board) => { movingRecipe(board as CardBoard) })
@@ -76,7 +76,7 @@ t.test('a recipe edits what it has moved', async (t) => {
   t.same(patches.map(({ path }) => path).sort(), ['/done/0', '/fresh', '/index/1', '/todo/0', '/todo/0/doneAt', '/todo/2'])
 })
 
-t.test('what JSON cannot hold is refused with its path, and nothing is committed', async (t) => {
+t.test('state store: what JSON cannot hold is refused with its path, and nothing is committed', async (t) => {
   const ds = await storeNode(t)
   const { live } = ds.primitives
   await live.setState('k', { ok: 1 })
@@ -116,7 +116,7 @@ t.test('maxStateBytes and maxJsonDepth refuse one write and no other', async (t)
   t.strictSame(await live.getState('k'), { a: { b: [1, 2] } })
 })
 
-t.test('writers of one key wait in line; one that fails leaves the others alone', async (t) => {
+t.test('state store: writers of one key wait in line; one that fails leaves the others alone', async (t) => {
   const backend = new ShakyBackend()
   const ds = await storeNode(t, { stateBackend: backend })
   const { live } = ds.primitives
@@ -146,7 +146,7 @@ t.test('writers of one key wait in line; one that fails leaves the others alone'
   t.match(order.find((name) => name.startsWith('async')), 'synchronous')
 })
 
-t.test('a key that has no value gives a recipe undefined; a recipe that is none is refused', async (t) => {
+t.test('state store: a key that has no value gives a recipe undefined; a recipe that is none is refused', async (t) => {
   const { live } = (await storeNode(t)).primitives
   let seen: unknown = 'nothing'
   await live.update('k', (draft) => { seen = draft; return { made: true } })
@@ -155,7 +155,7 @@ t.test('a key that has no value gives a recipe undefined; a recipe that is none 
   await t.rejects(live.update('k', undefined as never), TypeError)
 })
 
-t.test('writes and deletions happen in the order of the calls', async (t) => {
+t.test('state store: writes and deletions happen in the order of the calls', async (t) => {
   const { live } = (await storeNode(t)).primitives
   const results = await Promise.all([live.setState('k', 1), live.deleteState('k'), live.deleteState('k'), live.setState('k', { second: 2 }), live.update('k', (draft) => { (draft as { n?: number }).n = 1 })])
   t.strictSame(await live.getState('k'), { second: 2, n: 1 })
@@ -193,7 +193,7 @@ t.test('state and live share one store; only live makes a key live', async (t) =
   t.strictSame(await backend.liveKeys(), [])
 })
 
-t.test('what a reader or a deletion finds empty is forgotten', async (t) => {
+t.test('state store: what a reader or a deletion finds empty is forgotten', async (t) => {
   const backend = new ShakyBackend()
   const { live } = (await storeNode(t, { stateBackend: backend })).primitives
   await live.getState('a')
@@ -204,7 +204,7 @@ t.test('what a reader or a deletion finds empty is forgotten', async (t) => {
   t.strictSame([...backend.open.keys()].filter((key) => key.startsWith('state:')), [])
 })
 
-t.test('two nodes', async (t) => {
+t.test('state store: two nodes', async (t) => {
   const two = async (t: { teardown (fn: () => unknown): void }): Promise<{ backends: ShakyBackend[], nodes: Awaited<ReturnType<typeof storeNode>>[] }> => {
     const memory = new MemoryBackend()
     const backends = [new ShakyBackend(memory), new ShakyBackend(memory)]
@@ -394,7 +394,7 @@ t.test('two nodes', async (t) => {
   })
 })
 
-t.test('values and patches agree whatever is written, on one node', async (t) => {
+t.test('state store: values and patches agree whatever is written, on one node', async (t) => {
   const { live } = (await storeNode(t)).primitives
   await fc.assert(fc.asyncProperty(fc.array(fc.jsonValue({ maxDepth: 4 }), { minLength: 1, maxLength: 8 }), async (values) => {
     await live.deleteState('k')
@@ -408,7 +408,7 @@ t.test('values and patches agree whatever is written, on one node', async (t) =>
   }), { seed, numRuns: 100 })
 })
 
-t.test('a backend with connect()', async (t) => {
+t.test('state store: a backend with connect()', async (t) => {
   const { DatasoleServer } = await import('../../plugins/server.js')
   const gate = new Gate()
   const backend = Object.assign(new MemoryBackend(), { connect: async () => { await gate.pass() }, close: async () => {} })
@@ -426,7 +426,7 @@ t.test('a backend with connect()', async (t) => {
   t.strictSame(await ds.primitives.live.getState('k'), { n: 2 })
 })
 
-t.test('a backend that cannot be reached', async (t) => {
+t.test('state store: a backend that cannot be reached', async (t) => {
   const { DatasoleServer } = await import('../../plugins/server.js')
   let closed = 0
   const backend = Object.assign(new MemoryBackend(), { connect: async () => { throw new Error('no route to host') }, close: async () => { closed++ } })
@@ -439,7 +439,7 @@ t.test('a backend that cannot be reached', async (t) => {
   t.equal(closed, 0, 'what did not connect is not closed')
 })
 
-t.test('a write that the end cuts off is told to its caller, and is no fault to be logged', async (t) => {
+t.test('state store: a write that the end cuts off is told to its caller, and is no fault to be logged', async (t) => {
   const backend = new ShakyBackend()
   const ds = await storeNode(t, { stateBackend: backend })
   await ds.primitives.live.setState('k', 1)
@@ -457,7 +457,7 @@ t.test('a write that the end cuts off is told to its caller, and is no fault to 
   t.strictSame(ds.logs, [])
 })
 
-t.test('a backend that forgot everything does not stop its writers', { timeout: 10_000 }, async (t) => {
+t.test('state store: a backend that forgot everything does not stop its writers', { timeout: 10_000 }, async (t) => {
   const backend = new FiveMethods()
   const { live } = (await storeNode(t, { stateBackend: backend })).primitives
   await live.setState('k', { n: 1 })
@@ -467,7 +467,7 @@ t.test('a backend that forgot everything does not stop its writers', { timeout: 
   t.ok([1, 3].includes((await live.getState('k') as { n: number }).n))
 })
 
-t.test('a custom backend with five methods keeps every promise on one node', async (t) => {
+t.test('state store: a custom backend with five methods keeps every promise on one node', async (t) => {
   const backend = new FiveMethods()
   const { live, state } = (await storeNode(t, { stateBackend: backend })).primitives
   await live.setState('k', { n: 0 })

@@ -57,7 +57,7 @@ const shown: Record<string, [run: () => unknown, error: object]> = {
 const lineOf = ({ logs }: Running, id: string): { level: number, err: { message?: string, stack?: string } } | undefined => logs.map((line) => JSON.parse(line)).find((line) => line.id === id)
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`thrown, ${entrance}`, async (t) => {
     t.test('methods: what is not meant for clients is logged, and they get its id', async (t) => {
       const server = await start(t, { rateLimit: false })
       const { ds, connect, logs } = server
@@ -240,7 +240,7 @@ for (const [entrance, start] of entrances) {
   })
 }
 
-t.test('another copy of this package is told by its shape', async (t) => {
+t.test('thrown: another copy of this package is told by its shape', async (t) => {
   const [[, start]] = entrances as [[string, typeof entrances[number][1]]]
   const { ds, connect } = await start(t)
   const copy = await import(`${import.meta.resolve('../../lib/protocol/errors.js')}?copy`) as Errors

@@ -31,7 +31,7 @@ const asked = async (wire: Wire): Promise<number> => (await wire.waitFor(({ opco
 const renew = (wire: Wire, claims: Claims): Promise<{ opcode: number, payload: any }> => wire.ask(AUTH, { token: token(claims) })
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`token refresh, ${entrance}`, async (t) => {
     t.test('the server asks at half of a short lifetime; a new token prolongs it, and what it says is on the connection', async (t) => {
       const seen: IncomingMessage[] = []
       const requests: unknown[] = []

@@ -51,7 +51,7 @@ t.test('a top member is what JSON.parse says it is, duplicates, escapes and spac
   t.ok(found > 100, `${found} had one`)
 })
 
-t.test('whatever the bytes are, it ends, and gives a string or nothing', async (t) => {
+t.test('top member: whatever the bytes are, it ends, and gives a string or nothing', async (t) => {
   const fragments = fc.array(fc.oneof(text.object, fc.constantFrom('{', '}', '[', ']', '"', '\\', ',', ':', '"method"', '"method":"x"', '{"method":', '\\"'), fc.string({ unit: 'binary', maxLength: 3 })), { maxLength: 8 })
   fc.assert(fc.property(fragments, (parts) => {
     const json = parts.join('')

@@ -292,7 +292,7 @@ t.test('helper types of the contract', async (t) => {
   t.pass('they compile')
 })
 
-t.test('no declaration that users see says any', async (t) => {
+t.test('types: no declaration that users see says any', async (t) => {
   const seen = new Set<string>()
   const visit = (url: URL): void => {
     const file = new URL(url.href.replace(/\.js$/, '.d.ts'))

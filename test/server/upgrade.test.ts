@@ -27,17 +27,12 @@ function held (): { authHandler: () => Promise<AuthResult>, asked: () => Promise
 
 /** Connects as soon as there is room: a slot is given back when its socket has closed, which the client hears first. */
 async function soon (url: string): ReturnType<typeof connect> {
-  for (;;) {
-    try {
-      return await connect(url)
-    } catch (error) {
-      if (!String(error).includes('503')) throw error
-    }
-  }
+  const wire = await until(() => connect(url).catch((error: unknown) => { if (!String(error).includes('503')) throw error }))
+  return wire!
 }
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`upgrade, ${entrance}`, async (t) => {
     t.test('503 over maxConnections, before authentication', async (t) => {
       let asked = 0
       const { url, ds, connect } = await start(t, { maxConnections: 2, authHandler: () => { asked++; return { authenticated: true } } })
@@ -284,7 +279,7 @@ for (const entrance of ['fastify', 'standalone']) {
   })
 }
 
-t.test('under Fastify, trustProxy is Fastify\'s', async (t) => {
+t.test('upgrade: under Fastify, trustProxy is Fastify\'s', async (t) => {
   const app = Fastify()
   await t.rejects(async () => await app.register(datasole, { trustProxy: true }), { code: 'INVALID_OPTION', message: /Fastify\(\{ trustProxy \}\)/ })
 })

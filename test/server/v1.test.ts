@@ -7,7 +7,7 @@ const PAD = 'x'.repeat(300)
 const LIMIT = 1024 * 1024
 
 for (const [entrance, start] of entrances) {
-  t.test(entrance, async (t) => {
+  t.test(`v1, ${entrance}`, async (t) => {
     t.test('it is told nothing of version 2, and is asked for nothing', async (t) => {
       const { ds, connectV1 } = await start(t)
       const client = await connectV1()
