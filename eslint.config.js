@@ -33,5 +33,15 @@ export default [
     // plugins put methods of others in front of theirs
     files: ['lib/**/*.ts'],
     rules: { '@typescript-eslint/unbound-method': 'error' }
+  },
+  {
+    files: ['test/**/*.ts'],
+    ignores: ['test/helpers/until.ts', 'test/client/browser.test.ts', 'test/backend/redis-cluster.test.ts'], // a page has no helpers; the last measures how long it takes
+    rules: {
+      'no-restricted-syntax': ['error',
+        { selector: "FunctionDeclaration[id.name='until']", message: 'test/helpers/until.ts has the one that is bounded and says what it waited for.' },
+        { selector: 'WhileStatement > ExpressionStatement.body > AwaitExpression > CallExpression[callee.name=/^(setTimeout|setImmediate|sleep|turns)$/]', message: 'Wait by until() of test/helpers/until.ts, which is bounded.' }
+      ]
+    }
   }
 ]

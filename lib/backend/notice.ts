@@ -6,7 +6,7 @@ import type { CommitNotice, LogEntry } from './backend.js'
  */
 export type Message = { notice: CommitNotice } | { text: string } | { json: string }
 
-export function encodeMessage (value: unknown): string {
+export function encodeValue (value: unknown): string {
   // JSON escapes lone surrogates, which no store carries, and U+0000, which Postgres does not carry
   if (typeof value === 'string' && !/\p{Cs}/u.test(value) && !value.includes('\0')) return `t${value}`
   return `v${JSON.stringify(value)}`

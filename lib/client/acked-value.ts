@@ -1,6 +1,6 @@
 import type { Head } from '../protocol/messages.js'
 import type { Change } from './changes.js'
-import type { Flight } from './in-flight-push.js'
+import type { InFlightPush } from './in-flight-push.js'
 
 /** The value at a version. */
 interface Known extends Head { value: unknown }
@@ -9,7 +9,7 @@ interface Known extends Head { value: unknown }
  * What the server has of a value: what it said, and what it has acknowledged since. An acknowledged push
  * that is one past what is known is known; another one has changes of others before it, which will come.
  */
-export class Confirmed {
+export class AckedValue {
   #known: Known | undefined
   #ahead: { changes: Change[], head: Head }[] = []
 
@@ -28,7 +28,7 @@ export class Confirmed {
     return isSame ? undefined : known
   }
 
-  acked (flight: Flight, { epoch, version }: Head): void {
+  acked (flight: InFlightPush, { epoch, version }: Head): void {
     const known = this.#known
     if (known?.epoch === epoch && known.version >= version) return
     const value = known?.epoch === epoch && known.version + 1 === version ? flight.appliedTo(known.value) : undefined

@@ -4,10 +4,10 @@ import type { ChannelInfo, ErrorMessage, StateAck, StatePatch, StateSnapshot } f
 import { Opcode } from '../protocol/opcodes.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { type Change, checkRoom, make, makeAll, takeChanges, wholeChange } from './changes.js'
-import { Confirmed } from './acked-value.js'
-import { Flight } from './in-flight-push.js'
+import { AckedValue } from './acked-value.js'
+import { InFlightPush } from './in-flight-push.js'
 import type { Mirror } from './mirror.js'
-import { type ChannelHandler, ShownValue } from './optimistic-value.js'
+import { type ChannelHandler, OptimisticValue } from './optimistic-value.js'
 
 /** ms: the bound of the wait after a second conflict in a row; it doubles up to the most. */
 const FIRST_WAIT = 80
@@ -34,10 +34,10 @@ export class Channel<T = unknown> {
   #info: ChannelInfo | undefined
   /** The server has answered the subscription on this connection. */
   #isAnswered = false
-  readonly #confirmed = new Confirmed()
-  #flight: Flight | undefined
+  readonly #confirmed = new AckedValue()
+  #flight: InFlightPush | undefined
   #waiting: Change[] = []
-  readonly #shown: ShownValue
+  readonly #shown: OptimisticValue
   /** After a conflict: the value that it was about is on its way. */
   #awaitsValue = false
   #conflicts = 0
@@ -52,7 +52,7 @@ export class Channel<T = unknown> {
   /** @internal */
   constructor (readonly key: string, host: ChannelHost) {
     this.#host = host
-    this.#shown = new ShownValue((error) => { host.onError(error) })
+    this.#shown = new OptimisticValue((error) => { host.onError(error) })
   }
 
   /** The value as it is here: what the server has, and the changes that it does not have yet. It is frozen. */
@@ -232,7 +232,7 @@ export class Channel<T = unknown> {
     } else {
       const made = makeAll(changes, makeAll(this.#confirmed.ahead, known.value).value, this.#dropped)
       if (made.patches.length > 0) {
-        this.#flight = new Flight({ key: this.key, mode: this.#info!.mode, base: known, push: this.#host.nextPush(), ...made })
+        this.#flight = new InFlightPush({ key: this.key, mode: this.#info!.mode, base: known, push: this.#host.nextPush(), ...made })
         return this.#send(this.#flight)
       }
     }
@@ -241,7 +241,7 @@ export class Channel<T = unknown> {
     this.#schedule()
   }
 
-  #send (flight: Flight): void {
+  #send (flight: InFlightPush): void {
     flight.id = this.#host.nextId()
     this.#host.send(Opcode.STATE_PUSH, flight.id, flight.json)
   }

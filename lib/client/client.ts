@@ -7,10 +7,10 @@ import { stringify } from '../protocol/json.js'
 import type { AuthRefresh, ErrorMessage, GoAway, RpcResponse, ServerEvent, StateAck, StatePatch, StateSnapshot, Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
-import { Attempt, type ConnectOptions, abortedBy } from './deferred.js'
+import { Deferred, type ConnectOptions, abortedBy } from './deferred.js'
 import { type CallOptions, notConnected } from './calls.js'
 import type { Channel } from './channel.js'
-import { Channels } from './channels.js'
+import { OpenChannels } from './open-channels.js'
 import type { Message } from './codec.js'
 import { type EventHandler, EventHandlers } from './event-handlers.js'
 import type { ConnectionState, Failure, Link, LinkEvents, WebSocketConstructor, WebSocketLike } from './link.js'
@@ -47,7 +47,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #subscriptions: Subscriptions
   readonly #crdts: ClientCrdts
   readonly #renewal: Renewal
-  readonly #channels: Channels
+  readonly #channels: OpenChannels
   readonly #handlers: EventHandlers
   readonly #events: LinkEvents = {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
@@ -61,7 +61,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #stateHandlers = new Set<{ handler: ConnectionStateHandler }>()
   #link: Link | undefined
   #state: ConnectionState = 'disconnected'
-  #connecting: Attempt | undefined
+  #connecting: Deferred | undefined
   #connectionId: string | undefined
 
   /** @throws DatasoleError `INVALID_OPTION`, naming the option */
@@ -77,7 +77,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     this.#subscriptions = new Subscriptions(host)
     this.#crdts = new ClientCrdts(host)
     this.#handlers = new EventHandlers(onError)
-    this.#channels = new Channels({ get isConnected () { return client.#state === 'connected' }, nextId, send: sendText, onError }, this.#subscriptions)
+    this.#channels = new OpenChannels({ get isConnected () { return client.#state === 'connected' }, nextId, send: sendText, onError }, this.#subscriptions)
     this.#renewal = new Renewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
@@ -93,7 +93,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   connect ({ signal }: ConnectOptions = {}): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
     if (this.#state === 'connected') return Promise.resolve()
-    const attempt = (this.#connecting ??= new Attempt(this.#settings.connectTimeoutMs, () => { this.#link?.close() }))
+    const attempt = (this.#connecting ??= new Deferred(this.#settings.connectTimeoutMs, () => { this.#link?.close() }))
     if (signal !== undefined) attempt.endWith(signal)
     if (this.#link === undefined) {
       this.#link = makeLink(this.#settings, this.#events)

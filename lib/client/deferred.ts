@@ -7,7 +7,7 @@ export interface ConnectOptions {
 }
 
 /** What `connect()` has promised, until there is a connection, or will be none. */
-export class Attempt {
+export class Deferred {
   readonly promise: Promise<void>
   readonly #stop: () => void
   readonly #timer: ReturnType<typeof setTimeout> | undefined

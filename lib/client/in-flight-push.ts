@@ -6,7 +6,7 @@ import type { Change } from './changes.js'
 const MAX_OPERATIONS = 10_000
 
 /** A push that has been sent and not answered. It is sent again as it was, until it is. */
-export class Flight {
+export class InFlightPush {
   readonly changes: Change[]
   /** What they do, together, to the value that the push was made on, and what they make of it. */
   readonly patches: Operation[]
@@ -15,7 +15,7 @@ export class Flight {
   /** The correlation id under which its answer comes, on this connection; else 0. */
   id = 0
 
-  constructor ({ key, mode, base, push, changes, patches, value }: { key: string, mode: ChannelMode, base: Head, push: StatePush['push'] } & Pick<Flight, 'changes' | 'patches' | 'value'>) {
+  constructor ({ key, mode, base, push, changes, patches, value }: { key: string, mode: ChannelMode, base: Head, push: StatePush['push'] } & Pick<InFlightPush, 'changes' | 'patches' | 'value'>) {
     this.changes = changes
     this.patches = mode === 'snapshot' || patches.length > MAX_OPERATIONS ? [{ op: 'replace', path: '', value }] : patches
     this.value = value

@@ -9,7 +9,7 @@ export type ChannelHandler<T = unknown> = (value: DeepReadonly<T> | undefined) =
 interface Subscriber { handler: ChannelHandler, wasTold: boolean }
 
 /** A value, and who hears of it. */
-export class ShownValue {
+export class OptimisticValue {
   readonly #subscribers = new Set<Subscriber>()
   readonly #onError: (error: unknown) => void
   #value: unknown

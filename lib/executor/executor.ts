@@ -48,7 +48,7 @@ export interface Job {
   /** Tells the handler through its signal; one that has not begun never will. */
   abort (error: RpcError): void
   /** The task has taken too long: the thread is ended if it does not even turn its event loop. */
-  suspect (): void
+  checkStuck (): void
 }
 
 /** What code in workers may ask of the server; arguments and result are JSON text. */

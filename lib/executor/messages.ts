@@ -18,7 +18,7 @@ export interface WorkerSetup {
 }
 
 /** Members as they cross: those that could not come along are named, with the reason. */
-export interface Crossed {
+export interface ClonedMembers {
   present: Array<[name: string, value: unknown]>
   missing: Array<[name: string, why: string]>
 }
@@ -26,13 +26,13 @@ export interface Crossed {
 /** A connection as it crosses. */
 export interface ConnectionCopy {
   /** Which copy of this connection it is. */
-  edition: number
+  revision: number
   connectionId: string
   remoteAddress: string
   protocol: 1 | 2
-  auth: Crossed
-  metadata: Crossed | undefined
-  values: Crossed
+  auth: ClonedMembers
+  metadata: ClonedMembers | undefined
+  values: ClonedMembers
   tags: string[]
 }
 
@@ -71,8 +71,8 @@ export type FromWorker =
   | [kind: typeof FromWorker.ANSWER, id: number, message: string | Uint8Array]
   | [kind: typeof FromWorker.MALFORMED, id: number, message: string]
   | [kind: typeof FromWorker.ENDED, id: number]
-  | [kind: typeof FromWorker.TAG, ref: number, edition: number, tag: string, isAdded: boolean]
-  | [kind: typeof FromWorker.VALUE, ref: number, edition: number, key: string, value: unknown]
+  | [kind: typeof FromWorker.TAG, ref: number, revision: number, tag: string, isAdded: boolean]
+  | [kind: typeof FromWorker.VALUE, ref: number, revision: number, key: string, value: unknown]
   | [kind: typeof FromWorker.REQUEST, requestId: number, name: string, args: string]
   | [kind: typeof FromWorker.LOG, level: string, data: string, message: string | undefined]
   | [kind: typeof FromWorker.PONG]

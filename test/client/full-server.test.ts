@@ -1,7 +1,7 @@
-import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { entrances } from '../helpers/entrances.js'
+import { until } from '../helpers/until.js'
 import { dial, watch } from './dialled.js'
 import type { Peer } from './peer.js'
 
@@ -57,7 +57,7 @@ for (const [entrance, start] of entrances) {
     await client.connect()
     for (let i = 0; i < 3; i++) await t.rejects(client.rpc('deaf', undefined, { timeoutMs: 30 }), { code: -32001 })
     const calls = Array.from({ length: 10 }, async (_, i) => await client.rpc('quick', i))
-    while (ds.metrics.snapshot().rpcErrors < 8) await setTimeout(5)
+    await until(() => ds.metrics.snapshot().rpcErrors >= 8)
     t.strictSame(runs, [])
     for (const end of ends) end()
     t.strictSame(await Promise.all(calls), Array.from({ length: 10 }, (_, i) => i))

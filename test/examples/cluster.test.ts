@@ -27,7 +27,7 @@ t.test('cluster: two processes on one port are one server', { timeout: 60_000 },
     const [, pid, port] = /Process (\d+), listening at http:\/\/localhost:(\d+)/.exec(line) ?? []
     if (port !== undefined) listening.push({ pid: Number(pid), port })
   })
-  const started = async (count: number): Promise<void> => { await until(() => listening.length >= count) }
+  const started = async (count: number): Promise<void> => { await until(() => listening.length >= count, 60_000) }
   await started(2)
   const { port } = listening[0]!
   t.equal(listening[1]!.port, port)

@@ -291,7 +291,7 @@ for (const [entrance, start] of entrances) {
       await wire.ping()
       abort.abort()
       await Promise.all(calls)
-      wire.send(RPC_CANCEL, Number(wire.id()) - 1, null)
+      wire.send(RPC_CANCEL, wire.id() - 2, null)
       await answer
       await setImmediate() // warnings are told a tick later
       t.strictSame(warnings, [])

@@ -4,7 +4,7 @@ import { stringify } from '../../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend } from '../backend.js'
-import { encodeMessage, encodeNotice } from '../notice.js'
+import { encodeValue, encodeNotice } from '../notice.js'
 import { prefixRange } from '../prefix-range.js'
 import { PostgresConnection } from './postgres-connection.js'
 import { type PostgresBackendOptions, type PostgresSettings, checkPostgresOptions } from './postgres-options.js'
@@ -75,7 +75,7 @@ export class PostgresBackend implements StateBackend {
   }
 
   async publish (key: string, value: unknown): Promise<void> {
-    await this.#connection.publish(this.#channel(key), encodeMessage(value))
+    await this.#connection.publish(this.#channel(key), encodeValue(value))
   }
 
   onDoubt (fn: () => void): Unsubscribe {

@@ -3,7 +3,7 @@ import { stringify } from '../../protocol/json.js'
 import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import type { BackendLog, CommitRequest, CommitResult, KeyRecord, LogEntry, Position, StateBackend } from '../backend.js'
-import { encodeMessage } from '../notice.js'
+import { encodeValue } from '../notice.js'
 import { type RedisBackendOptions, type RedisSettings, checkRedisOptions } from './redis-client.js'
 import { RedisConnection, type Reply } from './redis-connection.js'
 import { RedisNames, escapeKey } from './redis-names.js'
@@ -67,7 +67,7 @@ export class RedisBackend implements StateBackend {
   }
 
   async publish (key: string, value: unknown): Promise<void> {
-    const text = encodeMessage(value)
+    const text = encodeValue(value)
     await this.#connection.policy.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key), text))
   }
 

@@ -1,10 +1,10 @@
 import { messageOf } from '../../protocol/errors.js'
 import type { ConnectionContext } from '../../server/context/connection-context.js'
 import { cross } from '../crossing.js'
-import type { ConnectionCopy, Crossed } from '../messages.js'
+import type { ConnectionCopy, ClonedMembers } from '../messages.js'
 
 /** A connection that has tasks in threads, or had: where it stays, and what its thread knows of it. */
-export class Held<Slot> {
+export class Affinity<Slot> {
   /** Where its tasks run; undefined while it waits for a thread. */
   slot: Slot | undefined
   /** Its number in the thread; 0 where the thread does not know it. */
@@ -14,28 +14,28 @@ export class Held<Slot> {
   /** Monotonic ms, when a task last came or ended. */
   usedAt = 0
   isGone = false
-  #revision = -1
-  #edition = 0
+  #clonedRevision = -1
+  #revision = 0
   #hasObjects = false
 
   constructor (readonly context: ConnectionContext) {}
 
   /** Whether the thread's copy is old. Objects may have been changed in place, so they are always sent anew. */
   get isOutdated (): boolean {
-    return this.#hasObjects || this.#revision !== this.context.revision
+    return this.#hasObjects || this.#clonedRevision !== this.context.revision
   }
 
   /**
    * Applies what the thread did to its copy, which then still is the newest if it was. A newer one may have
    * been on its way there already: that lacks the change.
    */
-  change (edition: number, apply: (context: ConnectionContext) => void): void {
+  change (revision: number, apply: (context: ConnectionContext) => void): void {
     const { context } = this
-    const wasNewest = edition === this.#edition && this.#revision === context.revision
+    const wasNewest = revision === this.#revision && this.#clonedRevision === context.revision
     try {
       apply(context)
     } finally {
-      if (wasNewest) this.#revision = context.revision
+      if (wasNewest) this.#clonedRevision = context.revision
     }
   }
 
@@ -43,30 +43,30 @@ export class Held<Slot> {
   forget (): void {
     this.slot = undefined
     this.ref = 0
-    this.#revision = -1
+    this.#clonedRevision = -1
   }
 
   copy (): ConnectionCopy {
     const { connectionId, auth: { metadata, ...auth }, remoteAddress, protocol, tags, values } = this.context.state
-    this.#revision = this.context.revision
+    this.#clonedRevision = this.context.revision
     const kept = Object.fromEntries(values)
     this.#hasObjects = Object.values(kept).some((value) => typeof value === 'object' && value !== null)
     return {
-      edition: ++this.#edition,
+      revision: ++this.#revision,
       connectionId,
       remoteAddress,
       protocol,
-      auth: crossed(auth),
+      auth: clonedMembers(auth),
       // it may be anything that a database gave
-      metadata: typeof metadata === 'object' && metadata !== null ? crossed(metadata) : undefined,
-      values: crossed(kept),
+      metadata: typeof metadata === 'object' && metadata !== null ? clonedMembers(metadata) : undefined,
+      values: clonedMembers(kept),
       tags: [...tags]
     }
   }
 }
 
-function crossed (owner: object): Crossed {
-  const result: Crossed = { present: [], missing: [] }
+function clonedMembers (owner: object): ClonedMembers {
+  const result: ClonedMembers = { present: [], missing: [] }
   for (const name of Object.keys(owner)) {
     const { copy, why } = crossMember(owner, name)
     if (why === undefined) result.present.push([name, copy])

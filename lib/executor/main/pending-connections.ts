@@ -1,11 +1,11 @@
-import type { Held } from './affinity.js'
+import type { Affinity } from './affinity.js'
 import type { Slot, SlotJob } from './slot.js'
 
-interface Party { held: Held<Slot>, jobs: Set<SlotJob>, timers: Map<SlotJob, NodeJS.Timeout> }
+interface Pending { affinity: Affinity<Slot>, jobs: Set<SlotJob>, timers: Map<SlotJob, NodeJS.Timeout> }
 
 /** Connections that wait for a thread of their own, in order, each with its tasks in order. */
-export class WaitingRoom {
-  readonly #parties = new Map<Held<Slot>, Party>()
+export class PendingConnections {
+  readonly #pending = new Map<Affinity<Slot>, Pending>()
   readonly #timeoutMs: number
   readonly #expired: (job: SlotJob) => void
 
@@ -15,15 +15,15 @@ export class WaitingRoom {
     this.#expired = expired
   }
 
-  has (held: Held<Slot>): boolean {
-    return this.#parties.has(held)
+  has (affinity: Affinity<Slot>): boolean {
+    return this.#pending.has(affinity)
   }
 
-  add (held: Held<Slot>, job: SlotJob): void {
-    let party = this.#parties.get(held)
-    if (party === undefined) this.#parties.set(held, party = { held, jobs: new Set(), timers: new Map() })
-    party.jobs.add(job)
-    party.timers.set(job, setTimeout(() => {
+  add (affinity: Affinity<Slot>, job: SlotJob): void {
+    let pending = this.#pending.get(affinity)
+    if (pending === undefined) this.#pending.set(affinity, pending = { affinity, jobs: new Set(), timers: new Map() })
+    pending.jobs.add(job)
+    pending.timers.set(job, setTimeout(() => {
       this.drop(job)
       this.#expired(job)
     }, this.#timeoutMs))
@@ -31,30 +31,30 @@ export class WaitingRoom {
 
   /** One task waits no longer. */
   drop (job: SlotJob): void {
-    const party = job.held && this.#parties.get(job.held)
-    if (party?.jobs.delete(job) !== true) return
-    clearTimeout(party.timers.get(job))
-    party.timers.delete(job)
-    if (party.jobs.size === 0) this.#parties.delete(party.held)
+    const pending = job.affinity && this.#pending.get(job.affinity)
+    if (pending?.jobs.delete(job) !== true) return
+    clearTimeout(pending.timers.get(job))
+    pending.timers.delete(job)
+    if (pending.jobs.size === 0) this.#pending.delete(pending.affinity)
   }
 
   /** The connection that has waited longest, with what it waits for. */
-  next (): { held: Held<Slot>, jobs: Iterable<SlotJob> } | undefined {
-    const [held] = this.#parties.keys()
-    return held && { held, jobs: this.leave(held) }
+  next (): { affinity: Affinity<Slot>, jobs: Iterable<SlotJob> } | undefined {
+    const [affinity] = this.#pending.keys()
+    return affinity && { affinity, jobs: this.leave(affinity) }
   }
 
   /** A connection waits no longer. */
-  leave (held: Held<Slot>): SlotJob[] {
-    const party = this.#parties.get(held)
-    if (party === undefined) return []
-    this.#parties.delete(held)
-    for (const timer of party.timers.values()) clearTimeout(timer)
-    return [...party.jobs]
+  leave (affinity: Affinity<Slot>): SlotJob[] {
+    const pending = this.#pending.get(affinity)
+    if (pending === undefined) return []
+    this.#pending.delete(affinity)
+    for (const timer of pending.timers.values()) clearTimeout(timer)
+    return [...pending.jobs]
   }
 
   /** Nobody waits any longer. */
   close (): SlotJob[] {
-    return [...this.#parties.keys()].flatMap((held) => this.leave(held))
+    return [...this.#pending.keys()].flatMap((affinity) => this.leave(affinity))
   }
 }

@@ -7,10 +7,10 @@ import { loadDriver } from './driver.js'
 import type { Executor, Job, Registered, Task, WorkerLimits, WorkerServices } from '../executor.js'
 import type { ExecutorMetrics } from '../../server/metrics/metrics.js'
 import type { ExecutorSettings } from '../../server/config/executor-settings.js'
-import { Held } from './affinity.js'
+import { Affinity } from './affinity.js'
 import { Slot, SlotJob, type SlotHost } from './slot.js'
 import type { ThreadOptions } from './thread.js'
-import { WaitingRoom } from './pending-connections.js'
+import { PendingConnections } from './pending-connections.js'
 
 /** Bytes of payloads that may wait or run. */
 const MAX_BYTES = 64 * 1024 * 1024
@@ -34,8 +34,8 @@ export class Pool implements Executor, SlotHost {
   readonly #schemas: string | undefined
   readonly #isExclusive: boolean
   readonly #slots: Slot[]
-  readonly #held = new Map<ConnectionContext, Held<Slot>>()
-  readonly #waiting: WaitingRoom
+  readonly #affinities = new Map<ConnectionContext, Affinity<Slot>>()
+  readonly #waiting: PendingConnections
   #sweeping: NodeJS.Timeout | undefined
   #size = 0
   #bytes = 0
@@ -50,7 +50,7 @@ export class Pool implements Executor, SlotHost {
     this.#schemas = schemas
     this.#isExclusive = settings.model === 'thread'
     this.#slots = Array.from({ length: settings.size }, () => new Slot(this))
-    this.#waiting = new WaitingRoom(settings.queueTimeoutMs, (job) => { this.#refuse(job, 'no thread has become free in time') })
+    this.#waiting = new PendingConnections(settings.queueTimeoutMs, (job) => { this.#refuse(job, 'no thread has become free in time') })
   }
 
   get isIdle (): boolean { return this.#size === 0 }
@@ -72,17 +72,17 @@ export class Pool implements Executor, SlotHost {
 
   run (task: Task): Job | undefined {
     const { context } = task
-    const held = context && this.#hold(context)
-    const job = new SlotJob(task, held, (dropped) => { this.#drop(dropped) })
+    const affinity = context && this.#hold(context)
+    const job = new SlotJob(task, affinity, (dropped) => { this.#drop(dropped) })
     const { maxQueue, maxQueuePerConnection, size } = this.#settings
     this.#count(job, 1)
-    if (this.#isClosed || (held?.size ?? 0) > maxQueuePerConnection || this.#size > maxQueue * size || (this.#size > 1 && this.#bytes > MAX_BYTES)) {
+    if (this.#isClosed || (affinity?.size ?? 0) > maxQueuePerConnection || this.#size > maxQueue * size || (this.#size > 1 && this.#bytes > MAX_BYTES)) {
       this.#refuse(job, this.#isClosed ? 'the server is closed' : 'too much waits for worker threads')
       return undefined
     }
-    const slot = held === undefined ? this.#any() : held.slot ?? this.#assign(held)
+    const slot = affinity === undefined ? this.#any() : affinity.slot ?? this.#assign(affinity)
     if (slot === undefined) {
-      this.#waiting.add(held!, job)
+      this.#waiting.add(affinity!, job)
     } else if (slot.size >= maxQueue) {
       this.#refuse(job, 'too much waits for this connection\'s worker thread')
       return undefined
@@ -93,25 +93,25 @@ export class Pool implements Executor, SlotHost {
   }
 
   departed (context: ConnectionContext): void {
-    const held = this.#held.get(context)
-    if (held === undefined) return
-    this.#held.delete(context)
-    held.isGone = true
-    for (const job of this.#waiting.leave(held)) this.#finish(job)
-    this.#release(held)
+    const affinity = this.#affinities.get(context)
+    if (affinity === undefined) return
+    this.#affinities.delete(context)
+    affinity.isGone = true
+    for (const job of this.#waiting.leave(affinity)) this.#finish(job)
+    this.#release(affinity)
   }
 
   ended (job: SlotJob): void {
-    const { held, task, slot } = job
+    const { affinity, task, slot } = job
     this.#count(job, -1)
     if (slot !== undefined && slot.size === 0 && slot.connections.size === 0) slot.idleSince = performance.now()
-    if (held !== undefined && task.isPassing && held.size === 0) this.departed(held.context)
+    if (affinity !== undefined && task.isPassing && affinity.size === 0) this.departed(affinity.context)
   }
 
   lost (slot: Slot): void {
     this.#restarts++
     slot.idleSince = performance.now()
-    this.#seat(slot)
+    this.#assignNext(slot)
   }
 
   metrics (): ExecutorMetrics {
@@ -136,26 +136,26 @@ export class Pool implements Executor, SlotHost {
     clearInterval(this.#sweeping)
     for (const job of this.#waiting.close()) this.#refuse(job, 'the server is closed')
     await Promise.all(this.#slots.map((slot) => slot.end()))
-    this.#held.clear()
+    this.#affinities.clear()
   }
 
-  #hold (context: ConnectionContext): Held<Slot> {
-    let held = this.#held.get(context)
-    if (held === undefined) this.#held.set(context, held = new Held<Slot>(context))
-    return held
+  #hold (context: ConnectionContext): Affinity<Slot> {
+    let affinity = this.#affinities.get(context)
+    if (affinity === undefined) this.#affinities.set(context, affinity = new Affinity<Slot>(context))
+    return affinity
   }
 
   /** The slot where a connection stays from now on; undefined where it has to wait for one. */
-  #assign (held: Held<Slot>): Slot | undefined {
-    if (this.#isExclusive && this.#waiting.has(held)) return undefined
+  #assign (affinity: Affinity<Slot>): Slot | undefined {
+    if (this.#isExclusive && this.#waiting.has(affinity)) return undefined
     const slot = this.#choose()
-    if (slot !== undefined) this.#place(held, slot)
+    if (slot !== undefined) this.#place(affinity, slot)
     return slot
   }
 
-  #place (held: Held<Slot>, slot: Slot): void {
-    held.slot = slot
-    slot.connections.add(held)
+  #place (affinity: Affinity<Slot>, slot: Slot): void {
+    affinity.slot = slot
+    slot.connections.add(affinity)
     this.#assignments++
   }
 
@@ -176,19 +176,20 @@ export class Pool implements Executor, SlotHost {
   }
 
   /** The connection gives its slot back; in model `thread` the next one gets it. */
-  #release (held: Held<Slot>): void {
-    const { slot } = held
+  #release (affinity: Affinity<Slot>): void {
+    const { slot } = affinity
     if (slot === undefined) return
-    slot.release(held)
+    slot.release(affinity)
     if (slot.size === 0 && slot.connections.size === 0) slot.idleSince = performance.now()
-    this.#seat(slot)
+    this.#assignNext(slot)
   }
 
-  #seat (slot: Slot): void {
+  /** Gives a free thread to the connection that has waited longest. */
+  #assignNext (slot: Slot): void {
     if (this.#isClosed || !this.#isExclusive || slot.connections.size > 0) return
     const next = this.#waiting.next()
     if (next === undefined) return
-    this.#place(next.held, slot)
+    this.#place(next.affinity, slot)
     for (const job of next.jobs) slot.run(job)
   }
 
@@ -199,7 +200,7 @@ export class Pool implements Executor, SlotHost {
     for (const slot of this.#slots) {
       slot.sample()
       if (!slot.hasThread || slot.isPending) continue
-      if (this.#isExclusive) for (const held of slot.connections) if (held.size === 0 && now - held.usedAt >= idleTimeout) this.#release(held)
+      if (this.#isExclusive) for (const affinity of slot.connections) if (affinity.size === 0 && now - affinity.usedAt >= idleTimeout) this.#release(affinity)
       if (slot.size === 0 && slot.connections.size === 0 && now - slot.idleSince >= idleTimeout) void slot.end()
     }
   }
@@ -207,9 +208,9 @@ export class Pool implements Executor, SlotHost {
   #count (job: SlotJob, by: 1 | -1): void {
     this.#size += by
     this.#bytes += by * job.task.payload.length
-    if (job.held === undefined) return
-    job.held.size += by
-    job.held.usedAt = performance.now()
+    if (job.affinity === undefined) return
+    job.affinity.size += by
+    job.affinity.usedAt = performance.now()
   }
 
   #drop (job: SlotJob): void {

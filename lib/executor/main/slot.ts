@@ -4,7 +4,7 @@ import { DatasoleError, RpcError, messageOf } from '../../protocol/errors.js'
 import type { ConnectionContext } from '../../server/context/connection-context.js'
 import type { Logger } from '../../server/context/logger.js'
 import type { Job, Registered, Task, WorkerServices } from '../executor.js'
-import type { Held } from './affinity.js'
+import type { Affinity } from './affinity.js'
 import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing, reviveError } from '../messages.js'
 import { type TaskNews, Thread, type ThreadOptions } from './thread.js'
 
@@ -35,7 +35,7 @@ export class SlotJob implements Job {
   constructor (
     readonly task: Task,
     /** Undefined for an event of server code. */
-    readonly held: Held<Slot> | undefined,
+    readonly affinity: Affinity<Slot> | undefined,
     /** Told where it is aborted before a slot has it. */
     readonly dropped: (job: SlotJob) => void
   ) {}
@@ -48,23 +48,23 @@ export class SlotJob implements Job {
     else this.slot.abort(this, error)
   }
 
-  suspect (): void {
-    if (!this.isOver && this.id > 0) this.slot?.suspect()
+  checkStuck (): void {
+    if (!this.isOver && this.id > 0) this.slot?.checkStuck()
   }
 }
 
 /** A place for a thread: what runs there, and what waits until it has started, or started again. */
 export class Slot {
   /** Connections that stay here. */
-  readonly connections = new Set<Held<Slot>>()
-  /** Monotonic ms since when nothing is held here. */
+  readonly connections = new Set<Affinity<Slot>>()
+  /** Monotonic ms since when no connection is here. */
   idleSince = 0
   /** Of threads that are gone. */
   readonly past: Totals = [0, 0, 0, 0]
   readonly #host: SlotHost
   readonly #running = new Map<number, SlotJob>()
   readonly #waiting = new Set<SlotJob>()
-  readonly #refs = new Map<number, Held<Slot>>()
+  readonly #refs = new Map<number, Affinity<Slot>>()
   #thread: Thread | undefined
   #isReady = false
   #lastId = 0
@@ -114,15 +114,15 @@ export class Slot {
     this.#thread?.post([ToWorker.ABORT, job.id, code, message, jsonOrNothing(data)])
   }
 
-  suspect (): void {
-    this.#thread?.suspect()
+  checkStuck (): void {
+    this.#thread?.checkStuck()
   }
 
   /** The connection is no longer this slot's; its thread forgets it after what was posted. */
-  release (held: Held<Slot>): void {
-    this.connections.delete(held)
-    this.#forget(held)
-    held.slot = undefined
+  release (affinity: Affinity<Slot>): void {
+    this.connections.delete(affinity)
+    this.#forget(affinity)
+    affinity.slot = undefined
   }
 
   /** Ends the thread; whatever is in it or waits is refused. */
@@ -159,10 +159,10 @@ export class Slot {
   }
 
   #post (job: SlotJob): void {
-    const { task, held } = job
+    const { task, affinity } = job
     job.id = ++this.#lastId
     this.#running.set(job.id, job)
-    const ref = held === undefined ? 0 : this.#introduce(held)
+    const ref = affinity === undefined ? 0 : this.#introduce(affinity)
     const { payload } = task
     if (payload.length <= SMALL && isUtf8(payload)) {
       this.#thread!.post([ToWorker.TASK, job.id, task.kind === 'call', task.isLocal, ref, task.correlationId, payload.toString()])
@@ -170,24 +170,24 @@ export class Slot {
       const bytes = new Uint8Array(payload)
       this.#thread!.post([ToWorker.TASK, job.id, task.kind === 'call', task.isLocal, ref, task.correlationId, bytes], bytes.buffer)
     }
-    if (held?.isGone) this.#forget(held)
+    if (affinity?.isGone) this.#forget(affinity)
   }
 
-  #introduce (held: Held<Slot>): number {
-    if (held.ref !== 0 && !held.isOutdated) return held.ref
-    if (held.ref === 0) {
-      held.ref = ++this.#lastRef
-      this.#refs.set(held.ref, held)
+  #introduce (affinity: Affinity<Slot>): number {
+    if (affinity.ref !== 0 && !affinity.isOutdated) return affinity.ref
+    if (affinity.ref === 0) {
+      affinity.ref = ++this.#lastRef
+      this.#refs.set(affinity.ref, affinity)
     }
-    this.#thread!.post([ToWorker.CONNECTION, held.ref, held.copy()])
-    return held.ref
+    this.#thread!.post([ToWorker.CONNECTION, affinity.ref, affinity.copy()])
+    return affinity.ref
   }
 
-  #forget (held: Held<Slot>): void {
-    if (held.ref === 0) return
-    this.#thread?.post([ToWorker.FORGET, held.ref])
-    this.#refs.delete(held.ref)
-    held.ref = 0
+  #forget (affinity: Affinity<Slot>): void {
+    if (affinity.ref === 0) return
+    this.#thread?.post([ToWorker.FORGET, affinity.ref])
+    this.#refs.delete(affinity.ref)
+    affinity.ref = 0
   }
 
   #receive (message: TaskNews, thread: Thread): void {
@@ -214,12 +214,12 @@ export class Slot {
         return job && this.#end(job)
       }
       case FromWorker.TAG: {
-        const [, ref, edition, tag, isAdded] = message
-        return this.#change(ref, edition, ({ tags }) => { if (isAdded) tags.add(tag); else tags.delete(tag) })
+        const [, ref, revision, tag, isAdded] = message
+        return this.#change(ref, revision, ({ tags }) => { if (isAdded) tags.add(tag); else tags.delete(tag) })
       }
       case FromWorker.VALUE: {
-        const [, ref, edition, key, value] = message
-        return this.#change(ref, edition, (context) => { context.set(key, value) })
+        const [, ref, revision, key, value] = message
+        return this.#change(ref, revision, (context) => { context.set(key, value) })
       }
       case FromWorker.REQUEST: {
         const [, requestId, name, args] = message
@@ -237,9 +237,9 @@ export class Slot {
     }
   }
 
-  #change (ref: number, edition: number, apply: (context: ConnectionContext) => void): void {
+  #change (ref: number, revision: number, apply: (context: ConnectionContext) => void): void {
     try {
-      this.#refs.get(ref)?.change(edition, apply)
+      this.#refs.get(ref)?.change(revision, apply)
     } catch (error) {
       // the bound was reached here meanwhile
       this.#host.log.warn({ err: error }, 'a change that a worker made to its copy of a connection could not be made here')
@@ -275,7 +275,7 @@ export class Slot {
     this.#running.clear()
     this.#waiting.clear()
     this.#refs.clear()
-    for (const held of this.connections) held.forget()
+    for (const affinity of this.connections) affinity.forget()
     this.connections.clear()
     for (const job of jobs) {
       job.task.refuse(error)

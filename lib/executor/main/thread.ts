@@ -86,7 +86,7 @@ export class Thread {
   }
 
   /** Looks whether its event loop turns, and ends it where that makes no step within `stuckTimeoutMs`. */
-  suspect (): void {
+  checkStuck (): void {
     if (this.#watch !== undefined || this.#isOver) return
     this.post([ToWorker.PING])
     this.#await(Atomics.load(this.#progress, 0))

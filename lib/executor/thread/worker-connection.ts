@@ -1,7 +1,7 @@
 import { coded } from '../../protocol/errors.js'
 import { type AuthResult, ConnectionContext } from '../../server/context/connection-context.js'
 import { cross } from '../crossing.js'
-import { type ConnectionCopy, type Crossed, FromWorker } from '../messages.js'
+import { type ConnectionCopy, type ClonedMembers, FromWorker } from '../messages.js'
 import type { WorkerLink } from './worker-link.js'
 
 /**
@@ -10,19 +10,19 @@ import type { WorkerLink } from './worker-link.js'
  */
 export class WorkerConnection extends ConnectionContext {
   readonly #ref: number
-  readonly #edition: number
+  readonly #revision: number
   readonly #link: WorkerLink
   readonly #missing: Map<string, string>
 
-  constructor (ref: number, { edition, connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: WorkerLink) {
+  constructor (ref: number, { revision, connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: WorkerLink) {
     super(connectionId, authOf(auth, metadata), remoteAddress, protocol, maxTags)
     this.#ref = ref
-    this.#edition = edition
+    this.#revision = revision
     this.#link = link
     this.#missing = new Map(values.missing)
     for (const [key, value] of values.present) super.set(key, value)
     for (const tag of tags) this.tags.add(tag)
-    const tell = (tag: string, isAdded: boolean): void => { link.outbox.push([FromWorker.TAG, ref, edition, tag, isAdded]) }
+    const tell = (tag: string, isAdded: boolean): void => { link.outbox.push([FromWorker.TAG, ref, revision, tag, isAdded]) }
     // those that are there already are no news
     let isNews = false
     this.listen({ tagged: (tag) => { if (isNews) tell(tag, true) }, untagged: (tag) => { tell(tag, false) } })
@@ -42,18 +42,18 @@ export class WorkerConnection extends ConnectionContext {
     if (why !== undefined) throw cannotCross(`connection.set("${key}")`, why)
     this.#missing.delete(key)
     super.set(key, value)
-    this.#link.outbox.push([FromWorker.VALUE, this.#ref, this.#edition, key, copy])
+    this.#link.outbox.push([FromWorker.VALUE, this.#ref, this.#revision, key, copy])
   }
 }
 
-function authOf (auth: Crossed, metadata: Crossed | undefined): AuthResult {
+function authOf (auth: ClonedMembers, metadata: ClonedMembers | undefined): AuthResult {
   const result = membersOf(auth, 'auth')
   if (metadata !== undefined) result.metadata = membersOf(metadata, 'auth.metadata')
   return result as unknown as AuthResult
 }
 
 /** Members that did not cross say so where they are looked at. */
-function membersOf ({ present, missing }: Crossed, owner: string): Record<string, unknown> {
+function membersOf ({ present, missing }: ClonedMembers, owner: string): Record<string, unknown> {
   const members: Record<string, unknown> = Object.fromEntries(present)
   for (const [name, why] of missing) {
     Object.defineProperty(members, name, { get () { throw cannotCross(`${owner}.${name}`, why) } })

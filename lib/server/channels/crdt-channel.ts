@@ -29,7 +29,7 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
   readonly #type: CrdtType
   readonly #maxDepth: number
   /** What the handlers know. */
-  #told: unknown
+  #lastFlushed: unknown
   /** Settled once the last write is. */
   #last: Promise<unknown> = Promise.resolve()
   #waiting = 0
@@ -77,7 +77,7 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
         let seq = 0
         for (const edit of editsBetween(this.#type, undefined, this.initialValue)) await this.#apply({ ...edit, nodeId: INITIAL, timestamp: 0, seq: ++seq })
       }
-      this.#told ??= await this.get()
+      this.#lastFlushed ??= await this.get()
     })
   }
 
@@ -85,8 +85,8 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
     const document = this.replica?.document.value as CrdtDocument | undefined
     if (this.handlers.size === 0 || document === undefined) return undefined
     const value = clonePlain(crdtOf(document.type).value(document))
-    const patches = value === undefined ? [] : diff(this.#told, value, this.#maxDepth)
-    this.#told = value
+    const patches = value === undefined ? [] : diff(this.#lastFlushed, value, this.#maxDepth)
+    this.#lastFlushed = value
     return patches.length === 0 ? undefined : { value: clonePlain(value), patches }
   }
 

@@ -59,7 +59,7 @@ export class FlushHandlers {
  * The flushes of one value, one after the other: what comes while handlers still work on the last one
  * is joined and comes next, so that they neither overtake each other nor pile up.
  */
-export class FlushLine {
+export class FlushQueue {
   readonly #handlers: FlushHandlers
   readonly #connection: ConnectionContext | null
   readonly #take: () => Flushed | undefined

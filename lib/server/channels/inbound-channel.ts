@@ -5,8 +5,8 @@ import type { ChannelDirection, ChannelInfo, ChannelMode } from '../../protocol/
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import type { Connection } from '../connection/connection.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
-import { Copy, type CopyHost, type OwnValue } from './private-value.js'
-import { CrdtCopy } from './private-crdt.js'
+import { PrivateJson, type PrivateHost, type PrivateValue } from './private-json.js'
+import { PrivateCrdt } from './private-crdt.js'
 import type { CrdtSinkChannel } from '../crdts/crdts.js'
 import { type FlushHandler, FlushHandlers } from './flush-handlers.js'
 import type { FlushRule } from './flush-strategy.js'
@@ -21,7 +21,7 @@ import type { Source } from '../keys/subscription.js'
 import type { ChannelSettings, SyncChannel } from './sync-channel.js'
 
 /** A channel `client-to-server`: each connection writes a value of its own, and the server hears what came of it. */
-abstract class OwnValues<Own extends OwnValue> implements SyncChannel, KeyChannel, CopyHost {
+abstract class PrivateChannel<Own extends PrivateValue> implements SyncChannel, KeyChannel, PrivateHost {
   readonly key: string
   readonly direction: ChannelDirection
   readonly mode: ChannelMode
@@ -102,7 +102,7 @@ abstract class OwnValues<Own extends OwnValue> implements SyncChannel, KeyChanne
 }
 
 /** Its values are JSON, which clients push. */
-export class InboundChannel extends OwnValues<Copy> {
+export class InboundChannel extends PrivateChannel<PrivateJson> {
   readonly takesPushes = true
 
   before (): undefined {} // nothing to wait for: a copy is here or nowhere
@@ -119,13 +119,13 @@ export class InboundChannel extends OwnValues<Copy> {
     copy.changed()
   }
 
-  protected make (connection: ConnectionContext): Copy {
-    return new Copy(this, connection)
+  protected make (connection: ConnectionContext): PrivateJson {
+    return new PrivateJson(this, connection)
   }
 }
 
 /** Its values are CRDTs, on which clients make operations. */
-export class InboundCrdtChannel extends OwnValues<CrdtCopy> implements CrdtSinkChannel {
+export class InboundCrdtChannel extends PrivateChannel<PrivateCrdt> implements CrdtSinkChannel {
   readonly takesPushes = false
   readonly #type: CrdtType
 
@@ -134,9 +134,9 @@ export class InboundCrdtChannel extends OwnValues<CrdtCopy> implements CrdtSinkC
     this.#type = type
   }
 
-  sinkFor (connection: ConnectionContext): CrdtCopy { return this.copyOf(connection) }
+  sinkFor (connection: ConnectionContext): PrivateCrdt { return this.copyOf(connection) }
 
-  protected make (connection: ConnectionContext): CrdtCopy {
-    return new CrdtCopy(this, connection, this.#type)
+  protected make (connection: ConnectionContext): PrivateCrdt {
+    return new PrivateCrdt(this, connection, this.#type)
   }
 }

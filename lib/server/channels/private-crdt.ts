@@ -6,31 +6,31 @@ import { coded } from '../../protocol/errors.js'
 import { clonePlain, jsonSize } from '../../protocol/json.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import type { ConnectionContext } from '../context/connection-context.js'
-import type { CopyHost, OwnValue } from './private-value.js'
+import type { PrivateHost, PrivateValue } from './private-json.js'
 import { type Change, type CrdtDocument, change, emptyDocument, forget } from '../crdts/crdt-document.js'
 import { stateMessage } from '../crdts/crdt-messages.js'
 import { editsBetween } from '../crdts/crdt-values.js'
 import { encodeMessage } from '../connection/encoding.js'
-import { FlushLine, type Flushed } from './flush-handlers.js'
+import { FlushQueue, type Flushed } from './flush-handlers.js'
 import { FlushClock } from './flush-strategy.js'
 import { answerAll } from '../keys/source.js'
 import type { Subscription } from '../keys/subscription.js'
 
 /** A connection's own CRDT, of a channel `client-to-server` of mode `crdt`, in the memory of the node that holds the connection. */
-export class CrdtCopy implements OwnValue {
+export class PrivateCrdt implements PrivateValue {
   readonly subscriptions = new Set<Subscription>()
-  readonly #host: CopyHost
+  readonly #host: PrivateHost
   readonly #document: CrdtDocument
   readonly #epoch: string = crypto.randomUUID()
   readonly #hybrid = new HybridClock()
   readonly #clock: FlushClock
-  readonly #line: FlushLine
+  readonly #line: FlushQueue
   #version = 1
   /** Never less than what the document weighs. */
   #size: number
-  #told: unknown
+  #lastFlushed: unknown
 
-  constructor (host: CopyHost, connection: ConnectionContext, type: CrdtType) {
+  constructor (host: PrivateHost, connection: ConnectionContext, type: CrdtType) {
     this.#host = host
     this.#document = emptyDocument(type)
     const { initialValue } = host
@@ -38,8 +38,8 @@ export class CrdtCopy implements OwnValue {
       crdtOf(type).apply(this.#document, { type, nodeId: '$initial', timestamp: 0, ...edit })
     }
     this.#size = jsonSize(this.#document)
-    this.#told = this.value
-    this.#line = new FlushLine(host.handlers, connection, () => this.#take())
+    this.#lastFlushed = this.value
+    this.#line = new FlushQueue(host.handlers, connection, () => this.#take())
     this.#clock = new FlushClock(host.rule, () => {
       for (const subscription of this.subscriptions) subscription.connection.markStale(subscription)
       this.#line.due()
@@ -86,8 +86,8 @@ export class CrdtCopy implements OwnValue {
 
   #take (): Flushed | undefined {
     const { value } = this
-    const patches = value === undefined ? [] : diff(this.#told, value, this.#host.check.maxDepth)
-    this.#told = value
+    const patches = value === undefined ? [] : diff(this.#lastFlushed, value, this.#host.check.maxDepth)
+    this.#lastFlushed = value
     return patches.length === 0 ? undefined : { value: clonePlain(value), patches }
   }
 }

@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { ChannelDirection, ChannelInfo, ChannelMode, Operation } from '../../protocol/messages.js'
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
-import { type FlushHandler, FlushHandlers, FlushLine, type Flushed } from './flush-handlers.js'
+import { type FlushHandler, FlushHandlers, FlushQueue, type Flushed } from './flush-handlers.js'
 import { FlushClock } from './flush-strategy.js'
 import type { Scope } from '../scope/scope.js'
 import type { KeyChannel } from '../keys/key-channel.js'
@@ -42,7 +42,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
   protected readonly initialValue: unknown
   protected readonly handlers: FlushHandlers
   protected replica: Replica | undefined
-  readonly #line: FlushLine
+  readonly #line: FlushQueue
   readonly #clock: FlushClock
   /** The version that subscribers were given last, while newer ones wait; -1 where no patch leads on from it. */
   #from: number | undefined
@@ -55,7 +55,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
     this.mode = mode
     this.initialValue = initialValue
     this.handlers = new FlushHandlers(key, host.log)
-    this.#line = new FlushLine(this.handlers, null, () => this.take())
+    this.#line = new FlushQueue(this.handlers, null, () => this.take())
     this.#clock = new FlushClock(flush, () => { this.#flush() })
   }
 

@@ -15,7 +15,7 @@ import type { Recipe } from '../store/write.js'
 /** A shared channel whose value is live state. */
 export class StateChannel extends SharedChannel {
   /** Where the handlers are. */
-  #told: Head | undefined
+  #lastFlushed: Head | undefined
 
   constructor (host: ChannelHost, settings: ChannelSettings, readonly check: PushCheck, scope: Scope) {
     super(host, settings, scope)
@@ -53,19 +53,19 @@ export class StateChannel extends SharedChannel {
   protected async start (): Promise<void> {
     await this.store.update(this.key, (draft) => draft === undefined ? this.initialValue : undefined, true)
     const { epoch, version } = this.replica = await this.store.replica(this.key)
-    this.#told ??= { epoch, version }
+    this.#lastFlushed ??= { epoch, version }
   }
 
   protected take (): Flushed | undefined {
     const { replica } = this
     if (replica === undefined) return undefined
     const { epoch, version, document, live } = replica
-    const told = this.#told
-    this.#told = { epoch, version }
-    if (this.handlers.size === 0 || (told?.epoch === epoch && told.version === version)) return undefined
+    const lastFlushed = this.#lastFlushed
+    this.#lastFlushed = { epoch, version }
+    if (this.handlers.size === 0 || (lastFlushed?.epoch === epoch && lastFlushed.version === version)) return undefined
     if (version === 0) return { value: undefined, patches: [{ op: 'remove', path: '' }] }
     const value = clonePlain(document.value)
-    const since = this.mode === 'snapshot' || told === undefined || !live ? undefined : replica.patchesSince(told)
+    const since = this.mode === 'snapshot' || lastFlushed === undefined || !live ? undefined : replica.patchesSince(lastFlushed)
     return { value, patches: since === undefined ? [{ op: 'replace', path: '', value }] : JSON.parse(since) as Operation[] }
   }
 }

@@ -46,7 +46,7 @@ export async function callWorker (method: WorkerMethod, { params, ctx, context }
         reject(ctx.signal.reason)
       }
     }
-    const timer = method.timeoutMs === 0 ? undefined : setTimeout(() => { job?.suspect() }, method.timeoutMs)
+    const timer = method.timeoutMs === 0 ? undefined : setTimeout(() => { job?.checkStuck() }, method.timeoutMs)
     timer?.unref()
     const job = method.executor.run(task)
     function abort (): void { job?.abort(ctx.signal.reason as RpcError) }

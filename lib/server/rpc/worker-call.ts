@@ -112,7 +112,7 @@ export class WorkerCall implements CallInFlight, Task {
   #expired (): void {
     const { name, timeoutMs } = this.method
     this.abort(new RpcError(RpcCode.TIMEOUT, `method "${name}" took longer than ${timeoutMs} ms`, { code: 'TIMEOUT' }))
-    this.#job?.suspect()
+    this.#job?.checkStuck()
   }
 
   #fail (error: RpcError): void {

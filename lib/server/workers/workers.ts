@@ -98,7 +98,7 @@ export class Workers implements WorkerEvents, Part {
       ended: () => { clearTimeout(watch.timer) }
     })
     if (job === undefined) return
-    watch.timer = setTimeout(() => { job.suspect() }, rpcTimeoutMs || EVENT_TIMEOUT)
+    watch.timer = setTimeout(() => { job.checkStuck() }, rpcTimeoutMs || EVENT_TIMEOUT)
     watch.timer.unref()
   }
 }

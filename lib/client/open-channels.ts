@@ -4,7 +4,7 @@ import { Channel, type ChannelHost } from './channel.js'
 import type { Subscriptions } from './subscriptions.js'
 
 /** The channels that this client writes. */
-export class Channels {
+export class OpenChannels {
   readonly #host: ChannelHost
   readonly #subscriptions: Subscriptions
   readonly #channels = new Map<string, { channel: Channel, end: () => void }>()

@@ -7,7 +7,7 @@ import type { ChannelInfo, Head, Operation } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
 import { encodeMessage } from '../connection/encoding.js'
-import { type FlushHandlers, FlushLine, type Flushed } from './flush-handlers.js'
+import { type FlushHandlers, FlushQueue, type Flushed } from './flush-handlers.js'
 import { FlushClock, type FlushRule } from './flush-strategy.js'
 import type { Push } from './push.js'
 import type { PushCheck } from './push-check.js'
@@ -18,7 +18,7 @@ import type { Source, Subscription } from '../keys/subscription.js'
 const MAX_WAITING = 64 * 1024
 
 /** What the copies of a channel have in common. */
-export interface CopyHost {
+export interface PrivateHost {
   readonly key: string
   readonly info: ChannelInfo
   readonly rule: FlushRule
@@ -29,7 +29,7 @@ export interface CopyHost {
 }
 
 /** A connection's own value, whatever its mode. */
-export interface OwnValue extends Source {
+export interface PrivateValue extends Source {
   /** A copy. */
   readonly value: unknown
   /** What waits goes to the handlers now; resolves once they have run. */
@@ -37,24 +37,24 @@ export interface OwnValue extends Source {
 }
 
 /** A connection's own value of a channel `client-to-server`, in the memory of the node that holds the connection. */
-export class Copy implements OwnValue {
+export class PrivateJson implements PrivateValue {
   readonly subscriptions = new Set<Subscription>()
-  readonly #host: CopyHost
+  readonly #host: PrivateHost
   readonly #document: Document
   readonly #epoch = randomUUID()
   #version: number
   #lastSeq = 0
   readonly #clock: FlushClock
-  readonly #line: FlushLine
+  readonly #line: FlushQueue
   /** Patches that the handlers have not heard of, as JSON text; undefined where the whole value is news. */
   #waiting: string[] | undefined = []
   #waitingSize = 0
 
-  constructor (host: CopyHost, connection: ConnectionContext) {
+  constructor (host: PrivateHost, connection: ConnectionContext) {
     this.#host = host
     this.#document = new Document(clonePlain(host.initialValue))
     this.#version = host.initialValue === undefined ? 0 : 1
-    this.#line = new FlushLine(host.handlers, connection, () => this.#take())
+    this.#line = new FlushQueue(host.handlers, connection, () => this.#take())
     this.#clock = new FlushClock(host.rule, () => { this.#line.due() })
   }
 
