@@ -18,7 +18,7 @@ const ENCODERS: Record<Encoding, (body: Buffer) => Promise<Buffer>> = {
   identity: async (body) => body
 }
 
-/** Where an asset stands: beside the WebSocket, whatever the path. */
+/** The URL path of an asset: beside the WebSocket. */
 export function assetPath (path: string, bundle: string): string {
   return `${path === '/' ? '' : path}/${bundle}`
 }

@@ -4,7 +4,7 @@ import type { Core } from '../lib/server/core.js'
 import { Datasole } from '../lib/server/datasole.js'
 import type { Scope } from '../lib/server/scope/scope.js'
 
-/** What a plugin of datasole registers with: the server, and the scope of the instance that it was registered on. */
+/** The server that a plugin extends, and the scope of the instance that it was registered on. */
 export interface Inside { core: Core, scope: Scope, plugin: string }
 
 export type SubPlugin<O extends FastifyPluginOptions> = (app: FastifyInstance, options: O) => Promise<void>

@@ -2,7 +2,7 @@ import ajvCompiler from '@fastify/ajv-compiler'
 import type { FastifyInstance } from 'fastify'
 import type { SchemaCompiler } from '../lib/server/scope/scope.js'
 
-/** What is sent is what is checked: nothing is coerced, filled in or removed. */
+/** Values are checked as they are: nothing is coerced, filled in or removed. */
 const STRICT = { customOptions: { coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false } } as const
 
 type Compile = (route: never) => (data: unknown) => unknown
@@ -46,7 +46,7 @@ function checkOf (validate: Validate): (data: unknown) => object[] | null {
   }
 }
 
-/** Where worker threads find `workerCompiler`: see `packageFile`. */
+/** The module in which worker threads find `workerCompiler`: see `packageFile`. */
 export const WORKER_SCHEMAS = 'plugins/schema-compiler.js'
 
 /** Compiles schemas in a worker thread: as Fastify's own, without schemas that an instance shares. */

@@ -1,2 +1,2 @@
-/** What a page finds under the global `Datasole`. */
+/** The global `Datasole` of a page. */
 export { DatasoleClient, DatasoleError, RpcError } from './client.js'

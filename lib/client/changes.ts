@@ -15,7 +15,7 @@ export interface Change {
   readonly isWhole: boolean
   /** Characters of its patch when it was made, by which the outbox is bounded. */
   size: number
-  /** What one tick changed stays together. */
+  /** Changes of one tick stay together. */
   readonly tick: number
 }
 
@@ -51,7 +51,7 @@ export function takeChanges (waiting: Change[], isApart: boolean): Change[] {
   return waiting.splice(0, end === -1 ? waiting.length : end)
 }
 
-/** What a change does to a value, and what it makes of it. The value itself stays as it is. */
+/** The operations of a change, and the value that they make. The old value stays as it is. */
 export function make ({ recipe }: Change, value: unknown): { patches: Operation[], value: unknown } {
   const patches = record({ value }, recipe, MAX_DEPTH)
   return { patches, value: patches.length === 0 ? value : applyFrozen(value, patches) }

@@ -268,7 +268,7 @@ export class Channel<T = unknown> {
     this.#host.onError(new DatasoleError('CONFLICT', `a change of "${this.key}" cannot be made any more, after what others did: ${messageOf(cause)}`, { cause }))
   }
 
-  /** Whoever waits for the last acknowledgement, and for the end. */
+  /** The callers that wait for the last acknowledgement, and for the end. */
   #settle (): void {
     if (this.pending > 0) return
     for (const resolve of this.#saved.splice(0)) resolve()

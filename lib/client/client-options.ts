@@ -95,7 +95,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   }
 }
 
-/** What the handshake offers: the protocol, and the token in a name of its own. */
+/** The subprotocols of the handshake: the protocol, and the token in a name of its own. */
 export function protocolsOf (token = ''): string[] {
   return token === '' ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + base64url(token)]
 }

@@ -31,7 +31,7 @@ export type { AbortSignalLike, CallOptions, Channel, ConnectOptions, ChannelHand
 
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
-/** What may be undefined may be left out. */
+/** Arguments that may be undefined may be left out. */
 export type CallArguments<P> = undefined extends P ? [params?: P | DeepReadonly<P>, options?: CallOptions] : [params: P | DeepReadonly<P>, options?: CallOptions]
 export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T>] : [data: T | DeepReadonly<T>]
 

@@ -16,11 +16,11 @@ export interface CrdtSubscription {
   onSettled?: () => void
 }
 
-/** What all CRDTs have in common for a client. `V` is the value. */
+/** The members that all CRDTs have for a client. `V` is the value. */
 interface AnyCrdt<Type, V> {
   readonly key: string
   readonly type: Type
-  /** What is known, own operations that the server has not yet included. It is frozen. */
+  /** The value, with own operations that the server has not included yet. It is frozen. */
   readonly value: DeepReadonly<V>
   /** The server has said what it has. */
   readonly isSynced: boolean

@@ -221,7 +221,7 @@ export class ClientCrdts {
     this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key, type, nodeId, ...head })
   }
 
-  /** What one tick does is sent together. */
+  /** Changes of one tick are sent together. */
   #schedule (): void {
     if (this.#isScheduled) return
     this.#isScheduled = true

@@ -8,7 +8,7 @@ export type EventHandler<T = unknown> = (message: { readonly event: string, read
 
 interface Registered { handler: EventHandler }
 
-/** Who hears which event. */
+/** The handlers of events, by name. */
 export class EventHandlers {
   readonly #handlers = new Map<string, Registered[]>()
   readonly #onError: (error: unknown) => void

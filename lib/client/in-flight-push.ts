@@ -8,7 +8,7 @@ const MAX_OPERATIONS = 10_000
 /** A push that has been sent and not answered. It is sent again as it was, until it is. */
 export class InFlightPush {
   readonly changes: Change[]
-  /** What they do, together, to the value that the push was made on, and what they make of it. */
+  /** Their joint effect on the value that the push was made on, and the value that they make. */
   readonly patches: Operation[]
   readonly value: unknown
   readonly json: string

@@ -6,7 +6,7 @@ export type ConnectionState = 'disconnected' | 'connecting' | 'connected' | 'rec
 /** Why a connection ended, or did not come about; plain data, as it may come out of a Web Worker. */
 export interface Failure { code: string, message: string }
 
-/** What a link tells, in order. */
+/** The events of a link, in order. */
 export interface LinkEvents {
   /**
    * `welcome` comes with 'connected'; `failure` with 'reconnecting', and with 'disconnected' where the

@@ -2,7 +2,7 @@ import { deepFreeze } from '../protocol/frozen.js'
 import type { Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { applyFrozen } from '../protocol/patch.js'
 
-/** What a mirror makes of a message. */
+/** The outcome of a message for a mirror. */
 export type Outcome =
   /** It has a newer value. */
   | 'changed'

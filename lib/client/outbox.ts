@@ -1,4 +1,4 @@
-/** What waits, at the most: messages, and characters of JSON. */
+/** Bounds of the queue: messages, and characters of JSON. */
 const MAX_MESSAGES = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 

@@ -77,7 +77,7 @@ export class Requests {
     this.#flush()
   }
 
-  /** What was sent is lost; what was not waits for the next connection. */
+  /** Requests that were sent are lost; the others wait for the next connection. */
   disconnected (): void {
     this.#calls.dropped()
   }

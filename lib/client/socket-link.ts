@@ -20,7 +20,7 @@ const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED'
 /** How `ws` tells of an upgrade that was refused for its token; browsers and Node.js do not say. */
 const REFUSED = 'Unexpected server response: 401'
 
-/** What browsers, and Node.js, tell of a connection that could not be made. */
+/** The close code that browsers and Node.js give to a connection that could not be made. */
 const NO_CODE = 1006
 const UNTOLD = 'the server is away, or refuses the token or the origin of the page; its log says more'
 

@@ -7,14 +7,14 @@ import { type WorkerLike, loadWorker } from './load-worker.js'
 /** ms for the worker's script to load and run. */
 const LOAD_TIMEOUT = 10_000
 
-/** What the page tells the worker. */
+/** A message from the page to the worker. */
 export type ToWorker =
   | { type: 'open', options: LinkOptions }
   | { type: 'offer', protocols: string[] | Failure }
   | { type: 'send', opcode: number, correlationId: number, json: string }
   | { type: 'close' }
 
-/** What the worker tells the page. */
+/** A message from the worker to the page. */
 export type FromWorker =
   | { type: 'ready' }
   | { type: 'state', state: ConnectionState, welcome?: Welcome, failure?: Failure }

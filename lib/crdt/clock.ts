@@ -37,7 +37,7 @@ export function bounded (time: number): number {
   return time < END ? time : LATEST
 }
 
-/** What a timestamp becomes after so many ms. */
+/** A timestamp, moved by some ms. */
 export function addMs (time: number, ms: number): number {
   return time + ms * TICKS
 }

@@ -13,7 +13,7 @@ export interface CrdtOp {
   op: 'increment' | 'decrement' | 'set' | 'remove' | 'update'
   /** A map's field. */
   key?: string
-  /** What is set, or the amount. */
+  /** The new value, or the amount. */
   value?: unknown
   /** Counts up from 1 per key and nodeId; the same number twice is the same operation. Without one, each counts. */
   seq?: number
@@ -21,7 +21,7 @@ export interface CrdtOp {
   settled?: number
 }
 
-/** What became of an operation. */
+/** The outcome of an operation. */
 export type Outcome =
   | 'changed'
   /** It was there already, or has lost against a later one. */
@@ -49,7 +49,7 @@ export interface Crdt<State, Value> {
   forget (state: State, before: number, max: number): void
 }
 
-/** Who wrote last: the later timestamp, between equal ones the greater node, and between equal nodes any fixed order. */
+/** The order of writes: the later timestamp wins, between equal ones the greater node, and between equal nodes any fixed order. */
 export type Stamped = [timestamp: number, nodeId: string, value?: unknown]
 
 export function isLater (a: Stamped, b: Stamped | undefined): boolean {

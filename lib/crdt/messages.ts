@@ -5,7 +5,7 @@ import type { ChannelInfo } from '../protocol/messages.js'
 /** CRDT_OP of a client. */
 export interface CrdtPush { key: string, op: CrdtOp }
 
-/** What the server tells of a change: a field's or register's last write, or what a counter has become. */
+/** A change from the server: the last write of a field or register, or the new value of a counter. */
 export type CrdtChange =
   | CrdtOp
   /** The removal of a field need not be remembered any longer. */

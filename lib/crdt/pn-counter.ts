@@ -76,7 +76,7 @@ export const pnCounter: Crdt<CounterState, number> = {
   }
 }
 
-/** What a node has counted up and down, all in all. */
+/** The sums that a node has counted up and down. */
 export function sums ([, plus, minus, , ...ahead]: Counts): [plus: number, minus: number] {
   for (let i = 1; i < ahead.length; i += 2) {
     if (ahead[i]! > 0) plus += ahead[i]!

@@ -18,7 +18,7 @@ export function isCrdtType (type: unknown): type is CrdtType {
   return typeof type === 'string' && Object.hasOwn(TYPES, type)
 }
 
-/** What states and operations of a type can do. */
+/** The functions of a CRDT type. */
 export function crdtOf (type: CrdtType): Crdt<CrdtState, unknown> {
   return TYPES[type] as Crdt<CrdtState, unknown>
 }

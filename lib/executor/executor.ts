@@ -3,7 +3,7 @@ import type { ConnectionContext } from '../server/context/connection-context.js'
 import type { ExecutorMetrics } from '../server/metrics/metrics.js'
 import type { Logger } from '../server/context/logger.js'
 
-/** What methods and events need of the server's options, inside a thread too. */
+/** The server's options that methods and events need, in threads too. */
 export interface WorkerLimits {
   rpcTimeoutMs: number
   maxJsonDepth: number
@@ -11,7 +11,7 @@ export interface WorkerLimits {
   compressionThreshold: number
 }
 
-/** What a worker script registered. */
+/** The registrations of a worker script. */
 export interface Registered {
   methods: Array<{ name: string, timeoutMs: number }>
   events: string[]
@@ -51,7 +51,7 @@ export interface Job {
   checkStuck (): void
 }
 
-/** What code in workers may ask of the server; arguments and result are JSON text. */
+/** The requests of code in workers to the server; arguments and result are JSON text. */
 export interface WorkerServices {
   request (name: string, args: string): Promise<string | undefined>
 }

@@ -3,7 +3,7 @@ import { DatasoleError, RpcError, memberOf, messageOf } from '../protocol/errors
 import { isPlain } from '../server/errors/thrown.js'
 import type { WorkerLimits } from './executor.js'
 
-/** What a thread starts with. */
+/** The first message to a thread. */
 export interface WorkerSetup {
   port: MessagePort
   /** URL of the user's module. */
@@ -25,7 +25,7 @@ export interface ClonedMembers {
 
 /** A connection as it crosses. */
 export interface ConnectionCopy {
-  /** Which copy of this connection it is. */
+  /** The number of this copy of the connection. */
   revision: number
   connectionId: string
   remoteAddress: string

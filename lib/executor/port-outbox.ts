@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 
-/** What waits for the other side: all that one turn of the event loop gives leaves as one message. */
+/** A queue for the other side: everything from one turn of the event loop leaves as one message. */
 export class Outbox<Head, Message> {
   readonly #port: MessagePort
   readonly #head: () => Head

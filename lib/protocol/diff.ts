@@ -13,7 +13,7 @@ export interface Drafted {
   readonly base: Container
   /** Whether it, or something that was inside it, has changed. */
   readonly isTouched: boolean
-  /** What it is now. */
+  /** The new value. */
   settled (): Container
   /** Tells the comparison, which stands at its place, what has changed. */
   tell (comparison: Comparison): void

@@ -44,7 +44,7 @@ export abstract class ContainerDraft<T extends Container = Container> implements
 
   /** Tells the comparison, which stands at this container's place, what has changed. */
   abstract tell (comparison: Comparison): void
-  /** What it is now, with the containers in it as they are stored. Asked once the recipe has returned. */
+  /** The current value, with the containers in it as they are stored. Asked once the recipe has returned. */
   abstract settled (): Container
   protected abstract read (key: string): unknown
   protected abstract holds (key: string): boolean

@@ -204,7 +204,7 @@ export class JsonWalk {
     this.#depth--
   }
 
-  /** Where the walk stands, as a JSON Pointer. */
+  /** The current place of the walk, as a JSON Pointer. */
   path (depth = this.#depth): string {
     let path = this.#base
     for (let i = 0; i < depth; i++) path += '/' + escapeToken(this.#keys[i]!)

@@ -9,12 +9,12 @@ export type Operation =
   | { op: 'copy', from: string, path: string }
   | { op: 'test', path: string, value: unknown }
 
-/** Where a replica of a key stands. `epoch` names one life of the version counter. */
+/** The position of a replica. `epoch` names one life of the version counter. */
 export interface Head { epoch: string, version: number }
 
 export type ChannelDirection = 'server-to-client' | 'client-to-server' | 'bidirectional'
 export type ChannelMode = 'json-patch' | 'snapshot' | 'crdt'
-/** What a sync channel is, as the answer to SUBSCRIBE says. */
+/** The description of a sync channel in the answer to SUBSCRIBE. */
 export interface ChannelInfo { direction: ChannelDirection, mode: ChannelMode }
 
 export interface RpcRequest { method: string, params?: unknown, correlationId: number }

@@ -1,13 +1,13 @@
 export interface RateLimitRule {
   /** Length of the sliding window in ms. */
   windowMs: number
-  /** What any interval of that length admits at the most. */
+  /** Requests that any interval of that length admits at the most. */
   maxRequests: number
 }
 
 export interface RateLimitResult {
   allowed: boolean
-  /** What the window still admits. */
+  /** Requests that the window still admits. */
   remaining: number
   /** Unix ms at which the bucket is empty again. */
   resetAt: number

@@ -143,7 +143,7 @@ export function afterFrames (connection: Connection, fn: () => void): void {
   else connection.inbound.add(0, 0, fn)
 }
 
-/** What a frame is answered under; 0 where that cannot be told. */
+/** The correlation id of the answer to a frame; 0 if the frame is too short to have one. */
 function idOf (head: Buffer): number {
   return head.length < HEADER_SIZE ? 0 : readUint32(head, 1)
 }

@@ -226,7 +226,7 @@ class PrivateHost {
   }
 }
 
-/** What has come by one http server. */
+/** The sockets of one http server. */
 class Sockets {
   readonly all = new Set<Duplex>()
   isClosing = false

@@ -5,7 +5,7 @@ import type { ConnectionCopy, ClonedMembers } from '../messages.js'
 
 /** A connection that has tasks in threads, or had: where it stays, and what its thread knows of it. */
 export class Affinity<Slot> {
-  /** Where its tasks run; undefined while it waits for a thread. */
+  /** The slot of its tasks; undefined while it waits for a thread. */
   slot: Slot | undefined
   /** Its number in the thread; 0 where the thread does not know it. */
   ref = 0
@@ -75,7 +75,7 @@ function clonedMembers (owner: object): ClonedMembers {
   return result
 }
 
-/** What it is may be found out only now, and fail: a getter of what a database gave. */
+/** A member may be a getter that runs only now, and fails. */
 function crossMember (owner: object, name: string): ReturnType<typeof cross> {
   try {
     return cross((owner as Record<string, unknown>)[name])

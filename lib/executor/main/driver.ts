@@ -1,7 +1,7 @@
 import type { Worker } from 'node:worker_threads'
 import { DatasoleError } from '../../protocol/errors.js'
 
-/** What we need of the package piscina. */
+/** The part of the package piscina that is used. */
 export interface Driver {
   Piscina: new (options: object) => ThreadOwner
 }

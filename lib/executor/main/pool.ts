@@ -159,7 +159,7 @@ export class Pool implements Executor, SlotHost {
     this.#assignments++
   }
 
-  /** Where the fewest connections are; of those with equally few, where a thread is, then where less waits. One that was just lost comes last. */
+  /** The slot with the fewest connections; among equals one with a thread, then the one with less to do. A slot that was just lost comes last. */
   #choose (): Slot | undefined {
     let best: Slot | undefined
     for (const slot of this.#slots) {

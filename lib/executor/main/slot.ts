@@ -15,7 +15,7 @@ const HEALTHY = 10_000
 const FIRST_BACKOFF = 100
 const LONGEST_BACKOFF = 10_000
 
-/** What slots need of the pool that they are in. */
+/** The part of the pool that slots use. */
 export interface SlotHost {
   readonly services: WorkerServices
   readonly log: Logger
@@ -73,7 +73,7 @@ export class Slot {
   #startedAt = 0
   #notBefore = 0
   #timer: NodeJS.Timeout | undefined
-  /** Who waits for the first start. */
+  /** The promise of the first start. */
   #starting: { resolve: (registered: Registered) => void, reject: (error: Error) => void } | undefined
 
   constructor (host: SlotHost) {
@@ -265,7 +265,7 @@ export class Slot {
     this.#host.lost(this, error)
   }
 
-  /** What was here is over; connections are free to go elsewhere. */
+  /** Everything here has ended; connections are free to go elsewhere. */
   #clear (error: RpcError): void {
     const { totals } = this
     for (const i of [0, 1, 2] as const) this.past[i] += totals[i]

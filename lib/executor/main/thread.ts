@@ -13,7 +13,7 @@ const MAX_START = 30_000
 /** ms between the beginnings of spans over which a thread's utilization is told. */
 const SPAN = 5000
 
-/** What threads are made of. */
+/** The settings of threads. */
 export interface ThreadOptions {
   driver: Driver
   /** URL of the file that runs in the thread. */
@@ -24,10 +24,10 @@ export interface ThreadOptions {
   levels: string[]
 }
 
-/** What a thread says of tasks. */
+/** A thread's messages about tasks. */
 export type TaskNews = Exclude<FromWorker, [0 | 1 | 9, ...unknown[]]>
 
-/** Who is told what becomes of a thread: `ready` or `lost` first, and `lost` at most once. */
+/** Callbacks of a thread: `ready` or `lost` first, and `lost` at most once. */
 export interface ThreadOwnerEvents {
   ready (registered: Registered): void
   received (message: TaskNews): void
@@ -52,7 +52,7 @@ export class Thread {
   #watch: NodeJS.Timeout | undefined
   #isOver = false
   #ending: Promise<void> | undefined
-  /** Where the last two spans began. */
+  /** The beginnings of the last two spans. */
   #samples: { at: number, beginning: EventLoopUtilization, next: EventLoopUtilization } | undefined
 
   /** @throws where the system gives no thread, or Node.js does not know its options; then nothing is left of it */
@@ -114,7 +114,7 @@ export class Thread {
     return this.#isOver ? undefined : this.#owner.threads[0]?.performance.eventLoopUtilization()
   }
 
-  /** Whatever runs in it, it is over; nobody is told any more. */
+  /** Ends the thread, whatever runs in it. No callback runs any more. */
   end (): Promise<void> {
     this.#isOver = true
     clearTimeout(this.#starting)

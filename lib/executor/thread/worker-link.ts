@@ -6,7 +6,7 @@ import type { Logger } from '../../server/context/logger.js'
 import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from '../messages.js'
 import { Outbox } from '../port-outbox.js'
 
-/** What a thread may have asked of the main thread at a time, and log lines that it may have under way. */
+/** Requests of a thread to the main thread under way, and log lines under way, at the most. */
 const MAX_REQUESTS = 1000
 const MAX_LINES = 1000
 

@@ -9,12 +9,12 @@ import { WorkerTasks } from './worker-tasks.js'
 /** ms of work after which answers leave and the event loop turns, so that timers and what was cancelled have their turn. */
 const SLICE = 1
 
-/** What a module has that compiles schemas in threads. */
+/** A module that compiles schemas in threads. */
 interface SchemaModule { workerCompiler (): SchemaCompiler }
 
 type Task = Extract<ToWorker, [2, ...unknown[]]>
 
-/** What waits to be run: its connection is the one that it came with. */
+/** A task that waits, with the connection that it came with. */
 interface Waiting { task: Task, connection: WorkerConnection | undefined, sentAt: number }
 
 /** The task of piscina's that lasts as long as the thread. */
@@ -57,7 +57,7 @@ class WorkerThread {
     setup.port.on('message', (batch: BatchToWorker) => { this.#receive(batch) })
   }
 
-  /** Whatever it throws fails the start. */
+  /** A throw fails the start. */
   async load (): Promise<void> {
     const { script, schemas, limits } = this.#setup
     const compile = schemas === undefined ? undefined : ((await import(schemas)) as SchemaModule).workerCompiler()

@@ -39,7 +39,7 @@ function cookieOf (header: string, name: string): string | undefined {
   }
 }
 
-/** What is kept of an upgrade for which tokens are asked again. */
+/** The part of an upgrade that is kept for a later check of its tokens. */
 export type UpgradeRequest = Pick<IncomingMessage, 'url' | 'headers' | 'socket'>
 
 /** The request as it would have been without a token; its cookies stay. */

@@ -1,11 +1,11 @@
 /** ms; a timer that is set to more fires at once. */
 const MAX_TIMER = 2 ** 31 - 1
 
-/** What becomes due at a moment. Its fields belong to the `Deadlines` that it is in. */
+/** Something that becomes due at a moment. Its fields belong to the `Deadlines` that it is in. */
 export interface Deadline {
   /** Monotonic ms, as of `performance.now()`. */
   due: number
-  /** Where in the heap it stands; -1 for nowhere. */
+  /** Its index in the heap; -1 if it is in none. */
   place: number
 }
 

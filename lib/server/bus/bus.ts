@@ -20,7 +20,7 @@ export interface BusMessages {
   disconnect: { userId: string, code: number, reason: string }
 }
 
-/** What a node does about each kind of message. */
+/** A node's handler for each kind of message. */
 export type BusHandlers = { [K in keyof BusMessages]: (message: BusMessages[K], bus: Bus) => void }
 
 const CHANNEL = 'bus'
@@ -31,7 +31,7 @@ export class Bus {
   readonly #backend: StateBackend
   readonly #log: Logger
   #unsubscribe: BackendUnsubscribe | undefined
-  /** What messages wait for, and how many do: those after them wait too, to stay in order. */
+  /** The promise that messages wait for, and their number. Later messages wait too, so that all stay in order. */
   #awaited: Promise<void> | undefined
   #waiting = 0
   /** Messages that were lost since one got through. */

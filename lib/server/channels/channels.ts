@@ -49,10 +49,10 @@ type PushMessage = Members & { readonly key: string }
 
 type Channel = StateChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
 
-/** What is kept of a connection that pushes. */
+/** The state of a connection that pushes. */
 interface Writer {
   client: string
-  /** What the client is remembered by: not to be guessed, nor told from what is stored. */
+  /** The id under which the client is remembered. It cannot be guessed, nor be told from what is stored. */
   readonly id: string
   readonly budget: Budget
   /** There while pushes wait for a hook. */

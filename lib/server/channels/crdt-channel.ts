@@ -16,7 +16,7 @@ import type { StateStore } from '../store/state-store.js'
 import type { ChannelSettings } from './sync-channel.js'
 import type { Recipe } from '../store/write.js'
 
-/** Who sets the first value: the same one on every node, so that it counts once. */
+/** The node id that sets the first value. It is the same on every node, so that the value counts once. */
 const INITIAL = '$initial'
 
 /** Writes that wait, at the most. */
@@ -28,7 +28,7 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
   readonly #crdts: Crdts
   readonly #type: CrdtType
   readonly #maxDepth: number
-  /** What the handlers know. */
+  /** The value that the handlers saw last. */
   #lastFlushed: unknown
   /** Settled once the last write is. */
   #last: Promise<unknown> = Promise.resolve()

@@ -10,7 +10,7 @@ import type { RpcRegistry } from '../rpc/rpc.js'
 import type { Channels } from './channels.js'
 import type { SyncChannel, SyncChannelOptions } from './sync-channel.js'
 
-/** What of the names of a contract is behind `key.`; any name, where the contract is open. */
+/** The part of a contract's names after `key.`; any name, if the contract is open. */
 type Under<Name extends string, K extends string> = string extends Name ? string : Name extends `${K}.${infer Rest}` ? Rest : never
 type Full<C, K extends string, N extends string> = `${K}.${N}` & (RpcName<C> | EventName<C>)
 type Value<C, K extends string> = K extends keyof StateMap<C> ? StateMap<C>[K] : unknown
@@ -31,7 +31,7 @@ export interface DataChannelOptions<C, K extends string> {
   state?: Omit<SyncChannelOptions<Value<C, K>, K>, 'key'>
   /** Methods that clients call as `key.name`. */
   rpc?: { [N in MethodNames<C, K>]?: DataChannelMethod<Params<C, Full<C, K, N>>, Result<C, Full<C, K, N>>> }
-  /** What to do with the events `key.name` of clients and other nodes. */
+  /** Handlers of the events `key.name` of clients and other nodes. */
   events?: { [N in EventNames<C, K>]?: EventHandler<Data<C, Full<C, K, N>>> }
 }
 

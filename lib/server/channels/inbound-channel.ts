@@ -85,7 +85,7 @@ abstract class PrivateChannel<Own extends PrivateValue> implements SyncChannel, 
     return this.copyOf(context)
   }
 
-  /** What waits is flushed, with the context of the connection that was. */
+  /** Flushes the pending changes, with the context of the connection that has ended. */
   disconnected ({ context }: Connection): void {
     const copy = this.#copies.get(context)
     this.#copies.delete(context)

@@ -17,7 +17,7 @@ import type { Source, Subscription } from '../keys/subscription.js'
 /** Characters of patches that wait for the handlers; beyond that, and what the value weighs, the value stands for them. */
 const MAX_WAITING = 64 * 1024
 
-/** What the copies of a channel have in common. */
+/** The settings that all private values of a channel share. */
 export interface PrivateHost {
   readonly key: string
   readonly info: ChannelInfo
@@ -32,7 +32,7 @@ export interface PrivateHost {
 export interface PrivateValue extends Source {
   /** A copy. */
   readonly value: unknown
-  /** What waits goes to the handlers now; resolves once they have run. */
+  /** Flushes the pending changes to the handlers; resolves once they have run. */
   flush (): Promise<void>
 }
 

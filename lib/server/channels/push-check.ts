@@ -11,7 +11,7 @@ export type PushValidator<T = unknown> = (value: T, ctx: MessageContext) => bool
 /** Bytes that the operations of any push may copy, move and compare, beside four times its own size. */
 const FREE_WORK = 1024 * 1024
 
-/** What a channel asks of the value that a push makes. */
+/** The checks of the value that a push makes. */
 export class PushCheck {
   readonly #host: ThrownHost
   readonly #scope: Scope

@@ -18,7 +18,7 @@ const RETRY = 1000
 /** The stores that a channel's value may be in. */
 export interface Stores { readonly state: StateStore, readonly crdt: StateStore }
 
-/** What every channel works with. */
+/** The parts of the server that every channel uses. */
 export interface ChannelHost {
   readonly subscriptions: Subscriptions
   readonly log: Logger
@@ -67,7 +67,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
   protected abstract start (): Promise<void>
   /** The store of the value. */
   protected abstract get store (): StateStore
-  /** What the handlers have not heard yet. */
+  /** The changes that the handlers have not seen yet. */
   protected abstract take (): Flushed | undefined
 
   get isIdle (): boolean { return this.handlers.running === 0 }

@@ -14,7 +14,7 @@ import type { Recipe } from '../store/write.js'
 
 /** A shared channel whose value is live state. */
 export class StateChannel extends SharedChannel {
-  /** Where the handlers are. */
+  /** The version that the handlers saw last. */
   #lastFlushed: Head | undefined
 
   constructor (host: ChannelHost, settings: ChannelSettings, readonly check: PushCheck, scope: Scope) {
@@ -40,7 +40,7 @@ export class StateChannel extends SharedChannel {
     return this.store.update(this.key, recipe, true)
   }
 
-  /** What a push has to wait for: a client may have come from a node that is ahead of this one. */
+  /** The promise that a push waits for: its client may come from a node that is ahead of this one. */
   before ({ key, epoch, base }: Push): Promise<void> | undefined {
     const { replica } = this
     return replica !== undefined && epoch === replica.epoch && base > replica.version ? this.store.refresh(key) : undefined

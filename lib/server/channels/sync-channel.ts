@@ -50,7 +50,7 @@ export interface SyncChannel<T = unknown, Draft = T> {
   set (value: T): Promise<Operation[]>
   /** Commits what a recipe does to a draft, as `live.update`. */
   update (recipe: (draft: Draft) => T | void): Promise<Operation[]>
-  /** What waits goes out now. Resolves once the handlers have run. */
+  /** Sends the pending changes now. Resolves once the handlers have run. */
   flush (): Promise<void>
   /**
    * Hears every flush on this node, one after the other: what comes while an asynchronous handler works

@@ -12,7 +12,7 @@ import type { Logger } from '../context/logger.js'
  */
 export type AuthHandlerFn<Request = never> = (req: IncomingMessage, request?: Request) => AuthResult | Promise<AuthResult>
 
-/** Where something was thrown. */
+/** The place where something was thrown. */
 export interface ErrorContext {
   /** Whose error it is: a method's handler, a hook, or the `validate` of a channel. */
   readonly source: 'rpc' | 'onConnect' | 'preRpc' | 'preEvent' | 'preSubscribe' | 'prePush' | 'validate'
@@ -79,7 +79,7 @@ export interface RateLimiter {
   close? (): Promise<void>
 }
 
-/** Where handlers run; see docs/executors.md. Limits that a model has no use for are ignored. */
+/** The threads in which handlers run; see docs/executors.md. A model ignores limits that it has no use for. */
 export interface ExecutorOptions {
   /** `async`: on the event loop. `thread-pool`: connections share `poolSize` threads. `thread`: each has one of its own, up to `maxThreads`. */
   model: 'async' | 'thread' | 'thread-pool'

@@ -1,6 +1,6 @@
 import { Refusal } from '../errors/refusal.js'
 
-/** What a connection may have under way of one kind. The first is let in, whatever its size. */
+/** A bound on what a connection has under way of one kind. The first is let in, whatever its size. */
 export class Budget {
   #count = 0
   #bytes = 0

@@ -38,7 +38,7 @@ export interface Stale {
   catchUp (): boolean
 }
 
-/** What all connections of a server share. */
+/** The state that all connections of a server share. */
 export interface ConnectionHost {
   readonly settings: Settings
   readonly metrics: Metrics
@@ -59,14 +59,14 @@ const JOIN_LIMIT = 64 * 1024
  */
 export class Connection implements Flushable {
   calls: Set<CallInFlight> | undefined
-  /** What is under way: calls, events that wait for a hook, CRDT operations. */
+  /** Budgets of what is under way: calls, events that wait for a hook, CRDT operations. */
   callBudget: Budget | undefined
   eventBudget: Budget | undefined
   operationBudget: Budget | undefined
   /** Events wait for those before them where a hook is asynchronous. */
   events: Promise<void> | undefined
   buckets: Buckets | undefined
-  /** What has arrived and waits; there only while something does. */
+  /** Frames that have arrived and wait; undefined if none does. */
   inbound: InboundQueue | undefined
   badFrames = 0
   subscriptions = 0

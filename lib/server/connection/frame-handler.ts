@@ -16,12 +16,12 @@ export interface FrameLimits {
   limitOf (name: string): Limit
 }
 
-/** Which rate limit counts a frame. */
+/** The rate limit that counts a frame. */
 export interface Charge<M> {
   /** Undefined for the root. */
   scopeOf (message: M): Scope | undefined
   limitOf (limits: FrameLimits, message: M): Limit
-  /** What a keyExtractor is told: names that server code knows. */
+  /** The name that a keyExtractor gets, if server code knows it. */
   knownAs (message: M): string | undefined
 }
 
@@ -45,7 +45,7 @@ export interface FrameHandler<M = unknown> {
    * @throws Refusal, BadFrame; whatever else it throws is the server's fault
    */
   handle (connection: Connection, correlationId: number, message: M, size: number): void
-  /** What an ERROR names beside the reason. */
+  /** Members of an ERROR beside the reason. */
   about? (message: M): Partial<ErrorMessage>
   /**
    * For kinds that are answered in another form than ERROR.

@@ -10,7 +10,7 @@ export interface Selector {
   tag?: string | string[]
 }
 
-/** Who gets a broadcast: everyone selected by `to` (everyone, if it is absent) but those selected by `except`. */
+/** The receivers of a broadcast: all that `to` selects (everyone, if it is absent) but those that `except` selects. */
 export interface Target { to?: Selector, except?: Selector }
 
 const SELECTS = ['connection', 'user', 'tag'] as const satisfies Array<keyof Selector>
@@ -35,7 +35,7 @@ export function checkTarget (event: string, target: Target): void {
   }
 }
 
-/** Who is connected on this node, by connection, user and tag. */
+/** The connections of this node, by connection, user and tag. */
 export class Hub {
   readonly #connections = new Map<string, Connection>()
   readonly #users = new Map<string, Set<Connection>>()

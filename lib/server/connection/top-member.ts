@@ -45,7 +45,7 @@ export function topMember (json: Buffer, name: string): string | undefined {
   return found
 }
 
-/** Where the string that begins at `start` has its closing quote; the text's length where it has none. */
+/** The index of the closing quote of the string that begins at `start`; the text's length if there is none. */
 function endOfString (json: Buffer, start: number): number {
   for (let i = start + 1; i < json.length; i++) {
     const byte = json[i]

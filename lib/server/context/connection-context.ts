@@ -16,7 +16,7 @@ export interface AuthResult {
   expiresAt?: number
 }
 
-/** Who connects, as the upgrade has established it. */
+/** The identity that the upgrade has established. */
 export interface Identity {
   auth: AuthResult
   remoteAddress: string
@@ -27,16 +27,16 @@ export interface Identity {
 export const MAX_TAGS = 1000
 const MAX_TAG = 1024
 
-/** What every hook and handler knows of the connection that it works for. */
+/** The context of every hook and handler: the connection that it works for. */
 export interface MessageContext {
-  /** What the auth handler returned last: after a refresh, `roles` and `metadata` may be others. */
+  /** The newest result of the auth handler: after a refresh, `roles` and `metadata` may be others. */
   readonly auth?: AuthResult
   connectionId: string
   connection: ConnectionContext
   log: Logger
 }
 
-/** What a connection has at a moment: what a worker's copy of it is made of. */
+/** A snapshot of a connection, of which a worker's copy is made. */
 export interface ConnectionState {
   connectionId: string
   auth: AuthResult
@@ -52,7 +52,7 @@ export interface TagListener {
   untagged (tag: string): void
 }
 
-/** What server code knows of a connection, and keeps for it while it lasts. */
+/** A connection as server code sees it, and the values that it keeps for it. */
 export class ConnectionContext {
   /** Stays the same as long as the connection lasts, whatever becomes of the object that the auth handler gave. */
   readonly userId: string | undefined
@@ -77,7 +77,7 @@ export class ConnectionContext {
     this.userId = auth.userId
   }
 
-  /** What the auth handler returned, or a pass-through result without one; after a refresh the newest. */
+  /** The result of the auth handler, or a pass-through result without one; after a refresh the newest. */
   get auth (): AuthResult { return this.#auth }
   get roles (): string[] { return this.auth.roles ?? [] }
   get metadata (): Record<string, unknown> { return this.auth.metadata ?? {} }

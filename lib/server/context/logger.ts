@@ -3,7 +3,7 @@ interface LogFn {
   (message: string): void
 }
 
-/** What datasole needs of a logger: pino, Fastify's own, or anything with the same methods. */
+/** The methods of a logger that datasole uses: pino's, Fastify's, or any other's with the same names. */
 export interface Logger {
   fatal: LogFn
   error: LogFn

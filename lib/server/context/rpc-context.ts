@@ -5,9 +5,9 @@ import type { Logger } from './logger.js'
 /** @internal Ends the signal of a context; only the call that made the context may do that. */
 export let abortContext: (context: RpcContext, reason: Error) => void
 
-/** What a method's handler gets beside its parameters. */
+/** The context of a method's handler. */
 export class RpcContext implements MessageContext {
-  /** What the auth handler returned. */
+  /** The result of the auth handler. */
   readonly auth?: AuthResult
   readonly connectionId: string
   /** The caller: userId, metadata, tags, and values kept for it. */

@@ -6,7 +6,7 @@ import { getMember, putMember } from '../../protocol/json.js'
 /** When a nodeId was used last, about, and by whom it was used first. */
 type Owner = [at: number, owner: string]
 
-/** What the store has of a key: the state, and whose the nodeIds are. */
+/** A CRDT as it is stored: its state, and the owners of its node ids. */
 export type CrdtDocument = CrdtState & { owners: Record<string, Owner> }
 
 /** A change that waits for the store. Without `op` the key is made, where it is not there. */
@@ -14,7 +14,7 @@ export interface Change {
   readonly type: CrdtType
   /** Without a timestamp it is later than what it overwrites. */
   readonly op?: Omit<CrdtOp, 'timestamp'> & { timestamp?: number }
-  /** Who sends it; undefined for server code, which may use any nodeId. */
+  /** The owner of the sender's node ids; undefined for server code, which may use any. */
   readonly owner?: string
   done (result: Result): void
   failed (error: unknown): void
@@ -26,7 +26,7 @@ export type Result = Outcome
   /** The nodeId is another user's. */
   | 'foreign'
 
-/** What is forgotten of a key: after a day, and beyond so many. */
+/** Bounds of the history of a key: its age, and its number of entries. */
 const DAY = 24 * 60 * 60 * 1000
 const MAX_NODES = 10_000
 const MAX_REMOVED = 1000

@@ -6,7 +6,7 @@ import { copyJson } from '../../protocol/json.js'
 /** An operation of server code: `nodeId` and `timestamp` are its own where they are left out. */
 export type ServerOp = Omit<CrdtOp, 'nodeId' | 'timestamp'> & Partial<Pick<CrdtOp, 'nodeId' | 'timestamp'>>
 
-/** What all CRDTs have in common for server code. */
+/** The members that all CRDTs have for server code. */
 interface AnyCrdt<Type, V> {
   readonly key: string
   readonly type: Type
@@ -44,7 +44,7 @@ export type ServerCrdt<Type extends CrdtType, V> = {
   yjs: ServerDocument
 }[Type]
 
-/** What a handle does with its key, on the main thread or in another. */
+/** The access of a handle to its key, on the main thread or in another. */
 export interface CrdtAccess {
   value: () => Promise<unknown>
   apply: (op: ServerOp) => Promise<void>

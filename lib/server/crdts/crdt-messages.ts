@@ -9,7 +9,7 @@ import { parsePointer } from '../../protocol/pointer.js'
 /** Changes that one frame tells; above, the whole state is sent instead. */
 const MAX_CHANGES = 1000
 
-/** Who speaks where no writer is to be named. */
+/** The node id that stands for an unnamed writer. */
 const SERVER = 'server'
 
 /**

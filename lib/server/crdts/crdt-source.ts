@@ -65,7 +65,7 @@ export class CrdtSource implements KeySource {
     })
   }
 
-  /** What is new since a version, as one frame; null where only the state can tell. */
+  /** The changes since a version as one frame; null if only the state can tell. */
   #changes (from: number): Buffer | null {
     const { key, epoch, version, live, document } = this.replica
     const patches = live ? this.replica.patchesSince({ epoch, version: from }) : undefined

@@ -8,7 +8,7 @@ import type { ErrorContext } from '../config/server-options.js'
 import type { Settings } from '../config/settings.js'
 import { Refusal } from './refusal.js'
 
-/** What the rule needs of the server. */
+/** The parts of the server that the rule needs. */
 export interface ThrownHost {
   readonly settings: Pick<Settings, 'errorHandler' | 'maxJsonDepth'>
   readonly log: Logger
@@ -28,7 +28,7 @@ const RETRY = 1000
 const FAILED_CALLS: readonly unknown[] = [RpcCode.INTERNAL, RpcCode.TIMEOUT, RpcCode.CANCELLED, RpcCode.WORKER_LOST, RpcCode.RATE_LIMITED, RpcCode.BUSY]
 const FAILURES: readonly unknown[] = ['BACKEND_UNAVAILABLE', 'BACKEND_REFUSED', 'OUTCOME_UNKNOWN', 'BUSY', 'CONFLICT', 'NOT_STARTED', 'CLOSED', 'INTERNAL', 'INVALID_RESULT']
 
-/** What the caller of a method gets of what its handler or a `preRpc` hook threw. */
+/** The error that a caller gets for something that a handler or a `preRpc` hook threw. */
 export function rpcErrorOf (host: ThrownHost, thrown: unknown, method: string, connection: ConnectionContext): RpcError {
   const isHook = isA(thrown, HookThrew)
   const original = isHook ? thrown.thrown : thrown
@@ -44,7 +44,7 @@ export function rpcErrorOf (host: ThrownHost, thrown: unknown, method: string, c
   return new RpcError(RpcCode.INTERNAL, 'internal error', { code: 'INTERNAL', id: ctx.id, ...isHook && { retryAfter: RETRY } }, { cause: original })
 }
 
-/** What a hook's throw comes to: FORBIDDEN for good, or INTERNAL, which may be tried again. A failure is logged. */
+/** The refusal for something that a hook threw: FORBIDDEN for good, or INTERNAL, which may be tried again. A failure is logged. */
 export function refusalOf (host: ThrownHost, thrown: unknown, where: Where): Refusal {
   const ctx = { ...where, id: randomUUID() }
   const error = decide(host, thrown, ctx)
@@ -121,7 +121,7 @@ function tagOf (thrown: unknown): string | undefined {
   }
 }
 
-/** What the application's `errorHandler` makes of it. */
+/** The error that the application's `errorHandler` replaces it with. */
 function decide ({ settings: { errorHandler }, log }: ThrownHost, thrown: unknown, ctx: ErrorContext): unknown {
   if (errorHandler === undefined) return thrown
   try {

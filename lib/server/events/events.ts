@@ -23,7 +23,7 @@ import { refusalOf } from '../errors/thrown.js'
 /** `connection` is the client's that sent it; undefined for an event of server code. */
 export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }, connection?: ConnectionContext) => void | Promise<void>
 
-/** Where the handlers of worker scripts are. */
+/** The handlers of worker scripts. */
 export interface WorkerEvents {
   /**
    * An event of a client's.

@@ -5,7 +5,7 @@ import type { Replica } from '../store/replica.js'
 import { type KeySource, type SourceHost, answerAll } from './source.js'
 import type { Subscription } from './subscription.js'
 
-/** What clients of version 1 take in one frame. */
+/** The size of a frame that clients of version 1 take. */
 export const MAX_V1_PAYLOAD = 1024 * 1024
 
 /** Below this, patches are as good as a snapshot, whatever the value weighs (bytes). */
@@ -98,7 +98,7 @@ export class JsonSource implements KeySource {
     })
   }
 
-  /** What brings a client from its version to this one, where that is held and smaller than the value. */
+  /** The patches from a client's version to this one, if they are held and smaller than the value. */
   #patchPayload (subscription: Subscription, version: number): SharedPayload | undefined {
     const { replica } = this
     const from = subscription.version
@@ -115,7 +115,7 @@ export class JsonSource implements KeySource {
     return subscription.connection.protocol === 1 && UNSAFE_IN_V1.test(replica.patchesSince(subscription)!) ? undefined : payload
   }
 
-  /** What may be the answer to SUBSCRIBE says what the key is. */
+  /** An answer to SUBSCRIBE says what the key is. */
   get #about (): string { return this.channel === undefined ? '' : `,"channel":${JSON.stringify(this.channel)}` }
 
   #patchJson (from: number, patches: string, about = ''): string {

@@ -3,7 +3,7 @@ import type { StateStore } from '../store/state-store.js'
 /** A question to the backend that is under way, about a name. */
 interface Check { /** Another node has said that the key was deleted. */ isDeletion: boolean }
 
-/** What happens when names change. */
+/** Callbacks for names that change. */
 export interface NamesOwner {
   /** A name is new to this node. */
   added? (key: string): void

@@ -2,7 +2,7 @@ import { DatasoleError } from '../../protocol/errors.js'
 import type { Scope } from '../scope/scope.js'
 import type { KeyChannel } from './key-channel.js'
 
-/** What a key holds: a JSON value, or a CRDT. */
+/** The kind of a key: a JSON value, or a CRDT. */
 export type KindName = 'json' | 'crdt'
 
 interface Entry {

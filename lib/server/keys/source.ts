@@ -5,7 +5,7 @@ import type { Replica } from '../store/replica.js'
 import type { StateStore } from '../store/state-store.js'
 import type { Source, Subscription } from './subscription.js'
 
-/** What the sources of a server share. */
+/** The state that all sources of a server share. */
 export interface SourceHost {
   readonly metrics: Metrics
   readonly log: Logger

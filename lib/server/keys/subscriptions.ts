@@ -26,7 +26,7 @@ interface Wanted { key: string, epoch?: string, version?: number, type?: string,
 /** Finds out what a key is. `type` is the CRDT type that a client asks for, if it does. */
 export type KindOf = (key: string, type: string | undefined) => Kind | Promise<Kind>
 
-/** Which connection subscribes to which key, whatever its kind. */
+/** The subscriptions of all connections, to keys of every kind. */
 export class Subscriptions implements SourceHost {
   /** Keys with subscribers on this node, by store: a name may be a key in several. */
   readonly #sources = new Map<StateStore, Map<string, KeySource>>()
@@ -211,7 +211,7 @@ export class Subscriptions implements SourceHost {
     this.#follow(subscription, source, store)
   }
 
-  /** Where the backend is away, the subscription waits for it: the client would only ask again. */
+  /** A subscription waits for a backend that is away: its client would only ask again. */
   #joinAfter<T> (ready: PromiseLike<T>, subscription: Subscription, join: (result: T) => void, store?: StateStore): void {
     const { key } = subscription
     ready.then((result) => {

@@ -49,7 +49,7 @@ export class DefaultRateLimiter implements RateLimiter {
 }
 
 /**
- * What server code asks for.
+ * A request of server code.
  * @throws TypeError for what is no key or no rule, RangeError for a cost that can never be admitted
  */
 export function checkRequest (key: string, rule: RateLimitRule, cost = 0): void {

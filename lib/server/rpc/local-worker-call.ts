@@ -7,7 +7,7 @@ import type { WorkerMethod } from './method.js'
 import type { RpcContext } from '../context/rpc-context.js'
 import { HookThrew } from '../errors/thrown.js'
 
-/** What it was called with. */
+/** The arguments of the call. */
 export interface LocalCall {
   params: unknown
   ctx: RpcContext

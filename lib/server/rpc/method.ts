@@ -106,7 +106,7 @@ export class Method {
 }
 
 /**
- * What a method returned, as JSON text; nothing is null.
+ * A method's result as JSON text; nothing is null.
  * @throws DatasoleError `INVALID_RESULT` for what JSON cannot hold, naming its path
  */
 export function resultJson (name: string, result: unknown, maxDepth: number): string {

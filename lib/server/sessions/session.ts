@@ -47,7 +47,7 @@ export class Session {
   readonly #dirty = new Map<string, Dirty>()
   #growth = 0
   #replica: Replica | undefined
-  /** What was reported last, where changes are. */
+  /** The fields that were reported last, if changes are reported. */
   readonly #reported: Map<string, Field> | undefined
 
   constructor (readonly userId: string, clock: HybridClock, hasChangeStream: boolean) {
@@ -89,7 +89,7 @@ export class Session {
     this.#reported?.set(key, field)
   }
 
-  /** What was written before is later than what was there already, whatever clocks say. */
+  /** Earlier local writes win over stored fields, whatever the clocks say. */
   loaded (replica: Replica): void {
     this.#replica = replica
     this.#seen()

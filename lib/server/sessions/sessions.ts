@@ -122,7 +122,7 @@ export class Sessions implements Part {
     return unsubscriber(() => { this.#listeners.delete(own) })
   }
 
-  /** What waits for the backend goes there once the hooks that hear of the end have run. */
+  /** Flushes pending changes once the hooks that hear of the end have run. */
   disconnected ({ context: { userId } }: Connection): void {
     queueMicrotask(() => { this.#departed(userId) })
   }

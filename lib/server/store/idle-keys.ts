@@ -1,4 +1,4 @@
-/** What is kept, beyond what is needed at the moment. */
+/** Bounds of what is kept without being needed. */
 const MAX_KEYS = 10_000
 const MAX_BYTES = 64 * 1024 * 1024
 

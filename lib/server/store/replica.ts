@@ -3,7 +3,7 @@ import { Document } from '../../protocol/document.js'
 import type { Head, Operation } from '../../protocol/messages.js'
 import { PushLedger, packSnapshot, unpackSnapshot } from './push-ledger.js'
 
-/** What a replica keeps of its history, from which clients recover: at least this, or as much as the value weighs. */
+/** Bytes of history that a replica keeps for clients that recover: at least this, or the size of the value. */
 const MIN_HISTORY = 64 * 1024
 const MAX_HISTORY = 1000
 
@@ -20,7 +20,7 @@ export class Replica implements Position {
   id = ''
   live = false
   document = new Document()
-  /** What clients have pushed, by which a push that comes again is recognized. */
+  /** The last pushes of clients, by which a repeated push is recognized. */
   pushes = new PushLedger()
   /** Consecutive, ending at `version`; empty while no client may see it. */
   #history: LogEntry[] = []
@@ -124,7 +124,7 @@ export class Replica implements Position {
   }
 }
 
-/** What a whole record amounts to, as a snapshot of version 1; undefined at version 0. */
+/** The value of a whole record; undefined at version 0. */
 export function valueOf ({ snapshot, commits, version }: KeyRecord): string | undefined {
   if (version === 0) return undefined
   const { value, pushes } = contentOf(snapshot)

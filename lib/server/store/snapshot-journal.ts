@@ -10,7 +10,7 @@ interface Stored extends Position {
   expiresAt?: number
 }
 
-/** Where the keys are listed that are live. */
+/** The key under which the live keys are listed. */
 const LIVE_KEYS = 'live-keys'
 
 /** Deleted keys that are remembered, at the most. */

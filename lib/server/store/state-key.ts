@@ -5,7 +5,7 @@ import { prepareAll, requestOf, takeBatch } from './batch.js'
 import { Replica, valueOf } from './replica.js'
 import type { Write } from './write.js'
 
-/** What the keys of a node share. */
+/** The state that all keys of a node share. */
 export interface StateHost {
   readonly backend: StateBackend
   readonly journal: Journal
@@ -14,7 +14,7 @@ export interface StateHost {
   readonly prefix: string
   /** ms that a key stays in the backend after a commit; undefined for ever. */
   readonly ttlMs: number | undefined
-  /** What has to be waited for before the backend can be used. */
+  /** The promise to wait for before the backend can be used. */
   ready (): Promise<void> | undefined
   /** See StoreOwner. */
   onCommit (replica: Replica, from: number): void

@@ -22,7 +22,7 @@ export interface StoreOwner {
   keepsPaths? (key: string): boolean
 }
 
-/** Where a store is, and its bounds. */
+/** The place of a store in the backend, and its bounds. */
 export interface StoreOptions {
   /** Bytes of a value's JSON. */
   maxStateBytes: number

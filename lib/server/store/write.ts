@@ -97,7 +97,7 @@ export interface Prepared {
   whole?: string
 }
 
-/** Where the key stands with `before` in it. */
+/** The version of the key after `before`. */
 export function versionOf ({ version }: Replica, before: readonly Prepared[]): number {
   return version + before.filter(({ entry }) => entry !== undefined).length
 }
