@@ -23,8 +23,8 @@ t.test('the package holds what a user needs, and nothing else', async (t) => {
   const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/errors.md', 'docs/executors.md', 'docs/limits.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/testing.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
-  t.ok(packed.size < 550 * 1024, `${packed.size} bytes packed`)
-  t.ok(packed.unpackedSize < 2.75 * 1024 * 1024, `${packed.unpackedSize} bytes unpacked`)
+  t.ok(packed.size < 640 * 1024, `${packed.size} bytes packed`)
+  t.ok(packed.unpackedSize < 3.25 * 1024 * 1024, `${packed.unpackedSize} bytes unpacked`)
 })
 
 t.test('package: installing it runs nothing', async (t) => {

@@ -56,7 +56,7 @@ export class TokenRefresh implements Part {
     this.#log = log
   }
 
-  readonly frames = {
+  readonly frames: { readonly [Opcode.AUTH]: FrameHandler<string> } = {
     [Opcode.AUTH]: {
       isUrgent: true,
       read: (frame) => {
@@ -65,7 +65,7 @@ export class TokenRefresh implements Part {
         return token
       },
       handle: (connection, correlationId, token) => { this.#receive(connection, correlationId, token) }
-    } satisfies FrameHandler<string>
+    }
   }
 
   grant (connection: Connection, lease: AuthExpiry | undefined): void {

@@ -164,7 +164,7 @@ export class Channels implements ChannelHost, Part {
     for (const channel of this.#channels.values()) void channel.flush()
   }
 
-  readonly frames = {
+  readonly frames: { readonly [Opcode.STATE_PUSH]: FrameHandler<PushMessage> } = {
     [Opcode.STATE_PUSH]: {
       charge: {
         scopeOf: ({ key }) => this.keys.scopeOf(key),
@@ -179,7 +179,7 @@ export class Channels implements ChannelHost, Part {
       },
       about: ({ key }) => ({ key }),
       handle: (connection, correlationId, message, size) => { this.#receive(connection, correlationId, message, size) }
-    } satisfies FrameHandler<PushMessage>
+    }
   }
 
   /** @throws Refusal */

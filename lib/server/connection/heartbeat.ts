@@ -9,11 +9,11 @@ export class Heartbeat {
   readonly #ms: number
   #timer: NodeJS.Timeout | undefined
 
-  readonly frames = {
+  readonly frames: { readonly [Opcode.PING]: FrameHandler } = {
     [Opcode.PING]: {
       read () {},
       handle (connection, correlationId) { connection.send(encodeMessage(Opcode.PONG, correlationId, 'null', Infinity)) }
-    } satisfies FrameHandler
+    }
   }
 
   constructor (hub: Hub, ms: number) {

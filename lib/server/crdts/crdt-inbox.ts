@@ -58,7 +58,7 @@ export class CrdtInbox {
     this.#log = log
   }
 
-  readonly frames = {
+  readonly frames: { readonly [Opcode.CRDT_OP]: FrameHandler<Operation> } = {
     [Opcode.CRDT_OP]: {
       charge: {
         scopeOf: ({ key }) => this.#keys.scopeOf(key),
@@ -72,7 +72,7 @@ export class CrdtInbox {
       },
       about: ({ key }) => ({ key }),
       handle: (connection, correlationId, operation, size) => { this.#receive(connection, correlationId, operation, size) }
-    } satisfies FrameHandler<Operation>
+    }
   }
 
   /**

@@ -119,7 +119,7 @@ export class Events implements Part {
     await until(deadline, () => this.running === 0)
   }
 
-  readonly frames = {
+  readonly frames: { readonly [Opcode.EVENT_C2S]: FrameHandler<ClientEvent> } = {
     [Opcode.EVENT_C2S]: {
       charge: {
         scopeOf: ({ event }) => this.#handlers.get(event)?.[0]?.scope,
@@ -130,7 +130,7 @@ export class Events implements Part {
       // a name that is refused for its length is not sent back
       about: ({ event }) => ({ event: this.#isTooLong(event) ? undefined : event }),
       handle: (connection, correlationId, message, size) => { this.#receive(connection, correlationId, message, size) }
-    } satisfies FrameHandler<ClientEvent>
+    }
   }
 
   #read (frame: Buffer): ClientEvent {

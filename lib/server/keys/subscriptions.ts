@@ -48,7 +48,7 @@ export class Subscriptions implements SourceHost {
     return this.#sources.get(store)?.has(key) ?? false
   }
 
-  readonly frames = {
+  readonly frames: { readonly [Opcode.SUBSCRIBE]: FrameHandler<Wanted>, readonly [Opcode.UNSUBSCRIBE]: FrameHandler<string> } = {
     [Opcode.SUBSCRIBE]: {
       charge: {
         scopeOf: ({ key }) => this.#keys.scopeOf(key),
@@ -58,11 +58,11 @@ export class Subscriptions implements SourceHost {
       read: (frame) => this.#read(frame),
       about: ({ key }) => ({ key }),
       handle: (connection, correlationId, wanted) => { this.#subscribe(connection, correlationId, wanted) }
-    } satisfies FrameHandler<Wanted>,
+    },
     [Opcode.UNSUBSCRIBE]: {
       read: (frame) => requireName(parsePayload(frame, this.settings.maxJsonDepth).key, 'key'),
       handle: (connection, _correlationId, key) => { this.unsubscribe(connection, key) }
-    } satisfies FrameHandler<string>
+    }
   }
 
   #read (frame: Buffer): Wanted {

@@ -95,7 +95,7 @@ export class RpcRegistry implements CallHost, Part {
     await until(deadline, () => Array.from(this.#hub).every(({ calls }) => calls === undefined || calls.size === 0))
   }
 
-  readonly frames = {
+  readonly frames: { readonly [Opcode.RPC_REQ]: FrameHandler<CallMessage>, readonly [Opcode.RPC_CANCEL]: FrameHandler } = {
     [Opcode.RPC_REQ]: {
       charge: {
         scopeOf: ({ method }) => this.#methods.get(method)?.scope,
@@ -105,11 +105,11 @@ export class RpcRegistry implements CallHost, Part {
       read: (frame, correlationId) => this.#read(frame, correlationId),
       handle: (connection, correlationId, call, size) => { this.#receive(connection, correlationId, call, size) },
       refuse: (connection, correlationId, refusal, call) => { this.#refuse(connection, correlationId, refusal, call) }
-    } satisfies FrameHandler<CallMessage>,
+    },
     [Opcode.RPC_CANCEL]: {
       read () {},
       handle: (connection, correlationId) => { this.#cancel(connection, correlationId) }
-    } satisfies FrameHandler
+    }
   }
 
   #read (frame: Buffer, correlationId: number): CallMessage {
