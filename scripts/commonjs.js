@@ -9,7 +9,7 @@ import { build } from 'esbuild'
  */
 const from = 'dist'
 const to = join(from, 'cjs')
-const published = /^(index|(lib|plugins)[/\\].*|test[/\\](backend[/\\](contract|deletions)|helpers[/\\](random|until)))\.(js|d\.ts)$/
+const published = /^(index|(lib|plugins)[/\\](?!cli[/\\]).*|test[/\\](backend[/\\](contract|deletions)|helpers[/\\](random|until)))\.(js|d\.ts)$/
 const withUrl = join('lib', 'server', 'config', 'package-file.js') // the one that asks for import.meta.url
 
 await rm(to, { recursive: true, force: true })

@@ -1,0 +1,71 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { DatasoleError, isThenable, notSynchronous } from '../protocol/errors.js'
+import { type Issue, issuesOf, issuesOfErrors } from './issues.js'
+import { type Schema, isUnchecked, standardOf } from './schema.js'
+
+export type { Issue }
+
+/**
+ * What a check says of a value. Undefined: it passes as it is. `value`: it passes as what the schema made of it.
+ * `issues`: it is refused; `errors` are those of the compiler of JSON Schemas, as they came.
+ */
+export type Verdict = undefined | { readonly value: unknown, readonly issues?: undefined } | { readonly issues: readonly Issue[], readonly errors?: readonly object[] }
+export type Check = (value: unknown) => Verdict | Promise<Verdict>
+export type SyncCheck = (value: unknown) => Verdict
+
+/** Compiles a JSON Schema; undefined where nothing can. */
+export type Compile = (where: string, schema: object) => ((data: unknown) => object[] | null) | undefined
+
+/** ms that an asynchronous schema may take. */
+const VALIDATION_TIMEOUT = 5000
+
+/**
+ * The check of a schema. A Standard Schema decides by its own `validate`: a JSON Schema that is made of one leaves out
+ * what JSON Schema cannot say, such as refinements.
+ * @param where the place in the contract, for errors
+ * @returns undefined where nothing is checked
+ */
+export function checkOf (schema: Schema, where: string, compile: Compile): Check | undefined {
+  if (isUnchecked(schema)) return undefined
+  const standard = standardOf(schema)
+  if (standard === undefined) return jsonCheckOf(schema, where, compile)
+  return (value) => {
+    const result = standard.validate(value)
+    return isThenable(result) ? Promise.resolve(result).then((settled) => verdictOf(settled, value)) : verdictOf(result, value)
+  }
+}
+
+/** The same where nothing can wait: a schema that answers later is an error at its first use. */
+export function syncCheckOf (schema: Schema, where: string, compile: Compile): SyncCheck | undefined {
+  const check = checkOf(schema, where, compile)
+  return check && ((value) => {
+    const verdict = check(value)
+    if (isThenable(verdict)) throw notSynchronous(where, 'a result at once, since the value is decided on right away', verdict)
+    return verdict
+  })
+}
+
+function jsonCheckOf (schema: object, where: string, compile: Compile): SyncCheck | undefined {
+  const validate = compile(where, schema)
+  return validate && ((value) => {
+    const errors = validate(value)
+    return errors === null ? undefined : { issues: issuesOfErrors(errors), errors }
+  })
+}
+
+function verdictOf (result: StandardSchemaV1.Result<unknown>, value: unknown): Verdict {
+  if (result.issues !== undefined) return { issues: issuesOf(result.issues, value) }
+  return result.value === value ? undefined : result
+}
+
+/**
+ * What an asynchronous check says, unless it takes too long.
+ * @throws DatasoleError `SCHEMA_TIMEOUT`
+ */
+export function inTime (verdict: Promise<Verdict>, what: string): Promise<Verdict> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => { reject(new DatasoleError('SCHEMA_TIMEOUT', `${what} did not answer within ${VALIDATION_TIMEOUT} ms`)) }, VALIDATION_TIMEOUT)
+    timer.unref()
+    verdict.then(resolve, reject).finally(() => { clearTimeout(timer) })
+  })
+}

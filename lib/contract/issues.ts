@@ -1,0 +1,69 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { coded, memberOf } from '../protocol/errors.js'
+import { escapeSegment } from './json-schema.js'
+
+/** Where a value is refused, as a JSON Pointer (RFC 6901), and why. The value itself is never in it. */
+export interface Issue { readonly path: string, readonly message: string }
+
+/** Issues of one value that are told. */
+const MAX_ISSUES = 20
+
+/** Characters of a message. */
+const MAX_MESSAGE = 500
+
+/** Characters of a path: names of members are the sender's. */
+const MAX_PATH = 1000
+
+const VAGUE = 'is not accepted'
+
+/** The issues of a Standard Schema, without what their messages tell of the value. */
+export function issuesOf (issues: ReadonlyArray<StandardSchemaV1.Issue>, value: unknown): Issue[] {
+  return issues.slice(0, MAX_ISSUES).map((issue) => {
+    // a path may be an array of another species, whose map does otherwise
+    const keys = Array.from(issue.path ?? [], (segment) => typeof segment === 'object' ? segment.key : segment)
+    return { path: pointerOf(keys), message: messageWithout(issue, valueAt(value, keys)) }
+  })
+}
+
+/** The errors of a compiler of JSON Schemas, whose messages are about the schema alone. */
+export function issuesOfErrors (errors: readonly object[]): Issue[] {
+  return errors.slice(0, MAX_ISSUES).map((error) => {
+    const { instancePath, message } = error as { instancePath?: unknown, message?: unknown }
+    return { path: typeof instancePath === 'string' ? instancePath.slice(0, MAX_PATH) : '', message: typeof message === 'string' ? message.slice(0, MAX_MESSAGE) : VAGUE }
+  })
+}
+
+/** Libraries put what they received into their messages; what they expected is enough. */
+function messageWithout (issue: StandardSchemaV1.Issue, value: unknown): string {
+  const expected = memberOf(issue, 'expected')
+  const message = String(issue.message)
+  if (!echoes(message, value)) return message.slice(0, MAX_MESSAGE)
+  return typeof expected === 'string' && !echoes(expected, value) ? `must be ${expected}`.slice(0, MAX_MESSAGE) : VAGUE
+}
+
+/** Whether a text has the value in it, or a part of it. */
+function echoes (text: string, value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.entries(value).some(([name, part]) => isQuoted(text, name) || echoes(text, part))
+  return value !== undefined && value !== '' && (text.includes(String(value)) || text.includes(JSON.stringify(value).slice(1, -1) || '\0'))
+}
+
+/** The name of a member is the sender's as well; unquoted, a short one is in every text. */
+function isQuoted (text: string, name: string): boolean {
+  return [JSON.stringify(name), `'${name}'`, `\`${name}\``].some((quoted) => text.includes(quoted))
+}
+
+function valueAt (value: unknown, keys: readonly PropertyKey[]): unknown {
+  let at = value
+  for (const key of keys) at = memberOf(at, key as string)
+  return at
+}
+
+function pointerOf (keys: readonly PropertyKey[]): string {
+  return keys.map((key) => `/${escapeSegment(String(key))}`).join('').slice(0, MAX_PATH)
+}
+
+/** The error for a value that its schema refuses. */
+export function invalidValue (what: string, issues: readonly Issue[]): TypeError & { code: string, issues: readonly Issue[] } {
+  const [{ path, message } = { path: '', message: VAGUE }] = issues
+  return Object.assign(coded(new TypeError(`${what}${path === '' ? '' : ` at ${path}`} ${message}`), 'INVALID_VALUE'), { issues })
+}

@@ -1,0 +1,23 @@
+import type { StandardJSONSchemaV1 } from '@standard-schema/spec'
+import type { Schema } from './schema.js'
+
+/** Which side of a schema is described: what may be given to it, or what it hands on. */
+export type Side = 'input' | 'output'
+
+type Converter = Partial<StandardJSONSchemaV1.Props>
+
+/**
+ * The JSON Schema (draft-07) of a schema, for readers: what a library cannot express in JSON Schema is left open.
+ * Undefined where there is nothing to show.
+ */
+export function jsonSchemaOf (schema: Schema | undefined, side: Side): object | undefined {
+  if (schema === undefined) return undefined
+  const standard = (schema as { '~standard'?: Converter })['~standard']
+  if (standard === undefined) return JSON.parse(JSON.stringify(schema)) as object
+  try {
+    const { $schema, ...json } = standard.jsonSchema?.[side]({ target: 'draft-07' }) ?? {}
+    return Object.keys(json).length === 0 ? undefined : json
+  } catch {
+    return undefined // a transform or a type that JSON Schema does not have
+  }
+}

@@ -1,0 +1,60 @@
+import { KeyTemplate, isTemplate } from './key-template.js'
+
+/** What a key is in a contract: under which name, and with which values of the name's parameters. */
+export interface Found<T> {
+  readonly name: string
+  readonly params: Readonly<Record<string, string>>
+  readonly value: T
+}
+
+/** Keys whose answer is remembered. */
+const MAX_REMEMBERED = 10_000
+
+/**
+ * Finds keys among names and templates: an equal name first, then the template with the most literal characters, then
+ * the one with the fewest parameters.
+ */
+export class KeyIndex<T> {
+  readonly #names = new Map<string, Found<T>>()
+  readonly #templates: Array<{ template: KeyTemplate, value: T }> = []
+  /** Recently found by a template. */
+  readonly #remembered = new Map<string, Found<T> | null>()
+
+  /** @throws Error naming a template that is none, or two between which a key could not choose */
+  constructor (entries: Iterable<readonly [name: string, value: T]>) {
+    for (const [name, value] of entries) {
+      if (isTemplate(name)) this.#templates.push({ template: new KeyTemplate(name), value })
+      else this.#names.set(name, { name, params: {}, value })
+    }
+    this.#templates.sort(({ template: a }, { template: b }) => rank(a, b))
+    for (const [i, { template: a }] of this.#templates.entries()) {
+      for (const { template: b } of this.#templates.slice(i + 1)) {
+        if (rank(a, b) === 0 && a.meets(b)) throw new Error(`"${a.template}" and "${b.template}" can be the same key, and neither is more literal`)
+      }
+    }
+  }
+
+  find (key: string): Found<T> | undefined {
+    const named = this.#names.get(key)
+    if (named !== undefined || this.#templates.length === 0) return named
+    let found = this.#remembered.get(key)
+    if (found === undefined) {
+      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear()
+      this.#remembered.set(key, found = this.#search(key) ?? null)
+    }
+    return found ?? undefined
+  }
+
+  #search (key: string): Found<T> | undefined {
+    for (const { template, value } of this.#templates) {
+      const params = template.match(key)
+      if (params !== undefined) return { name: template.template, params, value }
+    }
+    return undefined
+  }
+}
+
+/** The more literal one comes first. */
+function rank (a: KeyTemplate, b: KeyTemplate): number {
+  return b.literals - a.literals || a.names.length - b.names.length
+}
