@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, FastifyTypeProviderDefault, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase, RawServerDefault } from 'fastify'
 import fp from 'fastify-plugin'
 import type { DatasoleContract } from './lib/protocol/contract.js'
 import { Datasole, createCore } from './lib/server/datasole.js'
@@ -19,10 +19,30 @@ export interface Register {}
 
 type RegisteredContract = Register extends { contract: infer C extends DatasoleContract } ? C : DatasoleContract
 
+/**
+ * Carries a contract in the type provider of an instance, so that its `ds` is typed. Fastify's types forget the provider
+ * in a scope, which asks for it again:
+ *
+ * @example
+ * const app = fastify.withTypeProvider<ContractProvider<typeof contract>>()
+ * app.ds.rpc.register('add', ({ a, b }) => a + b)
+ */
+export type ContractProvider<C extends DatasoleContract, Other extends FastifyTypeProvider = FastifyTypeProviderDefault> = Other & { readonly contract: C }
+
+type ContractOf<Provider> = Provider extends { readonly contract: infer C extends DatasoleContract } ? C : RegisteredContract
+
 declare module 'fastify' {
-  interface FastifyInstance {
+  /* eslint-disable @typescript-eslint/no-unused-vars -- all declarations of an interface have the same parameters */
+  interface FastifyInstance<
+    RawServer extends RawServerBase = RawServerDefault,
+    RawRequest extends RawRequestDefaultExpression<RawServer> = RawRequestDefaultExpression<RawServer>,
+    RawReply extends RawReplyDefaultExpression<RawServer> = RawReplyDefaultExpression<RawServer>,
+    Logger extends FastifyBaseLogger = FastifyBaseLogger,
+    TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
+  > {
+  /* eslint-enable @typescript-eslint/no-unused-vars */
     /** This scope's view of the datasole server; hooks added to it apply to what is registered in the scope and below. */
-    ds: Datasole<RegisteredContract>
+    ds: Datasole<ContractOf<TypeProvider>>
   }
 }
 

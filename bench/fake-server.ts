@@ -3,6 +3,8 @@ import { Duplex } from 'node:stream'
 import { pino } from 'pino'
 import type { WebSocketLike } from '../lib/server/connection/connection.js'
 import { type Core } from '../lib/server/core.js'
+import type { DatasoleServerOptions } from '../plugins/connections.js'
+import { workerCompiler } from '../plugins/schema-compiler.js'
 import { Datasole, createCore } from '../lib/server/datasole.js'
 
 /** A WebSocket without a network: what is written is dropped. */
@@ -13,8 +15,8 @@ export class FakeSocket extends EventEmitter implements WebSocketLike {
 }
 
 /** The server without its outside. */
-export function fakeServer (): { core: Core, ds: Datasole } {
-  const core = createCore({ rateLimit: false }, pino({ level: 'silent' }))
+export function fakeServer (options: DatasoleServerOptions = {}): { core: Core, ds: Datasole } {
+  const core = createCore({ rateLimit: false, ...options }, pino({ level: 'silent' }), workerCompiler())
   return { core, ds: new Datasole(core) }
 }
 

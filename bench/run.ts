@@ -1,14 +1,16 @@
+import { contractTypes } from './contract-types.js'
 import type { Figure } from './compare.js'
 import { executor } from './executor.js'
 import { micro } from './micro.js'
 import { commits, nodes } from './nodes.js'
 import { echo, fanout, idle, live } from './scenarios.js'
+import { schemas } from './schemas.js'
 import { start } from './start.js'
 import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'sustained', 'commits', 'start', 'executor', ...Object.keys(scenarios)]
+const parts = ['micro', 'schemas', 'types', 'sustained', 'commits', 'start', 'executor', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -22,6 +24,22 @@ if (isAsked('micro')) {
     if (!('latency' in result)) throw new Error(`${name} did not complete`, { cause: 'error' in result ? result.error : undefined })
     const each = name.includes('(each)') ? 100 : 1
     row([name, `${(result.latency.p50 * 1000 / each).toFixed(2)} µs`])
+  }
+}
+
+if (isAsked('schemas')) {
+  row(['\nChecks by a contract, without a network', 'median'])
+  for (const { name, result } of (await schemas()).tasks) {
+    if (!('latency' in result)) throw new Error(`${name} did not complete`, { cause: 'error' in result ? result.error : undefined })
+    row([name, `${(result.latency.p50 * 1000 / (name.includes('(each)') ? 100 : 1)).toFixed(2)} µs`])
+  }
+}
+
+if (isAsked('types')) {
+  row(['\nTypeScript checks a contract, its server and client', 'elapsed'])
+  await contractTypes(1, true) // the compiler is warm from here on
+  for (const methods of [1, 500]) {
+    for (const isUsed of [false, true]) row([`${methods} methods${isUsed ? ', registered and called' : ''}`, `${(await contractTypes(methods, isUsed)).toFixed(0)} ms`])
   }
 }
 

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url'
 import datasole from 'datasole'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { chat } from './chat.js'
+import { chatContract } from './chat-contract.js'
 import type { AppContract } from './contract.js'
 import { HostWatch } from './host.js'
 import { onStop } from './stop.js'
@@ -22,6 +23,7 @@ const POLICY = "default-src 'none'; script-src 'self'; worker-src 'self'; style-
 export async function app (): Promise<FastifyInstance> {
   const fastify = Fastify({ logger: { level: 'warn' } })
   await fastify.register(datasole, {
+    contract: chatContract,
     rateLimit: {
       defaultRule: { windowMs: 60_000, maxRequests: 600 },
       rules: { say: { windowMs: 10_000, maxRequests: 5 } }

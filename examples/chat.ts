@@ -1,7 +1,6 @@
 import type { Datasole } from 'datasole'
-import type { AppContract, Person } from './contract.js'
-
-const text = (maxLength: number): object => ({ type: 'string', pattern: '\\S', maxLength })
+import type { Person } from './chat-contract.js'
+import type { AppContract } from './contract.js'
 
 /** A chat with presence: rooms are tags of connections, and who is where is live state. */
 export async function chat (ds: Datasole<AppContract>): Promise<void> {
@@ -9,9 +8,7 @@ export async function chat (ds: Datasole<AppContract>): Promise<void> {
   // where several processes share a backend, people are there already
   await live.update('people', (people) => people ?? {})
 
-  ds.rpc.register('join', {
-    schema: { params: { type: 'object', properties: { name: text(24), room: text(24) }, required: ['name', 'room'] } }
-  }, async ({ name, room }, { connection }) => {
+  ds.rpc.register('join', async ({ name, room }, { connection }) => {
     const person = { name, room }
     connection.tags.clear()
     connection.tags.add(`room:${room}`)
@@ -22,8 +19,8 @@ export async function chat (ds: Datasole<AppContract>): Promise<void> {
 
   events.on('say', ({ data }, connection) => {
     const person = connection?.get<Person>('person')
-    if (person === undefined || typeof data?.text !== 'string' || data.text.trim() === '') return
-    fanout.broadcast('message', { name: person.name, text: data.text.slice(0, 500) }, { to: { tag: `room:${person.room}` } })
+    if (person === undefined) return
+    fanout.broadcast('message', { name: person.name, text: data.text }, { to: { tag: `room:${person.room}` } })
   })
 
   ds.addHook('onDisconnect', async ({ connectionId }) => {

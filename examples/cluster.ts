@@ -4,6 +4,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DatasoleServer, RedisBackend } from 'datasole/server'
 import { chat } from './chat.js'
+import { chatContract } from './chat-contract.js'
 import type { AppContract } from './contract.js'
 import { onStop } from './stop.js'
 
@@ -27,6 +28,7 @@ if (cluster.isPrimary) {
   })
 } else {
   const ds = new DatasoleServer<AppContract>({
+    contract: chatContract,
     stateBackend: new RedisBackend({ url: process.env.REDIS_URL, keyPrefix: process.env.PREFIX ?? 'chat:' })
   })
   const http = createServer((_req, res) => { res.end(`process ${process.pid}: ${ds.transport.getConnectionCount()} connected\n`) })

@@ -1,29 +1,21 @@
-/** What the examples' servers and their clients have in common. */
-export interface AppContract {
+import type { chatContract } from './chat-contract.js'
+
+/** What the examples' servers and their clients have in common: the chat, whose schemas are checked, and the rest. */
+export type AppContract = typeof chatContract & Rest
+
+interface Rest {
   rpc: {
     factorize: { params: { n: number }, result: { factors: number[] } }
     echo: { params: { text: string }, result: { text: string } }
     time: { params: undefined, result: { now: string } }
-    /** Enters a room, and leaves the one before. */
-    join: { params: Person, result: Person }
-  }
-  events: {
-    /** client → server */
-    say: { text: string }
-    /** server → the clients of a room */
-    message: { name: string, text: string }
   }
   state: {
     host: Host
-    /** by connection id */
-    people: Record<string, Person>
     /** each connection has its own */
     form: Form
     board: Board
   }
 }
-
-export interface Person { name: string, room: string }
 
 export interface Form { name?: string, comment?: string }
 

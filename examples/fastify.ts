@@ -1,6 +1,7 @@
 import datasole from 'datasole'
 import Fastify from 'fastify'
 import { chat } from './chat.js'
+import { chatContract } from './chat-contract.js'
 import type { AppContract } from './contract.js'
 import { onStop } from './stop.js'
 
@@ -10,7 +11,7 @@ declare module 'datasole' {
 
 /** The chat in an application of Fastify, whose routes read its state and speak in its rooms. */
 const fastify = Fastify()
-await fastify.register(datasole)
+await fastify.register(datasole, { contract: chatContract })
 await chat(fastify.ds)
 
 const { fanout, live } = fastify.ds.primitives

@@ -13,6 +13,7 @@ import { isAllowedOrigin } from '../lib/server/config/origins.js'
 import type { AuthHandlerFn as AuthHandler, DatasoleServerOptions as ServerOptions } from '../lib/server/config/server-options.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
 import { CloseCode } from '../lib/protocol/codes.js'
+import { versionRefusal } from '../lib/server/contract/contract-version.js'
 import { until } from '../lib/server/lifecycle/until.js'
 
 declare module 'fastify' {
@@ -144,6 +145,8 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       const connection = core.accept(socket, raw.socket, context, lease)
       const ending = arrival.closeReasonOf(context.userId)
       if (ending !== undefined) connection.close(ending.code, ending.reason)
+      const mismatch = versionRefusal(settings.contract, raw.url!)
+      if (mismatch !== undefined) connection.close(CloseCode.CONTRACT_MISMATCH, mismatch)
       slots.occupy(raw.socket, connection)
     }
   })

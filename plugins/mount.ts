@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
 import { assets } from './assets.js'
+import { asyncapi } from './asyncapi.js'
 import { connections } from './connections.js'
 import { type UpgradeRouter, upgrades } from './upgrades.js'
 
@@ -28,6 +29,7 @@ export async function begin (app: FastifyInstance, core: Core): Promise<void> {
 export async function mount (app: FastifyInstance, core: Core): Promise<Mounted> {
   const route = await upgrades(app, core)
   await assets(app, core)
+  asyncapi(app, core)
   const release = connections(app, core)
   return { route, release }
 }

@@ -35,6 +35,10 @@ export interface DatasoleClientOptions {
   rpcTimeoutMs?: number
   /** A WebSocket implementation: needed in Node.js before 22, e.g. that of `ws`. */
   webSocket?: WebSocketConstructor
+  /** The version of the contract that this client was built with: see `defineContract`. Default: none, which every server takes. */
+  contractVersion?: number
+  /** The server does not take `contractVersion`, and the client has given up: time to reload the page. */
+  onContractMismatch?: (error: DatasoleError) => void
   /** Told of what goes wrong where no promise can reject. Default console.error. */
   onError?: (error: unknown) => void
 }
@@ -50,14 +54,15 @@ export interface ClientSettings {
   /** 0 for no limit */
   connectTimeoutMs: number
   rpcTimeoutMs: number
+  onContractMismatch: ((error: DatasoleError) => void) | undefined
   onError: (error: unknown) => void
 }
 
 /** @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
-  const { path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000 } = options
-  const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'connectTimeoutMs', 'rpcTimeoutMs', 'webSocket', 'onError']
+  const { contractVersion, path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000 } = options
+  const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'connectTimeoutMs', 'rpcTimeoutMs', 'webSocket', 'contractVersion', 'onContractMismatch', 'onError']
   for (const name of Object.keys(options)) if (!names.includes(name)) throw invalid(name, 'is not an option of the client')
   check('path', typeof path === 'string' && /^\/(?![/\\])[^?#]*$/.test(path), 'must be a path such as "/__ds"')
   check('auth.token', auth?.token === undefined || typeof auth.token === 'string', 'must be a string')
@@ -70,6 +75,8 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   check('maxReconnectAttempts', typeof maxReconnectAttempts === 'number' && maxReconnectAttempts >= 0, 'must be a number from 0')
   check('connectTimeoutMs', Number.isInteger(connectTimeoutMs) && connectTimeoutMs >= 0 && connectTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
   check('rpcTimeoutMs', Number.isInteger(rpcTimeoutMs) && rpcTimeoutMs >= 0 && rpcTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
+  check('contractVersion', contractVersion === undefined || (Number.isSafeInteger(contractVersion) && contractVersion >= 0), 'must be a whole number from 0')
+  check('onContractMismatch', options.onContractMismatch === undefined || typeof options.onContractMismatch === 'function', 'must be a function')
   check('onError', options.onError === undefined || typeof options.onError === 'function', 'must be a function')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed, as this Node.js has no WebSocket of its own (22 has): pass that of the package ws')
@@ -78,7 +85,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   if (options.useWorker === true && options.webSocket !== undefined) throw invalid('webSocket', 'cannot be handed to a Web Worker: set useWorker: false')
   return {
     link: {
-      url: addresses.socket,
+      url: contractVersion === undefined ? addresses.socket : `${addresses.socket}${addresses.socket.includes('?') ? '&' : '?'}contract=${contractVersion}`,
       protocols: getToken === undefined ? protocolsOf(auth?.token) : undefined,
       reconnect,
       reconnectInterval,
@@ -90,6 +97,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
     getToken: getToken && (async () => checkToken(await getToken())),
     connectTimeoutMs,
     rpcTimeoutMs,
+    onContractMismatch: options.onContractMismatch,
     // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
     onError: options.onError ?? ((error) => { console.error(error) })
   }

@@ -1,5 +1,5 @@
 import type { AbortSignalLike } from '../protocol/abort.js'
-import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
+import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcErrorOf, RpcName, RpcParams, RpcResult, SentData, StateAt, StateName, StateValue } from '../protocol/contract.js'
 import type { CrdtChanges, CrdtSnapshot } from '../crdt/messages.js'
 import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
@@ -26,10 +26,13 @@ import { type StateHandler, type SubscriptionOptions, Subscriptions } from './su
 export { DatasoleError, RpcError }
 export { RpcCode } from '../protocol/codes.js'
 export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
-export type { CrdtName, CrdtTypeOf, CrdtValue, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue }
+export type { CrdtName, CrdtTypeOf, CrdtValue, EventData, EventName, RpcErrorOf, RpcName, RpcParams, RpcResult, SentData, StateName, StateValue }
 export type { AbortSignalLike, CallOptions, Channel, ConnectOptions, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, DeepReadonly, EventHandler, StateHandler, SubscriptionOptions, Unsubscribe, WebSocketConstructor, WebSocketLike }
 
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
+
+/** How a call of a method has ended. */
+export type RpcOutcome<C, M extends RpcName<C>> = { ok: true, result: RpcResult<C, M> } | { ok: false, error: RpcErrorOf<C, M> }
 
 /** Arguments that may be undefined may be left out. */
 export type CallArguments<P> = undefined extends P ? [params?: P | DeepReadonly<P>, options?: CallOptions] : [params: P | DeepReadonly<P>, options?: CallOptions]
@@ -125,12 +128,26 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
+   * Calls a method, and resolves to how that ended: `{ ok: true, result }` or `{ ok: false, error }`. The errors that
+   * the contract declares for the method are typed: `error.is('OVERFLOW')`.
+   * @throws what `rpc` throws that is no answer of the server: DatasoleError, TypeError, the signal's reason
+   */
+  async tryRpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcOutcome<C, M>> {
+    try {
+      return { ok: true, result: await this.rpc(method, ...args) }
+    } catch (error) {
+      if (error instanceof RpcError) return { ok: false, error: error as RpcErrorOf<C, M> }
+      throw error
+    }
+  }
+
+  /**
    * Sends an event, at most once.
    * @returns false where the client is disconnected, or too much waits for a connection already; what
    *   the connection itself refuses later goes to `onError`
    * @throws TypeError `INVALID_JSON` where JSON cannot hold its data
    */
-  emit<E extends EventName<C>> (event: E, ...[data]: EventArguments<EventData<C, E>>): boolean {
+  emit<E extends EventName<C>> (event: E, ...[data]: EventArguments<SentData<C, E>>): boolean {
     const json = stringify({ event, data })!
     return this.#state !== 'disconnected' && this.#requests.emit(event, json)
   }
@@ -149,13 +166,13 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    * Mirrors a key. The handler gets the value as soon as it is known and after each change; undefined
    * where there is none. Values are shared, and frozen.
    */
-  subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateValue<C, K>>, options: SubscriptionOptions = {}): Unsubscribe {
+  subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateAt<C, K>>, options: SubscriptionOptions = {}): Unsubscribe {
     return this.#subscriptions.add(key, handler as StateHandler, options)
   }
 
   /** The mirrored value of a key that is subscribed to. */
-  getState<K extends StateName<C>> (key: K): DeepReadonly<StateValue<C, K>> | undefined {
-    return this.#subscriptions.get(key) as DeepReadonly<StateValue<C, K>> | undefined
+  getState<K extends StateName<C>> (key: K): DeepReadonly<StateAt<C, K>> | undefined {
+    return this.#subscriptions.get(key) as DeepReadonly<StateAt<C, K>> | undefined
   }
 
   /**
@@ -172,8 +189,8 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
    * A sync channel that this client writes, or may only read: the value at once, changes sent when the
    * server can be reached, exactly once in effect. The same one until it is closed.
    */
-  channel<K extends StateName<C>> (key: K): Channel<StateValue<C, K>> {
-    return this.#channels.open(key) as Channel<StateValue<C, K>>
+  channel<K extends StateName<C>> (key: K): Channel<StateAt<C, K>> {
+    return this.#channels.open(key) as Channel<StateAt<C, K>>
   }
 
   getConnectionState (): ConnectionState { return this.#state }
@@ -208,6 +225,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
       const { code, message } = failure!
       if (this.#connecting?.goesOn(errorOf(failure!)) === true) this.#settings.onError(new DatasoleError(code, `${message}; connect() goes on trying`))
     } else if (state === 'disconnected') {
+      if (failure?.code === 'CONTRACT_MISMATCH') this.#guard(() => { this.#settings.onContractMismatch?.(errorOf(failure)) })
       this.#link = undefined
       this.#requests.abandoned()
       this.#giveUp(failure)

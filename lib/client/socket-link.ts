@@ -15,7 +15,7 @@ const GOOD = 5000
 const MAX_BUFFERED = 4 * 1024 * 1024
 
 /** What the application has to do something about first; coming back would change nothing, unless with another token. */
-const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED', [CloseCode.POLICY]: 'POLICY' }
+const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED', [CloseCode.POLICY]: 'POLICY', [CloseCode.CONTRACT_MISMATCH]: 'CONTRACT_MISMATCH' }
 
 /** How `ws` tells of an upgrade that was refused for its token; browsers and Node.js do not say. */
 const REFUSED = 'Unexpected server response: 401'

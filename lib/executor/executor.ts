@@ -1,3 +1,4 @@
+import type { WorkerContract } from '../contract/worker-contract.js'
 import type { RpcError } from '../protocol/errors.js'
 import type { ConnectionContext } from '../server/context/connection-context.js'
 import type { ExecutorMetrics } from '../server/metrics/metrics.js'
@@ -9,6 +10,8 @@ export interface WorkerLimits {
   maxJsonDepth: number
   maxTags: number
   compressionThreshold: number
+  /** The server's contract, as it crosses. */
+  contract?: WorkerContract | undefined
 }
 
 /** The registrations of a worker script. */

@@ -44,5 +44,7 @@ export const CloseCode = {
   AUTH_EXPIRED: 4401,
   HEARTBEAT_MISSED: 4408,
   SLOW_CONSUMER: 4413,
+  /** The client's contract is of a version that the server does not accept. */
+  CONTRACT_MISMATCH: 4426,
   RATE_LIMITED: 4429
 } as const

@@ -1,3 +1,6 @@
+import type { RpcError } from './errors.js'
+import type { Described, In, KeysOf, NameOf, Out, ParamsOf } from './schema-types.js'
+
 /** The types of values that merge: see lib/crdt. */
 export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
 
@@ -5,7 +8,8 @@ export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
  * What an application's messages look like: the type parameter of server and client.
  *
  * Written as an `interface` or a type; its members may be keyed by strings or by string enums.
- * A member that is missing is open: any name, `unknown` data.
+ * A member that is missing is open: any name, `unknown` data. The type of a contract that `defineContract` has made
+ * is one too, and may be combined with an interface: `typeof contract & AppContract`.
  *
  * @example
  * interface AppContract {
@@ -16,6 +20,8 @@ export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
  * }
  */
 export interface DatasoleContract {
+  /** Of a contract that `defineContract` has made: its definition, from which the types follow. */
+  definition?: unknown
   /** method name → what it takes and gives */
   rpc?: object
   /** event name → its data, in both directions */
@@ -28,27 +34,73 @@ export interface DatasoleContract {
 
 /** String enums as keys become the strings that they stand for, so that both spellings are accepted. */
 type Named<T> = { [K in keyof T & string as `${K}`]: T[K] }
-type Section<C, Name extends keyof DatasoleContract, Open> =
-  C extends { [K in Name]: infer T } ? (unknown extends T ? Open : object extends T ? Open : Named<T>) : Open
+
+/** A section of an interface; `unknown` where it has none. */
+type Written<C, Name extends keyof Described<unknown>> =
+  C extends { [K in Name]: infer T } ? (unknown extends T ? unknown : object extends T ? unknown : Named<T>) : unknown
+
+/** A section of a definition; `unknown` where it has none. */
+type Defined<C, Name extends keyof Described<unknown>> =
+  C extends { definition: infer D } ? D extends { readonly [K in Name]: infer T } ? Described<T>[Name] : unknown : unknown
+
+type Section<C, Name extends keyof Described<unknown>, Open, Both = Written<C, Name> & Defined<C, Name>> = unknown extends Both ? Open : Both
 
 export type RpcMap<C> = Section<C, 'rpc', Record<string, { params: unknown, result: unknown }>>
 export type EventMap<C> = Section<C, 'events', Record<string, unknown>>
 export type StateMap<C> = Section<C, 'state', Record<string, unknown>>
+type CrdtMap<C> = Section<C, 'crdts', Record<string, { type: CrdtType }>>
 
 export type RpcName<C> = keyof RpcMap<C> & string
 export type EventName<C> = keyof EventMap<C> & string
-export type StateName<C> = keyof StateMap<C> & string
+/** A key of live state: a name of the contract, or a key of one of its templates. */
+export type StateName<C> = KeysOf<keyof StateMap<C> & string>
 
-export type RpcParams<C, M extends RpcName<C>> = RpcMap<C>[M] extends { params: infer P } ? P : unknown
-export type RpcResult<C, M extends RpcName<C>> = RpcMap<C>[M] extends { result: infer R } ? R : unknown
-export type EventData<C, E extends EventName<C>> = EventMap<C>[E]
-export type StateValue<C, K extends StateName<C>> = StateMap<C>[K]
+type Params<C, M extends RpcName<C>> = RpcMap<C>[M] extends { params: infer P } ? P : unknown
+type Result<C, M extends RpcName<C>> = RpcMap<C>[M] extends { result: infer R } ? R : unknown
+type Errors<C, M extends RpcName<C>> = RpcMap<C>[M] extends { errors: infer E } ? E : Record<string, unknown>
 
-type CrdtMap<C> = Section<C, 'crdts', Record<string, { type: CrdtType }>>
+/** What a caller gives. */
+export type RpcParams<C, M extends RpcName<C>> = In<Params<C, M>>
+/** What a caller gets. */
+export type RpcResult<C, M extends RpcName<C>> = Out<Result<C, M>>
+/** What a handler gets: the same as a caller gives, unless a schema transforms it. */
+export type HandlerParams<C, M extends RpcName<C>> = Out<Params<C, M>>
+export type HandlerResult<C, M extends RpcName<C>> = In<Result<C, M>>
+/** The details of a method's declared errors, by code: as a caller gets them, and as a handler gives them. */
+export type RpcErrors<C, M extends RpcName<C>> = { [Code in keyof Errors<C, M> & string]: Out<Errors<C, M>[Code]> }
+export type HandlerErrors<C, M extends RpcName<C>> = { [Code in keyof Errors<C, M> & string]: In<Errors<C, M>[Code]> }
 
-export type CrdtName<C> = keyof CrdtMap<C> & string
-export type CrdtTypeOf<C, K extends CrdtName<C>> = CrdtMap<C>[K] extends { type: infer T extends CrdtType } ? T : CrdtType
+/** Why a call of a method failed, with the details of the errors that the contract declares: see `RpcError.is`. */
+export type RpcErrorOf<C, M extends RpcName<C>> = RpcError<RpcErrors<C, M>>
+
+type ToServer<T> = T extends { '~toServer': infer P } ? P : T
+type ToClient<T> = T extends { '~toClient': infer P } ? P : T
+
+/** The data of an event that the server sends, as clients get it. */
+export type EventData<C, E extends EventName<C>> = Out<ToClient<EventMap<C>[E]>>
+/** The data of an event that the server sends, as server code gives it. */
+export type BroadcastData<C, E extends EventName<C>> = In<ToClient<EventMap<C>[E]>>
+/** The data of an event that clients send, as they give it. */
+export type SentData<C, E extends EventName<C>> = In<ToServer<EventMap<C>[E]>>
+/** The data of an event that clients send, as handlers get it. */
+export type ReceivedData<C, E extends EventName<C>> = Out<ToServer<EventMap<C>[E]>>
+
+export type StateValue<C, K extends StateName<C>> = StateAt<C, K>
+/** The same for any key: TypeScript before 5.5 does not see that a key which is one of a template satisfies the bound. */
+export type StateAt<C, K> = ValueAt<StateMap<C>, K>
+type ValueAt<Section, K> = K extends string ? NameOf<Section, K> extends infer Name extends keyof Section ? Section[Name] : never : never
+
+type KeyPattern<C> = (keyof StateMap<C> | keyof CrdtMap<C>) & string
+
+/** The name of the contract that a key stands under, and the values of its parameters; without one for other keys. */
+export type MatchedKey<C> = { pattern?: undefined, params?: undefined } | (string extends KeyPattern<C>
+  ? { pattern: string, params: Readonly<Record<string, string>> }
+  : { [Name in KeyPattern<C>]: { pattern: Name, params: Readonly<ParamsOf<Name>> } }[KeyPattern<C>])
+
+export type CrdtName<C> = KeysOf<keyof CrdtMap<C> & string>
+type CrdtAt<C, K> = ValueAt<CrdtMap<C>, K>
+export type CrdtTypeOf<C, K> = CrdtAt<C, K> extends { type: infer T extends CrdtType } ? T : CrdtType
 
 /** Of a map, an object of its fields; where the contract does not say, anything. */
-export type CrdtValue<C, K extends CrdtName<C>, T extends CrdtType> =
-  T extends 'pn-counter' ? number : T extends 'yjs' ? string[] : CrdtMap<C>[K] extends { value: infer V } ? V : T extends 'lww-map' ? Record<string, unknown> : unknown
+export type CrdtValue<C, K, T> =
+  T extends 'pn-counter' ? number : T extends 'yjs' ? string[] : CrdtAt<C, K> extends { value: infer V } ? V : T extends 'lww-map' ? Record<string, unknown> : unknown

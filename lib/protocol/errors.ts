@@ -7,7 +7,7 @@ export class DatasoleError extends Error {
 }
 
 /** Why a call failed, as the caller of a method sees it, over the wire or in process. */
-export class RpcError extends Error {
+export class RpcError<Errors = Record<string, unknown>> extends Error {
   override readonly name = 'RpcError'
   /**
    * @param code numeric, see `RpcCode`
@@ -16,6 +16,11 @@ export class RpcError extends Error {
    */
   constructor (readonly code: number, message: string, readonly data?: unknown, options?: ErrorOptions) {
     super(message, options)
+  }
+
+  /** Whether it is an error that the contract declares for the method; `data.details` then is of the declared type. */
+  is<Code extends keyof Errors & string> (code: Code): this is { readonly data: { readonly code: Code, readonly details: Errors[Code] } } {
+    return memberOf(this.data, 'code') === code && 'details' in (this.data as object)
   }
 }
 

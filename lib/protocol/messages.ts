@@ -27,7 +27,7 @@ export interface ServerEvent { event: string, data: unknown, /** Unix ms */ time
 export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[], channel?: ChannelInfo }
 /** Version 0 without `data` is a key that has no value. */
 export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown, channel?: ChannelInfo }
-export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number, /** FORBIDDEN: the nodeId that is another user's */ nodeId?: string, /** the event that is refused */ event?: string, /** INTERNAL: what the server has logged it under */ id?: string }
+export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number, /** FORBIDDEN: the nodeId that is another user's */ nodeId?: string, /** the event that is refused */ event?: string, /** INTERNAL: what the server has logged it under */ id?: string, /** INVALID_VALUE: where the value is refused (JSON Pointers), and why */ issues?: ReadonlyArray<{ readonly path: string, readonly message: string }> }
 /** `epoch` and `version` are what the client still holds, if anything. */
 export interface Subscribe { key: string, epoch?: string, version?: number }
 /** `patches`, made on version `base` of `epoch`, or, in mode `snapshot`, `data`. `push` tells this one from every other. */

@@ -11,6 +11,7 @@ import { type AuthExpiry, TokenRefresh } from './auth/token-refresh.js'
 import type { BusHandlers } from './bus/bus.js'
 import type { RateLimiter } from './config/server-options.js'
 import type { Settings } from './config/settings.js'
+import { ContractChecks } from './contract/contract-checks.js'
 import { Connection, type ConnectionHost, type WebSocketLike } from './connection/connection.js'
 import { encodeMessage } from './connection/encoding.js'
 import { Flusher } from './connection/flusher.js'
@@ -50,6 +51,7 @@ export class Core implements ConnectionHost {
   readonly flusher = new Flusher()
   readonly metrics: Metrics
   readonly root: Scope
+  readonly contract: ContractChecks
   readonly keyspace: Keyspace
   readonly rpc: RpcRegistry
   readonly events: Events
@@ -73,17 +75,18 @@ export class Core implements ConnectionHost {
   constructor (readonly settings: Settings, readonly log: Logger, defaultBackend: () => StateBackend, compileSchema?: SchemaCompiler) {
     this.metrics = new Metrics(() => this.hub.size, () => this.workers.map(({ metrics }) => metrics))
     this.root = new Scope(undefined, compileSchema)
-    this.keyspace = new Keyspace(settings, this.root, defaultBackend, this.metrics, log)
+    this.contract = new ContractChecks(settings.contract, this.root)
+    this.keyspace = new Keyspace(settings, this.root, defaultBackend, this.contract, this.metrics, log)
     const { storages } = this.keyspace
     const busOf = (scope: Scope): ReturnType<typeof storages.of>['bus'] => storages.of(scope, 'an event').bus
-    this.events = new Events(settings, busOf, this.metrics, log)
-    this.fanout = new Fanout(this.hub, busOf, settings)
-    this.rpc = new RpcRegistry(settings, this.hub, this.metrics, log)
+    this.events = new Events(settings, busOf, this.contract, this.metrics, log)
+    this.fanout = new Fanout(this.hub, busOf, this.contract, settings)
+    this.rpc = new RpcRegistry(settings, this.hub, this.contract, this.metrics, log)
     this.tokens = new TokenRefresh(settings, log)
     this.disconnects = new Disconnects(this.hub, this.pendingUpgrades, () => storages.root.bus)
     this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log)
     const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
-    this.#features = [this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, heartbeat]
+    this.#features = [this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, heartbeat]
     // that every kind of frame has its handler is for the compiler to see
     const frames = { ...this.keyspace.frames, ...this.tokens.frames, ...this.events.frames, ...this.rpc.frames, ...heartbeat.frames }
     this.#dispatch = new Dispatch(frames, (scope) => this.#limiterOf(scope ?? this.root), settings, this.metrics, log)

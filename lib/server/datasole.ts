@@ -1,8 +1,10 @@
+import { type AsyncApiDocument, type AsyncApiInfo, asyncApiOf } from '../contract/documents/asyncapi.js'
 import type { StateBackend } from '../backend/backend.js'
 import { MemoryBackend } from '../backend/memory/memory.js'
 import { PostgresBackend } from '../backend/postgres/postgres.js'
 import { RedisBackend } from '../backend/redis/redis.js'
 import { Pool } from '../executor/main/pool.js'
+import { DatasoleError } from '../protocol/errors.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { DatasoleContract } from '../protocol/contract.js'
 import { Core } from './core.js'
@@ -96,14 +98,25 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
    * Adds a hook. Under Fastify it applies to the methods, events and keys registered in the scope of
    * this `ds` and below it; `onConnect` and `onDisconnect` always apply to all connections.
    */
-  addHook<N extends HookName> (name: N, hook: Hooks[N]): this {
-    this.#scope.add(name, hook)
+  addHook<N extends HookName> (name: N, hook: Hooks<C>[N]): this {
+    this.#scope.add(name, hook as Hooks[N])
     return this
   }
 
   /** Closes every connection of a user, on every node. Default 4401: the client does not come back by itself. */
   disconnectUser (userId: string, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server' }: { code?: number, reason?: string } = {}): void {
     this.#core.disconnects.disconnectUser(userId, code, reason)
+  }
+
+  /**
+   * Describes the contract as an AsyncAPI 3.0 document, for tools and for people.
+   * @param info title, version and server of the application
+   * @throws DatasoleError `NO_CONTRACT` if the server has none
+   */
+  asyncapi (info?: AsyncApiInfo): AsyncApiDocument {
+    const { contract } = this.#core.settings
+    if (contract === undefined) throw new DatasoleError('NO_CONTRACT', 'ds.asyncapi: the server has no contract; pass one as option contract')
+    return asyncApiOf(contract, info)
   }
 
   /** @internal The `ds` of a scope below this one. */

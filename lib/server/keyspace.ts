@@ -4,6 +4,7 @@ import { isThenable } from '../protocol/errors.js'
 import type { BusHandlers } from './bus/bus.js'
 import { Channels } from './channels/channels.js'
 import type { Settings } from './config/settings.js'
+import type { ContractChecks } from './contract/contract-checks.js'
 import type { Connection } from './connection/connection.js'
 import type { Logger } from './context/logger.js'
 import type { CrdtInbox } from './crdts/crdt-inbox.js'
@@ -39,19 +40,19 @@ export class Keyspace implements Part {
   #isReloading = false
   #isReloadDue = false
 
-  constructor (settings: Settings, root: Scope, defaultBackend: () => StateBackend, metrics: Metrics, log: Logger) {
+  constructor (settings: Settings, root: Scope, defaultBackend: () => StateBackend, contract: ContractChecks, metrics: Metrics, log: Logger) {
     this.#log = log
     this.keys = new KeyRegistry(root, (key) => {
       this.subscriptions.rejoin(key)
       if (this.keys.has(key)) this.#v1.added(key)
     })
-    this.subscriptions = new Subscriptions(settings, this.keys, (key, type) => this.#kindOf(key, type), metrics, log)
+    this.subscriptions = new Subscriptions(settings, this.keys, (key, type) => this.#kindOf(key, type), contract, metrics, log)
     this.live = new LiveState(this.keys, this.subscriptions, (scope, user) => this.storages.of(scope, user).state, (key, isLive, isOwn, store) => {
       if (store !== this.storages.peek(root)?.state) return
       if (isOwn) this.storages.root.bus.publish(isLive ? 'live' : 'gone', { key })
       this.#liveChanged(key, isLive)
-    })
-    this.crdts = new Crdts(settings, this.keys, this.subscriptions, (scope, user) => this.storages.of(scope, user).crdt, () => this.storages.root, (store) => store === this.storages.peek(root)?.crdt, (scope) => this.#isOpen(scope), {
+    }, (key) => contract.state(key))
+    this.crdts = new Crdts(settings, this.keys, this.subscriptions, (scope, user) => this.storages.of(scope, user).crdt, () => this.storages.root, (store) => store === this.storages.peek(root)?.crdt, (scope) => this.#isOpen(scope), contract, {
       added: (key) => { this.#v1.added(key) },
       unsure: () => { void this.#reload() },
       announce: (key, isLive) => { this.storages.root.bus.publish(isLive ? 'crdt' : 'crdtGone', { key }) }
@@ -59,7 +60,7 @@ export class Keyspace implements Part {
     this.#v1 = new V1Mirrors(this.subscriptions, this.keys, () => this.storages.root.state, this.crdts.names, () => { void this.#reload() }, log)
     const owners = { state: this.live, crdt: this.crdts, onMessagesLost: (storage: Storage) => { if (storage === this.storages.peek(root)) void this.#reload() } }
     this.storages = new Storages(root, defaultBackend, owners, () => { this.#opened() }, settings, metrics, log)
-    this.channels = new Channels(settings, this.keys, this.subscriptions, this.crdts, this.storages, (scope) => this.#isOpen(scope), metrics, log)
+    this.channels = new Channels(settings, this.keys, this.subscriptions, this.crdts, this.storages, contract, (scope) => this.#isOpen(scope), metrics, log)
   }
 
   get frames (): Subscriptions['frames'] & CrdtInbox['frames'] & Channels['frames'] {

@@ -35,6 +35,9 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
   declare readonly transport: StandaloneTransport<this>
   readonly #host: PrivateHost
 
+  /** With a contract, the server is typed by it. */
+  constructor (options: DatasoleServerOptions & { contract: C })
+  constructor (options?: DatasoleServerOptions)
   constructor (options: DatasoleServerOptions = {}) {
     const log = options?.logger ?? pino({ level: 'warn' })
     const app = privateFastify(options)
@@ -163,8 +166,8 @@ class PrivateHost {
       this.#core.log.warn('transport.attach: this server is attached to that http server already, so this call does nothing; leave it out')
       return
     }
-    const { path } = this.#core.settings
-    const own = new Set<string>(BUNDLES.map((bundle) => assetPath(path, bundle)))
+    const { path, asyncapiPath } = this.#core.settings
+    const own = new Set<string | undefined>([...BUNDLES.map((bundle) => assetPath(path, bundle)), asyncapiPath])
     const sockets = new Sockets()
     this.#leave.set(server, enter(server as Server, {
       path,

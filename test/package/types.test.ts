@@ -107,7 +107,7 @@ for (const [version, cases] of [['typescript-5.0', CASES], ['typescript-5.4', CA
       const problems = ours.flatMap((source) => [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)])
       t.strictSame(problems.map(({ file, code, messageText }) => `${file?.fileName}: TS${code} ${ts.flattenDiagnosticMessageText(messageText, '\n')}`), [], name)
       const others = ours.flatMap(({ fileName, text }) => importsOf(fileName, text)).map(({ to }) => to).filter((to) => !/^(\/|node:|datasole)/.test(to))
-      t.strictSame([...new Set(others)].sort(), text === page ? [] : text === server ? ['fastify'] : ['fastify', 'y-protocols/awareness', 'yjs'], `${name}: other packages that its types need`)
+      t.strictSame([...new Set(others)].sort(), text === page ? [] : text === server ? ['@standard-schema/spec', 'fastify'] : ['@standard-schema/spec', 'fastify', 'y-protocols/awareness', 'yjs'], `${name}: other packages that its types need`)
     }
   })
 }

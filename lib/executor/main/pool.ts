@@ -1,3 +1,5 @@
+import type { Contract } from '../../contract/define-contract.js'
+import { workerContractOf } from '../../contract/worker-contract.js'
 import { RpcCode } from '../../protocol/codes.js'
 import { RpcError } from '../../protocol/errors.js'
 import type { ConnectionContext } from '../../server/context/connection-context.js'
@@ -19,6 +21,8 @@ const MAX_BYTES = 64 * 1024 * 1024
 const RETRY = 100
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
+
+type PoolOptions = Omit<WorkerLimits, 'contract'> & { contract?: Contract | undefined }
 
 /**
  * Worker threads and who runs where. Model `thread-pool`: a connection goes to the thread that has the
@@ -44,9 +48,9 @@ export class Pool implements Executor, SlotHost {
   #isClosed = false
 
   /** @param schemas module that compiles schemas in threads, as a path for `packageFile` */
-  constructor (settings: ExecutorSettings, { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold }: WorkerLimits, schemas?: string) {
+  constructor (settings: ExecutorSettings, { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold, contract }: PoolOptions, schemas?: string) {
     this.#settings = settings
-    this.#limits = { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold }
+    this.#limits = { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold, contract: contract && workerContractOf(contract) }
     this.#schemas = schemas
     this.#isExclusive = settings.model === 'thread'
     this.#slots = Array.from({ length: settings.size }, () => new Slot(this))

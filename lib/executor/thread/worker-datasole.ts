@@ -1,4 +1,4 @@
-import type { DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../../protocol/contract.js'
+import type { DatasoleContract, BroadcastData, EventName, HandlerErrors, HandlerParams, HandlerResult, ReceivedData, RpcName, SentData, StateName, StateAt } from '../../protocol/contract.js'
 import { copyJson } from '../../protocol/json.js'
 import type { Operation } from '../../protocol/messages.js'
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
@@ -12,7 +12,7 @@ import type { WorkerLink } from './worker-link.js'
 import { type Recipe, WorkerStates } from './worker-states.js'
 import type { WorkerTasks } from './worker-tasks.js'
 
-type ServerValue<C, K extends string> = K extends StateName<C> ? StateValue<C, K> : unknown
+type ServerValue<C, K extends string> = K extends StateName<C> ? StateAt<C, K> : unknown
 
 /**
  * What the default export of a worker script gets: the server as it can be used from a thread. `C` is the
@@ -59,8 +59,8 @@ class WorkerRpc<C> {
    * Registers a method that runs in this thread; while the script loads.
    * @throws DatasoleError `DUPLICATE_METHOD`, `TOO_LATE`
    */
-  register<M extends RpcName<C>> (method: M, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
-  register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
+  register<M extends RpcName<C>> (method: M, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
+  register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
   register (method: string, options: RpcOptions | RpcHandler<never>, handler?: RpcHandler<never>): void {
     if (typeof options === 'function') this.#tasks.register(method, {}, options as RpcHandler)
     else this.#tasks.register(method, options, handler as RpcHandler)
@@ -84,17 +84,17 @@ class WorkerEvents<C> {
    * thread per node.
    * @throws DatasoleError `TOO_LATE` for an event that had no handler when the script had loaded
    */
-  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
+  on<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): Unsubscribe {
     return this.#tasks.on(event, handler as EventHandler)
   }
 
   /** Ends one subscription of this function, the latest. */
-  off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
+  off<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): void {
     this.#tasks.off(event, handler as EventHandler)
   }
 
   /** Resolves once it is on its way to the handlers of every node. */
-  async emit<E extends EventName<C>> (event: E, data: EventData<C, E>): Promise<void> {
+  async emit<E extends EventName<C>> (event: E, data: SentData<C, E>): Promise<void> {
     await this.#link.request('emit', event, ...present(data, this.#maxDepth))
   }
 }
@@ -105,16 +105,16 @@ class WorkerLive<C> {
 
   constructor (states: WorkerStates) { this.#states = states }
 
-  setState<K extends StateName<C>> (key: K, value: StateValue<C, K>): Promise<Operation[]> {
+  setState<K extends StateName<C>> (key: K, value: StateAt<C, K>): Promise<Operation[]> {
     return this.#states.set(key, value, true)
   }
 
-  update<K extends StateName<C>> (key: K, recipe: Recipe<StateValue<C, K>>): Promise<Operation[]> {
+  update<K extends StateName<C>> (key: K, recipe: Recipe<StateAt<C, K>>): Promise<Operation[]> {
     return this.#states.update(key, recipe as Recipe<unknown>, true)
   }
 
-  getState<K extends StateName<C>> (key: K): Promise<StateValue<C, K> | undefined> {
-    return this.#states.get(key) as Promise<StateValue<C, K> | undefined>
+  getState<K extends StateName<C>> (key: K): Promise<StateAt<C, K> | undefined> {
+    return this.#states.get(key) as Promise<StateAt<C, K> | undefined>
   }
 
   deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
@@ -156,7 +156,7 @@ class WorkerFanout<C> {
   }
 
   /** Resolves once it is on its way to the clients of every node. */
-  async broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target: Target = {}): Promise<void> {
+  async broadcast<E extends EventName<C>> (event: E, data: BroadcastData<C, E>, target: Target = {}): Promise<void> {
     checkTarget(event, target) // here, where nothing has been left out by JSON yet
     await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))
   }

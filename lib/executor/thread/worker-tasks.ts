@@ -1,3 +1,4 @@
+import type { MethodSchemas } from '../../contract/define-contract.js'
 import { RpcCode } from '../../protocol/codes.js'
 import { DatasoleError, RpcError, checkHandler, invalidArgument, isThenable, memberOf } from '../../protocol/errors.js'
 import { copyJson } from '../../protocol/json.js'
@@ -28,9 +29,12 @@ export class WorkerTasks {
   readonly #limits: WorkerLimits
   readonly #link: WorkerLink
   readonly #scope: Scope
+  readonly #schemasOf: (name: string) => MethodSchemas | undefined
   #isSealed = false
 
-  constructor (limits: WorkerLimits, link: WorkerLink, compileSchema: SchemaCompiler | undefined) {
+  /** @param schemasOf what the contract says of a method */
+  constructor (limits: WorkerLimits, link: WorkerLink, compileSchema: SchemaCompiler | undefined, schemasOf: (name: string) => MethodSchemas | undefined) {
+    this.#schemasOf = schemasOf
     this.#limits = limits
     this.#link = link
     this.#scope = new Scope(undefined, compileSchema)
@@ -40,7 +44,7 @@ export class WorkerTasks {
 
   register (name: string, options: RpcOptions, handler: RpcHandler): void {
     this.#checkOpen(`rpc.register("${name}")`)
-    const method = methodOf(name, options, handler, this.#limits.rpcTimeoutMs, this.#scope)
+    const method = methodOf(name, options, handler, this.#limits.rpcTimeoutMs, this.#scope, this.#schemasOf(name))
     if (this.methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
     this.methods.set(name, method)
   }

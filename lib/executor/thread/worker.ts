@@ -1,3 +1,4 @@
+import { methodSchemas } from '../../contract/worker-contract.js'
 import { DatasoleError, RpcError, memberOf } from '../../protocol/errors.js'
 import type { SchemaCompiler } from '../../server/scope/scope.js'
 import { type BatchToWorker, FromWorker, ToWorker, type WorkerSetup, copyError, sharedNow } from '../messages.js'
@@ -28,8 +29,8 @@ export default async function work (setup: WorkerSetup): Promise<never> {
   return await new Promise<never>(() => {}) // the main thread ends it
 }
 
-/** @throws DatasoleError `INVALID_OPTION` where there is no such script, or it has nothing to call; what the script throws */
-async function registration (script: string): Promise<(ds: WorkerDatasole) => unknown> {
+/** @throws DatasoleError `INVALID_OPTION` if there is no such script, or it has nothing to call; an error of the script */
+async function load (script: string): Promise<{ register: (ds: WorkerDatasole) => unknown, contract: unknown }> {
   const invalid = (why: string, cause?: unknown): DatasoleError => new DatasoleError('INVALID_OPTION', `datasole: option executor.workerScript: ${script} ${why}`, { cause })
   const module: unknown = await import(script).catch((error: unknown) => {
     // and not a module that the script imports
@@ -39,7 +40,7 @@ async function registration (script: string): Promise<(ds: WorkerDatasole) => un
   // what compilers make CommonJS of has its default export one level down
   const register = memberOf(given, '__esModule') === true ? memberOf(given, 'default') : given
   if (typeof register !== 'function') throw invalid('must have a function as default export: (ds) => {}')
-  return register as (ds: WorkerDatasole) => unknown
+  return { register: register as (ds: WorkerDatasole) => unknown, contract: memberOf(module, 'contract') ?? memberOf(given, 'contract') }
 }
 
 /** The inside of a thread: its script, and the tasks that come, in order. */
@@ -61,8 +62,8 @@ class WorkerThread {
   async load (): Promise<void> {
     const { script, schemas, limits } = this.#setup
     const compile = schemas === undefined ? undefined : ((await import(schemas)) as SchemaModule).workerCompiler()
-    this.#tasks = new WorkerTasks(limits, this.#link, compile)
-    const register = await registration(script)
+    const { register, contract } = await load(script)
+    this.#tasks = new WorkerTasks(limits, this.#link, compile, methodSchemas(limits.contract, contract))
     await register(new WorkerDatasole(this.#tasks, this.#link, limits.maxJsonDepth))
     this.#tasks.seal()
     const methods = Array.from(this.#tasks.methods.values(), ({ name, timeoutMs }) => ({ name, timeoutMs }))

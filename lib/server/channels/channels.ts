@@ -6,6 +6,7 @@ import { Opcode } from '../../protocol/opcodes.js'
 import { PatchError } from '../../protocol/patch.js'
 import type { ErrorCode } from '../../protocol/codes.js'
 import type { Connection } from '../connection/connection.js'
+import type { ContractChecks } from '../contract/contract-checks.js'
 import { CrdtChannel } from './crdt-channel.js'
 import { crdtTypeFor } from '../crdts/crdt-values.js'
 import type { Crdts } from '../crdts/crdts.js'
@@ -69,12 +70,14 @@ export class Channels implements ChannelHost, Part {
   #isStoreAway = false
 
   readonly #storages: Storages
+  readonly #contract: ContractChecks
   readonly #isOpen: (scope: Scope) => boolean
   readonly #opened = new WeakSet<Channel>()
 
   /** @param isOpen whether the storage of a scope is known, and can be used: else `opened` is going to tell */
-  constructor (readonly settings: Settings, readonly keys: KeyRegistry, readonly subscriptions: Subscriptions, readonly crdts: Crdts, storages: Storages, isOpen: (scope: Scope) => boolean, readonly metrics: Metrics, readonly log: Logger) {
+  constructor (readonly settings: Settings, readonly keys: KeyRegistry, readonly subscriptions: Subscriptions, readonly crdts: Crdts, storages: Storages, contract: ContractChecks, isOpen: (scope: Scope) => boolean, readonly metrics: Metrics, readonly log: Logger) {
     this.#storages = storages
+    this.#contract = contract
     this.#isOpen = isOpen
   }
 
@@ -89,7 +92,10 @@ export class Channels implements ChannelHost, Part {
     if (this.#channels.has(key)) throw new DatasoleError('DUPLICATE_KEY', `${CREATE}("${key}"): the key has a channel already`)
     const { maxJsonDepth } = this.settings
     if (initialValue !== undefined) settings.initialValue = copyJson(initialValue, maxJsonDepth)
-    const check = new PushCheck(this, key, scope, maxBytes, schema, validate)
+    const contract = settings.mode === 'crdt' ? this.#contract.channelState(key) : this.#contract.state(key)
+    if (schema !== undefined && contract !== undefined) throw new DatasoleError('INVALID_OPTION', `${CREATE}("${key}"): option schema: the contract has the schema of this key`)
+    if (settings.initialValue !== undefined) contract?.(settings.initialValue, [''])
+    const check = new PushCheck(this, key, scope, maxBytes, schema, validate, settings.direction === 'client-to-server' ? contract : undefined)
     // else it is opened later: see `opened`
     const isUsable = this.#isOpen(scope)
     if (isUsable) check.compile()
@@ -109,8 +115,8 @@ export class Channels implements ChannelHost, Part {
     const { key, type = crdtTypeFor(settings.initialValue) } = settings
     const { crdts } = this
     const isShared = settings.direction !== 'client-to-server'
-    const channel = isShared ? new CrdtChannel(this, crdts, settings, type, check.maxDepth, scope) : new InboundCrdtChannel(this, settings, type, check, scope)
-    if (isShared) crdts.register(key, type, scope)
+    const channel = isShared ? new CrdtChannel(this, crdts, settings, type, check.maxDepth, this.#contract.channelState(key), scope) : new InboundCrdtChannel(this, settings, type, check, scope)
+    if (isShared) crdts.register(key, type, scope, true)
     this.keys.attach(key, 'crdt', channel, CREATE)
     return channel
   }
@@ -237,7 +243,7 @@ export class Channels implements ChannelHost, Part {
     const forbid = (thrown: unknown): void => { outcome.failed(new HookThrew(thrown)) }
     let allowed
     try {
-      allowed = runHooks(channel.scope.chain('prePush'), ctx, { key, patches, data })
+      allowed = runHooks(channel.scope.chain('prePush'), ctx, { key, patches, data, ...this.#contract.keyParams(key) })
     } catch (thrown) {
       return forbid(thrown)
     }

@@ -14,7 +14,7 @@ import type { Scope } from '../scope/scope.js'
 import { type ChannelHost, SharedChannel } from './shared-channel.js'
 import type { StateStore } from '../store/state-store.js'
 import type { ChannelSettings } from './sync-channel.js'
-import type { Recipe } from '../store/write.js'
+import type { Recipe, ValueCheck } from '../store/write.js'
 
 /** The node id that sets the first value. It is the same on every node, so that the value counts once. */
 const INITIAL = '$initial'
@@ -28,17 +28,19 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
   readonly #crdts: Crdts
   readonly #type: CrdtType
   readonly #maxDepth: number
+  readonly #contract: ValueCheck | undefined
   /** The value that the handlers saw last. */
   #lastFlushed: unknown
   /** Settled once the last write is. */
   #last: Promise<unknown> = Promise.resolve()
   #waiting = 0
 
-  constructor (host: ChannelHost, crdts: Crdts, settings: ChannelSettings, type: CrdtType, maxDepth: number, scope: Scope) {
+  constructor (host: ChannelHost, crdts: Crdts, settings: ChannelSettings, type: CrdtType, maxDepth: number, contract: ValueCheck | undefined, scope: Scope) {
     super(host, settings, scope)
     this.#crdts = crdts
     this.#type = type
     this.#maxDepth = maxDepth
+    this.#contract = contract
     // what cannot be a value of the type is found here
     if (this.initialValue !== undefined) editsBetween(type, undefined, this.initialValue)
   }
@@ -104,12 +106,13 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
     return this.#inTurn(async () => {
       const before = await this.get()
       const after = make(before)
+      this.#contract?.(after, [''])
       await Promise.all(editsBetween(this.#type, before, after).map((edit) => this.#apply(edit)))
       return diff(before, after, this.#maxDepth)
     })
   }
 
   #apply (edit: CrdtEdit & Partial<CrdtOp>): Promise<void> {
-    return this.#crdts.apply(this.key, { type: this.#type, ...edit })
+    return this.#crdts.apply(this.key, { type: this.#type, ...edit }, true)
   }
 }

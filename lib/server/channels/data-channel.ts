@@ -1,4 +1,4 @@
-import type { EventData, EventMap, EventName, RpcMap, RpcName, RpcParams, RpcResult, StateMap } from '../../protocol/contract.js'
+import type { BroadcastData, EventMap, EventName, HandlerErrors, HandlerParams, HandlerResult, ReceivedData, RpcMap, RpcName, SentData, StateName, StateAt } from '../../protocol/contract.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
 import { isObject } from '../config/checks.js'
 import type { EventHandler, Events } from '../events/events.js'
@@ -13,16 +13,19 @@ import type { SyncChannel, SyncChannelOptions } from './sync-channel.js'
 /** The part of a contract's names after `key.`; any name, if the contract is open. */
 type Under<Name extends string, K extends string> = string extends Name ? string : Name extends `${K}.${infer Rest}` ? Rest : never
 type Full<C, K extends string, N extends string> = `${K}.${N}` & (RpcName<C> | EventName<C>)
-type Value<C, K extends string> = K extends keyof StateMap<C> ? StateMap<C>[K] : unknown
+type Value<C, K extends string> = K extends StateName<C> ? StateAt<C, K> : unknown
 
 type MethodNames<C, K extends string> = Under<keyof RpcMap<C> & string, K>
 type EventNames<C, K extends string> = Under<keyof EventMap<C> & string, K>
-type Params<C, N> = N extends RpcName<C> ? RpcParams<C, N> : unknown
-type Result<C, N> = N extends RpcName<C> ? RpcResult<C, N> : unknown
-type Data<C, N> = N extends EventName<C> ? EventData<C, N> : unknown
+type Params<C, N> = N extends RpcName<C> ? HandlerParams<C, N> : unknown
+type Result<C, N> = N extends RpcName<C> ? HandlerResult<C, N> : unknown
+type Errors<C, N> = N extends RpcName<C> ? HandlerErrors<C, N> : Record<string, unknown>
+type Received<C, N> = N extends EventName<C> ? ReceivedData<C, N> : unknown
+type Sent<C, N> = N extends EventName<C> ? SentData<C, N> : unknown
+type Broadcast<C, N> = N extends EventName<C> ? BroadcastData<C, N> : unknown
 
 /** A method's handler, or the handler with the options of `rpc.register`. */
-export type DataChannelMethod<P, R> = RpcHandler<P, R> | (RpcOptions & { handler: RpcHandler<P, R> })
+export type DataChannelMethod<P, R, E = Record<string, unknown>> = RpcHandler<P, R, E> | (RpcOptions & { handler: RpcHandler<P, R, E> })
 
 export interface DataChannelOptions<C, K extends string> {
   /** The key of the state, and what the names of methods and events begin with: `key.name`. */
@@ -30,9 +33,9 @@ export interface DataChannelOptions<C, K extends string> {
   /** A sync channel under the key. */
   state?: Omit<SyncChannelOptions<Value<C, K>, K>, 'key'>
   /** Methods that clients call as `key.name`. */
-  rpc?: { [N in MethodNames<C, K>]?: DataChannelMethod<Params<C, Full<C, K, N>>, Result<C, Full<C, K, N>>> }
+  rpc?: { [N in MethodNames<C, K>]?: DataChannelMethod<Params<C, Full<C, K, N>>, Result<C, Full<C, K, N>>, Errors<C, Full<C, K, N>>> }
   /** Handlers of the events `key.name` of clients and other nodes. */
-  events?: { [N in EventNames<C, K>]?: EventHandler<Data<C, Full<C, K, N>>> }
+  events?: { [N in EventNames<C, K>]?: EventHandler<Received<C, Full<C, K, N>>> }
 }
 
 /** The parts of the server that a data channel is composed of. */
@@ -73,12 +76,12 @@ export class DataChannel<C = unknown, K extends string = string> {
   }
 
   /** Sends the event `key.name` to clients, as `fanout.broadcast`. */
-  broadcast<N extends EventNames<C, K>> (name: N, data: Data<C, Full<C, K, N>>, target?: Target): void {
+  broadcast<N extends EventNames<C, K>> (name: N, data: Broadcast<C, Full<C, K, N>>, target?: Target): void {
     this.#parts.fanout.broadcast(`${this.key}.${name}`, data, target, this.#scope)
   }
 
   /** Sends the event `key.name` to the handlers on every node, as `events.emit`. */
-  emit<N extends EventNames<C, K>> (name: N, data: Data<C, Full<C, K, N>>): void {
+  emit<N extends EventNames<C, K>> (name: N, data: Sent<C, Full<C, K, N>>): void {
     this.#parts.events.emit(`${this.key}.${name}`, data, this.#scope)
   }
 

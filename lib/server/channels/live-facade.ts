@@ -1,4 +1,4 @@
-import type { StateName, StateValue } from '../../protocol/contract.js'
+import type { StateName, StateAt } from '../../protocol/contract.js'
 import type { Operation } from '../../protocol/messages.js'
 import type { LiveState } from '../keys/live-state.js'
 import { ScopedFacade } from '../scope/facade.js'
@@ -34,7 +34,7 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
    * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, with its path; RangeError for what is
    *   too deep (`TOO_DEEP`) or too large (`LIMIT_EXCEEDED`)
    */
-  async setState<K extends StateName<C>> (key: K, value: StateValue<C, K>): Promise<Operation[]> {
+  async setState<K extends StateName<C>> (key: K, value: StateAt<C, K>): Promise<Operation[]> {
     return await this.#store(key, 'setState').set(key, value, true)
   }
 
@@ -42,13 +42,13 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
    * Commits what a recipe does to a draft of the value, at a cost that follows the change and not
    * the size of the state. A key without a value gives the recipe `undefined`.
    */
-  async update<K extends StateName<C>> (key: K, recipe: Recipe<StateValue<C, K>>): Promise<Operation[]> {
+  async update<K extends StateName<C>> (key: K, recipe: Recipe<StateAt<C, K>>): Promise<Operation[]> {
     return await this.#store(key, 'update').update(key, recipe as Recipe<unknown>, true)
   }
 
   /** The committed value, as a copy of your own; undefined where there is none. */
-  async getState<K extends StateName<C>> (key: K): Promise<StateValue<C, K> | undefined> {
-    return await this.#store(key, 'getState').get(key) as Promise<StateValue<C, K> | undefined>
+  async getState<K extends StateName<C>> (key: K): Promise<StateAt<C, K> | undefined> {
+    return await this.#store(key, 'getState').get(key) as Promise<StateAt<C, K> | undefined>
   }
 
   /** Deletes the value; the key is live no more. Resolves to whether there was one. */
@@ -61,15 +61,15 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
    * `preSubscribe` and `prePush` hooks guard it. Every node declares its channels.
    * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` where the key is taken; `LIMIT_EXCEEDED` in mode `crdt` beyond `maxCrdtKeys`
    */
-  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K> & { initialValue: StateValue<C, K> }): SyncChannel<StateValue<C, K>>
-  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K>): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined>
-  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateValue<C, K>, K>): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> {
-    return this.#channels.create(options as SyncChannelOptions, this.scope) as SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined>
+  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateAt<C, K>, K> & { initialValue: StateAt<C, K> }): SyncChannel<StateAt<C, K>>
+  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateAt<C, K>, K>): SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined>
+  createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateAt<C, K>, K>): SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined> {
+    return this.#channels.create(options as SyncChannelOptions, this.scope) as SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined>
   }
 
   /** The channel of a key, unless there is none (any more). */
-  getSyncChannel<K extends StateName<C>> (key: K): SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> | undefined {
-    return this.#channels.get(key) as SyncChannel<StateValue<C, K>, StateValue<C, K> | undefined> | undefined
+  getSyncChannel<K extends StateName<C>> (key: K): SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined> | undefined {
+    return this.#channels.get(key) as SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined> | undefined
   }
 
   /**

@@ -9,7 +9,7 @@ import type { ConnectionContext } from '../context/connection-context.js'
 import type { PrivateHost, PrivateValue } from './private-json.js'
 import { type Change, type CrdtDocument, change, emptyDocument, forget } from '../crdts/crdt-document.js'
 import { stateMessage } from '../crdts/crdt-messages.js'
-import { editsBetween } from '../crdts/crdt-values.js'
+import { editsBetween, valueAfter } from '../crdts/crdt-values.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { FlushQueue, type Flushed } from './flush-handlers.js'
 import { FlushClock } from './flush-strategy.js'
@@ -53,6 +53,11 @@ export class PrivateCrdt implements PrivateValue {
     const size = made.op === undefined ? 0 : 2 * jsonSize(made.op)
     if (this.#size + size > this.#host.check.maxBytes) this.#shrink()
     if (this.#size + size > this.#host.check.maxBytes) return made.failed(coded(new RangeError(`a connection's own value may have ${this.#host.check.maxBytes} bytes of JSON`), 'LIMIT_EXCEEDED'))
+    try {
+      if (made.op !== undefined) made.check?.(valueAfter(this.value, made.op))
+    } catch (error) {
+      return made.failed(error)
+    }
     const result = change(this.#document, made, this.#hybrid)
     if (result === 'changed') {
       this.#size += size

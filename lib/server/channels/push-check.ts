@@ -1,3 +1,7 @@
+import { type SyncCheck, syncCheckOf } from '../../contract/check.js'
+import { invalidValue } from '../../contract/issues.js'
+import type { Schema } from '../../contract/schema.js'
+import type { ValueCheck } from '../store/write.js'
 import type { Document, PatchLimits } from '../../protocol/document.js'
 import { DatasoleError, coded, isThenable } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
@@ -15,22 +19,25 @@ const FREE_WORK = 1024 * 1024
 export class PushCheck {
   readonly #host: ThrownHost
   readonly #scope: Scope
-  readonly #schema: object | undefined
+  readonly #schema: Schema | undefined
+  readonly #contract: ValueCheck | undefined
   readonly #validate: PushValidator | undefined
-  #matches: ((data: unknown) => object[] | null) | undefined
+  #matches: SyncCheck | undefined
   #isCompiled = false
 
-  constructor (host: ThrownHost, readonly key: string, scope: Scope, readonly maxBytes: number, schema: object | undefined, validate: PushValidator | undefined) {
+  /** @param contract the contract's check, unless the key's store runs it */
+  constructor (host: ThrownHost, readonly key: string, scope: Scope, readonly maxBytes: number, schema: Schema | undefined, validate: PushValidator | undefined, contract: ValueCheck | undefined) {
     this.#host = host
     this.#scope = scope
     this.#schema = schema
+    this.#contract = contract
     this.#validate = validate
   }
 
   /** Done at start for the channels that are there by then, so that a bad schema is found early: DatasoleError `INVALID_OPTION`. */
   compile (): void {
     if (this.#isCompiled) return
-    if (this.#schema !== undefined) this.#matches = this.#scope.compile(`createSyncChannel("${this.key}"): option schema`, this.#schema)
+    if (this.#schema !== undefined) this.#matches = syncCheckOf(this.#schema, `createSyncChannel("${this.key}"): option schema`, (where, schema) => this.#scope.compile(where, schema))
     this.#isCompiled = true
   }
 
@@ -49,10 +56,11 @@ export class PushCheck {
     } catch (error) {
       throw new DatasoleError('INTERNAL', `channel "${this.key}": the schema cannot be compiled`, { cause: error })
     }
+    this.#contract?.(document.value, [''])
     if (this.#matches === undefined && this.#validate === undefined) return
     const value = clonePlain(document.value)
-    const errors = this.#matches?.(value) ?? []
-    if (errors.length > 0) throw invalid(explain(errors[0]!))
+    const issues = this.#matches?.(value)?.issues
+    if (issues !== undefined) throw invalidValue('the value', issues)
     if (this.#validate === undefined) return
     let verdict: unknown
     try {
@@ -70,8 +78,4 @@ export class PushCheck {
 
 function invalid (message: string): DatasoleError {
   return new DatasoleError('INVALID_VALUE', message)
-}
-
-function explain (error: { instancePath?: unknown, message?: unknown }): string {
-  return `the value${typeof error.instancePath === 'string' && error.instancePath !== '' ? ` at ${error.instancePath}` : ''} ${typeof error.message === 'string' ? error.message : 'does not match the schema'}`
 }

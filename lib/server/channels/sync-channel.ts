@@ -1,3 +1,4 @@
+import { type Schema, isSchema } from '../../contract/schema.js'
 import type { CrdtType } from '../../crdt/crdt.js'
 import { isCrdtType } from '../../crdt/types.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
@@ -17,8 +18,8 @@ export interface SyncChannelOptions<T = unknown, K extends string = string> {
   flush?: FlushOptions
   /** Committed where the key has no value yet; for `client-to-server`, what each connection's copy begins with. */
   initialValue?: T
-  /** JSON Schema of the value that a push would make; else the push is refused with `INVALID_VALUE`. Nothing is coerced. */
-  schema?: object
+  /** Schema of the value that a push would make, of any library; else the push is refused with `INVALID_VALUE`. For a key of the contract it is there. */
+  schema?: Schema
   /** The same in code. What has to wait belongs into a `prePush` hook. */
   validate?: PushValidator<T>
   /**
@@ -88,7 +89,7 @@ export function resolveChannel (options: SyncChannelOptions, maxStateBytes: numb
   for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) refuse(name, 'is not an option of a sync channel')
   if (!DIRECTIONS.includes(direction)) refuse('direction', `must be one of ${DIRECTIONS.join(', ')}`)
   if (!MODES.includes(mode)) refuse('mode', `must be one of ${MODES.join(', ')}`)
-  if (schema !== undefined && (typeof schema !== 'object' || schema === null)) refuse('schema', 'must be a JSON Schema')
+  if (schema !== undefined && !isSchema(schema)) refuse('schema', 'must be a schema')
   if (validate !== undefined && typeof validate !== 'function') refuse('validate', 'must be a function')
   if (mode === 'crdt') {
     for (const name of ['schema', 'validate'] as const) if (options[name] !== undefined) refuse(name, 'is not for mode crdt: look at operations in a prePush hook')

@@ -1,3 +1,4 @@
+import type { Contract } from '../../contract/define-contract.js'
 import type { IncomingMessage } from 'node:http'
 import type { StateBackend } from '../../backend/backend.js'
 import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-window.js'
@@ -123,6 +124,10 @@ export interface SessionOptions {
 export interface DatasoleServerOptions<Request = never> {
   /** WebSocket endpoint, and where the client bundles are served. Default `/__ds`. */
   path?: string
+  /** The schemas of everything that travels: see `defineContract`. Default: nothing is checked but what `rpc.register` and channels are given. */
+  contract?: Contract<unknown>
+  /** HTTP path that serves the contract as an AsyncAPI document. Default: none. */
+  asyncapiPath?: string
   /** Authenticates the upgrade. Default: everyone, with the remote address as userId. */
   authHandler?: AuthHandlerFn<Request>
   /** Default `new MemoryBackend()`. Not together with `backendConfig`. */

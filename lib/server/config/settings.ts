@@ -1,3 +1,4 @@
+import { Contract } from '../../contract/define-contract.js'
 import type { StateBackend } from '../../backend/backend.js'
 import { DEFAULT_PATH } from '../../protocol/opcodes.js'
 import { TIMER, checkFunction, checkMethods, integer, invalid, isObject } from './checks.js'
@@ -46,6 +47,8 @@ export interface RateLimits extends Omit<RateLimitConfig, 'rules'> {
 /** Options with every default applied. */
 export interface Settings extends Numbers {
   path: string
+  contract: Contract | undefined
+  asyncapiPath: string | undefined
   authHandler: AuthHandlerFn | undefined
   allowedOrigins: DatasoleServerOptions['allowedOrigins']
   errorHandler: DatasoleServerOptions['errorHandler']
@@ -60,7 +63,7 @@ export interface Settings extends Numbers {
   compressionThreshold: number
 }
 
-const OTHERS = ['path', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'session', 'allowedOrigins', 'trustProxy', 'compression', 'errorHandler', 'logger']
+const OTHERS = ['path', 'contract', 'asyncapiPath', 'authHandler', 'stateBackend', 'backendConfig', 'executor', 'rateLimit', 'rateLimiter', 'session', 'allowedOrigins', 'trustProxy', 'compression', 'errorHandler', 'logger']
 const LOGGER_METHODS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'child'] as const
 const BACKEND_METHODS = ['get', 'set', 'delete', 'subscribe', 'publish'] as const
 const LIMITER_METHODS = ['check', 'consume', 'reset'] as const
@@ -90,6 +93,8 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
   return {
     ...numbers as Numbers,
     path: checkPath(path),
+    contract: checkContract(options.contract),
+    asyncapiPath: options.asyncapiPath === undefined ? undefined : checkAsyncapiPath(options),
     authHandler: options.authHandler,
     allowedOrigins: checkOrigins(options.allowedOrigins),
     errorHandler: options.errorHandler,
@@ -101,6 +106,17 @@ export function resolveOptions (options: DatasoleServerOptions): Settings {
     executor: resolveExecutor(options.executor),
     compressionThreshold: resolveCompression(compression)
   }
+}
+
+function checkAsyncapiPath ({ asyncapiPath, contract }: DatasoleServerOptions): string {
+  if (typeof asyncapiPath !== 'string' || !/^\/[^?#\s:*]*$/.test(asyncapiPath)) throw invalid('asyncapiPath', 'must be an absolute URL path such as "/asyncapi.json"')
+  if (contract === undefined) throw invalid('asyncapiPath', 'needs the option contract, which it describes')
+  return asyncapiPath
+}
+
+function checkContract (contract: unknown): Contract | undefined {
+  if (contract !== undefined && !Contract.isContract(contract)) throw invalid('contract', 'must be what defineContract returns')
+  return contract
 }
 
 function checkPath (path: unknown): string {

@@ -1,12 +1,17 @@
 import { setMaxListeners } from 'node:events'
+import { RpcCode } from '../../protocol/codes.js'
+import { RpcError } from '../../protocol/errors.js'
 import type { AuthResult, ConnectionContext, MessageContext } from './connection-context.js'
 import type { Logger } from './logger.js'
 
 /** @internal Ends the signal of a context; only the call that made the context may do that. */
 export let abortContext: (context: RpcContext, reason: Error) => void
 
-/** The context of a method's handler. */
-export class RpcContext implements MessageContext {
+/** @internal Gives a context what checks the details of its method's declared errors. */
+export let declareErrors: (context: RpcContext, check: (code: string, details: unknown) => unknown) => void
+
+/** The context of a method's handler. `Errors` are the details of the errors that the contract declares, by code. */
+export class RpcContext<Errors = Record<string, unknown>> implements MessageContext {
   /** The result of the auth handler. */
   readonly auth?: AuthResult
   readonly connectionId: string
@@ -15,6 +20,7 @@ export class RpcContext implements MessageContext {
   readonly #log: () => Logger
   #controller: AbortController | undefined
   #reason: Error | undefined
+  #checkError: ((code: string, details: unknown) => unknown) | undefined
 
   constructor (connection: ConnectionContext, log: () => Logger, auth: AuthResult | undefined = connection.auth) {
     this.auth = auth
@@ -37,7 +43,17 @@ export class RpcContext implements MessageContext {
 
   get log (): Logger { return this.#log() }
 
+  /**
+   * An error that the contract declares for the method, to be thrown: `throw ctx.error('OVERFLOW', { max: 10 })`. The
+   * caller finds it by `error.is('OVERFLOW')`.
+   * @throws TypeError `INVALID_VALUE` if the contract has no such error, or refuses the details
+   */
+  error<Code extends keyof Errors & string> (code: Code, details: Errors[Code]): RpcError {
+    return new RpcError(RpcCode.APPLICATION, code, { code, details: this.#checkError === undefined ? details : this.#checkError(code, details) })
+  }
+
   static {
+    declareErrors = (context, check) => { context.#checkError = check }
     abortContext = (context, reason) => {
       context.#reason ??= reason
       context.#controller?.abort(reason)

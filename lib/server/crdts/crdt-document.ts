@@ -16,6 +16,8 @@ export interface Change {
   readonly op?: Omit<CrdtOp, 'timestamp'> & { timestamp?: number }
   /** The owner of the sender's node ids; undefined for server code, which may use any. */
   readonly owner?: string
+  /** Looks at the value that it makes; a throw refuses it. */
+  readonly check?: ((value: unknown) => void) | undefined
   done (result: Result): void
   failed (error: unknown): void
 }

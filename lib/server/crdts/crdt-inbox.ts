@@ -4,6 +4,7 @@ import type { CrdtOp } from '../../crdt/crdt.js'
 import { MAX_SKEW, readOp } from '../../crdt/types.js'
 import type { ErrorCode } from '../../protocol/codes.js'
 import { coded, messageOf } from '../../protocol/errors.js'
+import type { ErrorMessage } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import { Budget } from '../connection/budget.js'
 import type { Connection } from '../connection/connection.js'
@@ -13,6 +14,7 @@ import type { ConnectionContext } from '../context/connection-context.js'
 import type { Change, Result } from './crdt-document.js'
 import { isUpdate, loadYjs } from './crdt-yjs.js'
 import { encodeMessage } from '../connection/encoding.js'
+import type { ContractChecks } from '../contract/contract-checks.js'
 import type { KeyRegistry } from '../keys/registry.js'
 import { runHooks } from '../scope/scope.js'
 import { Refusal } from '../errors/refusal.js'
@@ -46,14 +48,16 @@ interface Operation { key: string, op: unknown }
 export class CrdtInbox {
   readonly #crdts: Sink
   readonly #keys: KeyRegistry
+  readonly #contract: ContractChecks
   readonly #settings: Settings
   readonly #log: Logger
   /** The last timestamp of a connection of version 1, whose clock has only milliseconds. */
   readonly #stamps = new WeakMap<Connection, number>()
 
-  constructor (crdts: Sink, keys: KeyRegistry, settings: Settings, log: Logger) {
+  constructor (crdts: Sink, keys: KeyRegistry, contract: ContractChecks, settings: Settings, log: Logger) {
     this.#crdts = crdts
     this.#keys = keys
+    this.#contract = contract
     this.#settings = settings
     this.#log = log
   }
@@ -86,6 +90,8 @@ export class CrdtInbox {
     const op = readOp(raw)
     if (typeof op === 'string') throw new Refusal('INVALID_PATCH', `this is no operation: ${op}`)
     if (op.timestamp > Date.now() + MAX_SKEW) throw new Refusal('CLOCK_SKEW', 'the timestamp is more than a minute ahead', { now: Date.now() })
+    const refused = this.#contract.operation(key, op, this.#keys.channelOf(key) !== undefined)
+    if (refused !== undefined) throw refused
     if (connection.protocol === 1) this.#stamp(connection, op)
     const budget = connection.operationBudget ??= new Budget(MAX_IN_FLIGHT, this.#settings.maxInflatedSize)
     budget.enter(size, 'too many operations of this connection wait already', RETRY)
@@ -95,6 +101,7 @@ export class CrdtInbox {
       op,
       // an address is not an identity
       owner: ownerOf(this.#settings.authHandler === undefined ? undefined : connection.context.userId),
+      check: this.#contract.channelCheck(key, this.#keys.channelOf(key) !== undefined),
       done: (result) => {
         ended()
         const reason = REFUSALS[result]
@@ -112,7 +119,7 @@ export class CrdtInbox {
       refuse(refusalOf({ settings: this.#settings, log: this.#log }, thrown, { source: 'prePush', key, connection: connection.context }))
     }
     try {
-      const allowed = runHooks(this.#keys.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op })
+      const allowed = runHooks(this.#keys.scopeOf(key).chain('prePush'), connection.messageContext, { key, data: op, ...this.#contract.keyParams(key) })
       if (allowed === undefined) this.#write(target, key, change)
       else allowed.then(() => { this.#write(target, key, change) }, forbidden)
     } catch (thrown) {
@@ -149,6 +156,7 @@ export class CrdtInbox {
   #refusalOf (key: string, error: unknown): Refusal {
     const { code } = error as { code?: unknown }
     if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH' || code === 'UNKNOWN_KEY') return new Refusal(code, messageOf(error))
+    if (code === 'INVALID_VALUE') return new Refusal(code, messageOf(error), { issues: (error as Partial<ErrorMessage>).issues })
     // what is sent again under the same seq counts once, whatever became of it here
     if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return new Refusal('BUSY', 'the store cannot take the operation just now', { retryAfter: RETRY })
     this.#log.error({ err: error, key }, 'a CRDT operation failed')

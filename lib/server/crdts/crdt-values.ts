@@ -11,6 +11,14 @@ export function crdtTypeFor (initialValue: unknown): CrdtType {
   return isContainer(initialValue) && !Array.isArray(initialValue) ? 'lww-map' : 'lww-register'
 }
 
+/** A value with an operation in it, as far as one replica can tell. */
+export function valueAfter (value: unknown, { type, op, key, value: given }: Pick<CrdtOp, 'type' | 'op' | 'key' | 'value'>): unknown {
+  if (type === 'pn-counter') return Number(value ?? 0) + (op === 'decrement' ? -1 : 1) * Number(given)
+  if (type !== 'lww-map') return given
+  const { [key!]: _, ...others } = (value ?? {}) as Members
+  return op === 'remove' ? others : { ...others, [key!]: given }
+}
+
 /**
  * The operations that make one value of another.
  * @param from undefined for none

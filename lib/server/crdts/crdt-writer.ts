@@ -1,4 +1,6 @@
 import type { HybridClock } from '../../crdt/clock.js'
+import { crdtOf } from '../../crdt/types.js'
+import { clonePlain } from '../../protocol/json.js'
 import { DatasoleError } from '../../protocol/errors.js'
 import { type Change, type CrdtDocument, type Result, change, emptyDocument, forget } from './crdt-document.js'
 import { join } from './crdt-yjs.js'
@@ -47,8 +49,8 @@ export class CrdtWriter {
       try {
         await this.#write(batch)
       } catch (error) {
-        if (batch.length === 1 || !isTooLarge(error)) for (const each of batch) each.failed(error)
-        // one of them made it too large, and the others shall not suffer for it
+        if (batch.length === 1 || !isOfOne(error)) for (const each of batch) each.failed(error)
+        // one of them made it too large or wrong, and the others shall not suffer for it
         else for (const each of batch) await this.#write([each]).catch((error: unknown) => { each.failed(error) })
       }
     }
@@ -64,7 +66,11 @@ export class CrdtWriter {
       // it may run again
       const document = (draft ?? emptyDocument(batch[0]!.type)) as CrdtDocument
       if (document.type === 'yjs') join(document)
-      results = batch.map((each) => change(document, each, this.#clock))
+      results = batch.map((each) => {
+        const result = change(document, each, this.#clock)
+        if (result === 'changed') each.check?.(clonePlain(crdtOf(document.type).value(document)))
+        return result
+      })
       if (isDue) forget(document)
       const isMade = draft === undefined && batch.some(({ op }, i) => op === undefined || results[i] === 'changed')
       return isMade ? document : undefined
@@ -78,6 +84,7 @@ export class CrdtWriter {
   }
 }
 
-function isTooLarge (error: unknown): boolean {
-  return (error as { code?: unknown }).code === 'LIMIT_EXCEEDED'
+function isOfOne (error: unknown): boolean {
+  const { code } = error as { code?: unknown }
+  return code === 'LIMIT_EXCEEDED' || code === 'INVALID_VALUE'
 }

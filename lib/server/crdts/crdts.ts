@@ -1,7 +1,8 @@
 import { HybridClock } from '../../crdt/clock.js'
 import type { CrdtType } from '../../crdt/crdt.js'
 import { crdtOf, isCrdtType } from '../../crdt/types.js'
-import { DatasoleError, invalidArgument, isThenable } from '../../protocol/errors.js'
+import type { ContractChecks } from '../contract/contract-checks.js'
+import { DatasoleError, coded, invalidArgument, isThenable } from '../../protocol/errors.js'
 import { clonePlain } from '../../protocol/json.js'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 import type { ConnectionContext } from '../context/connection-context.js'
@@ -23,6 +24,7 @@ import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
 import type { StateStore, StoreOwner } from '../store/state-store.js'
+import type { Storage } from '../store/storage.js'
 
 /** Takes a client's operations on a key. */
 export interface CrdtSink { write (key: string, change: Change): void }
@@ -35,9 +37,6 @@ export interface CrdtSinkChannel extends KeyChannel {
 
 /** Told of each change of a key that this node holds. */
 export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void | Promise<void>
-
-/** The stores of the root scope, to which all keys belong that server code has not declared. */
-export interface RootStores { readonly state: StateStore, readonly crdt: StateStore }
 
 /**
  * Values that many may change at once. A change by a client or by server code is merged in the store, one
@@ -53,10 +52,11 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   readonly #keys: KeyRegistry
   readonly #subscriptions: Subscriptions
   readonly #storeOf: (scope: Scope, user: string) => StateStore
-  readonly #root: () => RootStores
+  readonly #root: () => Pick<Storage, 'state' | 'crdt'>
   readonly #isOpen: (scope: Scope) => boolean
   readonly #isRoot: (store: StateStore) => boolean
   readonly #settings: Settings
+  readonly #contract: ContractChecks
   readonly #log: Logger
   readonly #clock = new HybridClock()
   /** The types of keys that server code has registered. */
@@ -71,7 +71,8 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   readonly #listeners = new Set<CrdtListener>()
 
   /** @param isOpen whether the store of a scope is in use, and can be used: else `opened` is going to tell */
-  constructor (settings: Settings, keys: KeyRegistry, subscriptions: Subscriptions, storeOf: (scope: Scope, user: string) => StateStore, root: () => RootStores, isRoot: (store: StateStore) => boolean, isOpen: (scope: Scope) => boolean, names: NamesOwner, log: Logger) {
+  constructor (settings: Settings, keys: KeyRegistry, subscriptions: Subscriptions, storeOf: (scope: Scope, user: string) => StateStore, root: () => Pick<Storage, 'state' | 'crdt'>, isRoot: (store: StateStore) => boolean, isOpen: (scope: Scope) => boolean, contract: ContractChecks, names: NamesOwner, log: Logger) {
+    this.#contract = contract
     this.#isOpen = isOpen
     this.#isRoot = isRoot
     this.#settings = settings
@@ -85,7 +86,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
       holdsLive: (key) => root().crdt.holdsLive(key),
       liveKeys: () => root().crdt.liveKeys()
     }, names)
-    this.inbox = new CrdtInbox(this, keys, settings, log)
+    this.inbox = new CrdtInbox(this, keys, contract, settings, log)
   }
 
   storeOf (key: string): StateStore {
@@ -138,8 +139,9 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   }
 
   /** Declares a key; it is made as soon as the store can be used. */
-  register (key: string, type: CrdtType, scope: Scope): void {
+  register (key: string, type: CrdtType, scope: Scope, isChannel = false): void {
     checkCrdtKey(key)
+    this.#contract.checkType(key, type, isChannel)
     if (!isCrdtType(type)) throw invalidArgument(`a CRDT must be a pn-counter, an lww-register, an lww-map or yjs, not ${JSON.stringify(type)}`)
     const isFull = this.#types.size >= this.#settings.maxCrdtKeys || !this.#hasRoomFor(key)
     if (isFull && this.#keys.kindOf(key) !== 'json') throw this.#tooMany()
@@ -149,7 +151,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     if (this.#isOpen(scope)) this.#make(key, type)
   }
 
-  /** The same, for code that may run twice. @throws DatasoleError `TYPE_MISMATCH` */
+  /** The same, for code that may run twice: DatasoleError `TYPE_MISMATCH`. */
   registerOnce (key: string, type: CrdtType, scope: Scope): void {
     const known = this.typeOf(key)
     if (known === undefined) this.register(key, type, scope)
@@ -193,16 +195,21 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     return copy
   }
 
-  /** Applies an operation of server code. Resolves once the store has it. */
-  async apply (key: string, op: ServerOp): Promise<void> {
+  /**
+   * Applies an operation of server code. Resolves once the store has it.
+   * @param isChecked whether the contract has let through what it is a part of
+   */
+  async apply (key: string, op: ServerOp, isChecked = false): Promise<void> {
     const read = readServerOp(key, op, this.#clock.node, this.#settings.maxJsonDepth)
+    const refused = this.#contract.operation(key, read, this.#keys.channelOf(key) !== undefined)
+    if (refused !== undefined) throw coded(new TypeError(`crdt.apply("${key}"): ${refused.message}`), refused.code)
     if (read.type === 'yjs') {
       await loadYjs()
       if (!isUpdate(read.value as string)) throw invalidArgument(`crdt.apply("${key}"): this is no update of Yjs`)
     }
     const { timestamp, ...rest } = read
     const stamped = op.timestamp === undefined ? rest : { ...rest, timestamp }
-    const result = await new Promise<Result>((resolve, reject) => { this.write(key, { type: read.type, op: stamped, done: resolve, failed: reject }) })
+    const result = await new Promise<Result>((resolve, reject) => { this.write(key, { type: read.type, op: stamped, check: isChecked ? undefined : this.#contract.channelCheck(key, this.#keys.channelOf(key) !== undefined), done: resolve, failed: reject }) })
     const refusal = REFUSALS[result]
     if (refusal !== undefined) throw new DatasoleError(refusal[0], `crdt.apply("${key}"): ${refusal[1]}`)
   }
@@ -226,9 +233,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     this.write(key, {
       type,
       done: (result) => { if (result === 'mistyped') this.#log.error({ key }, `the store has this CRDT key as another type than ${type}, as which it is registered; operations on it are refused`) },
-      failed: (error) => {
-        this.#log.error({ err: error, key }, 'a registered CRDT key could not be made; its first operation will make it')
-      }
+      failed: (error) => { this.#log.error({ err: error, key }, 'a registered CRDT key could not be made; its first operation will make it') }
     })
   }
 

@@ -1,4 +1,4 @@
-import type { EventData, EventName } from '../../protocol/contract.js'
+import type { BroadcastData, EventName, ReceivedData, SentData } from '../../protocol/contract.js'
 import type { Unsubscribe } from '../../protocol/unsubscribe.js'
 import type { Target } from '../connection/hub.js'
 import { ScopedFacade } from '../scope/facade.js'
@@ -16,11 +16,11 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
   }
 
   /** Several handlers may be there; one that throws or rejects is logged, and the others still run. */
-  on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
+  on<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): Unsubscribe {
     return this.#events.on(event, handler as EventHandler, this.scope)
   }
 
-  off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
+  off<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): void {
     this.#events.off(event, handler as EventHandler)
   }
 
@@ -28,7 +28,7 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
    * Reaches the handlers on every node; for clients there is `fanout.broadcast`.
    * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`
    */
-  emit<E extends EventName<C>> (event: E, data: EventData<C, E>): void {
+  emit<E extends EventName<C>> (event: E, data: SentData<C, E>): void {
     this.#events.emit(event, data, this.scope)
   }
 }
@@ -47,7 +47,7 @@ export class FanoutFacade<C, S> extends ScopedFacade<S> {
    * once; delivery is at most once, in order per connection.
    * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_ARGUMENT` for a target that is none
    */
-  broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target?: Target): void {
+  broadcast<E extends EventName<C>> (event: E, data: BroadcastData<C, E>, target?: Target): void {
     this.#fanout.broadcast(event, data, target, this.scope)
   }
 }

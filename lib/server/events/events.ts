@@ -1,4 +1,7 @@
 import type { ClientEvent, ServerEvent } from '../../protocol/messages.js'
+import { type Verdict, inTime } from '../../contract/check.js'
+import { invalidValue } from '../../contract/issues.js'
+import type { ContractChecks } from '../contract/contract-checks.js'
 import type { Bus, BusHandlers } from '../bus/bus.js'
 import type { ConnectionContext } from '../context/connection-context.js'
 import { Budget } from '../connection/budget.js'
@@ -54,6 +57,7 @@ export class Events implements Part {
   constructor (
     readonly settings: Settings,
     readonly busOf: (scope: Scope) => Bus,
+    readonly contract: ContractChecks,
     readonly metrics: Metrics,
     readonly log: Logger
   ) {}
@@ -90,12 +94,13 @@ export class Events implements Part {
 
   /**
    * @param scope whose backend carries it to the other nodes
-   * @throws TypeError `INVALID_JSON` with the path, RangeError `TOO_DEEP`
+   * @throws TypeError `INVALID_JSON` with the path, `INVALID_VALUE` by the contract; RangeError `TOO_DEEP`
    */
   emit (event: string, data: unknown, scope: Scope): void {
     if (typeof event !== 'string') throw invalidArgument('events.emit: the event must be a string')
     // handlers here get what those of other nodes get
-    const message = { event, data: data === undefined ? undefined : copyJson(data, this.settings.maxJsonDepth), timestamp: Date.now() }
+    const checked = this.contract.emitted(event, data)
+    const message = { event, data: checked === undefined ? undefined : copyJson(checked, this.settings.maxJsonDepth), timestamp: Date.now() }
     const bus = this.busOf(scope)
     bus.publish('event', message)
     this.#deliver(message, bus)
@@ -147,7 +152,7 @@ export class Events implements Part {
     const event = topMember(payload, 'event')
     if (event === undefined) return undefined
     const isForWorkers = this.#handlers.get(event)?.every(({ handler }) => typeof handler !== 'function') ?? false
-    return isForWorkers ? { event, data: new LazyMembers(payload, this.settings.maxJsonDepth) } : undefined
+    return isForWorkers && this.contract.toServer(event) === undefined ? { event, data: new LazyMembers(payload, this.settings.maxJsonDepth) } : undefined
   }
 
   #isTooLong (event: string): boolean {
@@ -166,8 +171,8 @@ export class Events implements Part {
     const message = data instanceof LazyMembers
       ? { event, get data () { return data.get('data') }, timestamp, unread: data }
       : { event, data, timestamp }
-    if (connection.events !== undefined) return this.#enqueue(connection, size, connection.events, () => this.#guard(connection, correlationId, handlers, message))
-    const waiting = this.#guard(connection, correlationId, handlers, message)
+    if (connection.events !== undefined) return this.#enqueue(connection, size, connection.events, () => this.#check(connection, correlationId, handlers, message))
+    const waiting = this.#check(connection, correlationId, handlers, message)
     if (waiting !== undefined) this.#enqueue(connection, size, waiting)
   }
 
@@ -192,6 +197,32 @@ export class Events implements Part {
       budget.leave(size)
       if (budget.isEmpty) connection.events = undefined
     })
+  }
+
+  /** Runs hooks and handlers if the contract lets the data through. */
+  #check (connection: Connection, correlationId: number, handlers: Registered[], message: Received): Promise<void> | undefined {
+    const { event } = message
+    const check = this.contract.toServer(event)
+    if (check === undefined) return this.#guard(connection, correlationId, handlers, message)
+    const decide = (verdict: Verdict): Promise<void> | undefined => {
+      if (verdict?.issues !== undefined) {
+        connection.sendError(correlationId, 'INVALID_VALUE', invalidValue(`event "${event}"`, verdict.issues).message, { event, issues: verdict.issues })
+        return undefined
+      }
+      return this.#guard(connection, correlationId, handlers, verdict === undefined ? message : { ...message, data: verdict.value })
+    }
+    const failed = (error: unknown): undefined => {
+      this.log.error({ err: error, event, connectionId: connection.id }, 'the schema of an event failed')
+      connection.sendError(correlationId, 'INTERNAL', 'the event could not be checked', { event })
+    }
+    let verdict
+    try {
+      verdict = check(message.data)
+    } catch (error) {
+      return failed(error)
+    }
+    if (!isThenable(verdict)) return decide(verdict)
+    return inTime(verdict, `the schema of event "${event}"`).then(decide, failed)
   }
 
   /** Runs the handlers whose hooks let the event through; a promise, which never rejects, only where a hook is asynchronous. */

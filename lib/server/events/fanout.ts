@@ -1,6 +1,7 @@
 import { stringify } from '../../protocol/json.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import type { Bus, BusHandlers } from '../bus/bus.js'
+import type { ContractChecks } from '../contract/contract-checks.js'
 import type { Settings } from '../config/settings.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { type Hub, type Target, checkTarget } from '../connection/hub.js'
@@ -11,12 +12,14 @@ import type { Scope } from '../scope/scope.js'
 export class Fanout implements Part {
   readonly #hub: Hub
   readonly #busOf: (scope: Scope) => Bus
+  readonly #contract: ContractChecks
   readonly #compressionThreshold: number
   readonly #maxDepth: number
 
-  constructor (hub: Hub, busOf: (scope: Scope) => Bus, { compressionThreshold, maxJsonDepth }: Settings) {
+  constructor (hub: Hub, busOf: (scope: Scope) => Bus, contract: ContractChecks, { compressionThreshold, maxJsonDepth }: Settings) {
     this.#hub = hub
     this.#busOf = busOf
+    this.#contract = contract
     this.#compressionThreshold = compressionThreshold
     this.#maxDepth = maxJsonDepth
   }
@@ -28,7 +31,7 @@ export class Fanout implements Part {
   /** @param scope whose backend carries it to the other nodes */
   broadcast (event: string, data: unknown, target: Target = {}, scope: Scope): void {
     checkTarget(event, target)
-    const json = stringify(data, this.#maxDepth)
+    const json = stringify(this.#contract.toClient(event, data), this.#maxDepth)
     const payload = `{"event":${JSON.stringify(event)},${json === undefined ? '' : `"data":${json},`}"timestamp":${Date.now()}}`
     this.#busOf(scope).publish('fanout', { payload, ...target })
     this.#deliver(payload, target)

@@ -3,6 +3,7 @@ import type { ChannelInfo } from '../../protocol/messages.js'
 import type { Scope } from '../scope/scope.js'
 import type { Replica } from '../store/replica.js'
 import type { StateStore, StoreOwner } from '../store/state-store.js'
+import type { ValueCheck } from '../store/write.js'
 import { JsonSource } from './json-source.js'
 import type { KeyRegistry } from './registry.js'
 import type { KeySource, Kind } from './source.js'
@@ -15,12 +16,15 @@ export class LiveState implements Kind, StoreOwner {
   readonly #subscriptions: Subscriptions
   readonly #storeOf: (scope: Scope, user: string) => StateStore
   readonly #onLiveChange: NonNullable<StoreOwner['onLiveChange']>
+  readonly checkOf: (key: string) => ValueCheck | undefined
 
-  constructor (keys: KeyRegistry, subscriptions: Subscriptions, storeOf: (scope: Scope, user: string) => StateStore, onLiveChange: NonNullable<StoreOwner['onLiveChange']>) {
+  /** @param checkOf what the contract asks of a key's values */
+  constructor (keys: KeyRegistry, subscriptions: Subscriptions, storeOf: (scope: Scope, user: string) => StateStore, onLiveChange: NonNullable<StoreOwner['onLiveChange']>, checkOf: (key: string) => ValueCheck | undefined) {
     this.#keys = keys
     this.#subscriptions = subscriptions
     this.#storeOf = storeOf
     this.#onLiveChange = onLiveChange
+    this.checkOf = checkOf
   }
 
   /** Declares a key as a scope's: the scope's hooks guard it, also from clients that subscribe to it already. */

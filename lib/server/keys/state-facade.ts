@@ -1,11 +1,11 @@
-import type { StateName, StateValue } from '../../protocol/contract.js'
+import type { StateName, StateAt } from '../../protocol/contract.js'
 import type { Operation } from '../../protocol/messages.js'
 import { ScopedFacade } from '../scope/facade.js'
 import type { Scope } from '../scope/scope.js'
 import type { StateStore } from '../store/state-store.js'
 import type { Recipe } from '../store/write.js'
 
-type ServerValue<C, K extends string> = K extends StateName<C> ? StateValue<C, K> : unknown
+type ServerValue<C, K extends string> = K extends StateName<C> ? StateAt<C, K> : unknown
 
 /** `ds.primitives.state`: the same store for keys of the server's own. Writing does not make a key live. */
 export class StateFacade<C, S> extends ScopedFacade<S> {

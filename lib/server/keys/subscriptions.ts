@@ -4,6 +4,7 @@ import type { Settings } from '../config/settings.js'
 import type { Connection } from '../connection/connection.js'
 import type { FrameHandler } from '../connection/frame-handler.js'
 import { BadFrame, parsePayload, requireName } from '../connection/payload.js'
+import type { ContractChecks } from '../contract/contract-checks.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import { Refusal } from '../errors/refusal.js'
@@ -35,10 +36,12 @@ export class Subscriptions implements SourceHost {
   readonly #unreadable = new Set<string>()
   readonly #keys: KeyRegistry
   readonly #kindOf: KindOf
+  readonly #contract: ContractChecks
 
-  constructor (readonly settings: Settings, keys: KeyRegistry, kindOf: KindOf, readonly metrics: Metrics, readonly log: Logger) {
+  constructor (readonly settings: Settings, keys: KeyRegistry, kindOf: KindOf, contract: ContractChecks, readonly metrics: Metrics, readonly log: Logger) {
     this.#keys = keys
     this.#kindOf = kindOf
+    this.#contract = contract
   }
 
   get compressionThreshold (): number { return this.settings.compressionThreshold }
@@ -165,7 +168,7 @@ export class Subscriptions implements SourceHost {
     const scope = this.#keys.scopeOf(key)
     let allowed
     try {
-      allowed = runHooks(scope.chain('preSubscribe'), connection.messageContext, { key })
+      allowed = runHooks(scope.chain('preSubscribe'), connection.messageContext, { key, ...this.#contract.keyParams(key) })
     } catch (thrown) {
       return this.#refuse(subscription, thrown)
     }

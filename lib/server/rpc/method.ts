@@ -1,29 +1,35 @@
+import { type Check, type Compile, type SyncCheck, type Verdict, checkOf, inTime, syncCheckOf } from '../../contract/check.js'
+import type { MethodSchemas } from '../../contract/define-contract.js'
+import { invalidValue } from '../../contract/issues.js'
+import { type Schema, isSchema } from '../../contract/schema.js'
 import type { Executor } from '../../executor/executor.js'
 import { RpcCode } from '../../protocol/codes.js'
-import { DatasoleError, RpcError, isThenable, messageOf } from '../../protocol/errors.js'
+import { DatasoleError, RpcError, coded, isThenable, messageOf } from '../../protocol/errors.js'
 import { stringify } from '../../protocol/json.js'
 import { TIMER, isObject } from '../config/checks.js'
 import { type Scope, runHooks } from '../scope/scope.js'
 import { HookThrew } from '../errors/thrown.js'
-import type { RpcContext } from '../context/rpc-context.js'
+import { type RpcContext, declareErrors } from '../context/rpc-context.js'
 
-export type RpcHandler<P = unknown, R = unknown> = (params: P, ctx: RpcContext) => R | Promise<R>
+export type RpcHandler<P = unknown, R = unknown, Errors = Record<string, unknown>> = (params: P, ctx: RpcContext<Errors>) => R | Promise<R>
 
 export interface RpcOptions {
-  /** JSON Schemas of what the method takes and gives. Nothing is coerced; a mismatch is -32602 or -32603. */
-  schema?: { params?: object, result?: object }
+  /**
+   * Schemas of what the method takes and gives: JSON Schema, TypeBox, or a Standard Schema (zod, valibot, arktype).
+   * Nothing is coerced; a mismatch is -32602 or -32603. For a method of the contract they are in the contract.
+   */
+  schema?: { params?: Schema, result?: Schema }
   /** ms; default the server's `rpcTimeoutMs`, 0 for no limit. */
   timeoutMs?: number
 }
 
-type Check = (data: unknown) => object[] | null
-
 /**
  * What `rpc.register` makes of its arguments, here and in threads.
  * @param rpcTimeoutMs where the options have none
+ * @param schemas those of the contract, if it has the method
  * @throws DatasoleError `INVALID_METHOD`, `INVALID_OPTION`
  */
-export function methodOf (name: string, options: RpcOptions, handler: RpcHandler, rpcTimeoutMs: number, scope: Scope): Method {
+export function methodOf (name: string, options: RpcOptions, handler: RpcHandler, rpcTimeoutMs: number, scope: Scope, schemas?: MethodSchemas): Method {
   if (typeof name !== 'string' || name === '') throw new DatasoleError('INVALID_METHOD', 'rpc.register: the method name must be a string that is not empty')
   if (typeof handler !== 'function') throw new DatasoleError('INVALID_METHOD', `rpc.register("${name}"): the handler must be a function`)
   const refuse = (what: string): never => { throw new DatasoleError('INVALID_OPTION', `rpc.register("${name}"): ${what}`) }
@@ -33,22 +39,24 @@ export function methodOf (name: string, options: RpcOptions, handler: RpcHandler
   if (!isObject(schema)) refuse('option schema must be { params, result }')
   for (const [section, value] of Object.entries(schema)) {
     if (section !== 'params' && section !== 'result') refuse(`option schema.${section} is unknown: there are params and result`)
-    if (value !== undefined && !isObject(value)) refuse(`option schema.${section} must be a JSON Schema`)
+    if (value !== undefined && !isSchema(value)) refuse(`option schema.${section} must be a schema`)
   }
+  if (options.schema !== undefined && schemas !== undefined) refuse('option schema: the contract has the schemas of this method')
   if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > TIMER) refuse('option timeoutMs must be a whole number of ms from 0')
-  return new Method(name, timeoutMs, options, handler, scope)
+  return new Method(name, timeoutMs, schemas ?? schema, handler, scope)
 }
 
 /** A registered method: hooks, then validation, then the handler. */
 export class Method {
   #checkParams: Check | undefined
   #checkResult: Check | undefined
+  #errors: Map<string, SyncCheck | undefined> | undefined
   #compiled = false
 
   constructor (
     readonly name: string,
     readonly timeoutMs: number,
-    readonly options: RpcOptions,
+    readonly schemas: MethodSchemas,
     readonly handler: RpcHandler,
     readonly scope: Scope
   ) {}
@@ -59,16 +67,16 @@ export class Method {
    */
   invoke (params: unknown, ctx: RpcContext, isCancelled: () => boolean): unknown {
     const hooks = this.scope.chain('preRpc')
-    if (hooks.length === 0) return this.#handle(params, ctx)
+    if (hooks.length === 0) return this.#handle(params, ctx, isCancelled)
     let ready
     try {
       ready = runHooks(hooks, ctx, { method: this.name, params })
     } catch (thrown) {
       throw new HookThrew(thrown)
     }
-    if (ready === undefined) return this.#handle(params, ctx)
+    if (ready === undefined) return this.#handle(params, ctx, isCancelled)
     return ready.then(
-      () => isCancelled() ? undefined : this.#handle(params, ctx),
+      () => isCancelled() ? undefined : this.#handle(params, ctx, isCancelled),
       (thrown) => { throw new HookThrew(thrown) }
     )
   }
@@ -80,28 +88,55 @@ export class Method {
    */
   compile (): void {
     if (this.#compiled) return
-    const { params, result } = this.options.schema ?? {}
-    const compile = (section: string, schema: object): Check | undefined => this.scope.compile(`rpc.register("${this.name}"): option schema.${section}`, schema)
-    if (params !== undefined) this.#checkParams = compile('params', params)
-    if (result !== undefined) this.#checkResult = compile('result', result)
+    const { params, result, errors } = this.schemas
+    const where = (place: string): string => `the schema of method "${this.name}" for its ${place}`
+    const compile: Compile = (place, schema) => this.scope.compile(place, schema)
+    if (params !== undefined) this.#checkParams = checkOf(params, where('params'), compile)
+    if (result !== undefined) this.#checkResult = checkOf(result, where('result'), compile)
+    if (errors !== undefined) this.#errors = new Map(Object.entries(errors).map(([code, schema]) => [code, syncCheckOf(schema, where(`error ${code}`), compile)]))
     this.#compiled = true
   }
 
-  #handle (params: unknown, ctx: RpcContext): unknown {
+  #handle (params: unknown, ctx: RpcContext, isCancelled: () => boolean): unknown {
     this.compile()
-    const errors = this.#checkParams?.(params)
-    if (errors) {
-      throw new RpcError(RpcCode.INVALID_PARAMS, `invalid params for method "${this.name}"`, { code: 'INVALID_PARAMS', errors })
-    }
+    const verdict = this.#checkParams?.(params)
+    if (verdict === undefined) return this.#run(params, ctx)
+    if (!isThenable(verdict)) return this.#run(this.#acceptedParams(params, verdict), ctx)
+    return inTime(verdict, `the schema of the params of method "${this.name}"`).then((settled) => isCancelled() ? undefined : this.#run(this.#acceptedParams(params, settled), ctx))
+  }
+
+  #run (params: unknown, ctx: RpcContext): unknown {
+    if (this.#errors !== undefined) declareErrors(ctx, this.#checkError)
     const result = this.handler(params, ctx)
     if (this.#checkResult === undefined) return result
     return isThenable(result) ? result.then((settled) => this.#checked(settled)) : this.#checked(result)
   }
 
   #checked (result: unknown): unknown {
-    const errors = this.#checkResult!(result)
-    if (errors === null) return result
-    throw new DatasoleError('INVALID_RESULT', `the result of method "${this.name}" does not match its schema: ${JSON.stringify(errors)}`)
+    const verdict = this.#checkResult!(result)
+    if (!isThenable(verdict)) return this.#acceptedResult(result, verdict)
+    return inTime(verdict, `the schema of the result of method "${this.name}"`).then((settled) => this.#acceptedResult(result, settled))
+  }
+
+  readonly #checkError = (code: string, details: unknown): unknown => {
+    if (this.#errors?.has(code) !== true) throw coded(new TypeError(`ctx.error: the contract has no error "${code}" of method "${this.name}"`), 'INVALID_VALUE')
+    const verdict = this.#errors.get(code)?.(details)
+    if (verdict?.issues !== undefined) throw invalidValue(`the details of error "${code}"`, verdict.issues)
+    return verdict === undefined ? details : verdict.value
+  }
+
+  #acceptedParams (params: unknown, verdict: Verdict): unknown {
+    if (verdict === undefined) return params
+    if (verdict.issues === undefined) return verdict.value
+    const { issues, errors } = verdict
+    throw new RpcError(RpcCode.INVALID_PARAMS, `invalid params for method "${this.name}"`, { code: 'INVALID_PARAMS', issues, errors })
+  }
+
+  #acceptedResult (result: unknown, verdict: Verdict): unknown {
+    if (verdict === undefined) return result
+    if (verdict.issues === undefined) return verdict.value
+    const details = process.env.NODE_ENV === 'production' ? '' : `: ${JSON.stringify(verdict.issues)}`
+    throw new DatasoleError('INVALID_RESULT', `the result of method "${this.name}" does not match its schema${details}`)
   }
 }
 

@@ -1,4 +1,4 @@
-import type { RpcName, RpcParams, RpcResult } from '../../protocol/contract.js'
+import type { HandlerErrors, HandlerParams, HandlerResult, RpcName, RpcParams, RpcResult } from '../../protocol/contract.js'
 import { ScopedFacade } from '../scope/facade.js'
 import type { Scope } from '../scope/scope.js'
 import type { RpcHandler, RpcOptions } from './method.js'
@@ -20,8 +20,8 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
    *   with a numeric `code`, `expose: true` or a `statusCode` below 500, a plain `Error`. Of others it gets an id
    * @throws DatasoleError `DUPLICATE_METHOD` where the name is taken
    */
-  register<M extends RpcName<C>> (method: M, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
-  register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
+  register<M extends RpcName<C>> (method: M, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
+  register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
   register (method: string, options: RpcOptions | RpcHandler<never>, handler?: RpcHandler<never>): void {
     if (typeof options === 'function') this.#rpc.register(method, {}, options as RpcHandler, this.scope)
     else this.#rpc.register(method, options, handler as RpcHandler, this.scope)

@@ -2,6 +2,7 @@ import { onAbort } from '../../protocol/abort.js'
 import { type ErrorCode, RpcCode } from '../../protocol/codes.js'
 import { HEADER_SIZE } from '../../protocol/frame.js'
 import { Opcode } from '../../protocol/opcodes.js'
+import type { ContractChecks } from '../contract/contract-checks.js'
 import { Call, type CallHost, type NeverBegun, errorAnswer } from './call.js'
 import { type AuthResult, ConnectionContext } from '../context/connection-context.js'
 import { Budget } from '../connection/budget.js'
@@ -59,14 +60,14 @@ export class RpcRegistry implements CallHost, Part {
 
   readonly #hub: Hub
 
-  constructor (readonly settings: Settings, hub: Hub, readonly metrics: Metrics, readonly log: Logger) {
+  constructor (readonly settings: Settings, hub: Hub, readonly contract: ContractChecks, readonly metrics: Metrics, readonly log: Logger) {
     this.#hub = hub
   }
 
   get compressionThreshold (): number { return this.settings.compressionThreshold }
 
   register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
-    const method = methodOf(name, options, handler, this.settings.rpcTimeoutMs, scope)
+    const method = methodOf(name, options, handler, this.settings.rpcTimeoutMs, scope, this.contract.method(name))
     if (this.#isCompiled) method.compile()
     this.add(method)
   }

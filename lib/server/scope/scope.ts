@@ -1,3 +1,4 @@
+import type { DatasoleContract, MatchedKey } from '../../protocol/contract.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
 import { DatasoleError, invalidArgument, isThenable, messageOf } from '../../protocol/errors.js'
 import type { RpcContext } from '../context/rpc-context.js'
@@ -10,7 +11,7 @@ type Result = void | Promise<void>
  * where it is a DatasoleError, an RpcError, an error with `statusCode` 401 or 403, or a plain `Error`; whatever
  * else it is counts as a failure, and clients may try again.
  */
-export interface Hooks {
+export interface Hooks<C = DatasoleContract> {
   /** Before the upgrade is answered: HTTP 403 for a refusal, 503 for a failure. Global, whichever scope adds it. */
   onConnect: (connection: ConnectionContext) => Result
   /** After the socket ended. Global, whichever scope adds it; a throw is logged. */
@@ -18,9 +19,9 @@ export interface Hooks {
   /** Before validation and handler. The error's numeric `code` and `data` reach the client, else -32003. */
   preRpc: (ctx: RpcContext, call: { method: string, params: unknown }) => Result
   preEvent: (ctx: MessageContext, message: { event: string, data: unknown }) => Result
-  /** For version 1 clients it runs once per live key. */
-  preSubscribe: (ctx: MessageContext, subscription: { key: string }) => Result
-  prePush: (ctx: MessageContext, push: { key: string, patches?: Operation[], data?: unknown }) => Result
+  /** For version 1 clients it runs once per live key. `pattern` and `params` are of the contract's key, if it has it. */
+  preSubscribe: (ctx: MessageContext, subscription: { key: string } & MatchedKey<C>) => Result
+  prePush: (ctx: MessageContext, push: { key: string, patches?: Operation[], data?: unknown } & MatchedKey<C>) => Result
 }
 
 export type HookName = keyof Hooks

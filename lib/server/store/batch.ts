@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { CommitRequest, Snapshot } from '../../backend/backend.js'
 import { packSnapshot } from './push-ledger.js'
 import type { Replica } from './replica.js'
-import { type Prepared, type Write, prepare } from './write.js'
+import { type Prepared, type Write, type WriteRules, prepare } from './write.js'
 
 /** Writes that go out together as consecutive versions, at the most. */
 const MAX_BATCH = 64
@@ -19,14 +19,14 @@ export function takeBatch (writes: Write[]): Write[] {
 }
 
 /** Computes each write on top of those before it. One that fails is rejected, and is as if it had not been. */
-export function prepareAll (replica: Replica, batch: Write[], maxBytes: number, keepsPaths: boolean): Prepared[] {
+export function prepareAll (replica: Replica, batch: Write[], rules: WriteRules): Prepared[] {
   const { document } = replica
   const prepared: Prepared[] = []
   const start = document.mark()
   for (const write of batch) {
     const before = document.mark()
     try {
-      prepared.push(prepare(replica, write, prepared, maxBytes, keepsPaths))
+      prepared.push(prepare(replica, write, prepared, rules))
       document.release()
     } catch (error) {
       document.rollback(before)

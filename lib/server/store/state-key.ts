@@ -3,13 +3,12 @@ import type { BackendUnsubscribe, CommitNotice, CommitRequest, CommitResult, Jou
 import { DatasoleError } from '../../protocol/errors.js'
 import { prepareAll, requestOf, takeBatch } from './batch.js'
 import { Replica, valueOf } from './replica.js'
-import type { Write } from './write.js'
+import type { Write, WriteRules } from './write.js'
 
 /** The state that all keys of a node share. */
 export interface StateHost {
   readonly backend: StateBackend
   readonly journal: Journal
-  readonly maxStateBytes: number
   /** Put before a key's name in the backend, apart from whatever else is there. */
   readonly prefix: string
   /** ms that a key stays in the backend after a commit; undefined for ever. */
@@ -22,8 +21,7 @@ export interface StateHost {
   committed (count: number): void
   /** Nothing is under way any more: the key may be forgotten. */
   idle (key: string): void
-  /** Whether the paths that a commit touches are asked for later: see `prepare`. */
-  keepsPaths (key: string): boolean
+  rulesOf (key: string): WriteRules
   /** The key could not be read: it is to be refreshed, again and again. */
   fellBehind (key: string, error: unknown): void
 }
@@ -180,7 +178,7 @@ export class StateKey {
   async #commit (batch: Write[]): Promise<void> {
     const { replica } = this
     for (;;) {
-      const prepared = prepareAll(replica, batch, this.#host.maxStateBytes, this.#host.keepsPaths(replica.key))
+      const prepared = prepareAll(replica, batch, this.#host.rulesOf(replica.key))
       const request = requestOf(replica, prepared, this.#logBytes)
       if (request !== undefined) {
         const result = await this.#send(request)

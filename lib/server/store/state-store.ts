@@ -8,7 +8,7 @@ import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Replica } from './replica.js'
 import { type StateHost, StateKey } from './state-key.js'
-import { type Write, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
+import { type ValueCheck, type Write, type WriteRules, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
 
 /** The part of the server that a store belongs to: it is told of commits, and says which keys it needs. */
 export interface StoreOwner {
@@ -20,6 +20,8 @@ export interface StoreOwner {
   isNeeded (key: string, store: StateStore): boolean
   /** Whether the paths that a commit touches are needed later: see `prepare`. */
   keepsPaths? (key: string): boolean
+  /** What the values of a key have to be; undefined for any. */
+  checkOf? (key: string): ValueCheck | undefined
 }
 
 /** The place of a store in the backend, and its bounds. */
@@ -172,8 +174,8 @@ export class StateStore implements StateHost {
     this.#owner.onLiveChange?.(key, isLive, isOwn, this)
   }
 
-  keepsPaths (key: string): boolean {
-    return this.#owner.keepsPaths?.(key) ?? false
+  rulesOf (key: string): WriteRules {
+    return { maxBytes: this.maxStateBytes, keepsPaths: this.#owner.keepsPaths?.(key) ?? false, check: this.#owner.checkOf?.(key) }
   }
 
   fellBehind (name: string, error: unknown): void {

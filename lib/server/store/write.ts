@@ -97,9 +97,25 @@ export interface Prepared {
   whole?: string
 }
 
+/** Looks at a value that a write has made, at the places that it changed (JSON Pointers). A throw refuses the write. */
+export type ValueCheck = (value: unknown, changed: readonly string[]) => void
+
+/** What every write of a key has to keep to. */
+export interface WriteRules {
+  /** Bytes of the value's JSON. */
+  readonly maxBytes: number
+  /** Whether later writes want to know which paths this one touched. */
+  readonly keepsPaths: boolean
+  readonly check: ValueCheck | undefined
+}
+
 /** The version of the key after `before`. */
 export function versionOf ({ version }: Replica, before: readonly Prepared[]): number {
   return version + before.filter(({ entry }) => entry !== undefined).length
+}
+
+function placesOf (operation: Operation): string[] {
+  return operation.op === 'move' ? [operation.path, operation.from] : [operation.path]
 }
 
 const WHOLE_OVERHEAD = '[{"op":"replace","path":"","value":}]'.length
@@ -110,16 +126,16 @@ const MIN_PATHS = 4096
 /**
  * Makes a write's change to the document, inside a transaction of the caller's. Where the patches are
  * bigger than the value, the value is sent instead.
- * @param keepsPaths whether later writes want to know which paths this one touched
- * @throws RangeError `LIMIT_EXCEEDED` where the value would be larger than `maxBytes`; whatever the write throws
+ * @throws RangeError `LIMIT_EXCEEDED` where the value would be larger than `maxBytes`; whatever the write or a check throws
  */
-export function prepare (replica: Replica, write: Write, before: readonly Prepared[], maxBytes: number, keepsPaths: boolean): Prepared {
+export function prepare (replica: Replica, write: Write, before: readonly Prepared[], { maxBytes, keepsPaths, check }: WriteRules): Prepared {
   const { key, document } = replica
   const patches = write.make(document, replica, before)
   if (patches.length === 0) return { write, patches }
   // before they are applied: their values become part of the document
   const text = JSON.stringify(patches)
   document.apply(patches, write.limits)
+  if (check !== undefined && document.value !== undefined) check(document.value, patches.flatMap(placesOf))
   write.check?.(document)
   if (document.size > maxBytes) {
     throw coded(new RangeError(`the value of "${key}" would have ${document.size} bytes of JSON, over maxStateBytes (${maxBytes})`), 'LIMIT_EXCEEDED')

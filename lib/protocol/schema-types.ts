@@ -1,0 +1,64 @@
+/*
+ * The types of schemas, by their shape: a client's types come from a contract, and no code of a library of schemas does.
+ */
+
+/** A value on its way through a schema: what is given to it, and what it hands on. */
+export interface Passage<In, Out> { readonly '~in': In, readonly '~out': Out }
+
+/** What may be given to a schema. */
+export type InputOf<S> =
+  S extends { readonly '~standard': { readonly types?: { readonly input: infer I } | undefined } } ? I : JsonOf<S>
+
+/** What a schema hands on: the same, unless it transforms. */
+export type OutputOf<S> =
+  S extends { readonly '~standard': { readonly types?: { readonly output: infer O } | undefined } } ? O : JsonOf<S>
+
+/** TypeBox has the type in `static`; plain JSON Schema where `jsonSchema` or `type` has put it. */
+type JsonOf<S> = S extends { static: infer T } ? T : S extends { readonly '~type'?: readonly [infer T] } ? T : unknown
+
+/** One schema's passage; without a schema `Without`. */
+type PassageOf<S, Name extends string, Without> = S extends { readonly [N in Name]: infer T } ? Passage<InputOf<T>, OutputOf<T>> : Without
+
+type CrdtOf<T> =
+  T extends string ? { type: T }
+    : T extends { type: infer Type, value: infer S } ? { type: Type, value: InputOf<S> }
+      : T extends { type: infer Type, fields: infer F, values: infer S } ? { type: Type, value: { -readonly [K in keyof F]?: InputOf<F[K]> } & Record<string, InputOf<S>> }
+        : T extends { type: infer Type, fields: infer F } ? { type: Type, value: { -readonly [K in keyof F]?: InputOf<F[K]> } }
+          : T extends { type: infer Type, values: infer S } ? { type: Type, value: Record<string, InputOf<S>> }
+            : T
+
+/** A section of a contract's definition, in the form of an interface. */
+export interface Described<T> {
+  rpc: { -readonly [M in keyof T]: {
+    params: PassageOf<T[M], 'params', undefined>
+    result: PassageOf<T[M], 'result', unknown>
+    errors: T[M] extends { readonly errors: infer E } ? { -readonly [Code in keyof E]: Passage<InputOf<E[Code]>, OutputOf<E[Code]>> } : Record<never, never>
+  } }
+  events: { -readonly [E in keyof T]: T[E] extends { readonly toServer: unknown } | { readonly toClient: unknown }
+    ? { '~toServer': PassageOf<T[E], 'toServer', never>, '~toClient': PassageOf<T[E], 'toClient', never> }
+    : Passage<InputOf<T[E]>, OutputOf<T[E]>> }
+  state: { -readonly [K in keyof T]: InputOf<T[K]> }
+  crdts: { -readonly [K in keyof T]: CrdtOf<T[K]> }
+}
+
+/** What a side sees of a value that passes a schema; any other type is the same on both sides. */
+export type In<T> = T extends Passage<infer I, unknown> ? I : T
+export type Out<T> = T extends Passage<unknown, infer O> ? O : T
+
+/** The keys that a template stands for: `room:{id}` is `room:${string}`. */
+export type KeysOf<Name extends string> = Name extends `${infer Before}{${string}}${infer After}` ? `${Before}${string}${KeysOf<After>}` : Name
+
+/** The parameters of a template: those of `room:{id}` are `{ id: string }`. */
+export type ParamsOf<Name extends string> = Name extends `${string}{${infer Param}}${infer After}` ? { [P in Param]: string } & ParamsOf<After> : unknown
+
+/** The names of a section under which a key can stand. */
+type Candidates<Names extends string, Key extends string> = Names extends string ? Key extends KeysOf<Names> ? Names : never : never
+
+/** Whether one of the candidates is more literal than a name. */
+type IsBeaten<Name extends string, All extends string> =
+  true extends (All extends string ? All extends Name ? false : KeysOf<All> extends KeysOf<Name> ? true : false : never) ? true : false
+
+type Narrowest<Names extends string, All extends string = Names> = Names extends string ? IsBeaten<Names, All> extends true ? never : Names : never
+
+/** The name of a section that a key stands under: its own, or the most literal template. */
+export type NameOf<Section, Key extends string> = Key extends keyof Section ? Key : Narrowest<Candidates<keyof Section & string, Key>>
