@@ -6,7 +6,7 @@ import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { type Change, checkRoom, make, makeAll, takeChanges, wholeChange } from './changes.js'
 import { AckedValue } from './acked-value.js'
 import { InFlightPush } from './in-flight-push.js'
-import type { Mirror } from './mirror.js'
+import type { StateReplica } from './state-replica.js'
 import { type ChannelHandler, OptimisticValue } from './optimistic-value.js'
 
 /** ms: the bound of the wait after a second conflict in a row; it doubles up to the most. */
@@ -123,8 +123,8 @@ export class Channel<T = unknown> {
     if (this.#flight !== undefined) this.#flight.id = 0
   }
 
-  /** @internal The mirror has taken in a message about the key. */
-  received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, { head, value }: Mirror): void {
+  /** @internal The replica has taken in a message about the key. */
+  received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, { head, value }: StateReplica): void {
     if (isSnapshot || isAnswer) {
       this.#info = message.channel
       this.#awaitsValue = false

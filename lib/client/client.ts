@@ -1,6 +1,6 @@
 import type { AbortSignalLike } from '../protocol/abort.js'
 import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue } from '../protocol/contract.js'
-import type { CrdtChanges, CrdtSnapshot } from '../crdt/messages.js'
+import type { CrdtChanges, CrdtSnapshot } from '../crdt/crdt-frames.js'
 import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
 import { stringify } from '../protocol/json.js'
@@ -8,24 +8,24 @@ import type { AuthRefresh, ErrorMessage, GoAway, RpcResponse, ServerEvent, State
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { Deferred, type ConnectOptions, abortedBy } from './deferred.js'
-import { type CallOptions, notConnected } from './calls.js'
+import { type CallOptions, notConnected } from './pending-calls.js'
 import type { Channel } from './channel.js'
 import { OpenChannels } from './open-channels.js'
 import type { Message } from './codec.js'
 import { type EventHandler, EventHandlers } from './event-handlers.js'
 import type { ConnectionState, Failure, Link, LinkEvents, WebSocketConstructor, WebSocketLike } from './link.js'
 import { type ClientSettings, type DatasoleClientOptions, protocolsOf, resolveOptions } from './client-options.js'
-import { type ClientCrdt, crdtHandle } from './crdt-handle.js'
-import { ClientCrdts } from './crdts.js'
+import { type ClientCrdt, crdtHandle } from './client-crdt-handle.js'
+import { ClientCrdts } from './client-crdts.js'
 import { makeLink } from './make-link.js'
-import { Renewal } from './renewal.js'
+import { TokenRenewal } from './token-renewal.js'
 import { Requests } from './requests.js'
 import type { ChannelHandler } from './optimistic-value.js'
-import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
+import { type StateHandler, type SubscriptionOptions, StateSubscriptions } from './state-subscriptions.js'
 
 export { DatasoleError, RpcError }
 export { RpcCode } from '../protocol/codes.js'
-export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
+export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './client-crdt-handle.js'
 export type { CrdtName, CrdtTypeOf, CrdtValue, EventData, EventName, RpcName, RpcParams, RpcResult, StateName, StateValue }
 export type { AbortSignalLike, CallOptions, Channel, ConnectOptions, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, DeepReadonly, EventHandler, StateHandler, SubscriptionOptions, Unsubscribe, WebSocketConstructor, WebSocketLike }
 
@@ -44,9 +44,9 @@ export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T
 export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #settings: ClientSettings
   readonly #requests: Requests
-  readonly #subscriptions: Subscriptions
+  readonly #subscriptions: StateSubscriptions
   readonly #crdts: ClientCrdts
-  readonly #renewal: Renewal
+  readonly #renewal: TokenRenewal
   readonly #channels: OpenChannels
   readonly #handlers: EventHandlers
   readonly #events: LinkEvents = {
@@ -74,11 +74,11 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     const send = (opcode: number, id: number, message: object): void => { this.#link?.send(opcode, id, JSON.stringify(message)) }
     const { onError, getToken } = this.#settings
     const host = { get isConnected () { return client.#state === 'connected' }, nextId, send, onError }
-    this.#subscriptions = new Subscriptions(host)
+    this.#subscriptions = new StateSubscriptions(host)
     this.#crdts = new ClientCrdts(host)
     this.#handlers = new EventHandlers(onError)
     this.#channels = new OpenChannels({ get isConnected () { return client.#state === 'connected' }, nextId, send: sendText, onError }, this.#subscriptions)
-    this.#renewal = new Renewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
+    this.#renewal = new TokenRenewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
   /** The server's name for the connection, while there is one. */

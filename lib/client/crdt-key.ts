@@ -1,12 +1,12 @@
 import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import type { Counts } from '../crdt/pn-counter.js'
 import { type CrdtState, crdtOf } from '../crdt/types.js'
-import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../crdt/messages.js'
+import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../crdt/crdt-frames.js'
 import { deepFreeze } from '../protocol/frozen.js'
 import { clonePlain, getMember, putMember } from '../protocol/json.js'
 import type { Head } from '../protocol/messages.js'
 import { lostWrites } from './lost-writes.js'
-import type { Outcome } from './mirror.js'
+import type { ApplyResult } from './state-replica.js'
 
 /** An operation of this client that the server has not acknowledged. */
 export interface Pending {
@@ -125,7 +125,7 @@ export class CrdtKey {
     return size
   }
 
-  changes ({ epoch, from, version, ops }: CrdtChanges): Outcome {
+  changes ({ epoch, from, version, ops }: CrdtChanges): ApplyResult {
     const { head } = this
     if (head === undefined || head.epoch !== epoch || (version > head.version && from !== head.version)) return 'gap'
     if (version <= head.version) return 'known'
@@ -152,7 +152,7 @@ export class CrdtKey {
   }
 
   /** Updates of a document that were handed on need not be kept: who has got them has the document. */
-  told (): void {
+  dropDelivered (): void {
     if (this.#base.type !== 'yjs') return
     this.#base = crdtOf('yjs').empty()
     this.#rebuild()

@@ -1,18 +1,18 @@
 import type { Failure } from './link.js'
 import type { ErrorMessage, StateAck } from '../protocol/messages.js'
 import { Channel, type ChannelHost } from './channel.js'
-import type { Subscriptions } from './subscriptions.js'
+import type { StateSubscriptions } from './state-subscriptions.js'
 
 /** The channels that this client writes. */
 export class OpenChannels {
   readonly #host: ChannelHost
-  readonly #subscriptions: Subscriptions
+  readonly #subscriptions: StateSubscriptions
   readonly #channels = new Map<string, { channel: Channel, end: () => void }>()
   /** By this name, and a number that counts up, the server knows a push again. Whoever has it could pass for us. */
   readonly #client = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('')
   #seq = 0
 
-  constructor (host: Omit<ChannelHost, 'nextPush' | 'ended'>, subscriptions: Subscriptions) {
+  constructor (host: Omit<ChannelHost, 'nextPush' | 'ended'>, subscriptions: StateSubscriptions) {
     this.#host = {
       get isConnected () { return host.isConnected },
       nextId: () => host.nextId(),

@@ -6,7 +6,7 @@ import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 /** The value is frozen. */
 export type ChannelHandler<T = unknown> = (value: DeepReadonly<T> | undefined) => void
 
-interface Subscriber { handler: ChannelHandler, wasTold: boolean }
+interface Subscriber { handler: ChannelHandler, isNotified: boolean }
 
 /** A value, and who hears of it. */
 export class OptimisticValue {
@@ -25,10 +25,10 @@ export class OptimisticValue {
 
   subscribe (handler: ChannelHandler): Unsubscribe {
     checkHandler('subscribe', handler)
-    const subscriber = { handler, wasTold: false }
+    const subscriber = { handler, isNotified: false }
     this.#subscribers.add(subscriber)
     // not before the caller has its unsubscriber
-    queueMicrotask(() => { if (this.#isKnown && !subscriber.wasTold) this.#tell(subscriber) })
+    queueMicrotask(() => { if (this.#isKnown && !subscriber.isNotified) this.#notify(subscriber) })
     return unsubscriber(() => { this.#subscribers.delete(subscriber) })
   }
 
@@ -39,16 +39,16 @@ export class OptimisticValue {
     this.#isKnown ||= isKnown || value !== undefined
     if (!this.#isKnown) return
     this.#value = value
-    for (const subscriber of [...this.#subscribers]) this.#tell(subscriber)
+    for (const subscriber of [...this.#subscribers]) this.#notify(subscriber)
   }
 
   clear (): void {
     this.#subscribers.clear()
   }
 
-  #tell (subscriber: Subscriber): void {
+  #notify (subscriber: Subscriber): void {
     if (!this.#subscribers.has(subscriber)) return
-    subscriber.wasTold = true
+    subscriber.isNotified = true
     try {
       subscriber.handler(this.#value)
     } catch (error) {

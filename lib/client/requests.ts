@@ -2,7 +2,7 @@ import { DatasoleError } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { GoAway, RpcResponse } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
-import { type CallOptions, Calls } from './calls.js'
+import { type CallOptions, PendingCalls } from './pending-calls.js'
 import { Outbox } from './outbox.js'
 
 export interface RequestsHost {
@@ -13,14 +13,14 @@ export interface RequestsHost {
 /** Calls and events on their way to the server: sent at once, or kept until they may be. */
 export class Requests {
   readonly #host: RequestsHost
-  readonly #calls: Calls
+  readonly #calls: PendingCalls
   readonly #outbox = new Outbox()
   /** The server closes the connection: what is made now waits for the next one. */
   #isLeaving = false
 
   constructor (host: RequestsHost) {
     this.#host = host
-    this.#calls = new Calls({
+    this.#calls = new PendingCalls({
       givenUp: (id, isSent) => {
         if (isSent) host.send(Opcode.RPC_CANCEL, id, 'null')
         else this.#outbox.delete(id)

@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 
 /** A queue for the other side: everything from one turn of the event loop leaves as one message. */
-export class Outbox<Head, Message> {
+export class PortOutbox<Head, Message> {
   readonly #port: MessagePort
   readonly #head: () => Head
   #messages: Message[] = []

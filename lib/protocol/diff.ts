@@ -16,7 +16,7 @@ export interface Drafted {
   /** The new value. */
   settled (): Container
   /** Tells the comparison, which stands at its place, what has changed. */
-  tell (comparison: Comparison): void
+  reportTo (comparison: Comparison): void
 }
 
 /** Removed elements from which on the new array is sent, if fewer are left. */
@@ -87,7 +87,7 @@ export class Comparison {
     const { walk } = this
     const draft = this.#draftOf(given)
     if (draft !== undefined && draft.base === old) {
-      if (draft.isTouched) draft.tell(this)
+      if (draft.isTouched) draft.reportTo(this)
       return true
     }
     const value = walk.resolve(given, required)

@@ -176,7 +176,7 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     return this.#settled
   }
 
-  tell (comparison: Comparison): void {
+  reportTo (comparison: Comparison): void {
     const { base } = this
     const common = Math.min(base.length, this.#length)
     if (this.#copy !== undefined || !isWorthwhile(base.length - common, this.#length)) {

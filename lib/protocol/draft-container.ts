@@ -43,7 +43,7 @@ export abstract class ContainerDraft<T extends Container = Container> implements
   get isTouched (): boolean { return this.touchedChildren !== undefined }
 
   /** Tells the comparison, which stands at this container's place, what has changed. */
-  abstract tell (comparison: Comparison): void
+  abstract reportTo (comparison: Comparison): void
   /** The current value, with the containers in it as they are stored. Asked once the recipe has returned. */
   abstract settled (): Container
   protected abstract read (key: string): unknown

@@ -74,7 +74,7 @@ export class ObjectDraft extends ContainerDraft<Members> {
     return edits.settled
   }
 
-  tell (comparison: Comparison): void {
+  reportTo (comparison: Comparison): void {
     comparison.walk.enter(this.base)
     const { changes, gone } = this.#edit()
     for (const [key, value] of changes) {

@@ -1,7 +1,7 @@
 import { messageOf } from '../../protocol/errors.js'
 import type { ConnectionContext } from '../../server/context/connection-context.js'
-import { cross } from '../crossing.js'
-import type { ConnectionCopy, ClonedMembers } from '../messages.js'
+import { tryClone } from '../cloneable.js'
+import type { ConnectionCopy, ClonedMembers } from '../thread-messages.js'
 
 /** A connection that has tasks in threads, or had: where it stays, and what its thread knows of it. */
 export class Affinity<Slot> {
@@ -68,7 +68,7 @@ export class Affinity<Slot> {
 function clonedMembers (owner: object): ClonedMembers {
   const result: ClonedMembers = { present: [], missing: [] }
   for (const name of Object.keys(owner)) {
-    const { copy, why } = crossMember(owner, name)
+    const { copy, why } = cloneMember(owner, name)
     if (why === undefined) result.present.push([name, copy])
     else result.missing.push([name, why])
   }
@@ -76,9 +76,9 @@ function clonedMembers (owner: object): ClonedMembers {
 }
 
 /** A member may be a getter that runs only now, and fails. */
-function crossMember (owner: object, name: string): ReturnType<typeof cross> {
+function cloneMember (owner: object, name: string): ReturnType<typeof tryClone> {
   try {
-    return cross((owner as Record<string, unknown>)[name])
+    return tryClone((owner as Record<string, unknown>)[name])
   } catch (error) {
     return { why: messageOf(error) }
   }

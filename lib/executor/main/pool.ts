@@ -60,7 +60,7 @@ export class Pool implements Executor, SlotHost {
     this.log = log
     const { isLevelEnabled } = log as { isLevelEnabled?: (level: string) => boolean }
     const levels = LEVELS.filter((level) => isLevelEnabled?.call(log, level) ?? true)
-    const entry = packageFile('lib/executor/thread/worker.js').href
+    const entry = packageFile('lib/executor/thread/worker-thread.js').href
     const schemas = this.#schemas === undefined ? undefined : packageFile(this.#schemas).href
     this.threadOptions = { driver: await loadDriver(), entry, settings: this.#settings, limits: this.#limits, schemas, levels }
     const registered = await this.#slots[0]!.start()

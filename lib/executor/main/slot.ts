@@ -5,7 +5,7 @@ import type { ConnectionContext } from '../../server/context/connection-context.
 import type { Logger } from '../../server/context/logger.js'
 import type { Job, Registered, Task, WorkerServices } from '../executor.js'
 import type { Affinity } from './affinity.js'
-import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing, reviveError } from '../messages.js'
+import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing, reviveError } from '../thread-messages.js'
 import { type TaskNews, Thread, type ThreadOptions } from './thread.js'
 
 /** A thread that lived this long was not broken by its start. ms */

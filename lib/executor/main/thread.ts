@@ -4,8 +4,8 @@ import { DatasoleError, coded, memberOf } from '../../protocol/errors.js'
 import type { Driver, ThreadOwner } from './driver.js'
 import type { Registered, WorkerLimits } from '../executor.js'
 import type { ExecutorSettings } from '../../server/config/executor-settings.js'
-import { type BatchFromWorker, type ErrorCopy, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from '../messages.js'
-import { Outbox } from '../port-outbox.js'
+import { type BatchFromWorker, type ErrorCopy, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from '../thread-messages.js'
+import { PortOutbox } from '../port-outbox.js'
 
 /** ms that a script may take to load. */
 const MAX_START = 30_000
@@ -45,7 +45,7 @@ export class Thread {
   readonly #owner: ThreadOwner
   readonly #events: ThreadOwnerEvents
   readonly #port: MessagePort
-  readonly #outbox: Outbox<number, ToWorker>
+  readonly #outbox: PortOutbox<number, ToWorker>
   readonly #progress = new Int32Array(new SharedArrayBuffer(4))
   readonly #stuckTimeoutMs: number
   #starting: NodeJS.Timeout | undefined
@@ -61,7 +61,7 @@ export class Thread {
     this.#stuckTimeoutMs = settings.stuckTimeoutMs
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
-    this.#outbox = new Outbox(port1, sharedNow)
+    this.#outbox = new PortOutbox(port1, sharedNow)
     const { maxOldGenerationSizeMb, execArgv } = settings
     this.#owner = new driver.Piscina({
       filename: entry,

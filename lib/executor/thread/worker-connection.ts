@@ -1,8 +1,8 @@
 import { coded } from '../../protocol/errors.js'
 import { type AuthResult, ConnectionContext } from '../../server/context/connection-context.js'
-import { cross } from '../crossing.js'
-import { type ConnectionCopy, type ClonedMembers, FromWorker } from '../messages.js'
-import type { WorkerLink } from './worker-link.js'
+import { tryClone } from '../cloneable.js'
+import { type ConnectionCopy, type ClonedMembers, FromWorker } from '../thread-messages.js'
+import type { MainLink } from './main-link.js'
 
 /**
  * A thread's copy of a connection, taken when a call or event came. What is done to it is done to the
@@ -11,10 +11,10 @@ import type { WorkerLink } from './worker-link.js'
 export class WorkerConnection extends ConnectionContext {
   readonly #ref: number
   readonly #revision: number
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #missing: Map<string, string>
 
-  constructor (ref: number, { revision, connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: WorkerLink) {
+  constructor (ref: number, { revision, connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: MainLink) {
     super(connectionId, authOf(auth, metadata), remoteAddress, protocol, maxTags)
     this.#ref = ref
     this.#revision = revision
@@ -38,7 +38,7 @@ export class WorkerConnection extends ConnectionContext {
 
   /** @throws TypeError `CANNOT_CROSS` for what cannot cross to the main thread */
   override set (key: string, value: unknown): void {
-    const { copy, why } = cross(value)
+    const { copy, why } = tryClone(value)
     if (why !== undefined) throw cannotCross(`connection.set("${key}")`, why)
     this.#missing.delete(key)
     super.set(key, value)

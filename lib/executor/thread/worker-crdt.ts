@@ -1,17 +1,17 @@
 import type { CrdtType } from '../../crdt/crdt.js'
 import type { CrdtName, CrdtTypeOf, CrdtValue } from '../../protocol/contract.js'
 import { type ServerCrdt, type ServerOp, checkCrdtKey, crdtHandle, readServerOp } from '../../server/crdts/crdt-handle.js'
-import type { WorkerLink } from './worker-link.js'
+import type { MainLink } from './main-link.js'
 
 /**
  * `ds.primitives.crdt` in a worker: the main thread has the values. There is no `register`, as every thread
  * runs the script and a second registration throws, and no `onChange`, which is the main thread's.
  */
 export class WorkerCrdt<C> {
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
 
-  constructor (link: WorkerLink, maxDepth: number) {
+  constructor (link: MainLink, maxDepth: number) {
     this.#link = link
     this.#maxDepth = maxDepth
   }

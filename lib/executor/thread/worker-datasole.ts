@@ -8,7 +8,7 @@ import { type Target, checkTarget } from '../../server/connection/hub.js'
 import type { Logger } from '../../server/context/logger.js'
 import type { RpcHandler, RpcOptions } from '../../server/rpc/method.js'
 import { WorkerCrdt } from './worker-crdt.js'
-import type { WorkerLink } from './worker-link.js'
+import type { MainLink } from './main-link.js'
 import { type Recipe, WorkerStates } from './worker-states.js'
 import type { WorkerTasks } from './worker-tasks.js'
 
@@ -34,7 +34,7 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
   /** The server's log. */
   readonly log: Logger
 
-  constructor (tasks: WorkerTasks, link: WorkerLink, maxDepth: number) {
+  constructor (tasks: WorkerTasks, link: MainLink, maxDepth: number) {
     const states = new WorkerStates(link, maxDepth)
     this.log = link.logger({})
     this.rpc = new WorkerRpc(tasks)
@@ -70,10 +70,10 @@ class WorkerRpc<C> {
 /** `ds.primitives.events` in a worker. */
 class WorkerEvents<C> {
   readonly #tasks: WorkerTasks
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
 
-  constructor (tasks: WorkerTasks, link: WorkerLink, maxDepth: number) {
+  constructor (tasks: WorkerTasks, link: MainLink, maxDepth: number) {
     this.#tasks = tasks
     this.#link = link
     this.#maxDepth = maxDepth
@@ -147,10 +147,10 @@ class WorkerState<C> {
 
 /** `ds.primitives.fanout` in a worker. */
 class WorkerFanout<C> {
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
 
-  constructor (link: WorkerLink, maxDepth: number) {
+  constructor (link: MainLink, maxDepth: number) {
     this.#link = link
     this.#maxDepth = maxDepth
   }
@@ -169,10 +169,10 @@ function present (data: unknown, maxDepth: number): unknown[] {
 
 /** `ds.primitives.sessions` in a worker: those of the node, which the main thread has. */
 class WorkerSessions {
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
 
-  constructor (link: WorkerLink, maxDepth: number) {
+  constructor (link: MainLink, maxDepth: number) {
     this.#link = link
     this.#maxDepth = maxDepth
   }

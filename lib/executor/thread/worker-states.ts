@@ -3,7 +3,7 @@ import { record } from '../../protocol/draft.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
 import { copyJson } from '../../protocol/json.js'
 import type { Head, Operation } from '../../protocol/messages.js'
-import type { WorkerLink } from './worker-link.js'
+import type { MainLink } from './main-link.js'
 
 /** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. A key without a value gives it `undefined`. */
 export type Recipe<T> = (draft: T | undefined) => T | void
@@ -16,12 +16,12 @@ type Read = Head & { value?: string }
 
 /** State, as a thread has it: the main thread holds it and commits, recipes run here. */
 export class WorkerStates {
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
   /** The update of a key that the next one waits for: among themselves they need not be in each other's way. */
   readonly #updates = new Map<string, Promise<unknown>>()
 
-  constructor (link: WorkerLink, maxDepth: number) {
+  constructor (link: MainLink, maxDepth: number) {
     this.#link = link
     this.#maxDepth = maxDepth
   }

@@ -11,9 +11,9 @@ import { BadFrame, parseMembers, requireString, textOf } from '../../server/conn
 import { type Method, type RpcHandler, type RpcOptions, methodOf, resultJson } from '../../server/rpc/method.js'
 import { RpcContext, abortContext } from '../../server/context/rpc-context.js'
 import type { WorkerLimits } from '../executor.js'
-import { FromWorker, SMALL, type ToWorker, copyError } from '../messages.js'
+import { FromWorker, SMALL, type ToWorker, copyError } from '../thread-messages.js'
 import type { WorkerConnection } from './worker-connection.js'
-import type { WorkerLink } from './worker-link.js'
+import type { MainLink } from './main-link.js'
 
 type TaskMessage = Extract<ToWorker, [2, ...unknown[]]>
 
@@ -26,11 +26,11 @@ export class WorkerTasks {
   readonly handlers = new Map<string, { handler: EventHandler }[]>()
   readonly #running = new Map<number, Running>()
   readonly #limits: WorkerLimits
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #scope: Scope
   #isSealed = false
 
-  constructor (limits: WorkerLimits, link: WorkerLink, compileSchema: SchemaCompiler | undefined) {
+  constructor (limits: WorkerLimits, link: MainLink, compileSchema: SchemaCompiler | undefined) {
     this.#limits = limits
     this.#link = link
     this.#scope = new Scope(undefined, compileSchema)

@@ -1,15 +1,15 @@
 import { HybridClock, fromMs, randomNode, toMs } from '../crdt/clock.js'
 import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import { readOp } from '../crdt/types.js'
-import type { CrdtChanges, CrdtSnapshot } from '../crdt/messages.js'
+import type { CrdtChanges, CrdtSnapshot } from '../crdt/crdt-frames.js'
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
-import { Asking } from './asking.js'
+import { SubscribeRetry } from './subscribe-retry.js'
 import { CrdtKey, type Pending } from './crdt-key.js'
 import type { Failure } from './link.js'
-import type { SubscriptionHost } from './subscriptions.js'
+import type { SubscriptionHost } from './state-subscriptions.js'
 
 /** Operations that wait for the server to acknowledge them, and characters of their JSON, at the most. */
 const MAX_PENDING = 1000
@@ -31,7 +31,7 @@ interface Entry {
   asked: number
   isClosed: boolean
   /** There while the server says that it cannot take the subscription yet. */
-  asking?: Asking
+  retry?: SubscribeRetry
 }
 
 /** The CRDT keys of this client: its operations are applied at once, and sent until the server has them. */
@@ -72,7 +72,7 @@ export class ClientCrdts {
   subscribe (entry: Entry, subscriber: CrdtSubscriber): Unsubscribe {
     entry.subscribers.add(subscriber)
     // what is known is told at once, but not before the caller has its unsubscriber
-    if (entry.replica.head !== undefined || entry.replica.pending.length > 0) queueMicrotask(() => { if (entry.subscribers.has(subscriber)) this.#tell(entry, [subscriber]) })
+    if (entry.replica.head !== undefined || entry.replica.pending.length > 0) queueMicrotask(() => { if (entry.subscribers.has(subscriber)) this.#notify(entry, [subscriber]) })
     return unsubscriber(() => { entry.subscribers.delete(subscriber) })
   }
 
@@ -85,7 +85,7 @@ export class ClientCrdts {
     if (this.#count >= MAX_PENDING || this.#size >= MAX_SIZE) throw new DatasoleError('BUSY', `${this.#count} operations wait for the server already`)
     if (entry.isClosed) this.open(replica.key, replica.type)
     this.#waits(entry, () => replica.add(read))
-    this.#tell(entry)
+    this.#notify(entry)
   }
 
   /** @param run returns characters of JSON that wait more */
@@ -107,8 +107,8 @@ export class ClientCrdts {
     this.#pause = undefined
     for (const entry of this.#entries.values()) {
       entry.asked = 0
-      entry.asking?.end()
-      entry.asking = undefined
+      entry.retry?.end()
+      entry.retry = undefined
       for (const pending of entry.replica.pending) pending.id = 0
     }
   }
@@ -120,12 +120,12 @@ export class ClientCrdts {
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
     if (isAnswer) {
       entry.asked = 0
-      entry.asking = undefined
+      entry.retry = undefined
       this.#schedule()
     }
     if (opcode === Opcode.CRDT_OP) {
       const outcome = entry.replica.changes(message as CrdtChanges)
-      if (outcome === 'changed') this.#tell(entry)
+      if (outcome === 'changed') this.#notify(entry)
       else if (outcome === 'gap' && entry.asked === 0) this.#ask(entry)
       return
     }
@@ -133,7 +133,7 @@ export class ClientCrdts {
     if (state !== undefined && state.type !== entry.replica.type) return this.#report(entry, new DatasoleError('TYPE_MISMATCH', `"${message.key}" is a ${state.type}, not a ${entry.replica.type}`))
     if (state !== undefined) this.#clock.see(fromMs(state.metadata.timestamp))
     this.#waits(entry, () => entry.replica.state(message as CrdtSnapshot))
-    this.#tell(entry)
+    this.#notify(entry)
   }
 
   /** @returns whether the error was about a CRDT */
@@ -163,7 +163,7 @@ export class ClientCrdts {
     } else {
       this.#settled(pending)
       entry.replica.refuse(pending)
-      this.#tell(entry)
+      this.#notify(entry)
       this.#report(entry, new DatasoleError(code, `an operation on "${entry.replica.key}" was refused: ${message}`))
       this.#forget(entry)
     }
@@ -182,12 +182,12 @@ export class ClientCrdts {
     this.#schedule()
     const { key } = entry.replica
     if (retryAfter === undefined) {
-      entry.asking = undefined
+      entry.retry = undefined
       this.#report(entry, new DatasoleError(code, `the subscription to "${key}" was refused: ${message}`))
       return true
     }
     const again = (): void => { if (entry.asked === 0 && this.#entries.get(key) === entry) this.#ask(entry) }
-    const waits = (entry.asking ??= new Asking()).refused(key, { code, message, retryAfter }, again)
+    const waits = (entry.retry ??= new SubscribeRetry()).refused(key, { code, message, retryAfter }, again)
     if (waits !== undefined) this.#report(entry, waits)
     return true
   }
@@ -264,9 +264,9 @@ export class ClientCrdts {
     if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key })
   }
 
-  #tell ({ replica, subscribers }: Entry, told: Iterable<CrdtSubscriber> = [...subscribers]): void {
-    for (const { onValue } of told) this.#guard(() => { onValue?.(replica.value) })
-    if (subscribers.size > 0) replica.told()
+  #notify ({ replica, subscribers }: Entry, notified: Iterable<CrdtSubscriber> = [...subscribers]): void {
+    for (const { onValue } of notified) this.#guard(() => { onValue?.(replica.value) })
+    if (subscribers.size > 0) replica.dropDelivered()
   }
 
   #report ({ subscribers }: Entry, error: DatasoleError): void {

@@ -4,7 +4,7 @@ import { type DatasoleError, checkHandler, invalidArgument } from '../protocol/e
 import type { DeepReadonly } from '../protocol/frozen.js'
 import { copyJson } from '../protocol/json.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
-import type { ClientCrdts } from './crdts.js'
+import type { ClientCrdts } from './client-crdts.js'
 
 /** Levels of nesting of a value, as servers take them by default. */
 const MAX_DEPTH = 128

@@ -35,7 +35,7 @@ const RETRY = 100
 /** ms; a timer that is set to more fires at once. */
 const MAX_TIMER = 2 ** 31 - 1
 
-export interface CallsHost {
+export interface PendingCallsHost {
   /** A call has been given up: it need not be sent any more, or else be cancelled. */
   givenUp (id: number, isSent: boolean): void
   /**
@@ -48,11 +48,11 @@ export interface CallsHost {
 }
 
 /** Calls that wait for their answers. */
-export class Calls {
+export class PendingCalls {
   readonly #calls = new Map<number, Call>()
   /** Sent on this connection and not answered, those that were given up included: the server counts them, too. */
   readonly #underWay = new Set<number>()
-  readonly #host: CallsHost
+  readonly #host: PendingCallsHost
   #limit = DEFAULT_LIMIT
   /** Calls that the server has had room for: fewer than the limit while handlers run on whose calls were given up. */
   #room = DEFAULT_LIMIT
@@ -60,7 +60,7 @@ export class Calls {
   #widening: ReturnType<typeof setInterval> | undefined
   #lastId = 0
 
-  constructor (host: CallsHost) {
+  constructor (host: PendingCallsHost) {
     this.#host = host
   }
 

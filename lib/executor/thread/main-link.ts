@@ -3,8 +3,8 @@ import type { MessagePort } from 'node:worker_threads'
 import { DatasoleError } from '../../protocol/errors.js'
 import { stringify } from '../../protocol/json.js'
 import type { Logger } from '../../server/context/logger.js'
-import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from '../messages.js'
-import { Outbox } from '../port-outbox.js'
+import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from '../thread-messages.js'
+import { PortOutbox } from '../port-outbox.js'
 
 /** Requests of a thread to the main thread under way, and log lines under way, at the most. */
 const MAX_REQUESTS = 1000
@@ -13,8 +13,8 @@ const MAX_LINES = 1000
 interface Waiting { resolve (result: unknown): void, reject (error: Error): void }
 
 /** A thread's way to the main thread: requests that are answered, and lines for the log. */
-export class WorkerLink {
-  readonly outbox: Outbox<Totals, FromWorker>
+export class MainLink {
+  readonly outbox: PortOutbox<Totals, FromWorker>
   readonly totals: Totals = [0, 0, 0, 0]
   readonly #levels: string[]
   readonly #waiting = new Map<number, Waiting>()
@@ -24,7 +24,7 @@ export class WorkerLink {
 
   constructor (port: MessagePort, levels: string[]) {
     this.#levels = levels
-    this.outbox = new Outbox<BatchFromWorker[0], FromWorker>(port, () => [...this.totals])
+    this.outbox = new PortOutbox<BatchFromWorker[0], FromWorker>(port, () => [...this.totals])
   }
 
   /**

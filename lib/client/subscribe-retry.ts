@@ -6,7 +6,7 @@ import { backoff } from './backoff.js'
 const LONG = 5000
 
 /** A subscription that the server cannot take yet, and that is asked for again until it can. */
-export class Asking {
+export class SubscribeRetry {
   readonly #since = performance.now()
   #attempts = 0
   #isHeard = false

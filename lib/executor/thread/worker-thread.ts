@@ -1,9 +1,9 @@
 import { DatasoleError, RpcError, memberOf } from '../../protocol/errors.js'
 import type { SchemaCompiler } from '../../server/scope/scope.js'
-import { type BatchToWorker, FromWorker, ToWorker, type WorkerSetup, copyError, sharedNow } from '../messages.js'
+import { type BatchToWorker, FromWorker, ToWorker, type WorkerSetup, copyError, sharedNow } from '../thread-messages.js'
 import { WorkerConnection } from './worker-connection.js'
 import { WorkerDatasole } from './worker-datasole.js'
-import { WorkerLink } from './worker-link.js'
+import { MainLink } from './main-link.js'
 import { WorkerTasks } from './worker-tasks.js'
 
 /** ms of work after which answers leave and the event loop turns, so that timers and what was cancelled have their turn. */
@@ -45,7 +45,7 @@ async function registration (script: string): Promise<(ds: WorkerDatasole) => un
 /** The inside of a thread: its script, and the tasks that come, in order. */
 class WorkerThread {
   readonly #setup: WorkerSetup
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #connections = new Map<number, WorkerConnection>()
   readonly #waiting = new Map<number, Waiting>()
   #tasks!: WorkerTasks
@@ -53,7 +53,7 @@ class WorkerThread {
 
   constructor (setup: WorkerSetup) {
     this.#setup = setup
-    this.#link = new WorkerLink(setup.port, setup.levels)
+    this.#link = new MainLink(setup.port, setup.levels)
     setup.port.on('message', (batch: BatchToWorker) => { this.#receive(batch) })
   }
 

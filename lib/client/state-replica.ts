@@ -2,8 +2,8 @@ import { deepFreeze } from '../protocol/frozen.js'
 import type { Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { applyFrozen } from '../protocol/patch.js'
 
-/** The outcome of a message for a mirror. */
-export type Outcome =
+/** The outcome of a message for a replica. */
+export type ApplyResult =
   /** It has a newer value. */
   | 'changed'
   /** It knew that already. */
@@ -16,13 +16,13 @@ export type Outcome =
  * before and after, and a value that somebody keeps never changes. It is frozen, as listeners share it: here and
  * not where it is parsed, since freezing does not cross from a Web Worker.
  */
-export class Mirror {
+export class StateReplica {
   value: unknown
   /** Undefined until the first snapshot. */
   head: Readonly<Head> | undefined
 
-  /** A snapshot is right wherever the mirror stands, unless it is older: nobody sees a version go back. */
-  snapshot ({ epoch, version, data }: StateSnapshot): Outcome {
+  /** A snapshot is right wherever the replica stands, unless it is older: nobody sees a version go back. */
+  snapshot ({ epoch, version, data }: StateSnapshot): ApplyResult {
     if (this.head?.epoch === epoch && version <= this.head.version) return 'known'
     this.head = Object.freeze({ epoch, version })
     this.value = deepFreeze(data)
@@ -30,7 +30,7 @@ export class Mirror {
   }
 
   /** A patch is right only on the version that it was made from. */
-  patch ({ epoch, from, version, patches }: StatePatch): Outcome {
+  patch ({ epoch, from, version, patches }: StatePatch): ApplyResult {
     const { head } = this
     if (head === undefined || head.epoch !== epoch) return 'gap'
     if (version <= head.version) return 'known'

@@ -5,7 +5,7 @@ import { Opcode } from '../protocol/opcodes.js'
 /** How often a token is sent each time that the server asks: it takes no more. */
 const ATTEMPTS = 3
 
-export interface RenewalHost {
+export interface TokenRenewalHost {
   nextId (): number
   send (opcode: number, correlationId: number, message: object): void
   /** Told of what has failed; the server ends the connection where nothing works in time. */
@@ -13,8 +13,8 @@ export interface RenewalHost {
 }
 
 /** Gives the server a new token when it asks for one. */
-export class Renewal {
-  readonly #host: RenewalHost
+export class TokenRenewal {
+  readonly #host: TokenRenewalHost
   readonly #getToken: (() => Promise<string>) | undefined
   /** The correlation id of the token that is being checked, else 0. */
   #id = 0
@@ -25,7 +25,7 @@ export class Renewal {
   /** Counts what has been asked, so that a token for an earlier connection is not sent on a later one. */
   #round = 0
 
-  constructor (host: RenewalHost, getToken: (() => Promise<string>) | undefined) {
+  constructor (host: TokenRenewalHost, getToken: (() => Promise<string>) | undefined) {
     this.#host = host
     this.#getToken = getToken
   }
