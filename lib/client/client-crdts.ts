@@ -11,17 +11,17 @@ import { CrdtKey, type Pending } from './crdt-key.js'
 import type { Failure } from './link.js'
 import type { SubscriptionHost } from './state-subscriptions.js'
 
-/** Operations that wait for the server to acknowledge them, and characters of their JSON, at the most. */
+/** Most operations that may wait for acknowledgement, and most characters of their JSON. */
 const MAX_PENDING = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
-/** ms after which a message is made again that the network had no room for. */
+/** ms before a message is sent again that the socket's buffer had no room for. */
 const RETRY = 1000
 
-/** Of these so many are under way at once. */
+/** Most operations in flight at once. */
 const MAX_UNDER_WAY = 50
 
-/** Told of a key's value, and of what went wrong with an operation or the subscription. */
+/** Callbacks for a key: its value, and errors of its operations or subscription. */
 export interface CrdtSubscriber { onValue?: (value: unknown) => void, /** Nothing waits for the server any more. */ onSettled?: () => void, onError?: (error: DatasoleError) => void }
 
 interface Entry {
@@ -30,11 +30,11 @@ interface Entry {
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
   isClosed: boolean
-  /** There while the server says that it cannot take the subscription yet. */
+  /** Set while the server cannot take the subscription yet. */
   retry?: SubscribeRetry
 }
 
-/** The CRDT keys of this client: its operations are applied at once, and sent until the server has them. */
+/** The CRDT keys of this client. Operations apply at once, and are sent until the server acknowledges them. */
 export class ClientCrdts {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
@@ -43,7 +43,7 @@ export class ClientCrdts {
   #count = 0
   #size = 0
   #isScheduled = false
-  /** Until then nothing is sent: the server has asked for it. */
+  /** Set while nothing may be sent, as the server has asked for a pause. */
   #pause: ReturnType<typeof setTimeout> | undefined
 
   constructor (host: SubscriptionHost) {
@@ -63,7 +63,7 @@ export class ClientCrdts {
     return entry
   }
 
-  /** It is not followed any more; what waits is still sent. */
+  /** Unsubscribes. Waiting operations are still sent. */
   close (entry: Entry): void {
     entry.isClosed = true
     this.#forget(entry)
@@ -71,12 +71,12 @@ export class ClientCrdts {
 
   subscribe (entry: Entry, subscriber: CrdtSubscriber): Unsubscribe {
     entry.subscribers.add(subscriber)
-    // what is known is told at once, but not before the caller has its unsubscriber
+    // a known value is delivered at once, but not before the caller has its unsubscriber
     if (entry.replica.head !== undefined || entry.replica.pending.length > 0) queueMicrotask(() => { if (entry.subscribers.has(subscriber)) this.#notify(entry, [subscriber]) })
     return unsubscriber(() => { entry.subscribers.delete(subscriber) })
   }
 
-  /** @throws TypeError for what is no operation; DatasoleError `BUSY` where too much waits already */
+  /** @throws TypeError for an invalid operation; DatasoleError `BUSY` if too many operations wait */
   apply (entry: Entry, op: Pick<CrdtOp, 'op' | 'key' | 'value'>): void {
     const { replica } = entry
     this.#clock.see(fromMs(replica.writtenAt(op.key)))
@@ -88,7 +88,7 @@ export class ClientCrdts {
     this.#notify(entry)
   }
 
-  /** @param run returns characters of JSON that wait more */
+  /** @param run returns the characters of JSON that it adds to the queue */
   #waits ({ replica: { pending } }: Entry, run: () => number): void {
     const before = pending.length
     this.#size += run()
@@ -144,10 +144,10 @@ export class ClientCrdts {
     this.#underWay.delete(correlationId)
     const { entry, pending, isFirst } = sent
     pending.id = 0
-    // the server has it from no sending before, so that it may still change
+    // the server has no earlier copy of it, so that it may still change
     if (code === 'RATE_LIMITED' && isFirst) pending.isSent = false
     if (nodeId !== undefined && nodeId === entry.replica.nodeId) {
-      // the client is another user's now
+      // the nodeId belongs to another user: the client has signed in as someone else
       entry.replica.rename(randomNode())
       this.#ask(entry)
     }
@@ -170,7 +170,7 @@ export class ClientCrdts {
     return true
   }
 
-  /** @returns whether what was not sent was about a CRDT */
+  /** @returns whether the unsent message was about a CRDT */
   unsent (correlationId: number, { code, message }: Failure): boolean {
     return this.refused(correlationId, { code: code as ErrorMessage['code'], message, retryAfter: code === 'BUSY' ? RETRY : undefined })
   }
@@ -208,7 +208,7 @@ export class ClientCrdts {
     this.#count--
   }
 
-  /** The own clock is ahead: from now on it goes by the server's. */
+  /** Follows the server's clock from now on, as the own clock is ahead. */
   #correct (now: number): void {
     const offset = now - Date.now()
     this.#clock = new HybridClock(() => Date.now() + offset, this.#clock.node)
@@ -234,14 +234,14 @@ export class ClientCrdts {
   #flush (): void {
     if (!this.#host.isConnected || this.#pause !== undefined) return
     for (const entry of this.#entries.values()) {
-      // its answer tells what time it is there, and of what was sent before what has arrived
+      // the answer to SUBSCRIBE shows the server's time, and which operations have arrived
       if (entry.asked !== 0) continue
       for (const pending of [...entry.replica.pending]) {
         if (this.#underWay.size >= MAX_UNDER_WAY) return
         if (pending.id !== 0) continue
         pending.id = this.#host.nextId()
         const isFirst = !pending.isSent
-        // when an amount was counted matters only to those who look for repetitions
+        // only the detection of repetitions reads a counter's timestamps
         if (isFirst && entry.replica.type === 'pn-counter') pending.op.timestamp = toMs(this.#clock.tick())
         pending.isSent = true
         this.#underWay.set(pending.id, { entry, pending, isFirst })

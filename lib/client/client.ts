@@ -31,15 +31,15 @@ export type { AbortSignalLike, CallOptions, Channel, ConnectOptions, ChannelHand
 
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
-/** Arguments that may be undefined may be left out. */
+/** Parameters that may be undefined are optional. */
 export type CallArguments<P> = undefined extends P ? [params?: P | DeepReadonly<P>, options?: CallOptions] : [params: P | DeepReadonly<P>, options?: CallOptions]
 export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T>] : [data: T | DeepReadonly<T>]
 
 /**
  * A client of a datasole server, in a browser or Node.js. `C` is the application's contract.
  *
- * It keeps its connection: after a loss it comes back with backoff, and every subscription goes on
- * from the version that it had.
+ * After a lost connection the client reconnects with backoff. Every subscription resumes from the version
+ * that it had.
  */
 export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #settings: ClientSettings
@@ -51,7 +51,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #handlers: EventHandlers
   readonly #events: LinkEvents = {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
-    // guarded, as a server of another kind must not be able to end a process
+    // guarded: a malformed message must not end the process
     onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
     onUnsent: (id, failure) => { if (!this.#requests.unsent(id, errorOf(failure)) && !this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure)) },
     onOffer: () => { this.#offer() },
@@ -81,14 +81,15 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     this.#renewal = new TokenRenewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
-  /** The server's name for the connection, while there is one. */
+  /** The server's id of the connection; undefined while disconnected. */
   get connectionId (): string | undefined { return this.#connectionId }
 
   /**
-   * Resolves when the server has said welcome. By default it goes on trying: of the first failure `onError`
-   * hears. It rejects where the client gives up: after `connectTimeoutMs` (`CONNECT_TIMEOUT`), by the signal
-   * (`CONNECT_ABORTED`), `disconnect()`, `reconnect: false` or `maxReconnectAttempts`, or by a close code that forbids
-   * coming back (1008; 4401, and a fresh token refused as well, where there is `getToken`).
+   * Connects, and resolves at the server's WELCOME. By default it keeps trying; `onError` gets the first failure.
+   * @param options.signal ends the attempt
+   * @throws DatasoleError `CONNECT_TIMEOUT` after `connectTimeoutMs`, `CONNECT_ABORTED` by the signal
+   * @throws DatasoleError the last failure, after `disconnect()`, with `reconnect: false`, after
+   *   `maxReconnectAttempts`, or after a final close code: 1008, or 4401, with `getToken` after a second one
    */
   connect ({ signal }: ConnectOptions = {}): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
@@ -102,20 +103,22 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     return attempt.promise
   }
 
-  /** Ends the connection for good; calls in flight reject. `connect()` starts anew. */
+  /** Closes the connection without reconnecting. Calls in flight reject. `connect()` opens a new one. */
   async disconnect (): Promise<void> {
     this.#link?.close()
   }
 
   /**
-   * Calls a method of the server. Where that has `maxCallsInFlight` of this client's calls under way already, be it that
-   * handlers of calls that were given up still run, the call waits, and its time runs. Where the server closes and has not begun it, it goes to the next connection. The result is
-   * the caller's own.
-   * @param args its parameters, then `{timeoutMs?, signal?}`
-   * @throws RpcError what the server answered, or `-32001` after the timeout
-   * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
-   *   `BUSY` where too much waits already, `PAYLOAD_TOO_LARGE` where the server would not
-   *   take it; the signal's reason where that was aborted; TypeError `INVALID_JSON` where JSON cannot hold the parameters
+   * Calls a method of the server. The call waits while `maxCallsInFlight` handlers of this client run, those of
+   * cancelled calls included; its timeout runs meanwhile. If the server closes before it began the call, the call
+   * is sent on the next connection. The caller owns the result.
+   * @param args the method's parameters, then `{timeoutMs?, signal?}`
+   * @returns the method's result
+   * @throws RpcError the server's error, or `-32001` after the timeout
+   * @throws DatasoleError `OUTCOME_UNKNOWN` (the connection dropped meanwhile), `NOT_CONNECTED`, `BUSY` (too many
+   *   messages wait), `PAYLOAD_TOO_LARGE` (larger than the server accepts)
+   * @throws TypeError `INVALID_JSON` if JSON cannot hold the parameters
+   * @throws the signal's reason, if it was aborted
    */
   async rpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcResult<C, M>> {
     const [params, options = {}] = args
@@ -125,52 +128,52 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Sends an event, at most once.
-   * @returns false where the client is disconnected, or too much waits for a connection already; what
-   *   the connection itself refuses later goes to `onError`
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold its data
+   * Sends an event, at most once. Later failures go to `onError`.
+   * @returns false if the client is disconnected, or too many messages wait for a connection
+   * @throws TypeError `INVALID_JSON` if JSON cannot hold the data
    */
   emit<E extends EventName<C>> (event: E, ...[data]: EventArguments<EventData<C, E>>): boolean {
     const json = stringify({ event, data })!
     return this.#state !== 'disconnected' && this.#requests.emit(event, json)
   }
 
-  /** Hears an event of the server. A function that is given twice hears it twice. */
+  /** Calls the handler at each event of the server. A handler that is added twice is called twice. */
   on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
     return this.#handlers.on(event, handler as EventHandler)
   }
 
-  /** Ends one subscription of this function, the latest; the unsubscriber of `on` ends its own. */
+  /** Removes the latest subscription of this handler. The unsubscriber of `on` removes its own. */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.#handlers.off(event, handler as EventHandler)
   }
 
   /**
-   * Mirrors a key. The handler gets the value as soon as it is known and after each change; undefined
-   * where there is none. Values are shared, and frozen.
+   * Subscribes to a key. The handler gets the value as soon as it is known and after each change; undefined if
+   * the key has none. Values are shared and frozen.
    */
   subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateValue<C, K>>, options: SubscriptionOptions = {}): Unsubscribe {
     return this.#subscriptions.add(key, handler as StateHandler, options)
   }
 
-  /** The mirrored value of a key that is subscribed to. */
+  /** The value of a subscribed key; undefined if it has none, or is not known. */
   getState<K extends StateName<C>> (key: K): DeepReadonly<StateValue<C, K>> | undefined {
     return this.#subscriptions.get(key) as DeepReadonly<StateValue<C, K>> | undefined
   }
 
   /**
-   * A value that many change at once: what this client does to it is seen at once, sent, and merged with
-   * what others do. What is done offline is sent once there is a connection, and counts once.
+   * Opens a CRDT: a value that many clients change at once. Operations show at once, and are merged with those
+   * of others. Operations made offline are sent with the next connection, and count once.
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
-   * @throws DatasoleError `TYPE_MISMATCH` where this client has the key open as another type
+   * @throws DatasoleError `TYPE_MISMATCH` if this client has the key open as another type
    */
   crdt<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ClientCrdt<T, CrdtValue<C, K, T>> {
     return crdtHandle(this.#crdts, key, type) as ClientCrdt<T, CrdtValue<C, K, T>>
   }
 
   /**
-   * A sync channel that this client writes, or may only read: the value at once, changes sent when the
-   * server can be reached, exactly once in effect. The same one until it is closed.
+   * Opens a sync channel. Changes show at once, are sent when the server can be reached, and take effect
+   * exactly once.
+   * @returns the same channel for the same key, until it is closed
    */
   channel<K extends StateName<C>> (key: K): Channel<StateValue<C, K>> {
     return this.#channels.open(key) as Channel<StateValue<C, K>>
@@ -178,7 +181,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
 
   getConnectionState (): ConnectionState { return this.#state }
 
-  /** Hears every change of the connection's state; `cause` says why it was lost or could not be made. */
+  /** Calls the handler at every change of the connection's state. `cause` is the failure, if there is one. */
   onConnectionState (handler: ConnectionStateHandler): Unsubscribe {
     checkHandler('onConnectionState', handler)
     const own = { handler }
@@ -215,7 +218,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     if (state === before) return
     const cause = failure && errorOf(failure)
     for (const { handler } of [...this.#stateHandlers]) {
-      // a handler before this one may have called connect() or disconnect()
+      // an earlier handler may have called connect() or disconnect()
       if (this.#state === state) this.#guard(() => { handler(state, cause) })
     }
   }

@@ -10,13 +10,13 @@ import { StateReplica, type ApplyResult } from './state-replica.js'
 export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, head: Readonly<Head>) => void
 
 export interface SubscriptionOptions {
-  /** A refusal, e.g. by a hook (`FORBIDDEN`), or that the subscription has to wait long (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
+  /** Gets a refusal such as `FORBIDDEN`, or a long wait (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
 }
 
-/** Hears all that the server says of a key, beside those who only want the value. */
+/** Gets every message about a key; subscribers get its value only. */
 export interface Watcher {
-  /** The replica has taken it in. */
+  /** The replica has applied the message. */
   received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, replica: StateReplica): void
   denied (error: DatasoleError): void
 }
@@ -30,9 +30,9 @@ interface Entry {
   watcher?: Watcher
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
-  /** The server said no, and is asked again with the next connection or subscriber. */
+  /** Whether the server refused. The next connection or subscriber asks again. */
   isRefused: boolean
-  /** There while the server says that it cannot take the subscription yet. */
+  /** Set while the server cannot take the subscription yet. */
   retry?: SubscribeRetry
 }
 
@@ -43,7 +43,7 @@ export interface SubscriptionHost {
   onError (error: unknown): void
 }
 
-/** The keys that this client mirrors, and who wants to hear of them. */
+/** The keys that this client is subscribed to, with their replicas and subscribers. */
 export class StateSubscriptions {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
@@ -62,18 +62,18 @@ export class StateSubscriptions {
     } else {
       entry.subscribers.add(subscriber)
       if (entry.isRefused) this.#ask(entry)
-      // what is known is told at once, but not before the caller has its unsubscriber
+      // a known value is delivered at once, but not before the caller has its unsubscriber
       queueMicrotask(() => { if (!subscriber.isNotified && entry!.replica.head !== undefined) this.#notify(entry!, subscriber) })
     }
     return unsubscriber(() => { this.#remove(entry!, subscriber) })
   }
 
-  /** Subscribes to a key for a watcher, its only one. Returns what ends that. */
+  /** Subscribes the only watcher of a key. @returns unsubscribes it */
   watch (key: string, watcher: Watcher): () => void {
     const end = this.add(key, () => {}, { onError: (error) => { watcher.denied(error) } })
     const entry = this.#entries.get(key)!
     entry.watcher = watcher
-    // what is held does not say what the key is
+    // the replica does not know which kind of channel the key is
     if (entry.replica.head !== undefined && entry.asked === 0) this.#ask(entry)
     return () => {
       entry.watcher = undefined
@@ -85,7 +85,7 @@ export class StateSubscriptions {
     return this.#entries.get(key)?.replica.value
   }
 
-  /** Asks for everything again, with what is held: the server sends what is missing. */
+  /** Subscribes again from the current heads. The server sends the missing versions. */
   connected (): void {
     for (const entry of this.#entries.values()) this.#ask(entry)
   }
@@ -112,7 +112,7 @@ export class StateSubscriptions {
     if (outcome === 'changed') {
       for (const subscriber of [...entry.subscribers]) this.#notify(entry, subscriber)
     } else if (outcome === 'gap') {
-      // an answer that does not fit will not fit next time either
+      // an answer that does not apply will not apply next time: ask for a snapshot
       if (isAnswer) entry.replica.head = undefined
       if (entry.asked === 0) this.#ask(entry)
       return
@@ -136,7 +136,7 @@ export class StateSubscriptions {
     return true
   }
 
-  /** @param isFinal a watcher gives up what it has then */
+  /** @param isFinal whether a watcher has to give up its value */
   #report ({ subscribers, watcher }: Entry, error: DatasoleError, isFinal: boolean): void {
     if (!isFinal && watcher !== undefined) return this.#guard(() => { this.#host.onError(error) })
     for (const { onError } of [...subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(error) })
