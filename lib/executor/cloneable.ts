@@ -4,28 +4,28 @@ import { escapeToken } from '../protocol/pointer.js'
 
 const MAX_DEPTH = 100
 
-/** A copy that can cross to another thread, or why there is none. */
+/** Clones a value for another thread. @returns the copy, or the reason why there is none */
 export function tryClone (value: unknown): { copy?: unknown, why?: string } {
   if (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'symbol') return { copy: value }
   try {
     const why = whyNotCloneable(value)
     return why === undefined ? { copy: structuredClone(value) } : { why }
   } catch (error) {
-    return { why: messageOf(error) } // a getter of it that throws, memory that was given away
+    return { why: messageOf(error) } // a getter that throws, a detached buffer
   }
 }
 
 /**
- * Why a value cannot cross to another thread, with the path of what is in the way; undefined where it can.
- * Plain objects, arrays, Map, Set, Date, RegExp, errors of JavaScript's own classes, ArrayBuffers with their
- * views and every primitive but symbols can. Functions cannot. Instances of other classes, Buffer among them,
- * and errors with members of their own would arrive as something else.
+ * Why a structured clone would fail or lose something, with the path; undefined if it does not.
+ * Plain objects, arrays, Map, Set, Date, RegExp, JavaScript's own errors, ArrayBuffers, their views and
+ * primitives but symbols are cloneable. Functions are not. Instances of other classes, Buffer among them, and
+ * errors with extra members would arrive as something else.
  */
 export function whyNotCloneable (value: unknown): string | undefined {
   return new Search().look(value, '', 0)
 }
 
-/** Of what a structured clone keeps as it is. */
+/** Prototypes that a structured clone keeps. */
 const CLONED = new Set<object>([
   Object, Array, Map, Set, Date, RegExp, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError,
   Number, String, Boolean, BigInt, ArrayBuffer, SharedArrayBuffer, DataView, Int8Array, Uint8Array, Uint8ClampedArray,

@@ -15,10 +15,9 @@ import type { WorkerTasks } from './worker-tasks.js'
 type ServerValue<C, K extends string> = K extends StateName<C> ? StateValue<C, K> : unknown
 
 /**
- * What the default export of a worker script gets: the server as it can be used from a thread. `C` is the
- * application's contract. Everything that is not registered here is asked of the main thread, so it is
- * asynchronous, and rejects as the main thread's `ds` does, or with `BUSY` where 1,000 requests of the
- * thread are under way.
+ * The server as a worker script uses it: the argument of its default export. `C` is the application's contract.
+ * Registrations are local. Everything else is a request to the main thread: it is asynchronous, and rejects as
+ * the main thread's `ds` does, or with `BUSY` if 1,000 requests of the thread are in flight.
  */
 export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
   readonly rpc: WorkerRpc<C>
@@ -56,7 +55,7 @@ class WorkerRpc<C> {
   constructor (tasks: WorkerTasks) { this.#tasks = tasks }
 
   /**
-   * Registers a method that runs in this thread; while the script loads.
+   * Registers a method that runs in this thread. Only while the script loads.
    * @throws DatasoleError `DUPLICATE_METHOD`, `TOO_LATE`
    */
   register<M extends RpcName<C>> (method: M, handler: RpcHandler<RpcParams<C, M>, RpcResult<C, M>>): void
@@ -80,26 +79,25 @@ class WorkerEvents<C> {
   }
 
   /**
-   * Events of the connections that are in this thread; of what server code emits, each event goes to one
-   * thread per node.
-   * @throws DatasoleError `TOO_LATE` for an event that had no handler when the script had loaded
+   * Handles events of this thread's connections. Events that server code emits go to one thread per node.
+   * @throws DatasoleError `TOO_LATE` for an event without a handler when the script had loaded
    */
   on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
     return this.#tasks.on(event, handler as EventHandler)
   }
 
-  /** Ends one subscription of this function, the latest. */
+  /** Removes the latest subscription of this handler. */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.#tasks.off(event, handler as EventHandler)
   }
 
-  /** Resolves once it is on its way to the handlers of every node. */
+  /** Emits an event. Resolves once it is sent to every node. */
   async emit<E extends EventName<C>> (event: E, data: EventData<C, E>): Promise<void> {
     await this.#link.request('emit', event, ...present(data, this.#maxDepth))
   }
 }
 
-/** `ds.primitives.live` in a worker. A recipe runs in the worker, on a copy of the value, and again where someone else was first. */
+/** `ds.primitives.live` in a worker. A recipe runs in the worker on a copy of the value, and again after a conflict. */
 class WorkerLive<C> {
   readonly #states: WorkerStates
 
@@ -155,19 +153,19 @@ class WorkerFanout<C> {
     this.#maxDepth = maxDepth
   }
 
-  /** Resolves once it is on its way to the clients of every node. */
+  /** Sends an event to clients. Resolves once it is sent to every node. */
   async broadcast<E extends EventName<C>> (event: E, data: EventData<C, E>, target: Target = {}): Promise<void> {
-    checkTarget(event, target) // here, where nothing has been left out by JSON yet
+    checkTarget(event, target) // checked before JSON drops members
     await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))
   }
 }
 
-/** Data as the last argument of a request: absent data stays absent, where an array of JSON would have null. */
+/** Data as the last argument of a request. Absent data adds none, as JSON would make it null. */
 function present (data: unknown, maxDepth: number): unknown[] {
   return data === undefined ? [] : [copyJson(data, maxDepth)]
 }
 
-/** `ds.primitives.sessions` in a worker: those of the node, which the main thread has. */
+/** `ds.primitives.sessions` in a worker: the sessions of the node. */
 class WorkerSessions {
   readonly #link: MainLink
   readonly #maxDepth: number
