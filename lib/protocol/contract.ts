@@ -2,7 +2,7 @@
 export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
 
 /**
- * What an application's messages look like: the type parameter of server and client.
+ * The types of an application's messages: the type parameter of server and client.
  *
  * Written as an `interface` or a type; its members may be keyed by strings or by string enums.
  * A member that is missing is open: any name, `unknown` data.
@@ -49,6 +49,6 @@ type CrdtMap<C> = Section<C, 'crdts', Record<string, { type: CrdtType }>>
 export type CrdtName<C> = keyof CrdtMap<C> & string
 export type CrdtTypeOf<C, K extends CrdtName<C>> = CrdtMap<C>[K] extends { type: infer T extends CrdtType } ? T : CrdtType
 
-/** Of a map, an object of its fields; where the contract does not say, anything. */
+/** The value of a CRDT key. A map's is an object of its fields. Without a contract it is unknown. */
 export type CrdtValue<C, K extends CrdtName<C>, T extends CrdtType> =
   T extends 'pn-counter' ? number : T extends 'yjs' ? string[] : CrdtMap<C>[K] extends { value: infer V } ? V : T extends 'lww-map' ? Record<string, unknown> : unknown

@@ -146,7 +146,7 @@ export class Slot {
         lost: (error) => { this.#lost(error) }
       })
     } catch (error) {
-      this.#lost(error as Error) // there can be none now
+      this.#lost(error as Error) // the system gives no thread now
     }
   }
 

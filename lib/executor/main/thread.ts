@@ -67,7 +67,7 @@ export class Thread {
       filename: entry,
       minThreads: 0,
       maxThreads: 1,
-      atomics: 'disabled', // by default the thread's own event loop stands still between tasks
+      atomics: 'disabled', // by default the thread's event loop is blocked between tasks
       recordTiming: false,
       ...execArgv !== undefined && { execArgv },
       ...maxOldGenerationSizeMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb } }
