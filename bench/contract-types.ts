@@ -15,7 +15,7 @@ export async function contractTypes (methods: number, isUsed: boolean): Promise<
   const used = isUsed ? names : []
   await writeFile(join(folder, 'app.ts'), `
 import { z } from 'zod'
-import { defineContract } from '${root}dist/lib/contract/contract.js'
+import { defineContract } from '${root}dist/lib/contract/exports.js'
 import type { DatasoleClient } from '${root}dist/lib/client/client.js'
 import type { DatasoleServer } from '${root}dist/plugins/server.js'
 export const contract = defineContract({

@@ -1,6 +1,6 @@
 import { Bench } from 'tinybench'
 import { z } from 'zod'
-import { defineContract } from '../lib/contract/contract.js'
+import { defineContract } from '../lib/contract/exports.js'
 import { encodeFrame } from '../lib/protocol/frame.js'
 import { Opcode } from '../lib/protocol/opcodes.js'
 import { connect, fakeServer, nextTurn } from './fake-server.js'

@@ -70,7 +70,7 @@ t.test('layers: what breaks a rule is found', async (t) => {
     ['5', 'lib/server/a.ts', "const { Redis } = await import('ioredis')"],
     ['5', 'lib/backend/redis/redis.ts', "const { Pool } = await import('pg')"],
     ['5', 'plugins/a.ts', "import type { Piscina } from 'piscina'"],
-    ['6', 'plugins/a.ts', "import { target } from './target.js'"],
+    ['6', 'plugins/a.ts', "import { target } from './other.js'"],
     ['6', 'plugins/a.ts', "import { datasole } from '../index.js'"],
     ['6', 'plugins/mount.ts', "import t from '../test/helpers/target.js'"],
     ['7', 'lib/backend/a.ts', "import { mount } from '../../plugins/mount.js'"],
@@ -82,7 +82,7 @@ t.test('layers: what breaks a rule is found', async (t) => {
     ['7', 'lib/server/a.ts', "export { target } from './target.js'"]
   ]
   const targets = ['server/target', 'backend/backend', 'backend/memory/memory', 'executor/inline', 'client/client'].map((path) => [`lib/${path}.ts`, ''])
-  const others = ['plugins/target.ts', 'plugins/mount.ts', 'test/helpers/target.ts', 'index.ts'].map((path) => [path, ''])
+  const others = ['plugins/other.ts', 'plugins/mount.ts', 'test/helpers/target.ts', 'index.ts'].map((path) => [path, ''])
   const rest = Object.fromEntries([...targets, ...others])
   t.strictSame(inTree(rest), [], 'the tree is fine without them')
   for (const [rule, path, text] of broken) {
@@ -96,6 +96,8 @@ t.test('layers: what needs more than one file, or none', async (t) => {
   t.match(inTree({ 'index.ts': `import { Redis } from './${redis.replace('.ts', '.js')}'`, [redis]: "import { Redis } from 'ioredis'" }), [/^ioredis is loaded/])
   t.match(inTree({ 'lib/server/a.ts': "import './b.js'", 'lib/server/b.ts': "import type { C } from './c.js'", 'lib/server/c.ts': "import './a.js'" }), [/a\.ts → .*b\.ts → .*c\.ts → .*a\.ts/])
   t.match(inTree({ 'lib/server/a/one.ts': "import '../b/two.js'", 'lib/server/b/two.ts': '', 'lib/server/b/three.ts': "import type { Four } from '../a/four.js'", 'lib/server/a/four.ts': '' }), [/lib\/server\/a → lib\/server\/b → lib\/server\/a .*folders/])
+  t.match(inTree({ 'lib/server/a/calls.ts': '', 'lib/client/calls.ts': '' }), [/a\/calls\.ts and lib\/client\/calls\.ts have one name/])
+  t.match(inTree({ 'lib/server/redis.ts': '', 'lib/client/redis.ts': '' }), [/have one name/], 'only a plugin shares a name')
   t.match(inTree({ 'lib/server/a.ts': "import './gone.js'" }), [/gone\.ts, which is not there/])
   t.match(inTree({ 'lib/server/a.ts': '\n'.repeat(300) + 'a' }), [/more than 300 lines/])
 })
@@ -105,6 +107,7 @@ t.test('layers: what the rules allow', async (t) => {
     'index.ts': "import fp from 'fastify-plugin'\nimport { mount } from './plugins/mount.js'\nimport { ds } from './lib/server/datasole.js'\ndeclare module 'fastify' {}",
     'plugins/server.ts': "export { mount } from './mount.js'",
     'plugins/mount.ts': "import { assets } from './assets.js'",
+    'plugins/redis.ts': '',
     'plugins/assets.ts': "import fastify from 'fastify'\nimport { hub } from '../lib/server/hub.js'",
     'lib/server/datasole.ts': "import { MemoryBackend } from '../backend/memory/memory.js'\nimport { Inline } from '../executor/inline.js'",
     'lib/server/hub.ts': "import type { StateBackend } from '../backend/backend.js'\nimport { frame } from '../protocol/frame.js'\nimport 'node:zlib'",

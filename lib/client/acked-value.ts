@@ -6,8 +6,8 @@ import type { InFlightPush } from './in-flight-push.js'
 interface Known extends Head { value: unknown }
 
 /**
- * What the server has of a value: what it said, and what it has acknowledged since. An acknowledged push
- * that is one past what is known is known; another one has changes of others before it, which will come.
+ * The server's value, with the pushes that it has acknowledged since. A push acknowledged as the next version
+ * is applied at once. A later one waits, since commits of other clients come before it.
  */
 export class AckedValue {
   #known: Known | undefined
@@ -15,10 +15,10 @@ export class AckedValue {
 
   get known (): Known | undefined { return this.#known }
 
-  /** Acknowledged, but not in what is known. */
+  /** Changes that are acknowledged, but not in the known value yet. */
   get ahead (): Change[] { return this.#ahead.flatMap(({ changes }) => changes) }
 
-  /** @returns what was known before, where another epoch has begun */
+  /** Takes in the server's value. @returns the value known before, if another epoch has begun */
   learn (news: Known): Known | undefined {
     const known = this.#known
     const isSame = known?.epoch === news.epoch

@@ -1,15 +1,16 @@
 import { DatasoleError } from '../protocol/errors.js'
 
 export interface Addresses {
-  /** ws: or wss: */
+  /** URL of the socket, ws: or wss:. */
   socket: string
-  /** Of the script for the Web Worker, beside the socket. */
+  /** URL of the Web Worker's script, beside the socket. */
   worker: string
 }
 
 /**
- * The addresses of the server: `path` below the path of `url`, with its query. A `url` that ends in `path` has it already.
- * @param url relative ones start from the page's origin
+ * Resolves the addresses of the server: `path` below the path of `url`, with the query of `url`.
+ * @param url absolute, or relative to the page's origin; default the page's origin
+ * @param path appended unless `url` ends in it already
  * @throws DatasoleError `INVALID_OPTION`
  */
 export function addressesOf (url: string | undefined, path: string): Addresses {
@@ -20,7 +21,7 @@ export function addressesOf (url: string | undefined, path: string): Addresses {
   server.pathname = below + path.slice(end.length)
   const socket = server.href.replace(/^http/, 'ws')
   server.pathname = `${below}/datasole-worker.iife.min.js`
-  // a script that everyone may have needs no token, and requests for it are logged
+  // the script is public, and its requests are logged: no token in its URL
   for (const name of [...server.searchParams.keys()]) if (name.toLowerCase() === 'token') server.searchParams.delete(name)
   return { socket, worker: server.href.replace(/^ws/, 'http') }
 }

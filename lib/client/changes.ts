@@ -4,16 +4,16 @@ import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import { applyFrozen } from '../protocol/patch.js'
 
-/** Levels of nesting that a value may have. The server's own limit may be lower. */
+/** Nesting levels of a value. The server's limit may be lower. */
 const MAX_DEPTH = 128
 
-/** A change that somebody made, which can be made again on another value. */
+/** A change made by the application. It can be made again on another value. */
 export interface Change {
   /** Changes a draft, or returns a new value. */
   readonly recipe: (draft: unknown) => unknown
-  /** It makes the value, whatever that was before. */
+  /** Whether it replaces the value, whatever that was before. */
   readonly isWhole: boolean
-  /** Characters of its patch when it was made, by which the outbox is bounded. */
+  /** Characters of its patch when it was made. The sum is bounded. */
   size: number
   /** Changes of one tick stay together. */
   readonly tick: number
@@ -24,22 +24,23 @@ export function wholeChange (value: unknown, tick: number): Change {
   return { recipe: () => own, isWhole: true, size: JSON.stringify(own).length, tick }
 }
 
-/** Changes of one channel that wait for the server, at the most, and characters of their patches. */
+/** Most changes of one channel that may wait for the server, and most characters of their patches. */
 const MAX_CHANGES = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
-/** @throws DatasoleError `BUSY` where so many changes are too many */
+/** @throws DatasoleError `BUSY` if too many changes wait */
 export function checkRoom (key: string, waiting: Change[], inFlight = 0): void {
   const size = waiting.reduce((sum, { size }) => sum + size, 0)
   if (waiting.length + inFlight > MAX_CHANGES || size > MAX_SIZE) throw new DatasoleError('BUSY', `too many changes of "${key}" wait for the server already`)
 }
 
-/** Characters of patches after which another tick's changes go into a push of their own. */
+/** Characters of patches in one push before the next tick's changes go into another push. */
 const MAX_JOINED = 256 * 1024
 
 /**
- * Takes from those that wait what goes into the next push: whole ticks, as many as are not too large together.
- * @param isApart one tick alone
+ * Removes the changes of the next push from `waiting`: whole ticks, up to a size.
+ * @param isApart take one tick only
+ * @returns the changes of the push
  */
 export function takeChanges (waiting: Change[], isApart: boolean): Change[] {
   let size = 0
@@ -58,8 +59,8 @@ export function make ({ recipe }: Change, value: unknown): { patches: Operation[
 }
 
 /**
- * Changes one after the other. One that cannot be made of what those before it have left is left out.
- * @param onLeftOut told why
+ * Makes changes one after the other, and leaves out those that throw.
+ * @param onLeftOut gets the error of each change that is left out
  */
 export function makeAll (changes: Change[], value: unknown, onLeftOut?: (cause: unknown) => void): { changes: Change[], patches: Operation[], value: unknown } {
   const kept: Change[] = []
@@ -71,7 +72,7 @@ export function makeAll (changes: Change[], value: unknown, onLeftOut?: (cause: 
       value = made.value
       kept.push(change)
     } catch (cause) {
-      onLeftOut?.(cause) // where nobody asks, it is told when the change is sent
+      onLeftOut?.(cause) // without a callback the error is reported when the change is sent
     }
   }
   return { changes: kept, patches, value }

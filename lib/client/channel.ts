@@ -6,27 +6,27 @@ import type { Unsubscribe } from '../protocol/unsubscribe.js'
 import { type Change, checkRoom, make, makeAll, takeChanges, wholeChange } from './changes.js'
 import { AckedValue } from './acked-value.js'
 import { InFlightPush } from './in-flight-push.js'
-import type { Mirror } from './mirror.js'
+import type { StateReplica } from './state-replica.js'
 import { type ChannelHandler, OptimisticValue } from './optimistic-value.js'
 
-/** ms: the bound of the wait after a second conflict in a row; it doubles up to the most. */
+/** ms, upper bound of the wait after the second conflict in a row. It doubles up to MAX_WAIT. */
 const FIRST_WAIT = 80
 const MAX_WAIT = 2000
 
 export interface ChannelHost {
   readonly isConnected: boolean
   nextId (): number
-  /** A number that no push of this client has had. */
+  /** A sequence number that no push of this client has had. */
   nextPush (): { client: string, seq: number }
   send (opcode: number, correlationId: number, json: string): void
   onError (error: unknown): void
-  /** Nobody needs the channel any more. */
+  /** The channel is closed, and everything was sent. */
   ended (key: string): void
 }
 
 /**
- * A key that this client writes as well. What it shows is the server's value with the changes on top that
- * the server does not have yet; where others were first, they are made again on what those have made.
+ * A key that this client writes too. It shows the server's value with the changes on top that the server
+ * does not have yet. After a conflict the changes are made again on the newer value.
  */
 export class Channel<T = unknown> {
   readonly #host: ChannelHost
@@ -38,13 +38,13 @@ export class Channel<T = unknown> {
   #flight: InFlightPush | undefined
   #waiting: Change[] = []
   readonly #shown: OptimisticValue
-  /** After a conflict: the value that it was about is on its way. */
+  /** After a conflict, until the newer value arrives. */
   #awaitsValue = false
   #conflicts = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #isScheduled = false
   #tick = 0
-  /** Changes that the server refused together, and that go one tick at a time. */
+  /** Number of changes that were refused in one push. They are sent one tick at a time. */
   #apart = 0
   #hasWritten = false
   #isClosed = false
@@ -55,62 +55,68 @@ export class Channel<T = unknown> {
     this.#shown = new OptimisticValue((error) => { host.onError(error) })
   }
 
-  /** The value as it is here: what the server has, and the changes that it does not have yet. It is frozen. */
+  /** The server's value with the changes that it does not have yet. It is frozen. */
   get (): DeepReadonly<T> | undefined { return this.#shown.value as DeepReadonly<T> | undefined }
 
   /** Changes that the server has not acknowledged. */
   get pending (): number { return (this.#flight?.changes.length ?? 0) + this.#waiting.length }
 
   /**
-   * Changes the value at once, and at the server as soon as it can be reached. What one tick changes
-   * travels together.
-   * @param recipe changes a draft, or returns a new value; of a key without a value it gets `undefined`. If another
-   *   client was first, it runs again on the new value; if it throws then, it is dropped, and `onError` hears of
-   *   it. If the value is not known yet, it runs once it is.
-   * @throws what the recipe throws; DatasoleError `BUSY` where 1,000 changes or 4 MiB wait already, `UNKNOWN_KEY`
-   *   where the server takes no changes of this key, `CLOSED`
+   * Changes the value at once, and sends the change when the server can be reached. Changes of one tick
+   * are sent as one push. If the value is not known yet, the recipe runs when it is.
+   *
+   * If another client was first, the recipe runs again on the newer value. If it throws then, the change is
+   * dropped and `onError` gets the error.
+   * @param recipe changes a draft, or returns a new value; gets `undefined` if the key has no value
+   * @throws the recipe's error
+   * @throws DatasoleError `BUSY` (1,000 changes or 4 MiB wait already), `UNKNOWN_KEY` (the server takes no changes
+   *   of this key), `CLOSED`
    */
   update (recipe: (draft: T | undefined) => T | DeepReadonly<T> | void): void {
     this.#add({ recipe: recipe as Change['recipe'], isWhole: false, size: 0, tick: this.#tick })
   }
 
   /**
-   * The new value, whole: where others were first, it replaces what they made.
-   * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, and as `update`
+   * Replaces the whole value, whatever other clients made of it.
+   * @throws TypeError `INVALID_JSON` if JSON cannot hold the value
+   * @throws DatasoleError as `update`
    */
   set (value: T | DeepReadonly<T>): void {
     this.#add(wholeChange(value, this.#tick))
   }
 
-  /** Hears the value as soon as it is known, and after each change, one's own included. Returns its unsubscriber. */
+  /**
+   * Calls the handler as soon as the value is known, and after each change, own changes included.
+   * @returns unsubscribes the handler
+   */
   subscribe (handler: ChannelHandler<T>): Unsubscribe {
     return this.#shown.subscribe(handler as ChannelHandler)
   }
 
-  /** Resolves once nothing waits for the server any more, be it acknowledged or refused: of refusals the client's `onError` hears. */
+  /** Resolves when no change waits for the server. Refused changes go to the client's `onError`. */
   saved (): Promise<void> {
     return this.pending === 0 ? Promise.resolve() : new Promise((resolve) => { this.#saved.push(resolve) })
   }
 
-  /** Takes no more changes; those that wait are still sent. Handlers hear nothing more. */
+  /** Takes no more changes and calls no more handlers. Waiting changes are still sent. */
   close (): void {
-    if (this.#isClosed) return // the key may have another channel by now
+    if (this.#isClosed) return // the key may have a newer channel
     this.#isClosed = true
     this.#shown.clear()
     this.#push()
     this.#settle()
   }
 
-  /** @internal Somebody wants it again. */
+  /** @internal */
   reopen (): void { this.#isClosed = false }
 
   get #isWritable (): boolean { return this.#info !== undefined && this.#info.direction !== 'server-to-client' && this.#info.mode !== 'crdt' }
 
-  /** @internal Before the subscription is asked for again: so the answer has the push in it, if it was a repetition. */
+  /** @internal Runs before the subscriptions, so that their answers include a repeated push. */
   connected (): void {
     if (this.#flight === undefined) return
     if (this.#info?.direction !== 'client-to-server') return this.#send(this.#flight)
-    // the copy that it was for has gone with its connection
+    // a private copy on the server ends with its connection
     this.#waiting.unshift(...this.#flight.changes)
     this.#flight = undefined
   }
@@ -123,8 +129,8 @@ export class Channel<T = unknown> {
     if (this.#flight !== undefined) this.#flight.id = 0
   }
 
-  /** @internal The mirror has taken in a message about the key. */
-  received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, { head, value }: Mirror): void {
+  /** @internal The replica has applied a message about the key. */
+  received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, { head, value }: StateReplica): void {
     if (isSnapshot || isAnswer) {
       this.#info = message.channel
       this.#awaitsValue = false
@@ -133,7 +139,7 @@ export class Channel<T = unknown> {
     if (head === undefined) return
     const before = this.#confirmed.learn({ ...head, value })
     if (before !== undefined && this.#hasWritten && this.#info?.direction === 'client-to-server') {
-      // the copy on this connection is a new one, and does not have what the last one had
+      // the private copy of this connection is new, and lacks the last one's value
       if (before.value !== undefined) this.#waiting.unshift(wholeChange(before.value, -1))
       this.#hasWritten = false
     }
@@ -161,7 +167,7 @@ export class Channel<T = unknown> {
     if (flight === undefined || flight.id !== id) return false
     flight.id = 0
     if (retryAfter !== undefined) {
-      // it may have been taken all the same: the very same again
+      // the server may have committed it all the same: repeat the same push
       this.#wait(retryAfter)
       return true
     }
@@ -171,7 +177,7 @@ export class Channel<T = unknown> {
       this.#awaitsValue = true
       if (this.#conflicts++ > 0) this.#wait(Math.random() * Math.min(MAX_WAIT, FIRST_WAIT * 2 ** (this.#conflicts - 2)))
     } else if (flight.changes.at(-1)!.tick !== flight.changes[0]!.tick) {
-      // it is one of them, or that they are so many
+      // one of the changes is at fault, or their number
       this.#waiting.unshift(...flight.changes)
       this.#apart = flight.changes.length
     } else {
@@ -183,7 +189,7 @@ export class Channel<T = unknown> {
     return true
   }
 
-  /** @internal The server does not let us see the key: so it has nothing that our changes could be made on. */
+  /** @internal The client may not see the key, so there is no value that changes could be made on. */
   denied (error: DatasoleError): void {
     this.#host.onError(error)
     this.#waiting = []
@@ -201,7 +207,7 @@ export class Channel<T = unknown> {
       value = made.value
       if (!change.isWhole) change.size = JSON.stringify(made.patches).length
     }
-    // of those before a whole one nothing is left
+    // a whole value overwrites the changes before it
     const before = change.isWhole ? [] : this.#waiting
     checkRoom(this.key, [...before, change], this.#flight?.changes.length)
     this.#waiting = before
@@ -210,7 +216,7 @@ export class Channel<T = unknown> {
     this.#shown.show(value, false)
   }
 
-  /** Once per tick, so that what one tick changes is one push. */
+  /** Runs once per tick, so that its changes become one push. */
   #schedule (): void {
     if (this.#isScheduled || this.#waiting.length === 0) return
     this.#isScheduled = true
@@ -255,7 +261,7 @@ export class Channel<T = unknown> {
     }, ms)
   }
 
-  /** What is shown, from what is known: each change again. What the value before them is has to be known, or does not matter. */
+  /** Makes every change again on the known value. An unknown value is no obstacle if the first change is whole. */
   #remake (): void {
     const { known, ahead } = this.#confirmed
     const changes = [...ahead, ...this.#flight?.changes ?? [], ...this.#waiting]
@@ -268,7 +274,7 @@ export class Channel<T = unknown> {
     this.#host.onError(new DatasoleError('CONFLICT', `a change of "${this.key}" cannot be made any more, after what others did: ${messageOf(cause)}`, { cause }))
   }
 
-  /** The callers that wait for the last acknowledgement, and for the end. */
+  /** Resolves `saved()`, and ends a closed channel. */
   #settle (): void {
     if (this.pending > 0) return
     for (const resolve of this.#saved.splice(0)) resolve()

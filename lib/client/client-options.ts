@@ -6,8 +6,8 @@ import { workerConstructor } from './load-worker.js'
 
 export interface DatasoleClientOptions {
   /**
-   * The server, as http(s): or ws(s): URL. Its path goes before `path`, unless it ends in that already, and
-   * its query is kept. Default in a page: the page's origin, from which a relative one starts, too.
+   * URL of the server: http(s):, ws(s):, or relative to the page's origin. Default: the page's origin. `path` is
+   * appended unless the URL ends in it already. The query is kept.
    */
   url?: string
   /** The server's `path`. Default `/__ds`. */
@@ -15,25 +15,25 @@ export interface DatasoleClientOptions {
   /** Sent in the handshake, never in the URL. */
   auth?: { token?: string }
   /**
-   * Gives the token for each connection, and when the server asks for a new one; `''` for none. It
-   * should give a fresh one: what the server has refused it would refuse again. Not together with `auth.token`.
+   * Returns the token for each connection, and when the server asks for a new one; `''` for none. Return a
+   * fresh token each time, as the server refuses an expired one again. Not together with `auth.token`.
    */
   getToken?: () => string | Promise<string>
-  /** Run the socket in a Web Worker. Default: in pages, where the worker can be loaded. `true`: or fail. */
+  /** Run the socket in a Web Worker. Default: in pages, if the worker loads. `true` fails if it does not load. */
   useWorker?: boolean
-  /** Default `datasole-worker.iife.min.js` below `path`, which the server serves. One of another origin is imported by a blob. */
+  /** URL of the worker's script. Default `datasole-worker.iife.min.js` below `path`. Another origin works too. */
   workerUrl?: string
-  /** Come back after a lost connection. Default true. */
+  /** Reconnect after a lost connection. Default true. */
   reconnect?: boolean
-  /** ms: the bound of the first wait; it doubles up to 30 s, and the wait is a random part of it. Default 1,000. */
+  /** ms, upper bound of the first random wait. It doubles up to 30 s. Default 1,000. */
   reconnectInterval?: number
   /** Attempts after which the client gives up. Default Infinity. */
   maxReconnectAttempts?: number
-  /** ms after which `connect()` rejects and the client gives up. Default 0: it goes on trying. */
+  /** ms after which `connect()` rejects and the client gives up. Default 0, no limit. */
   connectTimeoutMs?: number
   /** ms that a call waits for its answer. Default 30,000; 0 for no limit. */
   rpcTimeoutMs?: number
-  /** A WebSocket implementation: needed in Node.js before 22, e.g. that of `ws`. */
+  /** A WebSocket implementation such as that of `ws`. Node.js before 22 needs one. */
   webSocket?: WebSocketConstructor
   /** The version of the contract that this client was built with: see `defineContract`. Default: none, which every server takes. */
   contractVersion?: number
@@ -47,9 +47,9 @@ export interface ClientSettings {
   link: LinkOptions
   webSocket: WebSocketConstructor
   workerUrl: string
-  /** undefined: if possible */
+  /** undefined: if the worker loads. */
   useWorker: boolean | undefined
-  /** Rejects where it gives no string. */
+  /** Rejects if the user's function returns no string. */
   getToken: (() => Promise<string>) | undefined
   /** 0 for no limit */
   connectTimeoutMs: number
@@ -58,7 +58,7 @@ export interface ClientSettings {
   onError: (error: unknown) => void
 }
 
-/** @throws DatasoleError `INVALID_OPTION`, naming the option */
+/** Checks the options and fills in defaults. @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
   const { contractVersion, path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000 } = options
@@ -103,7 +103,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   }
 }
 
-/** The subprotocols of the handshake: the protocol, and the token in a name of its own. */
+/** The subprotocols of the handshake: the protocol, and one that carries the token. */
 export function protocolsOf (token = ''): string[] {
   return token === '' ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + base64url(token)]
 }

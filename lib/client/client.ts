@@ -1,6 +1,6 @@
 import type { AbortSignalLike } from '../protocol/abort.js'
 import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcErrorOf, RpcName, RpcParams, RpcResult, SentData, StateAt, StateName, StateValue } from '../protocol/contract.js'
-import type { CrdtChanges, CrdtSnapshot } from '../crdt/messages.js'
+import type { CrdtChanges, CrdtSnapshot } from '../crdt/crdt-frames.js'
 import { DatasoleError, RpcError, checkHandler, messageOf } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
 import { stringify } from '../protocol/json.js'
@@ -8,24 +8,24 @@ import type { AuthRefresh, ErrorMessage, GoAway, RpcResponse, ServerEvent, State
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { Deferred, type ConnectOptions, abortedBy } from './deferred.js'
-import { type CallOptions, notConnected } from './calls.js'
+import { type CallOptions, notConnected } from './pending-calls.js'
 import type { Channel } from './channel.js'
 import { OpenChannels } from './open-channels.js'
 import type { Message } from './codec.js'
 import { type EventHandler, EventHandlers } from './event-handlers.js'
 import type { ConnectionState, Failure, Link, LinkEvents, WebSocketConstructor, WebSocketLike } from './link.js'
 import { type ClientSettings, type DatasoleClientOptions, protocolsOf, resolveOptions } from './client-options.js'
-import { type ClientCrdt, crdtHandle } from './crdt-handle.js'
-import { ClientCrdts } from './crdts.js'
+import { type ClientCrdt, crdtHandle } from './client-crdt-handle.js'
+import { ClientCrdts } from './client-crdts.js'
 import { makeLink } from './make-link.js'
-import { Renewal } from './renewal.js'
+import { TokenRenewal } from './token-renewal.js'
 import { Requests } from './requests.js'
 import type { ChannelHandler } from './optimistic-value.js'
-import { type StateHandler, type SubscriptionOptions, Subscriptions } from './subscriptions.js'
+import { type StateHandler, type SubscriptionOptions, StateSubscriptions } from './state-subscriptions.js'
 
 export { DatasoleError, RpcError }
 export { RpcCode } from '../protocol/codes.js'
-export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './crdt-handle.js'
+export type { ClientCounter, ClientCrdt, ClientDocument, ClientMap, CrdtSubscription, ClientRegister } from './client-crdt-handle.js'
 export type { CrdtName, CrdtTypeOf, CrdtValue, EventData, EventName, RpcErrorOf, RpcName, RpcParams, RpcResult, SentData, StateName, StateValue }
 export type { AbortSignalLike, CallOptions, Channel, ConnectOptions, ChannelHandler, ConnectionState, DatasoleClientOptions, DatasoleContract, DeepReadonly, EventHandler, StateHandler, SubscriptionOptions, Unsubscribe, WebSocketConstructor, WebSocketLike }
 
@@ -41,20 +41,20 @@ export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T
 /**
  * A client of a datasole server, in a browser or Node.js. `C` is the application's contract.
  *
- * It keeps its connection: after a loss it comes back with backoff, and every subscription goes on
- * from the version that it had.
+ * After a lost connection the client reconnects with backoff. Every subscription resumes from the version
+ * that it had.
  */
 export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   readonly #settings: ClientSettings
   readonly #requests: Requests
-  readonly #subscriptions: Subscriptions
+  readonly #subscriptions: StateSubscriptions
   readonly #crdts: ClientCrdts
-  readonly #renewal: Renewal
+  readonly #renewal: TokenRenewal
   readonly #channels: OpenChannels
   readonly #handlers: EventHandlers
   readonly #events: LinkEvents = {
     onState: (state, welcome, failure) => { this.#onState(state, welcome, failure) },
-    // guarded, as a server of another kind must not be able to end a process
+    // guarded: a malformed message must not end the process
     onMessage: (message) => { this.#guard(() => { this.#onMessage(message) }) },
     onUnsent: (id, failure) => { if (!this.#requests.unsent(id, errorOf(failure)) && !this.#crdts.unsent(id, failure) && !this.#channels.refused(id, failure)) this.#settings.onError(errorOf(failure)) },
     onOffer: () => { this.#offer() },
@@ -77,21 +77,22 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     const send = (opcode: number, id: number, message: object): void => { this.#link?.send(opcode, id, JSON.stringify(message)) }
     const { onError, getToken } = this.#settings
     const host = { get isConnected () { return client.#state === 'connected' }, nextId, send, onError }
-    this.#subscriptions = new Subscriptions(host)
+    this.#subscriptions = new StateSubscriptions(host)
     this.#crdts = new ClientCrdts(host)
     this.#handlers = new EventHandlers(onError)
     this.#channels = new OpenChannels({ get isConnected () { return client.#state === 'connected' }, nextId, send: sendText, onError }, this.#subscriptions)
-    this.#renewal = new Renewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
+    this.#renewal = new TokenRenewal({ nextId, send, onError: (code, message) => { onError(new DatasoleError(code, message)) } }, getToken)
   }
 
-  /** The server's name for the connection, while there is one. */
+  /** The server's id of the connection; undefined while disconnected. */
   get connectionId (): string | undefined { return this.#connectionId }
 
   /**
-   * Resolves when the server has said welcome. By default it goes on trying: of the first failure `onError`
-   * hears. It rejects where the client gives up: after `connectTimeoutMs` (`CONNECT_TIMEOUT`), by the signal
-   * (`CONNECT_ABORTED`), `disconnect()`, `reconnect: false` or `maxReconnectAttempts`, or by a close code that forbids
-   * coming back (1008; 4401, and a fresh token refused as well, where there is `getToken`).
+   * Connects, and resolves at the server's WELCOME. By default it keeps trying; `onError` gets the first failure.
+   * @param options.signal ends the attempt
+   * @throws DatasoleError `CONNECT_TIMEOUT` after `connectTimeoutMs`, `CONNECT_ABORTED` by the signal
+   * @throws DatasoleError the last failure, after `disconnect()`, with `reconnect: false`, after
+   *   `maxReconnectAttempts`, or after a final close code: 1008, or 4401, with `getToken` after a second one
    */
   connect ({ signal }: ConnectOptions = {}): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
@@ -105,20 +106,22 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     return attempt.promise
   }
 
-  /** Ends the connection for good; calls in flight reject. `connect()` starts anew. */
+  /** Closes the connection without reconnecting. Calls in flight reject. `connect()` opens a new one. */
   async disconnect (): Promise<void> {
     this.#link?.close()
   }
 
   /**
-   * Calls a method of the server. Where that has `maxCallsInFlight` of this client's calls under way already, be it that
-   * handlers of calls that were given up still run, the call waits, and its time runs. Where the server closes and has not begun it, it goes to the next connection. The result is
-   * the caller's own.
-   * @param args its parameters, then `{timeoutMs?, signal?}`
-   * @throws RpcError what the server answered, or `-32001` after the timeout
-   * @throws DatasoleError `OUTCOME_UNKNOWN` where the connection dropped meanwhile, `NOT_CONNECTED`,
-   *   `BUSY` where too much waits already, `PAYLOAD_TOO_LARGE` where the server would not
-   *   take it; the signal's reason where that was aborted; TypeError `INVALID_JSON` where JSON cannot hold the parameters
+   * Calls a method of the server. The call waits while `maxCallsInFlight` handlers of this client run, those of
+   * cancelled calls included; its timeout runs meanwhile. If the server closes before it began the call, the call
+   * is sent on the next connection. The caller owns the result.
+   * @param args the method's parameters, then `{timeoutMs?, signal?}`
+   * @returns the method's result
+   * @throws RpcError the server's error, or `-32001` after the timeout
+   * @throws DatasoleError `OUTCOME_UNKNOWN` (the connection dropped meanwhile), `NOT_CONNECTED`, `BUSY` (too many
+   *   messages wait), `PAYLOAD_TOO_LARGE` (larger than the server accepts)
+   * @throws TypeError `INVALID_JSON` if JSON cannot hold the parameters
+   * @throws the signal's reason, if it was aborted
    */
   async rpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcResult<C, M>> {
     const [params, options = {}] = args
@@ -152,19 +155,19 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     return this.#state !== 'disconnected' && this.#requests.emit(event, json)
   }
 
-  /** Hears an event of the server. A function that is given twice hears it twice. */
+  /** Calls the handler at each event of the server. A handler that is added twice is called twice. */
   on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
     return this.#handlers.on(event, handler as EventHandler)
   }
 
-  /** Ends one subscription of this function, the latest; the unsubscriber of `on` ends its own. */
+  /** Removes the latest subscription of this handler. The unsubscriber of `on` removes its own. */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.#handlers.off(event, handler as EventHandler)
   }
 
   /**
-   * Mirrors a key. The handler gets the value as soon as it is known and after each change; undefined
-   * where there is none. Values are shared, and frozen.
+   * Subscribes to a key. The handler gets the value as soon as it is known and after each change; undefined if
+   * the key has none. Values are shared and frozen.
    */
   subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateAt<C, K>>, options: SubscriptionOptions = {}): Unsubscribe {
     return this.#subscriptions.add(key, handler as StateHandler, options)
@@ -176,18 +179,19 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * A value that many change at once: what this client does to it is seen at once, sent, and merged with
-   * what others do. What is done offline is sent once there is a connection, and counts once.
+   * Opens a CRDT: a value that many clients change at once. Operations show at once, and are merged with those
+   * of others. Operations made offline are sent with the next connection, and count once.
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
-   * @throws DatasoleError `TYPE_MISMATCH` where this client has the key open as another type
+   * @throws DatasoleError `TYPE_MISMATCH` if this client has the key open as another type
    */
   crdt<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ClientCrdt<T, CrdtValue<C, K, T>> {
     return crdtHandle(this.#crdts, key, type) as ClientCrdt<T, CrdtValue<C, K, T>>
   }
 
   /**
-   * A sync channel that this client writes, or may only read: the value at once, changes sent when the
-   * server can be reached, exactly once in effect. The same one until it is closed.
+   * Opens a sync channel. Changes show at once, are sent when the server can be reached, and take effect
+   * exactly once.
+   * @returns the same channel for the same key, until it is closed
    */
   channel<K extends StateName<C>> (key: K): Channel<StateAt<C, K>> {
     return this.#channels.open(key) as Channel<StateAt<C, K>>
@@ -195,7 +199,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
 
   getConnectionState (): ConnectionState { return this.#state }
 
-  /** Hears every change of the connection's state; `cause` says why it was lost or could not be made. */
+  /** Calls the handler at every change of the connection's state. `cause` is the failure, if there is one. */
   onConnectionState (handler: ConnectionStateHandler): Unsubscribe {
     checkHandler('onConnectionState', handler)
     const own = { handler }
@@ -233,7 +237,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> {
     if (state === before) return
     const cause = failure && errorOf(failure)
     for (const { handler } of [...this.#stateHandlers]) {
-      // a handler before this one may have called connect() or disconnect()
+      // an earlier handler may have called connect() or disconnect()
       if (this.#state === state) this.#guard(() => { handler(state, cause) })
     }
   }

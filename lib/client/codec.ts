@@ -2,16 +2,16 @@ import { Unzlib, zlibSync } from 'fflate'
 import { DatasoleError } from '../protocol/errors.js'
 import { type Frame, ZLIB_MAGIC, decodeFrame, encodeFrame } from '../protocol/frame.js'
 
-/** Bytes that are not in shared memory: `Uint8Array<ArrayBuffer>`, which compilers before TypeScript 5.7 do not know. */
+/** `Uint8Array<ArrayBuffer>`, spelled for compilers before TypeScript 5.7. */
 export type Bytes = ReturnType<Uint8ArrayConstructor['of']>
 
 export interface Message extends Pick<Frame, 'opcode' | 'correlationId'> { payload: unknown }
 
-/** Frames of this many bytes and more are sent deflated, where that is smaller. */
+/** Bytes from which on frames are deflated, if that makes them smaller. */
 const THRESHOLD = 1024
-/** Bytes that a frame may inflate to. */
+/** Most bytes that a frame may inflate to. */
 const MAX_INFLATED = 64 * 1024 * 1024
-/** Compressed bytes between two looks at the bound: what one piece can become is bounded too. */
+/** Compressed bytes inflated between two checks of that bound. */
 const PIECE = 16 * 1024
 
 const encoder = new TextEncoder()
@@ -20,11 +20,11 @@ const decoder = new TextDecoder('utf-8', { fatal: true })
 export function encode (opcode: number, correlationId: number, json: string): Bytes {
   const frame = encodeFrame(opcode, correlationId, encoder.encode(json))
   const deflated = frame.length < THRESHOLD ? frame : zlibSync(frame)
-  // neither is in shared memory, which a socket would not take
+  // sockets refuse shared memory; neither array is in it
   return (deflated.length < frame.length ? deflated : frame) as Bytes
 }
 
-/** @throws where the bytes are not a frame of JSON */
+/** @throws if the bytes are no frame of JSON */
 export function decode (data: ArrayBuffer): Message {
   const bytes = new Uint8Array(data)
   const { opcode, correlationId, payload } = decodeFrame(bytes[0] === ZLIB_MAGIC ? inflate(bytes) : bytes)

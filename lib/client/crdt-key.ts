@@ -1,27 +1,27 @@
 import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import type { Counts } from '../crdt/pn-counter.js'
 import { type CrdtState, crdtOf } from '../crdt/types.js'
-import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../crdt/messages.js'
+import type { CrdtChanges, CrdtSnapshot, CrdtStateMessage } from '../crdt/crdt-frames.js'
 import { deepFreeze } from '../protocol/frozen.js'
 import { clonePlain, getMember, putMember } from '../protocol/json.js'
 import type { Head } from '../protocol/messages.js'
 import { lostWrites } from './lost-writes.js'
-import type { Outcome } from './mirror.js'
+import type { ApplyResult } from './state-replica.js'
 
 /** An operation of this client that the server has not acknowledged. */
 export interface Pending {
   op: CrdtOp
-  /** Correlation id while it is under way, else 0. */
+  /** Correlation id while it is in flight, else 0. */
   id: number
-  /** The server may have it. */
+  /** Whether it was sent before, so that the server may have it. */
   isSent: boolean
   /** Characters of its JSON. */
   size: number
 }
 
 /**
- * A client's replica of one key: what the server has said, and over that what this client has done and
- * the server has not acknowledged. The server's word replaces what was held; own operations stay.
+ * A client's replica of one key: the server's state, with the operations on top that the server has not
+ * acknowledged. A new state of the server keeps those operations.
  */
 export class CrdtKey {
   head: Head | undefined
@@ -30,21 +30,21 @@ export class CrdtKey {
   #view: CrdtState
   #value: { value: unknown } | undefined
   #seq = 0
-  /** The server has operations of this client. */
+  /** Whether the server has operations of this client. */
   #hasWritten = false
 
-  /** @param nodeId of this replica alone: its operations are numbered under it */
+  /** @param nodeId unique to this replica, as it numbers its operations */
   constructor (readonly key: string, readonly type: CrdtType, public nodeId: string) {
     this.#base = crdtOf(type).empty()
     this.#view = crdtOf(type).empty()
   }
 
-  /** Shared, so it is frozen. */
+  /** The value. It is shared, and so frozen. */
   get value (): unknown {
     return (this.#value ??= { value: deepFreeze(crdtOf(this.type).value(this.#view)) }).value
   }
 
-  /** When a field, or the register, was written last. */
+  /** The timestamp of the last write of a field, or of the register; 0 for none. */
   writtenAt (field = ''): number {
     const view = this.#view
     const written = view.type === 'lww-map' ? getMember(view.fields, field) : view.type === 'lww-register' ? view.written : undefined
@@ -52,9 +52,8 @@ export class CrdtKey {
   }
 
   /**
-   * Applies an operation of this client. One that takes the place of another that was not sent is
-   * sent instead of it.
-   * @returns characters of JSON that wait more
+   * Applies an operation of this client. It replaces an unsent one that it overwrites.
+   * @returns characters of JSON that are added to the queue
    */
   add (op: CrdtOp): number {
     crdtOf(this.type).apply(this.#view, { ...op, seq: undefined })
@@ -69,32 +68,32 @@ export class CrdtKey {
     return (replaced.size = JSON.stringify(replaced.op).length) - before
   }
 
-  /** As it goes to the server. */
+  /** The payload of CRDT_OP. */
   message (pending: Pending): object {
     return { key: this.key, op: this.#numbered(pending) }
   }
 
-  /** The server has it. What says so to everyone may still come. */
+  /** The server has the operation. Its broadcast may still arrive. */
   acknowledge (pending: Pending): void {
-    // what the server counts under a nodeId of before is in its sums only
+    // the server's sums include what was counted under an earlier nodeId
     if (this.type !== 'pn-counter' || pending.op.nodeId === this.nodeId) crdtOf(this.type).apply(this.#base, this.#numbered(pending))
     this.#hasWritten = true
     this.#drop(pending)
   }
 
-  /** The server has refused it: it never was. */
+  /** The server has refused the operation: undo it. */
   refuse (pending: Pending): void {
     this.#drop(pending)
     this.#rebuild()
   }
 
-  /** From now on operations go under another nodeId. Those that were sent may be there under the last one. */
+  /** Sets the nodeId of further operations. Sent ones keep theirs, as the server may have them. */
   rename (nodeId: string): void {
     this.nodeId = nodeId
     this.#seq = 0
   }
 
-  /** The server has refused it as another user's: under the nodeId of now it may have it. */
+  /** Queues an operation again under the current nodeId, as the earlier nodeId belongs to another user. */
   renumber (pending: Pending): void {
     this.#drop(pending)
     pending.op = { ...pending.op, nodeId: this.nodeId, seq: ++this.#seq }
@@ -108,7 +107,7 @@ export class CrdtKey {
     this.#rebuild()
   }
 
-  /** @returns characters of JSON that wait more */
+  /** Takes in a state of the server. @returns characters of JSON that are added to the queue */
   state ({ epoch, version, state, channel }: CrdtSnapshot): number {
     const isNewCopy = this.#hasWritten && channel?.direction === 'client-to-server' && this.head?.epoch !== epoch
     const { value } = this
@@ -117,7 +116,7 @@ export class CrdtKey {
     this.#base = state === undefined ? crdtOf(this.type).empty() : baseOf(state, this.nodeId)
     let size = 0
     if (isNewCopy) {
-      // the copy on this connection does not have what the last one had
+      // the private copy of this connection is new, and lacks this client's writes
       this.#hasWritten = false
       for (const write of lostWrites(last, value, this.#base, this.pending.map(({ op }) => op))) size += this.#queue({ type: this.type, nodeId: this.nodeId, ...write })
     }
@@ -125,7 +124,7 @@ export class CrdtKey {
     return size
   }
 
-  changes ({ epoch, from, version, ops }: CrdtChanges): Outcome {
+  changes ({ epoch, from, version, ops }: CrdtChanges): ApplyResult {
     const { head } = this
     if (head === undefined || head.epoch !== epoch || (version > head.version && from !== head.version)) return 'gap'
     if (version <= head.version) return 'known'
@@ -146,13 +145,13 @@ export class CrdtKey {
         this.#value = undefined
       }
     }
-    // counters are small: of all nodes they hold one
+    // cheap, as a client's counter holds one node only
     if (this.type === 'pn-counter') this.#rebuild()
     return 'changed'
   }
 
-  /** Updates of a document that were handed on need not be kept: who has got them has the document. */
-  told (): void {
+  /** Drops the updates of a Yjs document once subscribers have them. */
+  dropDelivered (): void {
     if (this.#base.type !== 'yjs') return
     this.#base = crdtOf('yjs').empty()
     this.#rebuild()
@@ -175,7 +174,7 @@ export class CrdtKey {
     this.#value = undefined
   }
 
-  /** Those of a nodeId wait in the order of their numbers. */
+  /** Operations of a nodeId wait in the order of their numbers, so all before the first are settled. */
   #numbered ({ op }: Pending): CrdtOp {
     return { ...op, settled: this.pending.find((each) => each.op.nodeId === op.nodeId)!.op.seq! - 1 }
   }
@@ -189,7 +188,7 @@ function forgetField ({ fields }: Extract<CrdtState, { type: 'lww-map' }>, field
   if ((getMember(fields, field) as unknown[] | undefined)?.length === 2) delete fields[field]
 }
 
-/** A state as the server tells it; of a counter, all other nodes are in the sums only. */
+/** The state in a message. Other nodes of a counter are in its sums only. */
 function baseOf ({ type, value, metadata }: CrdtStateMessage, nodeId: string): CrdtState {
   const { timestamp, plus = 0, minus = 0, node, stamps = {} } = metadata
   if (type === 'pn-counter') {

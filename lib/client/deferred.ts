@@ -2,11 +2,11 @@ import { type AbortSignalLike, onAbort } from '../protocol/abort.js'
 import { DatasoleError } from '../protocol/errors.js'
 
 export interface ConnectOptions {
-  /** Ends the attempt, for all who wait for it: `connect()` rejects with `CONNECT_ABORTED`, its reason as `cause`. */
+  /** Ends the attempt for all callers. `connect()` rejects with `CONNECT_ABORTED`, and the reason as `cause`. */
   signal?: AbortSignalLike
 }
 
-/** What `connect()` has promised, until there is a connection, or will be none. */
+/** The promise of `connect()`, pending until the client is connected or gives up. */
 export class Deferred {
   readonly promise: Promise<void>
   readonly #stop: () => void
@@ -15,12 +15,12 @@ export class Deferred {
   #resolve!: () => void
   #reject!: (error: Error) => void
   #last: DatasoleError | undefined
-  /** Why it was ended from here. */
+  /** Why this side ended the attempt. */
   #why: DatasoleError | undefined
 
   /**
-   * @param timeoutMs 0 for no limit
-   * @param stop has to lead to `failed`
+   * @param timeoutMs ms, 0 for no limit
+   * @param stop ends the attempt; must lead to `failed`
    */
   constructor (timeoutMs: number, stop: () => void) {
     this.#stop = stop
@@ -39,7 +39,7 @@ export class Deferred {
     this.#releases.push(onAbort(signal, () => { this.#end(abortedBy(signal)) }))
   }
 
-  /** It goes on trying. @returns whether that is the first failure, of which nobody has heard */
+  /** An attempt failed, and another follows. @returns whether it is the first failure, not reported yet */
   goesOn (failure: DatasoleError): boolean {
     const isFirst = this.#last === undefined
     this.#last = failure
@@ -51,11 +51,11 @@ export class Deferred {
     this.#resolve()
   }
 
-  /** @param cause undefined where the connection was ended by this client */
+  /** @param cause undefined if this client ended the connection */
   failed (cause: DatasoleError | undefined): void {
     this.#release()
     const why = this.#why ?? cause
-    // whoever called disconnect() knows why: it must not end the process where nobody looks at the promise
+    // after disconnect() an unhandled rejection must not end the process
     if (why === undefined) this.promise.catch(() => {})
     this.#reject(why ?? new DatasoleError('DISCONNECTED', 'disconnect() was called'))
   }

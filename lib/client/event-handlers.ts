@@ -3,7 +3,7 @@ import { type DeepReadonly, deepFreeze } from '../protocol/frozen.js'
 import type { ServerEvent } from '../protocol/messages.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
-/** An event of the server, which all its handlers share: it is frozen. `timestamp` is Unix time in ms. */
+/** Gets an event of the server. Handlers share the event, so it is frozen. `timestamp` is Unix time in ms. */
 export type EventHandler<T = unknown> = (message: { readonly event: string, readonly data: DeepReadonly<T>, readonly timestamp: number }) => void
 
 interface Registered { handler: EventHandler }
@@ -13,7 +13,7 @@ export class EventHandlers {
   readonly #handlers = new Map<string, Registered[]>()
   readonly #onError: (error: unknown) => void
 
-  /** @param onError told of what a handler throws; the others still run */
+  /** @param onError gets the error of a handler; the others still run */
   constructor (onError: (error: unknown) => void) {
     this.#onError = onError
   }
@@ -25,7 +25,7 @@ export class EventHandlers {
     return unsubscriber(() => { this.#remove(event, registered) })
   }
 
-  /** Of this function, the subscription that came last. */
+  /** Removes the latest subscription of this handler. */
   off (event: string, handler: EventHandler): void {
     this.#remove(event, this.#handlers.get(event)?.findLast((registered) => registered.handler === handler))
   }

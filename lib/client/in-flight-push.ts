@@ -2,17 +2,17 @@ import type { ChannelMode, Head, Operation, StatePush } from '../protocol/messag
 import { applyFrozen } from '../protocol/patch.js'
 import type { Change } from './changes.js'
 
-/** Operations of one push; the server takes no more. */
+/** Most operations in one push: the server's limit. */
 const MAX_OPERATIONS = 10_000
 
-/** A push that has been sent and not answered. It is sent again as it was, until it is. */
+/** A push that was sent and not answered. It is repeated unchanged until an answer comes. */
 export class InFlightPush {
   readonly changes: Change[]
   /** Their joint effect on the value that the push was made on, and the value that they make. */
   readonly patches: Operation[]
   readonly value: unknown
   readonly json: string
-  /** The correlation id under which its answer comes, on this connection; else 0. */
+  /** Correlation id on this connection, else 0. */
   id = 0
 
   constructor ({ key, mode, base, push, changes, patches, value }: { key: string, mode: ChannelMode, base: Head, push: StatePush['push'] } & Pick<InFlightPush, 'changes' | 'patches' | 'value'>) {
@@ -25,12 +25,12 @@ export class InFlightPush {
     this.json = JSON.stringify(message)
   }
 
-  /** The value with the push in it, where that was made of this one; undefined where it does not fit after all. */
+  /** Applies the push. @returns undefined if it does not apply */
   appliedTo (value: unknown): unknown {
     try {
       return applyFrozen(value, this.patches)
     } catch {
-      return undefined // a patch of the server's will tell
+      return undefined // the server's patch corrects the value
     }
   }
 }

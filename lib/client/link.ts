@@ -3,29 +3,29 @@ import type { Bytes, Message } from './codec.js'
 
 export type ConnectionState = 'disconnected' | 'connecting' | 'connected' | 'reconnecting'
 
-/** Why a connection ended, or did not come about; plain data, as it may come out of a Web Worker. */
+/** Why a connection ended or failed. Plain data, as it may come from a Web Worker. */
 export interface Failure { code: string, message: string }
 
 /** The events of a link, in order. */
 export interface LinkEvents {
   /**
-   * `welcome` comes with 'connected'; `failure` with 'reconnecting', and with 'disconnected' where the
-   * link gave up by itself.
+   * @param welcome set for 'connected'
+   * @param failure set for 'reconnecting', and for 'disconnected' if the link gave up
    */
   onState (state: ConnectionState, welcome?: Welcome, failure?: Failure): void
   onMessage (message: Message): void
-  /** A message was not sent, and will not be: BUSY or PAYLOAD_TOO_LARGE. */
+  /** A message was refused locally: BUSY or PAYLOAD_TOO_LARGE. */
   onUnsent (correlationId: number, failure: Failure): void
-  /** A connection is about to be made, and waits for `Link.offer`; only where the options have no `protocols`. */
+  /** The next connection waits for `Link.offer`. Only if the options have no `protocols`. */
   onOffer (): void
-  /** Something went wrong that ends nothing. */
+  /** An error that does not end the connection. */
   onProblem (failure: Failure): void
 }
 
 export interface LinkOptions {
   /** ws: or wss: */
   url: string
-  /** The subprotocols of every connection; undefined where each has its own, because of the token in them. */
+  /** The subprotocols of every connection; undefined if each has its own token in them. */
   protocols: string[] | undefined
   reconnect: boolean
   /** ms: the base of the backoff */
@@ -33,21 +33,21 @@ export interface LinkOptions {
   maxReconnectAttempts: number
 }
 
-/** A connection that comes back by itself: on this thread, or in a Web Worker. */
+/** A connection that reconnects by itself, on this thread or in a Web Worker. */
 export interface Link {
   open (): void
-  /** Does nothing where the link is not connected: `onState` tells that. */
+  /** Sends a message. Does nothing while disconnected. */
   send (opcode: number, correlationId: number, json: string): void
-  /** The subprotocols for the connection that waits for them, if one still does, or why there are none. */
+  /** Answers `onOffer` with subprotocols, or with the reason why there are none. */
   offer (protocols: string[] | Failure): void
-  /** Ends it for good: tells 'disconnected' before it returns, then nothing more. */
+  /** Closes without reconnecting. The last event is 'disconnected', before it returns. */
   close (): void
 }
 
-/** The part of a WebSocket that the client uses: the browser's, Node's (22 and later) or that of `ws`. */
+/** The part of a WebSocket that the client uses. Browsers, Node.js from 22 on and `ws` have it. */
 export interface WebSocketLike {
   binaryType: string
-  /** Bytes that wait for the network. */
+  /** Bytes that are not sent yet. */
   readonly bufferedAmount: number
   onopen: ((event: never) => void) | null
   onmessage: ((event: never) => void) | null

@@ -16,21 +16,20 @@ interface Page {
   trustedTypes?: { createPolicy (name: string, rules: Policy): Policy }
 }
 
-/** The name that a page which enforces Trusted Types has to allow: `trusted-types datasole`. */
+/** Name of the Trusted Types policy. A page that enforces them must allow `trusted-types datasole`. */
 const POLICY = 'datasole'
 
 const page = globalThis as Page
 let policy: Policy | undefined
 
-/** The page's Worker, where there is one. */
+/** The platform's Worker; undefined outside of pages. */
 export function workerConstructor (): WorkerConstructor | undefined {
   return page.Worker
 }
 
 /**
- * Starts a script as a Web Worker. Workers have to be of the page's own origin: one of another is
- * imported by a blob, which is.
- * @returns the worker, and what is to be called when it has loaded, or has failed to
+ * Starts a script as a Web Worker. A worker must have the page's origin, so a blob imports a script of another.
+ * @returns the worker, and a function to call once it has loaded or failed to load
  */
 export function loadWorker<Received, Sent> (url: string): { worker: WorkerLike<Received, Sent>, settled: () => void } {
   const Worker = page.Worker as unknown as new (url: string) => WorkerLike<Received, Sent>
@@ -46,14 +45,14 @@ export function loadWorker<Received, Sent> (url: string): { worker: WorkerLike<R
   }
 }
 
-/** The blob's worker is under the policies of the page. A policy that may not be made is no fault where none is needed. */
+/** A blob's URL that imports the script. The page's policies apply to it. */
 function importing (url: string): string {
   return `let url = ${JSON.stringify(url)}
 try { url = trustedTypes.createPolicy('${POLICY}', { createScriptURL: (url) => url }).createScriptURL(url) } catch {}
 importScripts(url)`
 }
 
-/** A URL that a page which enforces Trusted Types takes for a script; the URL itself where the policy is not allowed, or not needed. */
+/** The URL as a trusted script; the URL itself if the page does not need or allow the policy. */
 function trusted (url: string): string {
   try {
     policy ??= page.trustedTypes?.createPolicy(POLICY, { createScriptURL: (url) => url })

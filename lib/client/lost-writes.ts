@@ -2,13 +2,13 @@ import { type CrdtOp, isLater, type Stamped } from '../crdt/crdt.js'
 import { type CrdtState, crdtOf } from '../crdt/types.js'
 import { getMember } from '../protocol/json.js'
 
-/** An operation without what numbers it. */
+/** An operation without nodeId and number. */
 export type Write = Pick<CrdtOp, 'op' | 'key' | 'value' | 'timestamp'>
 
 /**
- * The operations that make of a new copy what the last one was. Of a Yjs document there are none: who has been
- * told of its updates has them.
- * @param waiting operations that are on their way to it in any case
+ * The operations that bring a new private copy to the value of the last one. A Yjs document needs none, as its
+ * subscribers have the updates.
+ * @param waiting operations that are sent to the new copy anyway
  */
 export function lostWrites (last: CrdtState, shown: unknown, copy: CrdtState, waiting: CrdtOp[]): Write[] {
   if (copy.type === 'pn-counter') {
@@ -21,7 +21,7 @@ export function lostWrites (last: CrdtState, shown: unknown, copy: CrdtState, wa
   return []
 }
 
-/** First values are everyone's, and at time 0. */
+/** First values belong to nobody and have time 0. */
 function writeOf (written: Stamped | undefined, there: Stamped | undefined, key?: string): Write[] {
   if (written === undefined || written[0] === 0 || !isLater(written, there)) return []
   const [timestamp, , value] = written

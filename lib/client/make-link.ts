@@ -4,7 +4,7 @@ import type { ClientSettings } from './client-options.js'
 import { SocketLink } from './socket-link.js'
 import { WorkerLink } from './worker-link.js'
 
-/** A link on this thread, or in a Web Worker; where that cannot be loaded and nobody insists, it is not tried again. */
+/** Makes a link on this thread or in a Web Worker. Unless `useWorker` is true, a worker that fails to load is not tried again. */
 export function makeLink (settings: ClientSettings, events: LinkEvents): Link {
   const { link, webSocket, workerUrl, useWorker, onError } = settings
   const onThisThread = (): Link => new SocketLink(link, webSocket, events)

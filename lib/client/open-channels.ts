@@ -1,18 +1,18 @@
 import type { Failure } from './link.js'
 import type { ErrorMessage, StateAck } from '../protocol/messages.js'
 import { Channel, type ChannelHost } from './channel.js'
-import type { Subscriptions } from './subscriptions.js'
+import type { StateSubscriptions } from './state-subscriptions.js'
 
 /** The channels that this client writes. */
 export class OpenChannels {
   readonly #host: ChannelHost
-  readonly #subscriptions: Subscriptions
+  readonly #subscriptions: StateSubscriptions
   readonly #channels = new Map<string, { channel: Channel, end: () => void }>()
-  /** By this name, and a number that counts up, the server knows a push again. Whoever has it could pass for us. */
+  /** Identifies this client's pushes, with a sequence number. It is secret, as others could push in its name. */
   readonly #client = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('')
   #seq = 0
 
-  constructor (host: Omit<ChannelHost, 'nextPush' | 'ended'>, subscriptions: Subscriptions) {
+  constructor (host: Omit<ChannelHost, 'nextPush' | 'ended'>, subscriptions: StateSubscriptions) {
     this.#host = {
       get isConnected () { return host.isConnected },
       nextId: () => host.nextId(),
@@ -24,7 +24,7 @@ export class OpenChannels {
     this.#subscriptions = subscriptions
   }
 
-  /** The channel of a key: the same one until it is closed, and all of it was sent. */
+  /** The channel of a key: the same one until it is closed and everything was sent. */
   open (key: string): Channel {
     let opened = this.#channels.get(key)
     if (opened === undefined) {
@@ -35,7 +35,7 @@ export class OpenChannels {
     return opened.channel
   }
 
-  /** Before the subscriptions are asked for again. */
+  /** Runs before the subscriptions are renewed. */
   connected (): void {
     for (const { channel } of this.#channels.values()) channel.connected()
   }
@@ -48,7 +48,7 @@ export class OpenChannels {
     this.#channels.get(message.key)?.channel.acked(correlationId, message)
   }
 
-  /** @returns whether it was the answer to a push, or says that one could not be sent */
+  /** @returns whether the error was about a push */
   refused (correlationId: number, error: Failure & Pick<ErrorMessage, 'retryAfter'>): boolean {
     if (correlationId === 0) return false
     for (const { channel } of this.#channels.values()) if (channel.refused(correlationId, error)) return true

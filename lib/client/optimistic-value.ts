@@ -6,9 +6,9 @@ import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 /** The value is frozen. */
 export type ChannelHandler<T = unknown> = (value: DeepReadonly<T> | undefined) => void
 
-interface Subscriber { handler: ChannelHandler, wasTold: boolean }
+interface Subscriber { handler: ChannelHandler, isNotified: boolean }
 
-/** A value, and who hears of it. */
+/** A value with local changes, and its subscribers. */
 export class OptimisticValue {
   readonly #subscribers = new Set<Subscriber>()
   readonly #onError: (error: unknown) => void
@@ -20,35 +20,35 @@ export class OptimisticValue {
   }
 
   get value (): unknown { return this.#value }
-  /** Whether it can be said what the value is, be it none. */
+  /** Whether the value is known, including that there is none. */
   get isKnown (): boolean { return this.#isKnown }
 
   subscribe (handler: ChannelHandler): Unsubscribe {
     checkHandler('subscribe', handler)
-    const subscriber = { handler, wasTold: false }
+    const subscriber = { handler, isNotified: false }
     this.#subscribers.add(subscriber)
-    // not before the caller has its unsubscriber
-    queueMicrotask(() => { if (this.#isKnown && !subscriber.wasTold) this.#tell(subscriber) })
+    // the caller gets its unsubscriber first
+    queueMicrotask(() => { if (this.#isKnown && !subscriber.isNotified) this.#notify(subscriber) })
     return unsubscriber(() => { this.#subscribers.delete(subscriber) })
   }
 
-  /** @param isKnown whether undefined means that there is no value */
+  /** Sets the value. @param isKnown whether undefined means that there is no value */
   show (value: unknown, isKnown: boolean): void {
-    // what has not changed is mostly the same object
+    // cheap, as unchanged parts are mostly the same objects
     if (this.#isKnown && isEqual(value, this.#value)) return
     this.#isKnown ||= isKnown || value !== undefined
     if (!this.#isKnown) return
     this.#value = value
-    for (const subscriber of [...this.#subscribers]) this.#tell(subscriber)
+    for (const subscriber of [...this.#subscribers]) this.#notify(subscriber)
   }
 
   clear (): void {
     this.#subscribers.clear()
   }
 
-  #tell (subscriber: Subscriber): void {
+  #notify (subscriber: Subscriber): void {
     if (!this.#subscribers.has(subscriber)) return
-    subscriber.wasTold = true
+    subscriber.isNotified = true
     try {
       subscriber.handler(this.#value)
     } catch (error) {

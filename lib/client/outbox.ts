@@ -1,19 +1,19 @@
-/** Bounds of the queue: messages, and characters of JSON. */
+/** Most messages in the queue, and most characters of their JSON. */
 const MAX_MESSAGES = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
 interface Waiting { size: number, send: () => void }
 
-/** Calls, by their id, and events that wait, in order: for a connection, or calls for a place among those under way. */
+/** Calls and events that wait, in order, for a connection; calls also for a place among those in flight. */
 export class Outbox {
-  /** Calls that were sent and never ran. They are no more than the server takes, and older than all others. */
+  /** Calls that were sent and never ran. They go first. The server's limit bounds their number. */
   readonly #returned = new Map<number, () => void>()
   readonly #waiting = new Map<number | symbol, Waiting>()
   #size = 0
   #events = 0
   #isFlushing = false
 
-  /** False where there is no room. */
+  /** @returns false if the queue is full */
   add (id: number | symbol, json: string, send: () => void): boolean {
     if (this.#waiting.size >= MAX_MESSAGES || this.#size + json.length > MAX_SIZE) return false
     this.#size += json.length
@@ -22,7 +22,7 @@ export class Outbox {
     return true
   }
 
-  /** A call goes before those that were never sent. */
+  /** Queues a returned call before those that were never sent. */
   putBack (id: number, send: () => void): void {
     this.#returned.set(id, send)
   }
@@ -36,9 +36,9 @@ export class Outbox {
     if (typeof id === 'symbol') this.#events--
   }
 
-  /** Sends what it may: events wait for no call. */
+  /** Sends what may be sent. Events do not wait for calls. */
   flush (mayCall: () => boolean): void {
-    // a call that cannot be sent makes room for the next one
+    // reentrant: a call that cannot be sent makes room for the next one
     if (this.#isFlushing) return
     this.#isFlushing = true
     for (const [id, send] of this.#returned) {

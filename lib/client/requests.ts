@@ -2,7 +2,7 @@ import { DatasoleError } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { GoAway, RpcResponse } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
-import { type CallOptions, Calls } from './calls.js'
+import { type CallOptions, PendingCalls } from './pending-calls.js'
 import { Outbox } from './outbox.js'
 
 export interface RequestsHost {
@@ -10,17 +10,17 @@ export interface RequestsHost {
   send (opcode: number, correlationId: number, json: string): void
 }
 
-/** Calls and events on their way to the server: sent at once, or kept until they may be. */
+/** Sends calls and events to the server, or queues them until they may be sent. */
 export class Requests {
   readonly #host: RequestsHost
-  readonly #calls: Calls
+  readonly #calls: PendingCalls
   readonly #outbox = new Outbox()
-  /** The server closes the connection: what is made now waits for the next one. */
+  /** Whether the server is closing the connection, so that requests wait for the next one. */
   #isLeaving = false
 
   constructor (host: RequestsHost) {
     this.#host = host
-    this.#calls = new Calls({
+    this.#calls = new PendingCalls({
       givenUp: (id, isSent) => {
         if (isSent) host.send(Opcode.RPC_CANCEL, id, 'null')
         else this.#outbox.delete(id)
@@ -44,7 +44,7 @@ export class Requests {
     return await answer
   }
 
-  /** @returns false where there is no room for it */
+  /** @returns false if the queue is full */
   emit (event: string, json: string): boolean {
     const send = (): void => { this.#host.send(Opcode.EVENT_C2S, 0, json) }
     if (!this.#isOpen) return this.#outbox.add(Symbol(event), json, send)
@@ -57,7 +57,7 @@ export class Requests {
     this.#flush()
   }
 
-  /** The server's last frame on this connection. */
+  /** GOAWAY, the server's last frame on this connection. */
   left ({ begun }: GoAway): void {
     this.#isLeaving = true
     this.#calls.left(begun)
@@ -70,7 +70,7 @@ export class Requests {
     return isCall
   }
 
-  /** @param maxCallsInFlight what the server takes at once, if it says so */
+  /** @param maxCallsInFlight the server's limit, if WELCOME names it */
   connected (maxCallsInFlight: number | undefined): void {
     this.#isLeaving = false
     this.#calls.connected(maxCallsInFlight)
@@ -82,7 +82,7 @@ export class Requests {
     this.#calls.dropped()
   }
 
-  /** There will be no connection. */
+  /** No connection will follow. */
   abandoned (): void {
     this.#outbox.clear()
     this.#calls.abandoned()

@@ -9,7 +9,7 @@ import type { Failure, Link, LinkEvents, LinkOptions, WebSocketConstructor, WebS
 
 /** ms from opening a socket to the server's WELCOME. */
 const CONNECT_TIMEOUT = 10_000
-/** A connection that lasted this long (ms) was a good one: the backoff starts anew. */
+/** ms that a connection must last to reset the backoff. */
 const GOOD = 5000
 /** Bytes that may wait for the network before calls and events are refused. */
 const MAX_BUFFERED = 4 * 1024 * 1024
@@ -17,10 +17,10 @@ const MAX_BUFFERED = 4 * 1024 * 1024
 /** What the application has to do something about first; coming back would change nothing, unless with another token. */
 const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED', [CloseCode.POLICY]: 'POLICY', [CloseCode.CONTRACT_MISMATCH]: 'CONTRACT_MISMATCH' }
 
-/** How `ws` tells of an upgrade that was refused for its token; browsers and Node.js do not say. */
+/** The error of `ws` for an upgrade refused for its token. Browsers and Node.js do not show the status. */
 const REFUSED = 'Unexpected server response: 401'
 
-/** The close code that browsers and Node.js give to a connection that could not be made. */
+/** The close code of browsers and Node.js for a failed connection (RFC 6455 section 7.1.5). */
 const NO_CODE = 1006
 const UNTOLD = 'the server is away, or refuses the token or the origin of the page; its log says more'
 
@@ -39,11 +39,11 @@ export class SocketLink implements Link {
   #isClosed = false
   #connectedAt = 0
   #attempts = 0
-  /** A connection waits for the subprotocols that are its own. */
+  /** Whether the next connection waits for its subprotocols. */
   #awaitsOffer = false
-  /** A connection ended with 4401, and none has lasted since. */
+  /** Whether a connection ended with 4401, and none has lasted since. */
   #isExpired = false
-  /** A fresh token follows a 4401, and no server has said yet what it makes of it. */
+  /** Whether a fresh token was sent after a 4401, and not answered yet. */
   #isTrial = false
   #maxPayload = Infinity
   #heardAt = 0
@@ -67,7 +67,7 @@ export class SocketLink implements Link {
   send (opcode: number, correlationId: number, json: string): void {
     if (!this.#isConnected) return
     const socket = this.#socket!
-    // what keeps the two sides in step is small, and always goes
+    // state and CRDT messages keep both sides in sync, and are small: never refused
     const isBulk = opcode === Opcode.RPC_REQ || opcode === Opcode.EVENT_C2S
     if (isBulk && socket.bufferedAmount > MAX_BUFFERED) {
       return this.#events.onUnsent(correlationId, { code: 'BUSY', message: `${socket.bufferedAmount} bytes wait for the network already` })
@@ -114,7 +114,7 @@ export class SocketLink implements Link {
     socket.onclose = (event: { code: number, reason: string }) => { this.#lost(event.code, event.reason || why) }
     socket.onerror = (event: { message?: string }) => {
       why = event.message ?? ''
-      // that of Node.js 22 leaves it at that where it cannot connect; once there is a connection, a close follows
+      // Node.js 22 fires no close event after a failed connection
       if (this.#socket === socket && !this.#isConnected) this.#lost(0, why)
     }
   }
@@ -145,7 +145,7 @@ export class SocketLink implements Link {
 
   #beatIn (wait: number, interval: number): void {
     this.#heartbeat = setTimeout(() => {
-      // asked for a sign of life, and not by the clock alone: a hidden page's timers may come minutes late
+      // a late timer alone proves nothing, as a hidden page's timers may fire minutes late
       if (this.#pingedAt > this.#heardAt) return this.#lost(0, 'the server has been silent for two heartbeats')
       const silence = performance.now() - this.#heardAt
       if (silence < interval) return this.#beatIn(interval - silence, interval)
@@ -155,7 +155,7 @@ export class SocketLink implements Link {
     }, wait)
   }
 
-  /** The socket has ended, or is treated as if it had. */
+  /** The socket has ended, or counts as ended. */
   #lost (code: number, reason: string): void {
     const wasConnected = this.#isConnected
     const isFailedTrial = this.#isTrial && reason === REFUSED
@@ -173,13 +173,13 @@ export class SocketLink implements Link {
     const { reconnect, reconnectInterval, maxReconnectAttempts } = this.#options
     if (isOver || !reconnect || this.#attempts >= maxReconnectAttempts) return this.#end(failure)
     this.#attempts++
-    // a server that says goodbye has others beside it or is back soon: no reason to wait longer each time
+    // a server that goes away has others beside it or restarts soon: no longer wait each time
     const wait = backoff(code === CloseCode.GOING_AWAY ? 1 : this.#attempts, reconnectInterval)
     this.#retryTimer = setTimeout(() => { this.#connect() }, wait)
     this.#events.onState('reconnecting', undefined, failure)
   }
 
-  /** Lets go of the socket and its timers; what it still says is nobody's business. */
+  /** Drops the socket and its timers, and ignores its further events. */
   #release (): void {
     clearTimeout(this.#connectTimer)
     clearTimeout(this.#retryTimer)
@@ -192,7 +192,7 @@ export class SocketLink implements Link {
     socket.close(CloseCode.NORMAL)
   }
 
-  /** @param failure why, where it is not by `close` */
+  /** @param failure set unless `close` ended the link */
   #end (failure?: Failure): void {
     if (this.#isClosed) return
     this.#isClosed = true
@@ -200,7 +200,7 @@ export class SocketLink implements Link {
     this.#events.onState('disconnected', undefined, failure)
   }
 
-  /** The browser is back on the network: no reason to wait. */
+  /** The browser is back on the network: reconnect at once. */
   readonly #online = (): void => {
     if (this.#socket !== undefined || this.#awaitsOffer) return
     clearTimeout(this.#retryTimer)

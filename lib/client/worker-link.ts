@@ -4,7 +4,7 @@ import type { Message } from './codec.js'
 import type { ConnectionState, Failure, Link, LinkEvents, LinkOptions } from './link.js'
 import { type WorkerLike, loadWorker } from './load-worker.js'
 
-/** ms for the worker's script to load and run. */
+/** ms that the worker's script may take to load and run. */
 const LOAD_TIMEOUT = 10_000
 
 /** A message from the page to the worker. */
@@ -21,7 +21,7 @@ export type FromWorker =
   | { type: 'message', message: Message }
   | { type: 'unsent', correlationId: number, failure: Failure }
   | { type: 'problem', failure: Failure }
-  /** The page has the token: see `LinkEvents.onOffer`. */
+  /** Asks the page for the token: see `LinkEvents.onOffer`. */
   | { type: 'offer' }
 
 /** A link whose socket, decompression and JSON parsing run in a Web Worker. */
@@ -37,7 +37,7 @@ export class WorkerLink implements Link {
   #isReady = false
   #isClosed = false
 
-  /** @param fallback makes the link that takes over where the worker cannot be loaded; without it that is an error */
+  /** @param fallback makes the link to use if the worker fails to load; without it that is an error */
   constructor (url: string, options: LinkOptions, events: LinkEvents, fallback: ((why: string) => Link) | undefined) {
     this.#url = url
     this.#options = options
@@ -78,9 +78,9 @@ export class WorkerLink implements Link {
   close (): void {
     if (this.#replacement !== undefined) return this.#replacement.close()
     const worker = this.#worker
-    // a worker that has not said anything may never: it is ended from here
+    // a worker that is not ready may hang: terminate it
     if (worker === undefined || !this.#isReady) return this.#end()
-    // it lives on until it has closed its socket, but is not listened to any more
+    // it terminates once it has closed its socket; its other messages are ignored
     worker.onerror = null
     worker.onmessage = ({ data }) => { if (data.type === 'state' && data.state === 'disconnected') worker.terminate() }
     worker.postMessage({ type: 'close' })
@@ -114,7 +114,7 @@ export class WorkerLink implements Link {
     }
     this.#dispose()
     const replacement = this.#fallback(why)
-    if (this.#isClosed) return // by who was told of it
+    if (this.#isClosed) return // by a handler of the failure
     this.#replacement = replacement
     replacement.open()
   }

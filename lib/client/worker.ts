@@ -2,7 +2,7 @@ import type { WebSocketConstructor } from './link.js'
 import { SocketLink } from './socket-link.js'
 import type { FromWorker, ToWorker } from './worker-link.js'
 
-/** The entry of the Web Worker: a socket link, told what to do and telling what happens by messages. */
+/** The entry of the Web Worker: a socket link that is driven by messages. */
 const scope = globalThis as unknown as {
   WebSocket: WebSocketConstructor
   onmessage: ((event: { data: ToWorker }) => void) | null

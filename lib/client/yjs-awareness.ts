@@ -4,23 +4,25 @@ import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { fromBase64, toBase64 } from './base64.js'
 import type { DatasoleClient } from './client.js'
 
-/** Characters of an update, in base64: what is larger is not sent, nor taken. */
+/** Most characters of an update, in base64. Larger ones are neither sent nor applied. */
 const MAX_SIZE = 16 * 1024
 
-/** States that are kept. Those of clients that are silent for 30 s go by themselves. */
+/** Most states that are kept. y-protocols drops the states of clients that are silent for 30 s. */
 const MAX_STATES = 1000
 
-/** ms between two updates that are sent: what changes meanwhile goes as one. */
+/** ms between two updates. Changes in between are sent as one. */
 const INTERVAL = 100
 
 interface Message { update: string, /** The others shall say who they are. */ isNew?: boolean }
 
 /**
- * Shares an `Awareness` of y-protocols (cursors, names) with the other clients of a document, by the event
- * `<key>:awareness`, which server code has to relay. While there is no connection, the others' states are gone.
- * @param options.onError hears `LIMIT_EXCEEDED` of an own state that is not sent, as it has more than 12 KiB
- * It may be of another copy of y-protocols.
- * @returns ends it: the own state is removed, here and elsewhere
+ * Shares an `Awareness` of y-protocols (cursors, names) with the other clients of a document. Server code must
+ * relay the event `<key>:awareness`. While disconnected, the states of others are removed.
+ * @param key of the document
+ * @param awareness may be of another copy of y-protocols
+ * @param options.onError gets `LIMIT_EXCEEDED` if the own state is over 12 KiB, and so not sent
+ * @returns ends the binding, and removes the own state here and at the others
+ * @throws TypeError `INVALID_ARGUMENT` if it is no Awareness
  */
 export function bindAwareness (client: DatasoleClient, key: string, awareness: Awareness, { onError }: { onError?: (error: DatasoleError) => void } = {}): Unsubscribe {
   if (!((awareness as Awareness | undefined)?.states instanceof Map)) throw invalidArgument('bindAwareness: the awareness must be an Awareness of y-protocols')
@@ -39,7 +41,7 @@ export function bindAwareness (client: DatasoleClient, key: string, awareness: A
     isNew = false
     client.emit(event, message)
   }
-  // another time, or those who have forgotten it would not take it
+  // a newer clock, as clients that have dropped the state ignore the old one
   const renew = (): void => {
     awareness.setLocalState(awareness.getLocalState())
     timer ??= setTimeout(send, INTERVAL)

@@ -3,20 +3,22 @@ import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import { fromBase64, toBase64 } from './base64.js'
 import type { DatasoleClient } from './client.js'
 
-/** ms after which an update is tried again for which there was no room. */
+/** ms before an update that found no room is tried again. */
 const RETRY = 1000
 
 export interface YjsBinding {
-  /** Resolves once the document has what the server had. */
+  /** Resolves once the document has the server's updates. */
   readonly synced: Promise<void>
-  /** Follows the document no more; what was changed before is still sent. */
+  /** Ends the binding. Earlier changes are still sent. */
   destroy (): void
 }
 
 /**
- * Keeps a `Y.Doc` in step with those of other clients under `key`, through the server.
- * @throws DatasoleError `FOREIGN_YJS` for a document of another copy of Yjs than the one that this module imports:
- *   Yjs would take in its updates and show none of them
+ * Keeps a `Y.Doc` in sync with those of other clients under `key`, through the server.
+ * @param options.onError gets refused updates, and a refused subscription; default the client's `onError`
+ * @throws TypeError `INVALID_ARGUMENT` if it is no Y.Doc
+ * @throws DatasoleError `FOREIGN_YJS` if the document is of another copy of Yjs than this module imports, as Yjs
+ *   would apply updates and show none of them
  */
 export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onError }: { onError?: (error: DatasoleError) => void } = {}): YjsBinding {
   checkDoc(doc)
@@ -27,7 +29,7 @@ export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onEr
   const origin = {}
   let hasState = (): void => {}
   const synced = new Promise<void>((resolve) => { hasState = resolve })
-  // one at a time: what is typed meanwhile, or offline, goes as one
+  // one at a time: edits made meanwhile, or offline, are sent as one
   const send = (): void => {
     if (retry !== undefined || (handle.isPending && !isEnded)) return
     if (waiting.length > 0) {
@@ -35,7 +37,7 @@ export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onEr
       try {
         handle.update(toBase64(waiting[0]!))
       } catch (error) {
-        // operations on other keys fill the outbox: it must wait here, since later updates build on it
+        // the outbox is full: the update waits here, since later updates build on it
         if ((error as DatasoleError).code !== 'BUSY') throw error
         retry = setTimeout(() => {
           retry = undefined
@@ -71,14 +73,14 @@ export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onEr
 
 function checkDoc (doc: unknown): void {
   if (doc instanceof Y.Doc) return
-  // its own methods tell a document of another copy from anything else
+  // the methods identify a document of another copy of Yjs
   const { transact, getMap } = (doc ?? {}) as Partial<Record<'transact' | 'getMap', unknown>>
   if (typeof transact !== 'function' || typeof getMap !== 'function') throw invalidArgument('bindYjs: the document must be a Y.Doc')
   throw new DatasoleError('FOREIGN_YJS', 'bindYjs: the document is of another copy of Yjs than the one that datasole/client/yjs imports. ' +
     'Have one copy: see "npm ls yjs" and "npm dedupe", let the bundler resolve one (resolve.dedupe or an alias), and use import throughout, as require("yjs") loads another copy')
 }
 
-/** They are told once, so one that the page's observers fail at must not stop the others. */
+/** Applies every update, as each arrives once: an observer that throws must not stop the others. */
 function applyAll (doc: Y.Doc, updates: readonly string[], origin: object): void {
   const thrown: unknown[] = []
   for (const update of updates) {

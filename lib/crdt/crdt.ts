@@ -2,50 +2,50 @@ import type { CrdtType } from '../protocol/contract.js'
 
 export type { CrdtType }
 
-/** One operation, as it stands on the wire. */
+/** One operation, as on the wire. */
 export interface CrdtOp {
   type: CrdtType
   /** The replica that made it. */
   nodeId: string
-  /** When, as Unix time in ms; a fraction counts within the millisecond. */
+  /** Unix time in ms. The fraction counts within the millisecond. */
   timestamp: number
   /** `increment` and `decrement` of a counter, `set`, `remove` of a map's field, `update` of a Yjs document. */
   op: 'increment' | 'decrement' | 'set' | 'remove' | 'update'
-  /** A map's field. */
+  /** Field of a map. */
   key?: string
   /** The new value, or the amount. */
   value?: unknown
-  /** Counts up from 1 per key and nodeId; the same number twice is the same operation. Without one, each counts. */
+  /** Counts up from 1 per key and nodeId. A repeated number is the same operation. Operations without one all count. */
   seq?: number
-  /** Every number up to this one is settled: its operation will not be sent any more. */
+  /** No operation with a number up to this one will be sent again. */
   settled?: number
 }
 
 /** The outcome of an operation. */
 export type Outcome =
   | 'changed'
-  /** It was there already, or has lost against a later one. */
+  /** A repetition, or older than a later write. */
   | 'known'
-  /** Too old: what would tell whether it was counted before, or has lost, has been forgotten. */
+  /** Too old to decide: the records that show whether it was counted, or lost, are dropped. */
   | 'late'
-  /** Its number is too far ahead of those that are there. */
+  /** The number is too far ahead of the known ones. */
   | 'early'
   /** The counter can hold no more. */
   | 'full'
 
 /**
- * A replica's state is plain JSON, which these functions change in place, by as little as there is to
- * change: a draft that records patches will do. `apply` and `merge` are idempotent and commutative, so
- * that replicas which know the same operations are equal.
+ * The functions of a CRDT type. State is plain JSON, changed in place and only where it differs, so it may be a
+ * draft that records patches. `apply` and `merge` are idempotent and commutative: replicas with the same
+ * operations are equal.
  */
 export interface Crdt<State, Value> {
   readonly type: CrdtType
   empty (): State
   value (state: State): Value
   apply (state: State, op: CrdtOp): Outcome
-  /** Takes in what another replica knows. Only for states of which neither has forgotten anything. */
+  /** Merges another replica. Only for two states that have dropped no records. */
   merge (state: State, other: State): void
-  /** Drops what only late arrivals need: what is older than `before` (Unix ms), and the oldest beyond `max`. */
+  /** Drops records that only late operations need: older than `before` (Unix ms), and the oldest beyond `max`. */
   forget (state: State, before: number, max: number): void
 }
 
@@ -64,8 +64,8 @@ function textOf (stamped: Stamped): string {
 }
 
 /**
- * What is oldest among entries, beyond a time or a number.
- * @param entries name and time of each
+ * The oldest entries: those before a time, and those beyond a number.
+ * @param entries name and time of each; sorted in place
  */
 export function oldest (entries: Array<[name: string, time: number]>, before: number, max: number): Array<[name: string, time: number]> {
   entries.sort(([, a], [, b]) => a - b)

@@ -3,9 +3,9 @@ import { type Crdt, type Stamped, isLater, oldest } from './crdt.js'
 
 export interface MapState {
   type: 'lww-map'
-  /** Each field's last write; without a value it is removed. */
+  /** The last write of each field. Without a value the field is removed. */
   fields: Record<string, Stamped>
-  /** The newest removal that was forgotten: what is not later, of a field that is not there, has lost against it. */
+  /** Time of the newest removal that was dropped. A write to an unknown field must be later. */
   floor: number
 }
 
@@ -24,7 +24,7 @@ export const lwwMap: Crdt<MapState, Members> = {
   apply (state, { timestamp, nodeId, op, key, value }) {
     const written: Stamped = op === 'set' ? [timestamp, nodeId, value] : [timestamp, nodeId]
     const before = getMember(state.fields, key!) as Stamped | undefined
-    // who has written it must hear that it is lost, as no removal will come that would say so
+    // refuse the write, as no removal will follow that undoes it at the writer
     if (before === undefined && timestamp <= state.floor) return op === 'set' ? 'late' : 'known'
     if (!isLater(written, before)) return 'known'
     putMember(state.fields, key!, written)
@@ -49,7 +49,7 @@ export const lwwMap: Crdt<MapState, Members> = {
   }
 }
 
-/** Members that are undefined are on their way out of a draft. */
+/** The fields. An undefined member is a removed one that a draft still holds. */
 function entriesOf (fields: MapState['fields']): Array<[key: string, stamped: Stamped]> {
   return Object.entries(fields).filter(([, stamped]) => (stamped as Stamped | undefined) !== undefined)
 }

@@ -21,5 +21,5 @@ export const lwwRegister: Crdt<RegisterState, unknown> = {
     if (written !== undefined && isLater(written, state.written)) state.written = written
   },
 
-  forget () {} // there is never more than one
+  forget () {} // it holds one write only
 }

@@ -1,22 +1,22 @@
 import { getMember, putMember } from '../protocol/json.js'
 import { type Crdt, oldest } from './crdt.js'
 
-/** How far an operation's number may be ahead of those that are all there. */
+/** How far a number may be ahead of the last one without a gap. */
 export const WINDOW = 1000
 
 /**
- * What is known of a node: when it last counted, its sums up to operation `seq`, and of later operations
- * that are there already number and amount, in pairs; a decrement's amount is negative.
+ * The counts of a node: its last time, its sums up to operation `seq`, then number and amount of each operation
+ * that arrived beyond a gap. A decrement's amount is negative.
  */
 export type Counts = [at: number, plus: number, minus: number, seq: number, ...ahead: number[]]
 
 export interface CounterState {
   type: 'pn-counter'
-  /** Sums over all nodes, those that are forgotten included; what cancels out may be taken from both. */
+  /** Sums over all nodes, dropped ones included. Equal amounts may be taken from both. */
   plus: number
   minus: number
   nodes: Record<string, Counts>
-  /** The newest operation of a node that was forgotten. */
+  /** Time of the newest operation of a dropped node. */
   floor: number
 }
 
@@ -36,7 +36,7 @@ export const pnCounter: Crdt<CounterState, number> = {
       if (seq > Math.max(before?.[3] ?? 0, settled) + WINDOW) return 'early'
     }
     const sum = op === 'increment' ? 'plus' : 'minus'
-    // what was counted up and down again makes room
+    // amounts that cancel out make room
     const both = state[sum] + (value as number) > Number.MAX_SAFE_INTEGER ? Math.min(state.plus, state.minus) : 0
     const total = state[sum] - both + (value as number)
     if (total > Number.MAX_SAFE_INTEGER) return 'full'
@@ -92,8 +92,8 @@ function isCounted ([, , , last, ...ahead]: Counts, seq: number): boolean {
 }
 
 /**
- * Adds an operation that is not there, then takes what is now without a gap into the sums.
- * @param settled up to there nothing is to come, so that what is missing is no gap
+ * Adds a new operation, then moves the operations without a gap into the sums.
+ * @param settled numbers up to this one are never sent again, so they leave no gap
  */
 function advance (counts: Counts, seq: number, amount: number, settled = 0): void {
   let i = 4
@@ -111,7 +111,7 @@ function advance (counts: Counts, seq: number, amount: number, settled = 0): voi
   counts[3] = Math.max(counts[3], settled)
 }
 
-/** The operations of both: sums where they reach further, then whatever one of them has beyond. */
+/** Merges the counts of a node: the sums that reach further, then the operations beyond them of both. */
 function union (a: Counts, b: Counts): Counts {
   const [further, other] = a[3] < b[3] ? [b, a] : [a, b]
   const [at, plus, minus, seq, ...ahead] = further

@@ -8,10 +8,10 @@ export type CrdtState = CounterState | RegisterState | MapState | YjsState
 
 const TYPES: Record<CrdtType, unknown> = { 'pn-counter': pnCounter, 'lww-register': lwwRegister, 'lww-map': lwwMap, yjs: yjsDocument }
 
-/** ms that a timestamp may be ahead of the own clock. */
+/** ms that a timestamp may be ahead of this clock. */
 export const MAX_SKEW = 60_000
 
-/** Characters of a nodeId. */
+/** Most characters of a nodeId. */
 const MAX_NODE = 128
 
 export function isCrdtType (type: unknown): type is CrdtType {
@@ -24,8 +24,8 @@ export function crdtOf (type: CrdtType): Crdt<CrdtState, unknown> {
 }
 
 /**
- * An operation that may have come from anywhere, with nothing in it but what belongs there.
- * @returns what is wrong with it, where something is
+ * Validates an untrusted operation, and drops unknown members.
+ * @returns the operation, or the reason why it is invalid
  */
 export function readOp (raw: unknown): CrdtOp | string {
   if (typeof raw !== 'object' || raw === null) return 'it is not an object'

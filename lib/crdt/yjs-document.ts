@@ -1,9 +1,9 @@
 import type { Crdt } from './crdt.js'
 
-/** Updates of a Yjs document, in base64: together they are the document, in any order and however often. */
+/** Updates of a Yjs document, in base64. Order and repetitions do not matter. */
 export interface YjsState { type: 'yjs', updates: string[] }
 
-/** A Yjs document, of which this side knows the updates and not what is in them. */
+/** A Yjs document, handled as opaque updates. */
 export const yjsDocument: Crdt<YjsState, string[]> = {
   type: 'yjs',
 

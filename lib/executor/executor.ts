@@ -4,7 +4,7 @@ import type { ConnectionContext } from '../server/context/connection-context.js'
 import type { ExecutorMetrics } from '../server/metrics/metrics.js'
 import type { Logger } from '../server/context/logger.js'
 
-/** The server's options that methods and events need, in threads too. */
+/** Server options that methods and events need in threads. */
 export interface WorkerLimits {
   rpcTimeoutMs: number
   maxJsonDepth: number
@@ -20,37 +20,37 @@ export interface Registered {
   events: string[]
 }
 
-/** One frame's work, as whoever asked for it sees it. Each is ended once, whatever happens. */
+/** The work of one frame, with callbacks for its outcome. `ended` is called once in every case. */
 export interface Task {
   readonly kind: 'call' | 'event'
-  /** For whom; undefined for an event of server code. */
+  /** The caller's context; undefined for an event of server code. */
   readonly context: ConnectionContext | undefined
-  /** Whether server code asks, which gets JSON text instead of a message. */
+  /** Whether server code is the caller. It gets JSON text instead of a message. */
   readonly isLocal: boolean
-  /** Whether `context` is of this task only, so that nothing stays with the thread afterwards. */
+  /** Whether `context` serves this task only, so that the thread forgets it afterwards. */
   readonly isPassing: boolean
   readonly correlationId: number
-  /** Of the frame: JSON, in UTF-8. Taken over by the executor. */
+  /** Payload of the frame: JSON in UTF-8. The executor owns it. */
   readonly payload: Buffer
   /** The result of a call: a whole message for the wire, or JSON text for server code. */
   answer (message: Buffer | string): void
-  /** The handler of a call threw this, as far as it can cross; it may have been answered already. */
+  /** The handler of a call threw: a copy of the error. The call may be answered already. */
   threw (thrown: unknown): void
-  /** It was not run, or its thread was lost while it ran. */
+  /** The task was not run, or its thread was lost. */
   refuse (error: RpcError): void
-  /** Its payload is not what a frame may carry. */
+  /** The payload is invalid. */
   malformed (message: string): void
-  /** The handler has ended, after its answer or without one; or nothing more will come. */
+  /** The handler has ended, or no further callback will come. */
   ended (): void
 }
 
 /** A task in the hands of an executor. */
 export interface Job {
-  /** Whether a thread has it, so that its handler may have begun. */
+  /** Whether a thread has the task, so that its handler may have begun. */
   readonly hasBegun: boolean
-  /** Tells the handler through its signal; one that has not begun never will. */
+  /** Aborts the handler's signal. A task that has not begun is dropped. */
   abort (error: RpcError): void
-  /** The task has taken too long: the thread is ended if it does not even turn its event loop. */
+  /** The task has taken too long: ends the thread if its event loop is stuck. */
   checkStuck (): void
 }
 
@@ -60,8 +60,8 @@ export interface WorkerServices {
 }
 
 /**
- * Where the handlers of a worker script run. The tasks of one connection begin in the order in which they
- * came, in one thread; where that is lost, those that it had are refused with `WORKER_LOST`.
+ * Runs the handlers of a worker script. Tasks of one connection begin in order, in one thread. If the thread is
+ * lost, its tasks are refused with `WORKER_LOST`.
  */
 export interface Executor {
   /**
@@ -69,13 +69,13 @@ export interface Executor {
    * @throws what the script throws; DatasoleError `INVALID_OPTION` (no such script), `DRIVER_MISSING`, `WORKER_FAILED`
    */
   start (services: WorkerServices, log: Logger): Promise<Registered>
-  /** Takes a task, or refuses it at once with `BUSY`; never throws. */
+  /** Takes a task, or refuses it at once with `BUSY`. Never throws. */
   run (task: Task): Job | undefined
-  /** A connection has ended: its thread forgets it after what it sent. */
+  /** A connection has ended. Its thread forgets it after its tasks. */
   departed (context: ConnectionContext): void
-  /** Whether nothing runs or waits. */
+  /** Whether no task runs or waits. */
   readonly isIdle: boolean
   metrics (): ExecutorMetrics
-  /** Ends every thread, whatever runs in it. */
+  /** Ends every thread, running tasks included. */
   close (): Promise<void>
 }

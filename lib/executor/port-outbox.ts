@@ -1,20 +1,20 @@
 import type { MessagePort } from 'node:worker_threads'
 
-/** A queue for the other side: everything from one turn of the event loop leaves as one message. */
-export class Outbox<Head, Message> {
+/** A queue of messages for a port. Messages of one turn of the event loop are posted as one. */
+export class PortOutbox<Head, Message> {
   readonly #port: MessagePort
   readonly #head: () => Head
   #messages: Message[] = []
   #transfer: ArrayBuffer[] = []
   #scheduled = false
 
-  /** @param head is put before what leaves */
+  /** @param head makes the first item of each batch */
   constructor (port: MessagePort, head: () => Head) {
     this.#port = port
     this.#head = head
   }
 
-  /** @param transfer memory that changes hands with it */
+  /** @param transfer memory to move to the other thread */
   push (message: Message, transfer?: ArrayBuffer): void {
     this.#messages.push(message)
     if (transfer !== undefined) this.#transfer.push(transfer)

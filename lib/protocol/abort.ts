@@ -1,4 +1,4 @@
-/** The part of an AbortSignal that is used here; a platform's own has it. */
+/** The used part of an AbortSignal. */
 export interface AbortSignalLike {
   readonly aborted: boolean
   readonly reason: unknown
@@ -10,15 +10,15 @@ export interface AbortSignalLike {
 interface Waiting { readonly callbacks: Set<() => void>, readonly listener: () => void }
 
 /**
- * One listener per signal serves all that wait for it. One for each would be taken for a leak: Node.js warns
- * from the 11th listener on (`MaxListenersExceededWarning`).
+ * One listener per signal serves all callbacks, since Node.js warns of a leak from the 11th listener on
+ * (`MaxListenersExceededWarning`).
  */
 const signals = new WeakMap<AbortSignalLike, Waiting>()
 
 /**
- * Runs the callback when the signal is aborted. One that is aborted already runs nothing.
- * @param callback a function of its own for each registration; must not throw
- * @returns ends that
+ * Runs the callback when the signal is aborted. If it is aborted already, the callback never runs.
+ * @param callback a different function for each registration; must not throw
+ * @returns removes the callback
  */
 export function onAbort (signal: AbortSignalLike, callback: () => void): () => void {
   let waiting = signals.get(signal)

@@ -4,21 +4,21 @@ export type Step =
   | { op: 'add', index: number, /** in the new array */ element: number }
 
 export interface ArrayPlan {
-  /** One after the other they make the new array, but for what has changed inside the elements that stay. */
+  /** Applied in order, they make the new array, except for changes inside the elements that stay. */
   steps: Step[]
-  /** For each element of the new section, the index of the old one that becomes it; -1 where it is added. */
+  /** For each element of the new section, the index of its old element; -1 if it is added. */
   origins: number[]
 }
 
-/** Elements that the steps may shift, at least: a receiver does each step with a splice. */
+/** Elements that the steps of any plan may shift. A receiver applies each step with a splice. */
 const FREE_WORK = 1_000_000
 
 /**
- * How the section of `from` up to `fromEnd` becomes that of `to` up to `toEnd`, both from `start` on: elements that
- * are in both stay or are moved, others take each other's place in pairs where no element that stays is between them.
+ * Plans how `from[start, fromEnd)` becomes `to[start, toEnd)`. Elements of both stay or are moved. Of the others,
+ * a new one replaces an old one if no staying element is between them.
  *
- * @param isMatched whether an element of `from` is to be looked for in `to`
- * @returns undefined where the steps would be too much work
+ * @param isMatched whether to look for an element of `from` in `to`
+ * @returns undefined if the steps would be too much work
  */
 export function planArray (from: unknown[], to: unknown[], start: number, fromEnd: number, toEnd: number, isMatched: (element: unknown) => boolean): ArrayPlan | undefined {
   const old = from.slice(start, fromEnd)
@@ -34,7 +34,7 @@ export function planArray (from: unknown[], to: unknown[], start: number, fromEn
     steps.push({ op: 'remove', index: start + i })
     work -= from.length - start - i
   }
-  // what is there after the steps so far, where something has to be moved; else all is in its place
+  // the array after the steps so far; only needed if an element has to be moved
   let list: number[] | undefined
   if (origins.some((origin, i) => origin !== -1 && stays[i] === 0)) {
     list = []
@@ -63,13 +63,13 @@ export function planArray (from: unknown[], to: unknown[], start: number, fromEn
   return { steps, origins }
 }
 
-/** Elements that are skipped on either side in search of the next one that is in both. */
+/** Most elements that are skipped on either side to find the next common one. */
 const LOOK_AHEAD = 8
 
-/** Of each element of `to` where it was, -1 for a new one. Of equal elements the first goes to the first place. */
+/** The old index of each element of `to`, -1 for a new one. Equal elements are matched in order. */
 function originsOf (from: unknown[], to: unknown[], isMatched: (element: unknown) => boolean, isTaken: Uint8Array): number[] {
   const origins = new Array<number>(to.length).fill(-1)
-  // what mostly happens to a list, some elements inserted or removed, is found in one walk along both
+  // fast path: one walk along both finds inserted and removed elements
   for (let i = 0, old = 0; old < from.length && i < to.length; old++, i++) {
     for (let ahead = 0; ahead <= LOOK_AHEAD; ahead++) {
       if (old + ahead < from.length && from[old + ahead] === to[i] && isMatched(to[i])) old += ahead
@@ -98,14 +98,14 @@ function originsOf (from: unknown[], to: unknown[], isMatched: (element: unknown
   return origins
 }
 
-/** Marks the most places whose origins, -1 left out, are in ascending order (patience sorting). */
+/** Marks a longest increasing subsequence of the origins, without -1 (patience sorting). */
 function longestIncreasing (origins: number[]): Uint8Array {
   const marks = new Uint8Array(origins.length)
   if (isAscending(origins)) {
     for (let i = 0; i < origins.length; i++) if (origins[i] !== -1) marks[i] = 1
     return marks
   }
-  const ends: number[] = [] // by length: where the sequence of that length ends that ends lowest
+  const ends: number[] = [] // by length: the end of the sequence with the lowest last origin
   const before = new Int32Array(origins.length)
   for (let i = 0; i < origins.length; i++) {
     const origin = origins[i]!
@@ -134,7 +134,7 @@ function isAscending (origins: number[]): boolean {
   return true
 }
 
-/** A new element takes the place of one that goes, where both are between the same two that stay. */
+/** Pairs new elements with removed ones between the same two staying elements, to replace them. */
 function pairUp (origins: number[], stays: Uint8Array, isTaken: Uint8Array): void {
   let old = 0
   let next = -1 // the next one that stays

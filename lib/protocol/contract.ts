@@ -5,7 +5,7 @@ import type { Described, In, KeysOf, NameOf, Out, ParamsOf } from './schema-type
 export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
 
 /**
- * What an application's messages look like: the type parameter of server and client.
+ * The types of an application's messages: the type parameter of server and client.
  *
  * Written as an `interface` or a type; its members may be keyed by strings or by string enums.
  * A member that is missing is open: any name, `unknown` data. The type of a contract that `defineContract` has made

@@ -2,37 +2,37 @@ import { type ArrayPlan, planArray } from './array-plan.js'
 import { type Container, countMembers, getMember, isContainer, JsonWalk, type Members } from './json.js'
 import type { Operation } from './messages.js'
 
-/** Drafts in the new value: each knows what it was, and what has changed. */
+/** The drafts in the new value. Each knows its base, and its changes. */
 export interface DraftLookup {
-  /** The draft that this container is, or stands for. */
+  /** The draft of this container; also if the container is the draft's proxy. */
   get (container: object): Drafted | undefined
 }
 
 export interface Drafted {
   /** The container of the old value that was drafted. */
   readonly base: Container
-  /** Whether it, or something that was inside it, has changed. */
+  /** Whether the container, or anything inside it, has changed. */
   readonly isTouched: boolean
   /** The new value. */
   settled (): Container
-  /** Tells the comparison, which stands at its place, what has changed. */
-  tell (comparison: Comparison): void
+  /** Reports the changes to a comparison whose walk is at this container. */
+  reportTo (comparison: Comparison): void
 }
 
-/** Removed elements from which on the new array is sent, if fewer are left. */
+/** Removed elements above which the whole new array is sent, if fewer are left. */
 const MANY_REMOVED = 1000
 
-/** Whether an array is changed by removing so many elements, so that so many are left; else it is sent whole. */
+/** Whether to send `removed` removals; else the whole array is sent. */
 export function isWorthwhile (removed: number, left: number): boolean {
-  // emptying an array is one operation and not one per element
+  // an emptied array takes one operation
   return left === 0 ? removed < 2 : removed <= Math.max(left, MANY_REMOVED)
 }
 
 /**
- * The operations (add, remove, replace, move) that take `from` to `to`; none where both say the same.
- * They own their values.
+ * The operations (add, remove, replace, move) that take `from` to `to`; none if both are equal. Their values are
+ * copies.
  *
- * @param from plain JSON, a document's value for example, or undefined for no value
+ * @param from plain JSON such as a document's value, or undefined for no value
  * @param to anything that `copyJson` takes, validated in the same way
  * @param maxDepth how many containers may be inside each other
  * @param drafts those of containers in `from` that are in `to`
@@ -44,7 +44,7 @@ export function diff (from: unknown, to: unknown, maxDepth: number, drafts?: Dra
   return comparison.patches
 }
 
-/** Walks two values side by side; what differs becomes operations. */
+/** Walks two values side by side, and turns differences into operations. */
 export class Comparison {
   readonly patches: Operation[] = []
   readonly walk: JsonWalk
@@ -68,7 +68,7 @@ export class Comparison {
   /** Inserts an element. */
   add (index: number, given: unknown, element = index): void {
     const { walk } = this
-    walk.at(element) // where it is in the end, for the errors
+    walk.at(element) // errors name the final place
     const value = walk.copy(walk.resolve(given, true))
     walk.at(index)
     this.patches.push({ op: 'add', path: walk.path(), value })
@@ -80,14 +80,14 @@ export class Comparison {
   }
 
   /**
-   * Compares what is at the place where the walk stands; `old` is undefined where nothing was there.
-   * @returns whether anything of the old value is left
+   * Compares the values at the current place; `old` is undefined for none.
+   * @returns whether any part of the old value is left
    */
   child (old: unknown, given: unknown, required: boolean): boolean {
     const { walk } = this
     const draft = this.#draftOf(given)
     if (draft !== undefined && draft.base === old) {
-      if (draft.isTouched) draft.tell(this)
+      if (draft.isTouched) draft.reportTo(this)
       return true
     }
     const value = walk.resolve(given, required)
@@ -128,7 +128,7 @@ export class Comparison {
       const old = getMember(from, key)
       const given = to[key]
       if (old !== undefined) common++
-      if (given === old && !isContainer(given)) { // what most members are
+      if (given === old && !isContainer(given)) { // true of most members
         isLeft = true
         continue
       }
@@ -171,7 +171,7 @@ export class Comparison {
       fromEnd--
       toEnd--
     }
-    // a list of scalars as long as before has other values, and not the same ones at other places
+    // scalars of a list of equal length are replaced, not moved
     const plan = planArray(from, to, start, fromEnd, toEnd, (element) => isContainer(element) ? this.#drafts !== undefined : isLonger)
     if (plan === undefined) {
       walk.leave()
@@ -180,7 +180,7 @@ export class Comparison {
     for (let i = start; i < toEnd; i++) {
       const origin = plan.origins[i - start]!
       if (origin === -1 || from[origin] === to[i]) continue
-      walk.at(i) // where it is in the end, for the errors
+      walk.at(i) // errors name the final place
       if (origin !== i) walk.copy(walk.resolve(to[i], true))
       this.element(origin, from[origin], to[i])
     }
@@ -189,7 +189,7 @@ export class Comparison {
     walk.leave()
   }
 
-  /** Elements that are there still, and have changed. */
+  /** Compares the elements that stay or were moved. */
   #inside (from: unknown[], to: unknown[], start: number, toEnd: number, { origins }: ArrayPlan): void {
     for (let i = 0; i < to.length; i++) {
       const origin = i < start ? i : i < toEnd ? origins[i - start]! : i - to.length + from.length
@@ -219,7 +219,7 @@ export class Comparison {
     return this.#matches(from, given)
   }
 
-  /** Whether both are equal. What it saw is valid; a value that differs is validated when it is compared. */
+  /** Whether both are equal. Equal values are valid; others are validated when they are compared. */
   #matches (from: unknown, given: unknown): boolean {
     const draft = this.#draftOf(given)
     if (draft !== undefined && draft.base === from) return !draft.isTouched

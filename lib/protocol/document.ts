@@ -3,13 +3,13 @@ import { type Container, countMembers, getMember, jsonDepth, jsonSize, type Memb
 import type { Operation } from './messages.js'
 import { type Editor, runPatch } from './patch.js'
 
-/** Bounds for a patch that comes from outside. */
+/** Limits for an untrusted patch. */
 export interface PatchLimits {
-  /** How many containers may be inside each other afterwards. */
+  /** Most nested containers afterwards. */
   maxDepth: number
   /**
-   * Bytes that the operations may insert, move, copy and compare together, mostly of JSON. A short patch can
-   * copy a large value often; this bounds its time, and what the value can grow by.
+   * Most bytes that the operations insert, move, copy and compare in total. It limits the time of a patch and the
+   * growth of the value, as a short patch can copy a large value often.
    */
   maxWork: number
 }
@@ -18,19 +18,19 @@ export interface PatchLimits {
 const PER_NAME = 8
 
 /**
- * One JSON value that is edited in place, and knows its exact size without being walked: what an edit
- * costs is the size of what it inserts or removes, and not of what is beside it.
+ * One JSON value that is edited in place, and knows its exact size. The cost of an edit is the size of the
+ * inserted and removed values.
  *
- * Inside a transaction (`mark` to `rollback` or `release`) every edit can be undone. A member that is
- * removed there stays behind as undefined until the transaction is released, as taking it out would
- * lose its place among the others; JSON.stringify and the functions of json.ts see it as absent.
+ * Inside a transaction (`mark` to `rollback` or `release`) every edit can be undone. A removed member stays as
+ * undefined until the release, to keep its place among the others. JSON.stringify and the functions of json.ts
+ * treat it as absent.
  */
 export class Document implements Editor {
-  /** The value is its member ''. For patches only. */
+  /** Holds the value as member ''. For patches only. */
   readonly holder: Members = {}
   /** The size of `holder`. */
   #size = 2
-  /** How many members an object has, once it was asked: a first or last member brings no comma. */
+  /** Number of members of an object, cached: the first one adds no comma. */
   readonly #counts = new WeakMap<Members, number>()
   #journal: (() => void)[] = []
   #leftBehind: [object: Members, key: string][] = []
@@ -39,15 +39,15 @@ export class Document implements Editor {
   #work = 0
 
   /**
-   * @param value plain JSON, which the document owns from now on; undefined for none
-   * @param isSized false where nobody will ask for the size: the value is not walked then
+   * @param value plain JSON, owned by the document from now on; undefined for none
+   * @param isSized false if `size` is never read, so that the value need not be walked
    */
   constructor (value?: unknown, isSized = true) {
     if (isSized) this.set(value)
     else if (value !== undefined) this.holder[''] = value
   }
 
-  /** The live value, or undefined. Not to be changed from outside, nor kept. */
+  /** The live value, or undefined. Callers must neither change nor keep it. */
   get value (): unknown {
     return this.holder['']
   }
@@ -63,11 +63,11 @@ export class Document implements Editor {
   }
 
   /**
-   * Applies a JSON Patch in place, all of it or nothing. The values of its operations become part of
-   * the document: who needs them afterwards encodes or copies them first.
-   * @param limits for patches from outside
-   * @throws PatchError where it does not apply
-   * @throws RangeError `TOO_DEEP`, `LIMIT_EXCEEDED`: beyond the limits
+   * Applies a JSON Patch (RFC 6902) in place, all of it or nothing. The document owns the operations' values
+   * afterwards.
+   * @param limits for untrusted patches
+   * @throws PatchError if it does not apply
+   * @throws RangeError `TOO_DEEP`, `LIMIT_EXCEEDED` beyond the limits
    */
   apply (patches: Operation[], limits?: PatchLimits): void {
     const mark = this.mark()
@@ -84,19 +84,19 @@ export class Document implements Editor {
     this.release()
   }
 
-  /** Starts a transaction, or one inside another; it ends with `rollback` or `release`. */
+  /** Starts a transaction, possibly a nested one. `rollback` or `release` ends it. */
   mark (): number {
     this.#transactions++
     return this.#journal.length
   }
 
-  /** Undoes what was done since `mark`, key order included, and ends that transaction. */
+  /** Undoes the edits since `mark`, key order included, and ends the transaction. */
   rollback (mark: number): void {
     while (this.#journal.length > mark) this.#journal.pop()!()
     this.#endTransaction()
   }
 
-  /** Keeps what was done, and ends the transaction. */
+  /** Keeps the edits, and ends the transaction. */
   release (): void {
     this.#endTransaction()
   }
@@ -131,7 +131,7 @@ export class Document implements Editor {
     }
   }
 
-  /** A member comes (`old` is undefined) or goes (`value` is). */
+  /** Adds a member (`old` is undefined) or removes it (`value` is undefined). */
   #changeMembers (object: Members, key: string, old: unknown, value: unknown): void {
     const size = this.#size
     // counted once per object, which had to be walked anyway when it came in
@@ -164,7 +164,7 @@ export class Document implements Editor {
     })
   }
 
-  /** As Array.prototype.splice, without its bound on the number of items; gives what it removed. */
+  /** As Array.prototype.splice, with any number of items. @returns the removed elements */
   splice (array: unknown[], start: number, deleteCount: number, items: unknown[]): unknown[] {
     const size = this.#size
     const removed = spliceAll(array, start, deleteCount, items)
@@ -177,7 +177,7 @@ export class Document implements Editor {
     this.#size += commas(array.length) - commas(array.length + removed.length - items.length)
     for (const item of items) this.#size += jsonSize(item)
     for (const item of removed) this.#size -= jsonSize(item)
-    // an insertion moves all that is behind it
+    // an insertion moves every later element
     if (items.length !== removed.length) this.#spend(array.length - start)
     return removed
   }

@@ -3,17 +3,17 @@ import { ContainerDraft, unfit } from './draft-container.js'
 import { coded } from './errors.js'
 import { parseIndex } from './pointer.js'
 
-/** How many elements an assignment past the end of an array, or to its length, may add. */
+/** Most elements that an assignment past the end of an array, or to its length, may add. */
 const MAX_GAP = 1_000_000
 
 /**
- * An array's draft. As long as elements are only replaced, appended or cut off, it is the array itself
- * with what has changed; what moves elements makes it a copy.
+ * The draft of an array. Replaced, appended and cut-off elements are kept as changes. The first method that moves
+ * elements makes a copy.
  */
 export class ArrayDraft extends ContainerDraft<unknown[]> {
   #copy: unknown[] | undefined
   #length = this.base.length
-  /** Elements at the head that are those of the array, but for the changes. */
+  /** Number of leading elements that are the array's own, except for the changes. */
   #kept = this.base.length
   #changes: Map<number, unknown> | undefined
   #settled: unknown[] | undefined
@@ -31,7 +31,7 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     return this.#copy === undefined ? index < this.#length : Object.hasOwn(this.#copy, index)
   }
 
-  /** From here on a list of its own, on which the methods of arrays work. */
+  /** Switches to a copy, on which array methods work. */
   #own (): unknown[] {
     if (this.#copy !== undefined) return this.#copy
     this.#copy = this.base.slice(0, this.#kept)
@@ -141,7 +141,7 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     return value
   }
 
-  /** Those that change the list in place, whatever is in it. */
+  /** Methods that change the list in place. */
   rearrange (name: 'splice', args: unknown[]): unknown {
     this.touch()
     const list = this.#own()
@@ -176,7 +176,7 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     return this.#settled
   }
 
-  tell (comparison: Comparison): void {
+  reportTo (comparison: Comparison): void {
     const { base } = this
     const common = Math.min(base.length, this.#length)
     if (this.#copy !== undefined || !isWorthwhile(base.length - common, this.#length)) {

@@ -3,35 +3,34 @@ import { coded } from './errors.js'
 import { type Container, isContainer } from './json.js'
 
 /**
- * The drafts of a recipe. A container that was drafted stands for its draft wherever it is stored, so
- * that the draft is the same one at each of its places.
+ * The drafts of a recipe. A container has one draft, wherever it is stored.
  */
 export interface Drafts {
-  /** Whether the recipe wrote at all, even what was there already. */
+  /** Whether the recipe wrote anything, even an equal value. */
   hasWritten: boolean
-  /** The recipe has returned: its drafts are revoked. */
+  /** Whether the recipe has returned, so that its drafts are revoked. */
   readonly isOver: boolean
-  /** The draft of a container, or the one that this is the proxy of. */
+  /** The draft of a container or of a draft's proxy. */
   get (container: object): ContainerDraft | undefined
   /** What the recipe sees of a stored container: its own object as it is, of anything else a draft. */
   proxyOf (container: Container, parent: ContainerDraft, key: string | number): Container
   /** The stored form of what the recipe sees. */
   plain (value: unknown): unknown
-  /** The same, of what is written. */
+  /** The stored form of a value that the recipe writes. */
   take (value: unknown): unknown
 }
 
-/** Asked for this member, a proxy gives its draft. */
+/** The member of a proxy that returns its draft. */
 export const DRAFT = Symbol('draft')
 
-/** The proxies' targets have no data of their own, so that the drafted value may be frozen. */
+/** Targets of the proxies. They have no data, so that the drafted value may be frozen. */
 const OBJECT = inspectable({})
 const ARRAY = inspectable([])
 
-/** One object or array of the value, and what the recipe made of it: the traps of its proxy. */
+/** One object or array of the value with the recipe's changes: the traps of its proxy. */
 export abstract class ContainerDraft<T extends Container = Container> implements ProxyHandler<Container>, Drafted {
   readonly proxy: Container
-  /** Those of its children that were touched; undefined where it was not touched itself. */
+  /** The touched children; undefined if the container is untouched. */
   protected touchedChildren: ContainerDraft[] | undefined = undefined
 
   /** @param key its place in the parent, where that has not been changed */
@@ -39,11 +38,11 @@ export abstract class ContainerDraft<T extends Container = Container> implements
     this.proxy = new Proxy(Array.isArray(base) ? ARRAY : OBJECT, this)
   }
 
-  /** Whether it was written to, or something that was inside it. */
+  /** Whether the container, or anything inside it, was written to. */
   get isTouched (): boolean { return this.touchedChildren !== undefined }
 
-  /** Tells the comparison, which stands at this container's place, what has changed. */
-  abstract tell (comparison: Comparison): void
+  /** Reports the changes to a comparison whose walk is at this container. */
+  abstract reportTo (comparison: Comparison): void
   /** The current value, with the containers in it as they are stored. Asked once the recipe has returned. */
   abstract settled (): Container
   protected abstract read (key: string): unknown

@@ -3,14 +3,14 @@ import { ContainerDraft } from './draft-container.js'
 import { getMember, type Members, putMember } from './json.js'
 
 interface Edits {
-  /** Members that were written, those that are new in the order in which they came. */
+  /** Written members; new ones in order. */
   readonly changes: Map<string, unknown>
-  /** Members of the object that were deleted: one that comes back comes last. */
+  /** Deleted members. One that is added again comes last. */
   readonly gone: Set<string>
   settled?: Members
 }
 
-/** An object's draft: the object itself, and the members that are not as they were. */
+/** The draft of an object: the object, and its changed members. */
 export class ObjectDraft extends ContainerDraft<Members> {
   #edits: Edits | undefined
 
@@ -74,7 +74,7 @@ export class ObjectDraft extends ContainerDraft<Members> {
     return edits.settled
   }
 
-  tell (comparison: Comparison): void {
+  reportTo (comparison: Comparison): void {
     comparison.walk.enter(this.base)
     const { changes, gone } = this.#edit()
     for (const [key, value] of changes) {

@@ -7,12 +7,11 @@ import { type Container, isContainer, type Members } from './json.js'
 import type { Operation } from './messages.js'
 
 /**
- * Runs a recipe on a draft of a value and gives the operations (add, remove, replace, move) that do what
- * the recipe did. Inside the recipe the draft behaves as a plain object: an object that is moved or
- * assigned stays the same reference. The value itself is only read. The cost follows the edits, not the
- * size of the value.
+ * Runs a recipe on a draft of a value. Inside the recipe the draft behaves as a plain object, and a moved or
+ * assigned object stays the same reference. The value itself is only read. The cost depends on the edits, not
+ * on the size of the value.
  *
- * @param source has the value: plain JSON, in which no object is twice, or undefined for none
+ * @param source holds the value: plain JSON without repeated objects, or undefined for none
  * @param recipe changes the draft that it gets, or returns a new value; synchronous. A value that is no object
  *   or array comes as it is, no value as undefined. What it wrote is copied once it has returned.
  * @param maxDepth how many containers may be inside each other

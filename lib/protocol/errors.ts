@@ -11,7 +11,7 @@ export class RpcError<Errors = Record<string, unknown>> extends Error {
   override readonly name = 'RpcError'
   /**
    * @param code numeric, see `RpcCode`
-   * @param data JSON that travels along; what datasole itself refuses has a string `code` in it
+   * @param data JSON for the caller; in datasole's own errors it has a string `code`
    * @param options `cause` stays in the process
    */
   constructor (readonly code: number, message: string, readonly data?: unknown, options?: ErrorOptions) {
@@ -29,7 +29,7 @@ export function coded<E extends Error> (error: E, code: string): E & { code: str
   return Object.assign(error, { code })
 }
 
-/** A caller's mistake, for arguments that the types would have refused. */
+/** The error for an argument that the types refuse. */
 export function invalidArgument (message: string): TypeError & { code: string } {
   return coded(new TypeError(message), 'INVALID_ARGUMENT')
 }
@@ -39,7 +39,7 @@ export function checkHandler (what: string, handler: unknown): void {
   if (typeof handler !== 'function') throw invalidArgument(`${what}: the handler must be a function`)
 }
 
-/** A member of anything that can be thrown; undefined where even looking at it throws. */
+/** A member of anything thrown; undefined if reading it throws. */
 export function memberOf (thrown: unknown, name: string): unknown {
   try {
     return (thrown as Record<string, unknown> | null | undefined)?.[name]
@@ -48,7 +48,7 @@ export function memberOf (thrown: unknown, name: string): unknown {
   }
 }
 
-/** `instanceof`, for anything that can be thrown. */
+/** `instanceof` for anything thrown; never throws. */
 export function isA<T> (thrown: unknown, type: new (...args: never[]) => T): thrown is T {
   try {
     return thrown instanceof type
@@ -57,14 +57,14 @@ export function isA<T> (thrown: unknown, type: new (...args: never[]) => T): thr
   }
 }
 
-/** The message of anything that can be thrown. */
+/** The message of anything thrown. */
 export function messageOf (thrown: unknown): string {
   const message = memberOf(thrown, 'message')
   if (typeof message === 'string') return message
   try {
     return String(thrown)
   } catch {
-    return 'unknown error' // thrown by something that cannot even be shown
+    return 'unknown error' // not even convertible to a string
   }
 }
 
@@ -72,8 +72,8 @@ export function isThenable (value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function'
 }
 
-/** Why what a function of the user's gave is no answer; where it is a promise, nobody will look at how that ends. */
+/** The error for a user's function that returned the wrong type or a promise. A rejection of the promise is ignored. */
 export function notSynchronous (name: string, expected: string, given: unknown): TypeError & { code: string } {
-  if (isThenable(given)) given.then(undefined, () => {}) // what it rejects with is beside the point
+  if (isThenable(given)) given.then(undefined, () => {})
   return invalidArgument(`${name} has to return ${expected}, not ${isThenable(given) ? 'a promise' : typeof given}`)
 }

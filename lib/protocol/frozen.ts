@@ -1,9 +1,9 @@
 import { isContainer } from './json.js'
 
-/** JSON that is only read, down to its leaves: what the client hands out. Everything that JSON holds can be passed as one. */
+/** Deeply read-only JSON, as the client returns it. Mutable JSON is assignable to it. */
 export type DeepReadonly<T> = unknown extends T ? T : T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
 
-/** Freezes plain JSON, in place. What is frozen already is so down to its leaves, and is not walked again. */
+/** Freezes plain JSON deeply, in place. A frozen value counts as deeply frozen, and is not walked again. */
 export function deepFreeze<T> (value: T): T {
   if (!isContainer(value) || Object.isFrozen(value)) return value
   if (Array.isArray(value)) {

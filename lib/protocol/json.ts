@@ -8,13 +8,13 @@ export function isContainer (value: unknown): value is Container {
   return typeof value === 'object' && value !== null
 }
 
-/** The own member `key`, or undefined: what a prototype has under that name is not data. */
+/** The own member `key`, or undefined. Members of the prototype are not data. */
 export function getMember (object: object, key: string): unknown {
   const value = (object as Members)[key]
   return value === undefined || Object.hasOwn(object, key) ? value : undefined
 }
 
-/** Sets an own member whatever its name: assigning to `__proto__` would set the prototype. */
+/** Sets an own member of any name. An assignment to `__proto__` would set the prototype. */
 export function putMember (object: Members, key: string, value: unknown): void {
   if (key === '__proto__') Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
   else object[key] = value
@@ -39,7 +39,7 @@ export function clonePlain (value: unknown): unknown {
   return copy
 }
 
-/** Whether two pieces of plain JSON say the same; the order of members does not matter. */
+/** Whether two plain JSON values are equal. The order of members does not matter. */
 export function isEqual (a: unknown, b: unknown): boolean {
   if (a === b) return true
   if (!isContainer(a) || !isContainer(b)) return false
@@ -58,7 +58,7 @@ export function countMembers (object: Members): number {
   return count
 }
 
-/** How many containers are inside each other at most: 0 for a scalar, 1 for `[]`. */
+/** The nesting depth: 0 for a scalar, 1 for `[]`. */
 export function jsonDepth (value: unknown): number {
   if (!isContainer(value)) return 0
   let deepest = 0
@@ -116,7 +116,7 @@ function stringSize (text: string): number {
 }
 
 /**
- * The JSON text of a value of the user's, by the rules of `copyJson`: what JSON cannot hold is refused, not
+ * The JSON text of a user's value, by the rules of `copyJson`. Values that JSON cannot hold are refused, not
  * dropped or made null.
  *
  * @param maxDepth how many containers may be inside each other
@@ -131,7 +131,7 @@ export function stringify (value: unknown, maxDepth = DEEPEST, path = ''): strin
   return JSON.stringify(copyJson(value, maxDepth, path))
 }
 
-/** The most that the option `maxJsonDepth` allows. */
+/** The maximum of the option `maxJsonDepth`. */
 const DEEPEST = 1000
 
 /** Whether JSON.stringify loses nothing of the value. False where only a closer look can tell. */
@@ -169,7 +169,7 @@ export function copyJson (value: unknown, maxDepth: number, path = ''): unknown 
   return walk.copy(walk.resolve(value, true))
 }
 
-/** One walk over a value of the user's: knows where it stands, and what JSON makes of what is there. */
+/** A walk over a user's value. It tracks its place, and resolves values by the rules of JSON.stringify. */
 export class JsonWalk {
   readonly #base: string
   readonly #maxDepth: number
@@ -188,14 +188,14 @@ export class JsonWalk {
 
   get isAtRoot (): boolean { return this.#depth === 0 }
 
-  /** The walk goes into `container`; after each `enter` a `leave`. */
+  /** Enters a container. Each `enter` needs a `leave`. */
   enter (container: Container): void {
     if (this.#depth >= this.#maxDepth) throw this.#tooDeep(container)
     this.#containers[this.#depth] = container
     this.#depth++
   }
 
-  /** The walk turns to the child `key` of the container entered last. */
+  /** Moves to the child `key` of the container entered last. */
   at (key: string | number): void {
     this.#keys[this.#depth - 1] = key
   }
@@ -212,9 +212,9 @@ export class JsonWalk {
   }
 
   /**
-   * What JSON.stringify would write for the value at this place: a scalar, or a container whose
-   * children are still to be resolved; undefined where it would leave out the member.
-   * @param required undefined is refused too, as at the root and in arrays
+   * Resolves the value at this place as JSON.stringify does.
+   * @param required refuse undefined too, as at the root and in arrays
+   * @returns a scalar, or a container with unresolved children; undefined for a member to leave out
    */
   resolve (value: unknown, required: boolean): unknown {
     switch (typeof value) {
@@ -235,7 +235,7 @@ export class JsonWalk {
   }
 
   #resolveObject (value: object, required: boolean): unknown {
-    // Buffer has a toJSON, by which bytes would become an array of numbers without a word
+    // Buffer has a toJSON that would silently turn bytes into an array of numbers
     if (ArrayBuffer.isView(value)) throw this.#invalid(`a ${value.constructor.name}`)
     if (typeof (value as Members).toJSON === 'function') {
       const key = this.#depth === 0 ? '' : String(this.#keys[this.#depth - 1])
@@ -255,7 +255,7 @@ export class JsonWalk {
     return value
   }
 
-  /** A plain copy of what `resolve` gave for this place. */
+  /** A plain copy of the resolved value of this place. */
   copy (resolved: unknown): unknown {
     if (!isContainer(resolved)) return resolved
     this.enter(resolved)
@@ -283,7 +283,7 @@ export class JsonWalk {
       'give plain objects, arrays, strings, finite numbers, booleans or null'), 'INVALID_JSON')
   }
 
-  /** A cycle is told from mere depth only here, so that values that are in order need not pay for it. */
+  /** Distinguishes a cycle from mere depth only here, so that valid values do not pay for the check. */
   #tooDeep (container: Container): Error {
     const line = [...this.#containers.slice(0, this.#depth), container]
     const repeated = line.findIndex((ancestor, i) => line.indexOf(ancestor) < i)

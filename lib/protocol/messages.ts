@@ -23,7 +23,7 @@ export interface RpcError { code: number, message: string, data?: unknown }
 export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError, begun?: false, again?: true }
 export interface ClientEvent { event: string, data?: unknown }
 export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number }
-/** `from` to `version`: more than one apart where several commits travel as one. */
+/** Takes a key from `from` to `version`. Several commits may be sent as one. */
 export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[], channel?: ChannelInfo }
 /** Version 0 without `data` is a key that has no value. */
 export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown, channel?: ChannelInfo }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { DatasoleError, RpcError } from '../../lib/client/client.js'
+import { type DatasoleError, RpcError } from '../../lib/client/client.js'
 import { contract } from '../contract/contract.js'
 import { entrances } from '../helpers/entrances.js'
 import { watch } from './dialled.js'

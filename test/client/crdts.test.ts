@@ -1,6 +1,6 @@
 import t from 'tap'
-import { type ClientCounter, crdtHandle } from '../../lib/client/crdt-handle.js'
-import { ClientCrdts } from '../../lib/client/crdts.js'
+import { type ClientCounter, crdtHandle } from '../../lib/client/client-crdt-handle.js'
+import { ClientCrdts } from '../../lib/client/client-crdts.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { node } from '../helpers/nodes.js'
 import { proxy } from '../helpers/proxy.js'

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { defineContract, jsonSchema, type } from '../../lib/contract/contract.js'
+import { defineContract, jsonSchema, type } from '../../lib/contract/exports.js'
 
 /** A contract with every kind of schema: of the tests' servers, threads and clients. */
 export const contract = defineContract({

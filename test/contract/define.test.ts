@@ -1,6 +1,6 @@
 import t from 'tap'
 import { z } from 'zod'
-import { Contract, defineContract } from '../../lib/contract/contract.js'
+import { Contract, defineContract } from '../../lib/contract/exports.js'
 import { firstDifference, outlineOf } from '../../lib/contract/difference.js'
 
 t.test('define: mistakes are refused, naming the place', async (t) => {

@@ -4,12 +4,12 @@ import { promisify } from 'node:util'
 import { Parser } from '@asyncapi/parser'
 import t from 'tap'
 import { z } from 'zod'
-import { asyncApiOf, defineContract, markdownOf } from '../../lib/contract/contract.js'
+import { asyncApiOf, defineContract, markdownOf } from '../../lib/contract/exports.js'
 import { contract } from './contract.js'
 import { logins } from './schemas.js'
 
 const run = promisify(execFile)
-const command = fileURLToPath(new URL('../../lib/cli/datasole.js', import.meta.url))
+const command = fileURLToPath(new URL('../../lib/cli/command.js', import.meta.url))
 
 t.test('documents: AsyncAPI is valid, also with recursive schemas, odd names and every library', async (t) => {
   interface Tree { children: Tree[] }
@@ -47,7 +47,7 @@ t.test('documents: the command prints them', async (t) => {
 })
 
 t.test('documents: the command reads TypeScript', async (t) => {
-  const folder = t.testdir({ 'contract.ts': `import { defineContract } from '${new URL('../../lib/contract/contract.js', import.meta.url).href}'\nexport const contract = defineContract({ state: { typed: { type: 'number' } as object } })\n` })
+  const folder = t.testdir({ 'contract.ts': `import { defineContract } from '${new URL('../../lib/contract/exports.js', import.meta.url).href}'\nexport const contract = defineContract({ state: { typed: { type: 'number' } as object } })\n` })
   const { stdout } = await run(process.execPath, [command, 'docs', `${folder}/contract.ts`])
   t.match(stdout, '### `typed`')
 })

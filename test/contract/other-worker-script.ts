@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { defineContract } from '../../lib/contract/contract.js'
+import { defineContract } from '../../lib/contract/exports.js'
 import type { WorkerDatasole } from '../../plugins/server.js'
 import { contract as own } from './contract.js'
 

@@ -177,7 +177,7 @@ for (const [entrance, start] of entrances) {
 
 t.test('contract: a schema that does not compile fails the start, naming its place', async (t) => {
   const { DatasoleServer } = await import('../../plugins/server.js')
-  const { defineContract } = await import('../../lib/contract/contract.js')
+  const { defineContract } = await import('../../lib/contract/exports.js')
   for (const definition of [{ events: { e: { type: 'nonsense' } } }, { state: { k: { type: 'nonsense' } } }, { crdts: { k: { type: 'lww-register', value: { type: 'nonsense' } } } }]) {
     const ds = new DatasoleServer({ contract: defineContract(definition as never) })
     await t.rejects(ds.init(), { code: 'INVALID_OPTION', message: /contract: (events\.e|state\.k|crdts\.k)/ })

@@ -6,7 +6,7 @@ import * as v from 'valibot'
 import { z } from 'zod'
 import type { ContractProvider, Datasole } from '../../index.js'
 import { type DatasoleClient, type RpcErrorOf, type RpcResult, type StateValue } from '../../lib/client/client.js'
-import { defineContract, jsonSchema, type } from '../../lib/contract/contract.js'
+import { defineContract, jsonSchema, type } from '../../lib/contract/exports.js'
 import { DatasoleServer, type WorkerDatasole } from '../../plugins/server.js'
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false

@@ -7,12 +7,15 @@ export const isShipped = (path: string): boolean => path === 'index.ts' || /^(li
 const maxLines = 300
 const lazyPackages = ['ioredis', 'pg', 'piscina', 'yjs']
 const browserSafePackages = ['fflate', 'yjs', 'y-protocols/awareness']
-const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/contract.ts', 'lib/client/browser.ts'] // the last is what the bundle for script tags exports
+const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/exports.ts', 'lib/client/browser.ts'] // the last is what the bundle for script tags exports
 const composers = ['plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/server.ts']
 
 const pluginTools = ['plugins/define.ts', 'plugins/schema-compiler.ts'] // no plugins, but what they are made with
 
-const loaders = ['lib/executor/thread/worker.ts', 'lib/cli/load-contract.ts'] // load a module of the user's
+const loaders = ['lib/executor/thread/worker-thread.ts', 'lib/cli/load-contract.ts'] // load a module of the user's
+
+/** Plugins that carry the name of the thing that they register. */
+const sharedNames = ['asyncapi.ts', 'backend.ts', 'executor.ts', 'memory.ts', 'postgres.ts', 'redis.ts', 'sessions.ts']
 
 const isOurs = (to: string): boolean => to.endsWith('.ts')
 const isIn = (path: string, ...folders: string[]): boolean => folders.some((folder) => path.startsWith(`${folder}/`))
@@ -62,8 +65,18 @@ export function violations (sources: Sources): string[] {
     ...cycles(folders(imports)).map((cycle) => `${cycle.join(' → ')} (7: no cycles between folders)`),
     ...[...sources.keys()].filter((path) => path.endsWith('/index.ts')).map((path) => `${path} (7: no index.ts below the root)`),
     ...shipped.filter(([path, text]) => isBarrel(path, text) && !barrels.includes(path)).map(([path]) => `${path} only re-exports (7: two barrels)`),
+    ...namesakes(shipped.map(([path]) => path)).map((paths) => `${paths.join(' and ')} have one name (7: one name, one thing)`),
     ...shipped.filter(([, text]) => text.trimEnd().split('\n').length > maxLines).map(([path]) => `${path} has more than ${maxLines} lines`)
   ]
+}
+
+/** Groups of files with one base name. A plugin may share its name with one file of lib. */
+function namesakes (paths: string[]): string[][] {
+  const groups = new Map<string, string[]>()
+  for (const path of paths) groups.set(posix.basename(path), [...groups.get(posix.basename(path)) ?? [], path])
+  return [...groups]
+    .filter(([name, group]) => group.length > (sharedNames.includes(name) && group.some((path) => isIn(path, 'plugins')) ? 2 : 1))
+    .map(([, group]) => group)
 }
 
 /** The drivers that load with the package's entries. */

@@ -1,17 +1,17 @@
 import { messageOf } from '../../protocol/errors.js'
 import type { ConnectionContext } from '../../server/context/connection-context.js'
-import { cross } from '../crossing.js'
-import type { ConnectionCopy, ClonedMembers } from '../messages.js'
+import { tryClone } from '../cloneable.js'
+import type { ConnectionCopy, ClonedMembers } from '../thread-messages.js'
 
-/** A connection that has tasks in threads, or had: where it stays, and what its thread knows of it. */
+/** The affinity of a connection to a thread: its slot, and the thread's copy of the connection. */
 export class Affinity<Slot> {
-  /** The slot of its tasks; undefined while it waits for a thread. */
+  /** The slot of its tasks; undefined while the connection waits for one. */
   slot: Slot | undefined
-  /** Its number in the thread; 0 where the thread does not know it. */
+  /** Number of the connection in the thread; 0 if the thread has no copy. */
   ref = 0
   /** Tasks that have not ended. */
   size = 0
-  /** Monotonic ms, when a task last came or ended. */
+  /** Monotonic ms when a task last came or ended. */
   usedAt = 0
   isGone = false
   #clonedRevision = -1
@@ -20,14 +20,14 @@ export class Affinity<Slot> {
 
   constructor (readonly context: ConnectionContext) {}
 
-  /** Whether the thread's copy is old. Objects may have been changed in place, so they are always sent anew. */
+  /** Whether the thread's copy is old. Objects may change in place, so a copy with objects always counts as old. */
   get isOutdated (): boolean {
     return this.#hasObjects || this.#clonedRevision !== this.context.revision
   }
 
   /**
-   * Applies what the thread did to its copy, which then still is the newest if it was. A newer one may have
-   * been on its way there already: that lacks the change.
+   * Applies a change that the thread made to its copy. The newest copy stays the newest; a newer one that was
+   * sent meanwhile lacks the change.
    */
   change (revision: number, apply: (context: ConnectionContext) => void): void {
     const { context } = this
@@ -39,7 +39,7 @@ export class Affinity<Slot> {
     }
   }
 
-  /** The thread's copy was not of this life. */
+  /** The thread's copy is gone, with its thread. */
   forget (): void {
     this.slot = undefined
     this.ref = 0
@@ -57,7 +57,7 @@ export class Affinity<Slot> {
       remoteAddress,
       protocol,
       auth: clonedMembers(auth),
-      // it may be anything that a database gave
+      // it may be anything that the application has put there
       metadata: typeof metadata === 'object' && metadata !== null ? clonedMembers(metadata) : undefined,
       values: clonedMembers(kept),
       tags: [...tags]
@@ -68,17 +68,17 @@ export class Affinity<Slot> {
 function clonedMembers (owner: object): ClonedMembers {
   const result: ClonedMembers = { present: [], missing: [] }
   for (const name of Object.keys(owner)) {
-    const { copy, why } = crossMember(owner, name)
+    const { copy, why } = cloneMember(owner, name)
     if (why === undefined) result.present.push([name, copy])
     else result.missing.push([name, why])
   }
   return result
 }
 
-/** A member may be a getter that runs only now, and fails. */
-function crossMember (owner: object, name: string): ReturnType<typeof cross> {
+/** Clones a member. It may be a getter that throws. */
+function cloneMember (owner: object, name: string): ReturnType<typeof tryClone> {
   try {
-    return cross((owner as Record<string, unknown>)[name])
+    return tryClone((owner as Record<string, unknown>)[name])
   } catch (error) {
     return { why: messageOf(error) }
   }

@@ -1,7 +1,7 @@
 import type { Worker } from 'node:worker_threads'
 import { DatasoleError } from '../../protocol/errors.js'
 
-/** The part of the package piscina that is used. */
+/** The used part of the package piscina. */
 export interface Driver {
   Piscina: new (options: object) => ThreadOwner
 }
@@ -14,7 +14,7 @@ export interface ThreadOwner {
   on (event: 'error', listener: (error: Error) => void): unknown
 }
 
-/** @throws DatasoleError `DRIVER_MISSING` */
+/** Imports piscina. @throws DatasoleError `DRIVER_MISSING` */
 export async function loadDriver (): Promise<Driver> {
   try {
     return await import('piscina') as unknown as Driver

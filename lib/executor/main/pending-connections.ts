@@ -9,7 +9,7 @@ export class PendingConnections {
   readonly #timeoutMs: number
   readonly #expired: (job: SlotJob) => void
 
-  /** @param expired told of a task that has waited for `timeoutMs`, and waits no longer */
+  /** @param expired gets each task that was removed after `timeoutMs` of waiting */
   constructor (timeoutMs: number, expired: (job: SlotJob) => void) {
     this.#timeoutMs = timeoutMs
     this.#expired = expired
@@ -29,7 +29,7 @@ export class PendingConnections {
     }, this.#timeoutMs))
   }
 
-  /** One task waits no longer. */
+  /** Removes a task. */
   drop (job: SlotJob): void {
     const pending = job.affinity && this.#pending.get(job.affinity)
     if (pending?.jobs.delete(job) !== true) return
@@ -38,13 +38,13 @@ export class PendingConnections {
     if (pending.jobs.size === 0) this.#pending.delete(pending.affinity)
   }
 
-  /** The connection that has waited longest, with what it waits for. */
+  /** The connection that has waited longest, with its tasks. */
   next (): { affinity: Affinity<Slot>, jobs: Iterable<SlotJob> } | undefined {
     const [affinity] = this.#pending.keys()
     return affinity && { affinity, jobs: this.leave(affinity) }
   }
 
-  /** A connection waits no longer. */
+  /** Removes a connection. @returns its tasks */
   leave (affinity: Affinity<Slot>): SlotJob[] {
     const pending = this.#pending.get(affinity)
     if (pending === undefined) return []
@@ -53,7 +53,7 @@ export class PendingConnections {
     return [...pending.jobs]
   }
 
-  /** Nobody waits any longer. */
+  /** Removes every connection. @returns their tasks */
   close (): SlotJob[] {
     return [...this.#pending.keys()].flatMap((affinity) => this.leave(affinity))
   }

@@ -14,10 +14,10 @@ import { Slot, SlotJob, type SlotHost } from './slot.js'
 import type { ThreadOptions } from './thread.js'
 import { PendingConnections } from './pending-connections.js'
 
-/** Bytes of payloads that may wait or run. */
+/** Most bytes of payloads that wait or run. */
 const MAX_BYTES = 64 * 1024 * 1024
 
-/** ms that a client is told to wait where too much waits already. */
+/** `retryAfter` in ms when too many tasks wait. */
 const RETRY = 100
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
@@ -25,9 +25,9 @@ const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
 type PoolOptions = Omit<WorkerLimits, 'contract'> & { contract?: Contract | undefined }
 
 /**
- * Worker threads and who runs where. Model `thread-pool`: a connection goes to the thread that has the
- * fewest, and stays there. Model `thread`: a thread has one connection at a time; where all are taken, a
- * connection waits for one.
+ * Worker threads, and the assignment of connections to them. Model `thread-pool`: a connection is assigned to the
+ * thread with the fewest connections, and stays there. Model `thread`: a thread serves one connection at a time,
+ * and further connections wait.
  */
 export class Pool implements Executor, SlotHost {
   threadOptions!: ThreadOptions
@@ -64,7 +64,7 @@ export class Pool implements Executor, SlotHost {
     this.log = log
     const { isLevelEnabled } = log as { isLevelEnabled?: (level: string) => boolean }
     const levels = LEVELS.filter((level) => isLevelEnabled?.call(log, level) ?? true)
-    const entry = packageFile('lib/executor/thread/worker.js').href
+    const entry = packageFile('lib/executor/thread/worker-thread.js').href
     const schemas = this.#schemas === undefined ? undefined : packageFile(this.#schemas).href
     this.threadOptions = { driver: await loadDriver(), entry, settings: this.#settings, limits: this.#limits, schemas, levels }
     const registered = await this.#slots[0]!.start()
@@ -149,7 +149,7 @@ export class Pool implements Executor, SlotHost {
     return affinity
   }
 
-  /** The slot where a connection stays from now on; undefined where it has to wait for one. */
+  /** Assigns a connection to a slot. @returns undefined if it has to wait for one */
   #assign (affinity: Affinity<Slot>): Slot | undefined {
     if (this.#isExclusive && this.#waiting.has(affinity)) return undefined
     const slot = this.#choose()
@@ -163,7 +163,7 @@ export class Pool implements Executor, SlotHost {
     this.#assignments++
   }
 
-  /** The slot with the fewest connections; among equals one with a thread, then the one with less to do. A slot that was just lost comes last. */
+  /** The slot with the fewest connections, then one with a thread, then the one with fewest tasks. A slot that was just lost comes last. */
   #choose (): Slot | undefined {
     let best: Slot | undefined
     for (const slot of this.#slots) {
@@ -173,13 +173,13 @@ export class Pool implements Executor, SlotHost {
     return best
   }
 
-  /** For what belongs to no connection. */
+  /** A slot for a task without connection. */
   #any (): Slot {
     const running = this.#slots.filter(({ hasThread }) => hasThread)
     return running.length === 0 ? this.#slots[0]! : running.reduce((best, slot) => slot.size < best.size ? slot : best)
   }
 
-  /** The connection gives its slot back; in model `thread` the next one gets it. */
+  /** Releases the connection's slot. In model `thread` the next connection gets it. */
   #release (affinity: Affinity<Slot>): void {
     const { slot } = affinity
     if (slot === undefined) return
@@ -188,7 +188,7 @@ export class Pool implements Executor, SlotHost {
     this.#assignNext(slot)
   }
 
-  /** Gives a free thread to the connection that has waited longest. */
+  /** Assigns a free thread to the connection that has waited longest. */
   #assignNext (slot: Slot): void {
     if (this.#isClosed || !this.#isExclusive || slot.connections.size > 0) return
     const next = this.#waiting.next()
@@ -197,7 +197,7 @@ export class Pool implements Executor, SlotHost {
     for (const job of next.jobs) slot.run(job)
   }
 
-  /** Threads without anything end; in model `thread` quiet connections give theirs back. */
+  /** Ends unused threads. In model `thread`, releases those of quiet connections. */
   #sweep (): void {
     const now = performance.now()
     const { idleTimeout } = this.#settings

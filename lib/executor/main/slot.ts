@@ -5,13 +5,13 @@ import type { ConnectionContext } from '../../server/context/connection-context.
 import type { Logger } from '../../server/context/logger.js'
 import type { Job, Registered, Task, WorkerServices } from '../executor.js'
 import type { Affinity } from './affinity.js'
-import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing, reviveError } from '../messages.js'
+import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing, reviveError } from '../thread-messages.js'
 import { type TaskNews, Thread, type ThreadOptions } from './thread.js'
 
-/** A thread that lived this long was not broken by its start. ms */
+/** ms that a thread must live to reset the restart backoff. */
 const HEALTHY = 10_000
 
-/** ms of the first wait before a lost thread is started again; it doubles, up to the longest. */
+/** ms before the first restart of a lost thread. The wait doubles up to the longest. */
 const FIRST_BACKOFF = 100
 const LONGEST_BACKOFF = 10_000
 
@@ -22,11 +22,11 @@ export interface SlotHost {
   readonly threadOptions: ThreadOptions
   /** A task has ended. */
   ended (job: SlotJob): void
-  /** The slot's thread is gone, and with it what its connections had there. */
+  /** The slot's thread is lost, with the state of its connections. */
   lost (slot: Slot, error: Error): void
 }
 
-/** A task in a slot, waiting for its thread or in it. */
+/** A task that waits for a slot's thread, or runs in it. */
 export class SlotJob implements Job {
   id = 0
   slot: Slot | undefined
@@ -36,7 +36,7 @@ export class SlotJob implements Job {
     readonly task: Task,
     /** Undefined for an event of server code. */
     readonly affinity: Affinity<Slot> | undefined,
-    /** Told where it is aborted before a slot has it. */
+    /** Called if the task is aborted before a slot has it. */
     readonly dropped: (job: SlotJob) => void
   ) {}
 
@@ -53,13 +53,13 @@ export class SlotJob implements Job {
   }
 }
 
-/** A place for a thread: what runs there, and what waits until it has started, or started again. */
+/** A place for one thread at a time, with the tasks that run there or wait for its start or restart. */
 export class Slot {
-  /** Connections that stay here. */
+  /** Connections that are assigned to this slot. */
   readonly connections = new Set<Affinity<Slot>>()
-  /** Monotonic ms since when no connection is here. */
+  /** Monotonic ms when the last connection left. */
   idleSince = 0
-  /** Of threads that are gone. */
+  /** Totals of earlier threads. */
   readonly past: Totals = [0, 0, 0, 0]
   readonly #host: SlotHost
   readonly #running = new Map<number, SlotJob>()
@@ -81,7 +81,7 @@ export class Slot {
   }
 
   get size (): number { return this.#running.size + this.#waiting.size }
-  /** Whether handlers of events that have ended here go on with something. */
+  /** Whether event handlers have unsettled promises. */
   get isPending (): boolean { return this.totals[3] > 0 }
   get hasThread (): boolean { return this.#thread !== undefined }
   get isBackingOff (): boolean { return this.#thread === undefined && performance.now() < this.#notBefore }
@@ -90,7 +90,7 @@ export class Slot {
   utilization (): number { return this.#thread?.utilization() ?? 0 }
   sample (): void { this.#thread?.sample() }
 
-  /** Starts a thread whose script must load. */
+  /** Starts the first thread. Rejects if its script does not load. */
   start (): Promise<Registered> {
     return new Promise((resolve, reject) => {
       this.#starting = { resolve, reject }
@@ -118,14 +118,14 @@ export class Slot {
     this.#thread?.checkStuck()
   }
 
-  /** The connection is no longer this slot's; its thread forgets it after what was posted. */
+  /** Removes a connection. The thread forgets it after the posted tasks. */
   release (affinity: Affinity<Slot>): void {
     this.connections.delete(affinity)
     this.#forget(affinity)
     affinity.slot = undefined
   }
 
-  /** Ends the thread; whatever is in it or waits is refused. */
+  /** Ends the thread, and refuses its tasks and those that wait. */
   async end (): Promise<void> {
     const thread = this.#thread
     this.#clear(new RpcError(RpcCode.WORKER_LOST, 'the server is closing', { code: 'WORKER_LOST' }))
@@ -146,7 +146,7 @@ export class Slot {
         lost: (error) => { this.#lost(error) }
       })
     } catch (error) {
-      this.#lost(error as Error) // there can be none now
+      this.#lost(error as Error) // the system gives no thread now
     }
   }
 
@@ -241,7 +241,7 @@ export class Slot {
     try {
       this.#refs.get(ref)?.change(revision, apply)
     } catch (error) {
-      // the bound was reached here meanwhile
+      // the connection's limit was reached here meanwhile
       this.#host.log.warn({ err: error }, 'a change that a worker made to its copy of a connection could not be made here')
     }
   }
@@ -265,7 +265,7 @@ export class Slot {
     this.#host.lost(this, error)
   }
 
-  /** Everything here has ended; connections are free to go elsewhere. */
+  /** Refuses every task, and frees the connections for other slots. */
   #clear (error: RpcError): void {
     const { totals } = this
     for (const i of [0, 1, 2] as const) this.past[i] += totals[i]

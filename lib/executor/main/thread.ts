@@ -4,13 +4,13 @@ import { DatasoleError, coded, memberOf } from '../../protocol/errors.js'
 import type { Driver, ThreadOwner } from './driver.js'
 import type { Registered, WorkerLimits } from '../executor.js'
 import type { ExecutorSettings } from '../../server/config/executor-settings.js'
-import { type BatchFromWorker, type ErrorCopy, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from '../messages.js'
-import { Outbox } from '../port-outbox.js'
+import { type BatchFromWorker, type ErrorCopy, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from '../thread-messages.js'
+import { PortOutbox } from '../port-outbox.js'
 
 /** ms that a script may take to load. */
 const MAX_START = 30_000
 
-/** ms between the beginnings of spans over which a thread's utilization is told. */
+/** ms between the starts of the spans over which utilization is measured. */
 const SPAN = 5000
 
 /** The settings of threads. */
@@ -35,17 +35,17 @@ export interface ThreadOwnerEvents {
 }
 
 /**
- * One thread's life. Piscina starts it, bounds its memory and tells when it is gone; the one task that it
- * gets there lasts as long as the thread, and holds a port over which everything else goes: that costs
- * a third of a task of piscina's per frame (docs/executors.md).
+ * One thread, from start to end. Piscina starts it, limits its memory and reports its end. It runs one piscina
+ * task as long as it lives. Frames go over a port of that task, at a third of the cost of a piscina task each
+ * (docs/executors.md).
  */
 export class Thread {
-  /** Counts of this life, as of its last message. */
+  /** Totals as of the thread's last message. */
   totals: Totals = [0, 0, 0, 0]
   readonly #owner: ThreadOwner
   readonly #events: ThreadOwnerEvents
   readonly #port: MessagePort
-  readonly #outbox: Outbox<number, ToWorker>
+  readonly #outbox: PortOutbox<number, ToWorker>
   readonly #progress = new Int32Array(new SharedArrayBuffer(4))
   readonly #stuckTimeoutMs: number
   #starting: NodeJS.Timeout | undefined
@@ -55,26 +55,26 @@ export class Thread {
   /** The beginnings of the last two spans. */
   #samples: { at: number, beginning: EventLoopUtilization, next: EventLoopUtilization } | undefined
 
-  /** @throws where the system gives no thread, or Node.js does not know its options; then nothing is left of it */
+  /** @throws if the system gives no thread, or Node.js refuses its options; nothing is left of it then */
   constructor ({ driver, entry, settings, limits, schemas, levels }: ThreadOptions, events: ThreadOwnerEvents) {
     this.#events = events
     this.#stuckTimeoutMs = settings.stuckTimeoutMs
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
-    this.#outbox = new Outbox(port1, sharedNow)
+    this.#outbox = new PortOutbox(port1, sharedNow)
     const { maxOldGenerationSizeMb, execArgv } = settings
     this.#owner = new driver.Piscina({
       filename: entry,
       minThreads: 0,
       maxThreads: 1,
-      atomics: 'disabled', // by default the thread's own event loop stands still between tasks
+      atomics: 'disabled', // by default the thread's event loop is blocked between tasks
       recordTiming: false,
       ...execArgv !== undefined && { execArgv },
       ...maxOldGenerationSizeMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb } }
     })
     this.#owner.on('error', (error) => { this.#lose(error) })
     const setup: WorkerSetup = { port: port2, script: settings.workerScript, schemas, limits, levels, progress: this.#progress }
-    // before anything else is there: it throws at once where there can be no thread
+    // first, as it throws at once if there can be no thread
     const running = this.#owner.run(setup, { transferList: [port2] })
     running.then(() => { this.#lose(new Error('the worker thread ended')) }, (error: Error) => { this.#lose(error) })
     port1.on('message', (batch: BatchFromWorker) => { this.#receive(batch) })
@@ -85,24 +85,24 @@ export class Thread {
     if (!this.#isOver) this.#outbox.push(message, transfer)
   }
 
-  /** Looks whether its event loop turns, and ends it where that makes no step within `stuckTimeoutMs`. */
+  /** Pings the thread, and ends it if its event loop makes no step within `stuckTimeoutMs`. */
   checkStuck (): void {
     if (this.#watch !== undefined || this.#isOver) return
     this.post([ToWorker.PING])
     this.#await(Atomics.load(this.#progress, 0))
   }
 
-  /** Share of the last one to two spans, or of its life, in which the thread was busy; 0 to 1. Asking changes nothing. */
+  /** Busy share of the last one to two spans, from 0 to 1. Reading it changes nothing. */
   utilization (): number {
     const now = this.#measure()
     if (now === undefined) return 0
     const { idle, active } = this.#samples?.beginning ?? { idle: 0, active: 0 }
     const passed = now.idle + now.active - idle - active
-    // of two clocks read one after the other the difference may be a little off
+    // the two clocks are read one after the other, so the share may be a little off
     return passed > 0 ? Math.min(1, Math.max(0, (now.active - active) / passed)) : 0
   }
 
-  /** Called often, so that a new span begins when it is time. */
+  /** Begins a new span when it is due. Called often. */
   sample (): void {
     const at = performance.now()
     if (this.#samples !== undefined && at - this.#samples.at < SPAN) return
@@ -114,7 +114,7 @@ export class Thread {
     return this.#isOver ? undefined : this.#owner.threads[0]?.performance.eventLoopUtilization()
   }
 
-  /** Ends the thread, whatever runs in it. No callback runs any more. */
+  /** Ends the thread, running tasks included. No callback follows. */
   end (): Promise<void> {
     this.#isOver = true
     clearTimeout(this.#starting)
@@ -123,7 +123,7 @@ export class Thread {
     return (this.#ending ??= this.#owner.destroy())
   }
 
-  /** Each step begins the wait anew: it may have a lot to do before it comes to the ping. */
+  /** Waits for a step of the event loop. Each step restarts the wait, as other tasks may come before the ping. */
   #await (before: number): void {
     this.#watch = setTimeout(() => {
       const now = Atomics.load(this.#progress, 0)
@@ -159,10 +159,10 @@ export class Thread {
   }
 }
 
-/** What a script's failure was there, here: crossing costs an error its code, and its class where that is not JavaScript's own. */
+/** Restores the error of a script. Structured clones lose its code, and its class if it is not JavaScript's own. */
 function failureOf (error: unknown, { name, message, code, stack }: ErrorCopy): Error {
   if (name === 'DatasoleError' && typeof code === 'string') return Object.assign(new DatasoleError(code, message, { cause: memberOf(error, 'cause') }), { stack })
   if (typeof code !== 'string') return error instanceof Error ? error : new DatasoleError('WORKER_FAILED', `the worker script threw ${message}`)
-  // where modules are loaded by hooks, in a thread of their own, their errors are none here any more
+  // module hooks run in a thread of their own, and their errors arrive as plain objects
   return coded(error instanceof Error ? error : Object.assign(new Error(message), { name, stack }), code)
 }

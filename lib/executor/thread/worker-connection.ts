@@ -1,20 +1,20 @@
 import { coded } from '../../protocol/errors.js'
 import { type AuthResult, ConnectionContext } from '../../server/context/connection-context.js'
-import { cross } from '../crossing.js'
-import { type ConnectionCopy, type ClonedMembers, FromWorker } from '../messages.js'
-import type { WorkerLink } from './worker-link.js'
+import { tryClone } from '../cloneable.js'
+import { type ConnectionCopy, type ClonedMembers, FromWorker } from '../thread-messages.js'
+import type { MainLink } from './main-link.js'
 
 /**
- * A thread's copy of a connection, taken when a call or event came. What is done to it is done to the
- * connection itself before the answer leaves.
+ * A thread's copy of a connection, as of a call or event. Changes to it reach the connection before the answer
+ * is sent.
  */
 export class WorkerConnection extends ConnectionContext {
   readonly #ref: number
   readonly #revision: number
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #missing: Map<string, string>
 
-  constructor (ref: number, { revision, connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: WorkerLink) {
+  constructor (ref: number, { revision, connectionId, remoteAddress, protocol, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: MainLink) {
     super(connectionId, authOf(auth, metadata), remoteAddress, protocol, maxTags)
     this.#ref = ref
     this.#revision = revision
@@ -23,7 +23,7 @@ export class WorkerConnection extends ConnectionContext {
     for (const [key, value] of values.present) super.set(key, value)
     for (const tag of tags) this.tags.add(tag)
     const tell = (tag: string, isAdded: boolean): void => { link.outbox.push([FromWorker.TAG, ref, revision, tag, isAdded]) }
-    // those that are there already are no news
+    // restoring the copy's values is no change to report
     let isNews = false
     this.listen({ tagged: (tag) => { if (isNews) tell(tag, true) }, untagged: (tag) => { tell(tag, false) } })
     isNews = true
@@ -38,7 +38,7 @@ export class WorkerConnection extends ConnectionContext {
 
   /** @throws TypeError `CANNOT_CROSS` for what cannot cross to the main thread */
   override set (key: string, value: unknown): void {
-    const { copy, why } = cross(value)
+    const { copy, why } = tryClone(value)
     if (why !== undefined) throw cannotCross(`connection.set("${key}")`, why)
     this.#missing.delete(key)
     super.set(key, value)
@@ -52,7 +52,7 @@ function authOf (auth: ClonedMembers, metadata: ClonedMembers | undefined): Auth
   return result as unknown as AuthResult
 }
 
-/** Members that did not cross say so where they are looked at. */
+/** Restores members. Reading one that was not cloneable throws. */
 function membersOf ({ present, missing }: ClonedMembers, owner: string): Record<string, unknown> {
   const members: Record<string, unknown> = Object.fromEntries(present)
   for (const [name, why] of missing) {

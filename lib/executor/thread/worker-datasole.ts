@@ -8,17 +8,16 @@ import { type Target, checkTarget } from '../../server/connection/hub.js'
 import type { Logger } from '../../server/context/logger.js'
 import type { RpcHandler, RpcOptions } from '../../server/rpc/method.js'
 import { WorkerCrdt } from './worker-crdt.js'
-import type { WorkerLink } from './worker-link.js'
+import type { MainLink } from './main-link.js'
 import { type Recipe, WorkerStates } from './worker-states.js'
 import type { WorkerTasks } from './worker-tasks.js'
 
 type ServerValue<C, K extends string> = K extends StateName<C> ? StateAt<C, K> : unknown
 
 /**
- * What the default export of a worker script gets: the server as it can be used from a thread. `C` is the
- * application's contract. Everything that is not registered here is asked of the main thread, so it is
- * asynchronous, and rejects as the main thread's `ds` does, or with `BUSY` where 1,000 requests of the
- * thread are under way.
+ * The server as a worker script uses it: the argument of its default export. `C` is the application's contract.
+ * Registrations are local. Everything else is a request to the main thread: it is asynchronous, and rejects as
+ * the main thread's `ds` does, or with `BUSY` if 1,000 requests of the thread are in flight.
  */
 export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
   readonly rpc: WorkerRpc<C>
@@ -34,7 +33,7 @@ export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
   /** The server's log. */
   readonly log: Logger
 
-  constructor (tasks: WorkerTasks, link: WorkerLink, maxDepth: number) {
+  constructor (tasks: WorkerTasks, link: MainLink, maxDepth: number) {
     const states = new WorkerStates(link, maxDepth)
     this.log = link.logger({})
     this.rpc = new WorkerRpc(tasks)
@@ -56,7 +55,7 @@ class WorkerRpc<C> {
   constructor (tasks: WorkerTasks) { this.#tasks = tasks }
 
   /**
-   * Registers a method that runs in this thread; while the script loads.
+   * Registers a method that runs in this thread. Only while the script loads.
    * @throws DatasoleError `DUPLICATE_METHOD`, `TOO_LATE`
    */
   register<M extends RpcName<C>> (method: M, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
@@ -70,19 +69,18 @@ class WorkerRpc<C> {
 /** `ds.primitives.events` in a worker. */
 class WorkerEvents<C> {
   readonly #tasks: WorkerTasks
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
 
-  constructor (tasks: WorkerTasks, link: WorkerLink, maxDepth: number) {
+  constructor (tasks: WorkerTasks, link: MainLink, maxDepth: number) {
     this.#tasks = tasks
     this.#link = link
     this.#maxDepth = maxDepth
   }
 
   /**
-   * Events of the connections that are in this thread; of what server code emits, each event goes to one
-   * thread per node.
-   * @throws DatasoleError `TOO_LATE` for an event that had no handler when the script had loaded
+   * Handles events of this thread's connections. Events that server code emits go to one thread per node.
+   * @throws DatasoleError `TOO_LATE` for an event without a handler when the script had loaded
    */
   on<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): Unsubscribe {
     return this.#tasks.on(event, handler as EventHandler)
@@ -99,7 +97,7 @@ class WorkerEvents<C> {
   }
 }
 
-/** `ds.primitives.live` in a worker. A recipe runs in the worker, on a copy of the value, and again where someone else was first. */
+/** `ds.primitives.live` in a worker. A recipe runs in the worker on a copy of the value, and again after a conflict. */
 class WorkerLive<C> {
   readonly #states: WorkerStates
 
@@ -147,10 +145,10 @@ class WorkerState<C> {
 
 /** `ds.primitives.fanout` in a worker. */
 class WorkerFanout<C> {
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
 
-  constructor (link: WorkerLink, maxDepth: number) {
+  constructor (link: MainLink, maxDepth: number) {
     this.#link = link
     this.#maxDepth = maxDepth
   }
@@ -162,17 +160,17 @@ class WorkerFanout<C> {
   }
 }
 
-/** Data as the last argument of a request: absent data stays absent, where an array of JSON would have null. */
+/** Data as the last argument of a request. Absent data adds none, as JSON would make it null. */
 function present (data: unknown, maxDepth: number): unknown[] {
   return data === undefined ? [] : [copyJson(data, maxDepth)]
 }
 
-/** `ds.primitives.sessions` in a worker: those of the node, which the main thread has. */
+/** `ds.primitives.sessions` in a worker: the sessions of the node. */
 class WorkerSessions {
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
 
-  constructor (link: WorkerLink, maxDepth: number) {
+  constructor (link: MainLink, maxDepth: number) {
     this.#link = link
     this.#maxDepth = maxDepth
   }

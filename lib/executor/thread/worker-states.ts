@@ -3,25 +3,25 @@ import { record } from '../../protocol/draft.js'
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
 import { copyJson } from '../../protocol/json.js'
 import type { Head, Operation } from '../../protocol/messages.js'
-import type { WorkerLink } from './worker-link.js'
+import type { MainLink } from './main-link.js'
 
 /** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. A key without a value gives it `undefined`. */
 export type Recipe<T> = (draft: T | undefined) => T | void
 
-/** Times that a recipe runs, at the most, because someone else was first. */
+/** Most runs of a recipe after conflicts. */
 const MAX_TRIES = 1000
 
-/** A value as JSON text, and where its key stands. */
+/** A value as JSON text, and the head of its key. */
 type Read = Head & { value?: string }
 
-/** State, as a thread has it: the main thread holds it and commits, recipes run here. */
+/** State in a thread. The main thread stores and commits it; recipes run here. */
 export class WorkerStates {
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #maxDepth: number
-  /** The update of a key that the next one waits for: among themselves they need not be in each other's way. */
+  /** The last update of each key. The next one waits for it, so that updates of one thread do not conflict. */
   readonly #updates = new Map<string, Promise<unknown>>()
 
-  constructor (link: WorkerLink, maxDepth: number) {
+  constructor (link: MainLink, maxDepth: number) {
     this.#link = link
     this.#maxDepth = maxDepth
   }
@@ -53,7 +53,7 @@ export class WorkerStates {
   }
 
   async #inTurn (before: Promise<unknown> | undefined, key: string, recipe: Recipe<unknown>, live: boolean): Promise<Operation[]> {
-    await before?.catch(() => {}) // whoever asked for it is told
+    await before?.catch(() => {}) // its caller gets the error
     let base = await this.#link.request('read', key) as Read
     for (let i = 0; i < MAX_TRIES; i++) {
       const { epoch, version, value } = base

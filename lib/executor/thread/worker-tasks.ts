@@ -12,28 +12,28 @@ import { BadFrame, parseMembers, requireString, textOf } from '../../server/conn
 import { type Method, type RpcHandler, type RpcOptions, methodOf, resultJson } from '../../server/rpc/method.js'
 import { RpcContext, abortContext } from '../../server/context/rpc-context.js'
 import type { WorkerLimits } from '../executor.js'
-import { FromWorker, SMALL, type ToWorker, copyError } from '../messages.js'
+import { FromWorker, SMALL, type ToWorker, copyError } from '../thread-messages.js'
 import type { WorkerConnection } from './worker-connection.js'
-import type { WorkerLink } from './worker-link.js'
+import type { MainLink } from './main-link.js'
 
 type TaskMessage = Extract<ToWorker, [2, ...unknown[]]>
 
 /** A call whose handler has not ended. */
 interface Running { ctx: RpcContext, isAborted: boolean, isLocal: boolean }
 
-/** The methods and handlers of a worker script, and what runs of them. */
+/** The methods and handlers of a worker script, and the calls that run. */
 export class WorkerTasks {
   readonly methods = new Map<string, Method>()
   readonly handlers = new Map<string, { handler: EventHandler }[]>()
   readonly #running = new Map<number, Running>()
   readonly #limits: WorkerLimits
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #scope: Scope
   readonly #schemasOf: (name: string) => MethodSchemas | undefined
   #isSealed = false
 
   /** @param schemasOf what the contract says of a method */
-  constructor (limits: WorkerLimits, link: WorkerLink, compileSchema: SchemaCompiler | undefined, schemasOf: (name: string) => MethodSchemas | undefined) {
+  constructor (limits: WorkerLimits, link: MainLink, compileSchema: SchemaCompiler | undefined, schemasOf: (name: string) => MethodSchemas | undefined) {
     this.#schemasOf = schemasOf
     this.#limits = limits
     this.#link = link
@@ -62,18 +62,18 @@ export class WorkerTasks {
     this.#remove(event, this.handlers.get(event)?.findLastIndex((registered) => registered.handler === handler) ?? -1)
   }
 
-  /** The name stays, as the main thread knows it. */
+  /** The event's name stays, as the main thread knows it. */
   #remove (event: string, i: number): void {
     if (i >= 0) this.handlers.set(event, this.handlers.get(event)!.toSpliced(i, 1))
   }
 
-  /** The script has loaded: the main thread learns the names now, once. */
+  /** Ends registration: the script has loaded, and the main thread gets the names. */
   seal (): void {
     for (const method of this.methods.values()) method.compile()
     this.#isSealed = true
   }
 
-  /** Never throws. */
+  /** Runs a task. Never throws. */
   run ([, id, isCall, isLocal, , correlationId, payload]: TaskMessage, connection: WorkerConnection | undefined): void {
     try {
       const message = parseMembers(this.#text(payload))
@@ -89,14 +89,14 @@ export class WorkerTasks {
   abort (id: number, reason: RpcError): void {
     const call = this.#running.get(id)
     if (call === undefined) return
-    // server code's calls end as their handlers do
+    // a call of server code ends with its handler
     call.isAborted = !call.isLocal
     abortContext(call.ctx, reason)
   }
 
   #text (payload: string | Uint8Array): string {
     const { maxJsonDepth } = this.#limits
-    // what is this short cannot be nested too deep
+    // a text this short cannot be nested too deep
     if (typeof payload === 'string') return payload.length <= maxJsonDepth ? payload : textOf(Buffer.from(payload), maxJsonDepth)
     return textOf(Buffer.from(payload.buffer), maxJsonDepth)
   }
@@ -116,7 +116,7 @@ export class WorkerTasks {
     this.#link.outbox.push([FromWorker.ENDED, id])
   }
 
-  /** The event has ended, but the thread is not idle before this is; which it tells by saying so again. */
+  /** Counts a promise of an event handler as pending. A second ENDED reports when it has settled. */
   #pending (id: number, result: PromiseLike<unknown>, failed: (error: unknown) => void): void {
     const { totals, outbox } = this.#link
     totals[3]++
@@ -161,12 +161,12 @@ export class WorkerTasks {
     const text = `{"correlationId":${correlationId},"result":${json}}`
     const message = encodeMessage(Opcode.RPC_RES, correlationId, text, this.#limits.compressionThreshold)
     if (message.length <= SMALL) return this.#link.outbox.push([FromWorker.ANSWER, id, message.toString('latin1')])
-    // of its own where it is larger than what Node.js takes out of its pool
+    // larger buffers own their memory; one from Node's pool is copied before the transfer
     const bytes = message.byteLength === message.buffer.byteLength ? message : new Uint8Array(message)
     this.#link.outbox.push([FromWorker.ANSWER, id, bytes], bytes.buffer as ArrayBuffer)
   }
 
-  /** The main thread decides what the caller is told. */
+  /** Sends the error to the main thread, which decides what the caller gets. */
   #threw (id: number, method: string, thrown: unknown): void {
     const copy = copyError(thrown)
     const data = memberOf(thrown, 'data')

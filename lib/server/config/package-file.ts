@@ -4,7 +4,7 @@ import { DatasoleError } from '../../protocol/errors.js'
 /**
  * Finds a file of this package that is read or loaded at run time. Call it when the file is needed, not at
  * import: where a bundler has put the server into one file, neither the files nor `import.meta.url` may be there.
- * @param path from the folder of the compiled code: `lib/executor/thread/worker.js`
+ * @param path from the folder of the compiled code: `lib/executor/thread/worker-thread.js`
  * @throws DatasoleError `PACKAGE_FILE_MISSING`
  */
 export function packageFile (path: string): URL {

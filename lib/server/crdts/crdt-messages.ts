@@ -1,7 +1,7 @@
 import type { Stamped } from '../../crdt/crdt.js'
 import { type Counts, sums } from '../../crdt/pn-counter.js'
 import { type CrdtState, crdtOf } from '../../crdt/types.js'
-import type { CrdtChange, CrdtStateMessage } from '../../crdt/messages.js'
+import type { CrdtChange, CrdtStateMessage } from '../../crdt/crdt-frames.js'
 import { getMember, putMember } from '../../protocol/json.js'
 import type { Operation } from '../../protocol/messages.js'
 import { parsePointer } from '../../protocol/pointer.js'

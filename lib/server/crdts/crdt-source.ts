@@ -1,5 +1,5 @@
 import type { CrdtState } from '../../crdt/types.js'
-import type { CrdtChanges, CrdtSnapshot } from '../../crdt/messages.js'
+import type { CrdtChanges, CrdtSnapshot } from '../../crdt/crdt-frames.js'
 import type { ChannelInfo, Operation } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import { changesOf, stateMessage } from './crdt-messages.js'

@@ -3,18 +3,18 @@ import type { MessagePort } from 'node:worker_threads'
 import { DatasoleError } from '../../protocol/errors.js'
 import { stringify } from '../../protocol/json.js'
 import type { Logger } from '../../server/context/logger.js'
-import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from '../messages.js'
-import { Outbox } from '../port-outbox.js'
+import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from '../thread-messages.js'
+import { PortOutbox } from '../port-outbox.js'
 
-/** Requests of a thread to the main thread under way, and log lines under way, at the most. */
+/** Most requests to the main thread in flight, and most log lines in flight. */
 const MAX_REQUESTS = 1000
 const MAX_LINES = 1000
 
 interface Waiting { resolve (result: unknown): void, reject (error: Error): void }
 
-/** A thread's way to the main thread: requests that are answered, and lines for the log. */
-export class WorkerLink {
-  readonly outbox: Outbox<Totals, FromWorker>
+/** A thread's link to the main thread: requests with answers, and log lines. */
+export class MainLink {
+  readonly outbox: PortOutbox<Totals, FromWorker>
   readonly totals: Totals = [0, 0, 0, 0]
   readonly #levels: string[]
   readonly #waiting = new Map<number, Waiting>()
@@ -24,17 +24,17 @@ export class WorkerLink {
 
   constructor (port: MessagePort, levels: string[]) {
     this.#levels = levels
-    this.outbox = new Outbox<BatchFromWorker[0], FromWorker>(port, () => [...this.totals])
+    this.outbox = new PortOutbox<BatchFromWorker[0], FromWorker>(port, () => [...this.totals])
   }
 
   /**
-   * Asks the server for something; see `workerServices`.
-   * @throws what the server throws, DatasoleError `BUSY` where too much is under way
+   * Sends a request to the server; see `workerServices`.
+   * @throws the server's error; DatasoleError `BUSY` if 1,000 requests are in flight
    */
   request (name: string, ...args: unknown[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_REQUESTS) throw new DatasoleError('BUSY', `${MAX_REQUESTS} requests of this thread to the main thread are under way already`)
-      // a list of JSON has null for what is absent
+      // JSON arrays have no absent items, but null
       const text = stringify(args.map((arg) => arg ?? null))!
       const id = ++this.#lastId
       this.#waiting.set(id, { resolve, reject })
@@ -49,7 +49,7 @@ export class WorkerLink {
     else waiting?.reject(reviveError(error))
   }
 
-  /** The main thread has written so many lines. */
+  /** The main thread has written `count` lines. */
   logged (count: number): void {
     this.#lines -= count
     if (this.#dropped === 0) return
@@ -87,7 +87,7 @@ export class WorkerLink {
   }
 }
 
-/** Errors as loggers write them; what JSON cannot hold, as it is shown. */
+/** The JSON of a log line, with errors as loggers write them. */
 function textOf (data: object): string {
   try {
     return JSON.stringify(data, (_key, value: unknown) => value instanceof Error ? { type: value.name, ...value as object, message: value.message, stack: value.stack } : value) ?? '{}'

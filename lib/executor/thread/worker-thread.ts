@@ -1,13 +1,13 @@
 import { methodSchemas } from '../../contract/worker-contract.js'
 import { DatasoleError, RpcError, memberOf } from '../../protocol/errors.js'
 import type { SchemaCompiler } from '../../server/scope/scope.js'
-import { type BatchToWorker, FromWorker, ToWorker, type WorkerSetup, copyError, sharedNow } from '../messages.js'
+import { type BatchToWorker, FromWorker, ToWorker, type WorkerSetup, copyError, sharedNow } from '../thread-messages.js'
 import { WorkerConnection } from './worker-connection.js'
 import { WorkerDatasole } from './worker-datasole.js'
-import { WorkerLink } from './worker-link.js'
+import { MainLink } from './main-link.js'
 import { WorkerTasks } from './worker-tasks.js'
 
-/** ms of work after which answers leave and the event loop turns, so that timers and what was cancelled have their turn. */
+/** ms of work before answers are sent and the event loop turns, for timers and cancellations. */
 const SLICE = 1
 
 /** A module that compiles schemas in threads. */
@@ -18,7 +18,7 @@ type Task = Extract<ToWorker, [2, ...unknown[]]>
 /** A task that waits, with the connection that it came with. */
 interface Waiting { task: Task, connection: WorkerConnection | undefined, sentAt: number }
 
-/** The task of piscina's that lasts as long as the thread. */
+/** The thread's one piscina task. */
 export default async function work (setup: WorkerSetup): Promise<never> {
   const worker = new WorkerThread(setup)
   try {
@@ -33,20 +33,20 @@ export default async function work (setup: WorkerSetup): Promise<never> {
 async function load (script: string): Promise<{ register: (ds: WorkerDatasole) => unknown, contract: unknown }> {
   const invalid = (why: string, cause?: unknown): DatasoleError => new DatasoleError('INVALID_OPTION', `datasole: option executor.workerScript: ${script} ${why}`, { cause })
   const module: unknown = await import(script).catch((error: unknown) => {
-    // and not a module that the script imports
+    // the script itself is missing, not a module that it imports
     throw memberOf(error, 'code') === 'ERR_MODULE_NOT_FOUND' && memberOf(error, 'url') === script ? invalid('does not exist', error) : error
   })
   const given = memberOf(module, 'default')
-  // what compilers make CommonJS of has its default export one level down
+  // compiled to CommonJS, the default export is one level down
   const register = memberOf(given, '__esModule') === true ? memberOf(given, 'default') : given
   if (typeof register !== 'function') throw invalid('must have a function as default export: (ds) => {}')
   return { register: register as (ds: WorkerDatasole) => unknown, contract: memberOf(module, 'contract') ?? memberOf(given, 'contract') }
 }
 
-/** The inside of a thread: its script, and the tasks that come, in order. */
+/** The inside of a thread: its script, and its tasks in order. */
 class WorkerThread {
   readonly #setup: WorkerSetup
-  readonly #link: WorkerLink
+  readonly #link: MainLink
   readonly #connections = new Map<number, WorkerConnection>()
   readonly #waiting = new Map<number, Waiting>()
   #tasks!: WorkerTasks
@@ -54,11 +54,11 @@ class WorkerThread {
 
   constructor (setup: WorkerSetup) {
     this.#setup = setup
-    this.#link = new WorkerLink(setup.port, setup.levels)
+    this.#link = new MainLink(setup.port, setup.levels)
     setup.port.on('message', (batch: BatchToWorker) => { this.#receive(batch) })
   }
 
-  /** A throw fails the start. */
+  /** Loads the script. An error fails the start. */
   async load (): Promise<void> {
     const { script, schemas, limits } = this.#setup
     const compile = schemas === undefined ? undefined : ((await import(schemas)) as SchemaModule).workerCompiler()
@@ -73,12 +73,12 @@ class WorkerThread {
   failed (error: unknown): void {
     const copy = copyError(error)
     const { outbox } = this.#link
-    // what was logged until then comes first
+    // earlier log lines go first
     outbox.flush()
     try {
       this.#setup.port.postMessage([this.#link.totals, [[FromWorker.FAILED, error, copy]]])
     } catch {
-      // the error holds what cannot cross
+      // the error has members that are not cloneable
       outbox.push([FromWorker.FAILED, Object.assign(new Error(copy.message), { name: copy.name, stack: copy.stack }), copy])
     }
   }
@@ -112,7 +112,7 @@ class WorkerThread {
     if (!this.#isScheduled) this.#run()
   }
 
-  /** One that has not begun never will. */
+  /** Aborts a running task, or drops one that waits. */
   #abort (id: number, reason: RpcError): void {
     const waiting = this.#waiting.get(id)
     if (waiting === undefined) return this.#tasks.abort(id, reason)
@@ -120,7 +120,7 @@ class WorkerThread {
     this.#link.outbox.push([FromWorker.ENDED, id])
   }
 
-  /** Runs what waits, for a slice of time. */
+  /** Runs waiting tasks for a slice of time. */
   #run (): void {
     this.#isScheduled = false
     const { totals } = this.#link

@@ -4,43 +4,43 @@ import { DatasoleError, RpcError, invalidArgument } from '../protocol/errors.js'
 import type { RpcResponse } from '../protocol/messages.js'
 
 export interface CallOptions {
-  /** ms; default the client's `rpcTimeoutMs`, 0 or Infinity for no limit. */
+  /** ms to wait for the answer. Default the client's `rpcTimeoutMs`; 0 or Infinity for no limit. */
   timeoutMs?: number
-  /** Cancels the call; it then rejects with the signal's reason. */
+  /** Cancels the call, which then rejects with the signal's reason. */
   signal?: AbortSignalLike
 }
 
 interface Call {
-  /** The whole message, in case that it has to be sent again. */
+  /** The whole message, kept to send it again. */
   readonly json: string
   resolve (result: unknown): void
   reject (error: unknown): void
   isSent: boolean
-  /** How often a server closed before it had begun the call. */
+  /** Times that the call came back without having run. */
   returns: number
   timer?: ReturnType<typeof setTimeout>
-  /** Lets go of the signal. */
+  /** Removes the listener from the signal. */
   release?: () => void
 }
 
-/** Calls in flight that a server takes if its WELCOME does not say. */
+/** Most calls in flight, if WELCOME names no limit. */
 const DEFAULT_LIMIT = 100
 
-/** How often a call is sent again that never ran. */
+/** Most times that a call which never ran is sent again. */
 const MAX_RETURNS = 10
 
-/** ms after which a server that is full is tried again if it does not say. */
+/** ms before a full server is tried again, if it names no time. */
 const RETRY = 100
 
-/** ms; a timer that is set to more fires at once. */
+/** ms; a longer timer would fire at once. */
 const MAX_TIMER = 2 ** 31 - 1
 
-export interface CallsHost {
-  /** A call has been given up: it need not be sent any more, or else be cancelled. */
+export interface PendingCallsHost {
+  /** A call was cancelled or timed out. An unsent one leaves the queue; a sent one is cancelled at the server. */
   givenUp (id: number, isSent: boolean): void
   /**
-   * A call that was sent never ran: it is to be sent again.
-   * @param isFull on this connection, once there is room; else on the next one
+   * A call that was sent never ran, and is to be sent again.
+   * @param isFull true: on this connection, once there is room; false: on the next one
    */
   returned (id: number, json: string, isFull: boolean): void
   /** There may be room for more. */
@@ -48,31 +48,31 @@ export interface CallsHost {
 }
 
 /** Calls that wait for their answers. */
-export class Calls {
+export class PendingCalls {
   readonly #calls = new Map<number, Call>()
-  /** Sent on this connection and not answered, those that were given up included: the server counts them, too. */
+  /** Sent on this connection and not answered. Cancelled ones are included, as the server counts them too. */
   readonly #underWay = new Set<number>()
-  readonly #host: CallsHost
+  readonly #host: PendingCallsHost
   #limit = DEFAULT_LIMIT
-  /** Calls that the server has had room for: fewer than the limit while handlers run on whose calls were given up. */
+  /** Calls that the server had room for. Handlers of cancelled calls that still run take up room. */
   #room = DEFAULT_LIMIT
   #step = 1
   #widening: ReturnType<typeof setInterval> | undefined
   #lastId = 0
 
-  constructor (host: CallsHost) {
+  constructor (host: PendingCallsHost) {
     this.#host = host
   }
 
-  /** Whether the server takes another one. */
+  /** Whether the server takes another call. */
   get hasRoom (): boolean { return this.#underWay.size < this.#room }
 
-  /** A new connection. */
+  /** @param limit `maxCallsInFlight` of the new connection, if WELCOME names it */
   connected (limit: number | undefined): void {
     this.#room = this.#limit = limit ?? DEFAULT_LIMIT
   }
 
-  /** A correlation id that nothing is waiting under. */
+  /** An unused correlation id. */
   nextId (): number {
     do this.#lastId = this.#lastId % 0xffffffff + 1
     while (this.#calls.has(this.#lastId) || this.#underWay.has(this.#lastId))
@@ -93,7 +93,7 @@ export class Calls {
     })
   }
 
-  /** It is about to be sent. */
+  /** The call is about to be sent. */
   sent (id: number): void {
     const call = this.#calls.get(id)
     if (call === undefined) return
@@ -118,13 +118,13 @@ export class Calls {
     return call !== undefined
   }
 
-  /** The server closes the connection, and says which calls it has begun: all others without an answer never ran. */
+  /** The server closes the connection. Unanswered calls outside of `begun` never ran. */
   left (begun: number[]): void {
     const hasBegun = new Set(begun)
     for (const [id, { isSent }] of this.#calls) if (isSent && !hasBegun.has(id)) this.#return(id)
   }
 
-  /** The connection is gone: nobody will say what became of the calls that were sent on it. */
+  /** The connection is gone. The outcome of the calls that were sent on it stays unknown. */
   dropped (): void {
     for (const [id, { isSent }] of this.#calls) {
       if (isSent) this.fail(id, new DatasoleError('OUTCOME_UNKNOWN', 'the connection dropped while the call was in flight: it may or may not have run'))
@@ -133,7 +133,7 @@ export class Calls {
     this.#stopWidening()
   }
 
-  /** There will be no connection for those that were never sent. */
+  /** No connection will follow: calls that were never sent reject. */
   abandoned (): void {
     for (const id of this.#calls.keys()) this.fail(id, notConnected())
   }
@@ -148,7 +148,7 @@ export class Calls {
     return true
   }
 
-  /** The server has no room for it. Those before it have theirs; more are tried by and by. */
+  /** The server has no room for the call. Lowers the limit, and raises it again in doubling steps. */
   #refused (id: number, { retryAfter = RETRY }: { retryAfter?: number } = {}): void {
     this.#room = this.#underWay.size
     this.#step = 1

@@ -1,27 +1,27 @@
 import { HybridClock, fromMs, randomNode, toMs } from '../crdt/clock.js'
 import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
 import { readOp } from '../crdt/types.js'
-import type { CrdtChanges, CrdtSnapshot } from '../crdt/messages.js'
+import type { CrdtChanges, CrdtSnapshot } from '../crdt/crdt-frames.js'
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
-import { Asking } from './asking.js'
+import { SubscribeRetry } from './subscribe-retry.js'
 import { CrdtKey, type Pending } from './crdt-key.js'
 import type { Failure } from './link.js'
-import type { SubscriptionHost } from './subscriptions.js'
+import type { SubscriptionHost } from './state-subscriptions.js'
 
-/** Operations that wait for the server to acknowledge them, and characters of their JSON, at the most. */
+/** Most operations that may wait for acknowledgement, and most characters of their JSON. */
 const MAX_PENDING = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
-/** ms after which a message is made again that the network had no room for. */
+/** ms before a message is sent again that the socket's buffer had no room for. */
 const RETRY = 1000
 
-/** Of these so many are under way at once. */
+/** Most operations in flight at once. */
 const MAX_UNDER_WAY = 50
 
-/** Told of a key's value, and of what went wrong with an operation or the subscription. */
+/** Callbacks for a key: its value, and errors of its operations or subscription. */
 export interface CrdtSubscriber { onValue?: (value: unknown) => void, /** Nothing waits for the server any more. */ onSettled?: () => void, onError?: (error: DatasoleError) => void }
 
 interface Entry {
@@ -30,11 +30,11 @@ interface Entry {
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
   isClosed: boolean
-  /** There while the server says that it cannot take the subscription yet. */
-  asking?: Asking
+  /** Set while the server cannot take the subscription yet. */
+  retry?: SubscribeRetry
 }
 
-/** The CRDT keys of this client: its operations are applied at once, and sent until the server has them. */
+/** The CRDT keys of this client. Operations apply at once, and are sent until the server acknowledges them. */
 export class ClientCrdts {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
@@ -43,7 +43,7 @@ export class ClientCrdts {
   #count = 0
   #size = 0
   #isScheduled = false
-  /** Until then nothing is sent: the server has asked for it. */
+  /** Set while nothing may be sent, as the server has asked for a pause. */
   #pause: ReturnType<typeof setTimeout> | undefined
 
   constructor (host: SubscriptionHost) {
@@ -63,7 +63,7 @@ export class ClientCrdts {
     return entry
   }
 
-  /** It is not followed any more; what waits is still sent. */
+  /** Unsubscribes. Waiting operations are still sent. */
   close (entry: Entry): void {
     entry.isClosed = true
     this.#forget(entry)
@@ -71,12 +71,12 @@ export class ClientCrdts {
 
   subscribe (entry: Entry, subscriber: CrdtSubscriber): Unsubscribe {
     entry.subscribers.add(subscriber)
-    // what is known is told at once, but not before the caller has its unsubscriber
-    if (entry.replica.head !== undefined || entry.replica.pending.length > 0) queueMicrotask(() => { if (entry.subscribers.has(subscriber)) this.#tell(entry, [subscriber]) })
+    // a known value is delivered at once, but not before the caller has its unsubscriber
+    if (entry.replica.head !== undefined || entry.replica.pending.length > 0) queueMicrotask(() => { if (entry.subscribers.has(subscriber)) this.#notify(entry, [subscriber]) })
     return unsubscriber(() => { entry.subscribers.delete(subscriber) })
   }
 
-  /** @throws TypeError for what is no operation; DatasoleError `BUSY` where too much waits already */
+  /** @throws TypeError for an invalid operation; DatasoleError `BUSY` if too many operations wait */
   apply (entry: Entry, op: Pick<CrdtOp, 'op' | 'key' | 'value'>): void {
     const { replica } = entry
     this.#clock.see(fromMs(replica.writtenAt(op.key)))
@@ -85,10 +85,10 @@ export class ClientCrdts {
     if (this.#count >= MAX_PENDING || this.#size >= MAX_SIZE) throw new DatasoleError('BUSY', `${this.#count} operations wait for the server already`)
     if (entry.isClosed) this.open(replica.key, replica.type)
     this.#waits(entry, () => replica.add(read))
-    this.#tell(entry)
+    this.#notify(entry)
   }
 
-  /** @param run returns characters of JSON that wait more */
+  /** @param run returns the characters of JSON that it adds to the queue */
   #waits ({ replica: { pending } }: Entry, run: () => number): void {
     const before = pending.length
     this.#size += run()
@@ -107,8 +107,8 @@ export class ClientCrdts {
     this.#pause = undefined
     for (const entry of this.#entries.values()) {
       entry.asked = 0
-      entry.asking?.end()
-      entry.asking = undefined
+      entry.retry?.end()
+      entry.retry = undefined
       for (const pending of entry.replica.pending) pending.id = 0
     }
   }
@@ -120,12 +120,12 @@ export class ClientCrdts {
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
     if (isAnswer) {
       entry.asked = 0
-      entry.asking = undefined
+      entry.retry = undefined
       this.#schedule()
     }
     if (opcode === Opcode.CRDT_OP) {
       const outcome = entry.replica.changes(message as CrdtChanges)
-      if (outcome === 'changed') this.#tell(entry)
+      if (outcome === 'changed') this.#notify(entry)
       else if (outcome === 'gap' && entry.asked === 0) this.#ask(entry)
       return
     }
@@ -133,7 +133,7 @@ export class ClientCrdts {
     if (state !== undefined && state.type !== entry.replica.type) return this.#report(entry, new DatasoleError('TYPE_MISMATCH', `"${message.key}" is a ${state.type}, not a ${entry.replica.type}`))
     if (state !== undefined) this.#clock.see(fromMs(state.metadata.timestamp))
     this.#waits(entry, () => entry.replica.state(message as CrdtSnapshot))
-    this.#tell(entry)
+    this.#notify(entry)
   }
 
   /** @returns whether the error was about a CRDT */
@@ -144,10 +144,10 @@ export class ClientCrdts {
     this.#underWay.delete(correlationId)
     const { entry, pending, isFirst } = sent
     pending.id = 0
-    // the server has it from no sending before, so that it may still change
+    // the server has no earlier copy of it, so that it may still change
     if (code === 'RATE_LIMITED' && isFirst) pending.isSent = false
     if (nodeId !== undefined && nodeId === entry.replica.nodeId) {
-      // the client is another user's now
+      // the nodeId belongs to another user: the client has signed in as someone else
       entry.replica.rename(randomNode())
       this.#ask(entry)
     }
@@ -163,14 +163,14 @@ export class ClientCrdts {
     } else {
       this.#settled(pending)
       entry.replica.refuse(pending)
-      this.#tell(entry)
+      this.#notify(entry)
       this.#report(entry, new DatasoleError(code, `an operation on "${entry.replica.key}" was refused: ${message}`))
       this.#forget(entry)
     }
     return true
   }
 
-  /** @returns whether what was not sent was about a CRDT */
+  /** @returns whether the unsent message was about a CRDT */
   unsent (correlationId: number, { code, message }: Failure): boolean {
     return this.refused(correlationId, { code: code as ErrorMessage['code'], message, retryAfter: code === 'BUSY' ? RETRY : undefined })
   }
@@ -182,12 +182,12 @@ export class ClientCrdts {
     this.#schedule()
     const { key } = entry.replica
     if (retryAfter === undefined) {
-      entry.asking = undefined
+      entry.retry = undefined
       this.#report(entry, new DatasoleError(code, `the subscription to "${key}" was refused: ${message}`))
       return true
     }
     const again = (): void => { if (entry.asked === 0 && this.#entries.get(key) === entry) this.#ask(entry) }
-    const waits = (entry.asking ??= new Asking()).refused(key, { code, message, retryAfter }, again)
+    const waits = (entry.retry ??= new SubscribeRetry()).refused(key, { code, message, retryAfter }, again)
     if (waits !== undefined) this.#report(entry, waits)
     return true
   }
@@ -208,7 +208,7 @@ export class ClientCrdts {
     this.#count--
   }
 
-  /** The own clock is ahead: from now on it goes by the server's. */
+  /** Follows the server's clock from now on, as the own clock is ahead. */
   #correct (now: number): void {
     const offset = now - Date.now()
     this.#clock = new HybridClock(() => Date.now() + offset, this.#clock.node)
@@ -234,14 +234,14 @@ export class ClientCrdts {
   #flush (): void {
     if (!this.#host.isConnected || this.#pause !== undefined) return
     for (const entry of this.#entries.values()) {
-      // its answer tells what time it is there, and of what was sent before what has arrived
+      // the answer to SUBSCRIBE shows the server's time, and which operations have arrived
       if (entry.asked !== 0) continue
       for (const pending of [...entry.replica.pending]) {
         if (this.#underWay.size >= MAX_UNDER_WAY) return
         if (pending.id !== 0) continue
         pending.id = this.#host.nextId()
         const isFirst = !pending.isSent
-        // when an amount was counted matters only to those who look for repetitions
+        // only the detection of repetitions reads a counter's timestamps
         if (isFirst && entry.replica.type === 'pn-counter') pending.op.timestamp = toMs(this.#clock.tick())
         pending.isSent = true
         this.#underWay.set(pending.id, { entry, pending, isFirst })
@@ -264,9 +264,9 @@ export class ClientCrdts {
     if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key })
   }
 
-  #tell ({ replica, subscribers }: Entry, told: Iterable<CrdtSubscriber> = [...subscribers]): void {
-    for (const { onValue } of told) this.#guard(() => { onValue?.(replica.value) })
-    if (subscribers.size > 0) replica.told()
+  #notify ({ replica, subscribers }: Entry, notified: Iterable<CrdtSubscriber> = [...subscribers]): void {
+    for (const { onValue } of notified) this.#guard(() => { onValue?.(replica.value) })
+    if (subscribers.size > 0) replica.dropDelivered()
   }
 
   #report ({ subscribers }: Entry, error: DatasoleError): void {

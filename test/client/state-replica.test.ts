@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { Mirror } from '../../lib/client/mirror.js'
-import { type SubscriptionHost, Subscriptions } from '../../lib/client/subscriptions.js'
+import { StateReplica } from '../../lib/client/state-replica.js'
+import { type SubscriptionHost, StateSubscriptions } from '../../lib/client/state-subscriptions.js'
 import { diff } from '../../lib/protocol/diff.js'
 import { clonePlain } from '../../lib/protocol/json.js'
 import type { Operation, Subscribe } from '../../lib/protocol/messages.js'
@@ -31,7 +31,7 @@ class Model implements SubscriptionHost {
   toServer: Packet[] = []
   toClient: Packet[] = []
   readonly errors: unknown[] = []
-  readonly subscriptions = new Subscriptions(this)
+  readonly subscriptions = new StateSubscriptions(this)
   /** The SUBSCRIBE without an answer; the client may have one per key. */
   asked = 0
   #log: Array<{ from: number, patches: Operation[] }> = []
@@ -201,14 +201,14 @@ const eventful: Array<fc.Arbitrary<Step>> = [
     ends.push(model.subscriptions.add(KEY, witness.handler, {}))
   }),
   fc.constant<Step>((_model, witnesses, ends) => {
-    // the last one goes too: then the mirror is forgotten, and the next begins anew
+    // the last one goes too: then the replica is forgotten, and the next begins anew
     ends.shift()?.()
     witnesses.shift()?.check()
   })
 ]
 const story = fc.array(fc.oneof({ weight: 2, arbitrary: fc.oneof(...ordinary) }, { weight: 1, arbitrary: fc.oneof(...eventful) }), { maxLength: 60 })
 
-t.test('whatever happens on the way, the mirror shows committed versions only, in order, and ends at the newest', async () => {
+t.test('whatever happens on the way, the replica shows committed versions only, in order, and ends at the newest', async () => {
   fc.assert(fc.property(story, (steps) => {
     const model = new Model()
     const witnesses = [new Witness(model)]
@@ -232,31 +232,31 @@ t.test('whatever happens on the way, the mirror shows committed versions only, i
   }), { seed, numRuns: 1000 })
 })
 
-t.test('mirror: what a patch leaves alone is the same object before and after', async (t) => {
-  const mirror = new Mirror()
-  mirror.snapshot({ key: KEY, epoch: 'e', version: 1, data: { a: { deep: [1] }, b: { n: 1 } } })
-  const before = mirror.value as { a: object, b: object }
-  t.equal(mirror.patch({ key: KEY, epoch: 'e', from: 1, version: 2, patches: [{ op: 'replace', path: '/b/n', value: 2 }] }), 'changed')
-  const after = mirror.value as { a: object, b: object }
+t.test('replica: what a patch leaves alone is the same object before and after', async (t) => {
+  const replica = new StateReplica()
+  replica.snapshot({ key: KEY, epoch: 'e', version: 1, data: { a: { deep: [1] }, b: { n: 1 } } })
+  const before = replica.value as { a: object, b: object }
+  t.equal(replica.patch({ key: KEY, epoch: 'e', from: 1, version: 2, patches: [{ op: 'replace', path: '/b/n', value: 2 }] }), 'changed')
+  const after = replica.value as { a: object, b: object }
   t.equal(after.a, before.a)
   t.strictSame(before.b, { n: 1 })
   t.strictSame(after.b, { n: 2 })
 })
 
-t.test('mirror: versions', async (t) => {
-  const mirror = new Mirror()
-  const patch = (from: number, version: number, epoch = 'e'): string => mirror.patch({ key: KEY, epoch, from, version, patches: [{ op: 'replace', path: '', value: version }] })
+t.test('replica: versions', async (t) => {
+  const replica = new StateReplica()
+  const patch = (from: number, version: number, epoch = 'e'): string => replica.patch({ key: KEY, epoch, from, version, patches: [{ op: 'replace', path: '', value: version }] })
   t.equal(patch(0, 1), 'gap', 'nothing to apply it to')
-  t.equal(mirror.snapshot({ key: KEY, epoch: 'e', version: 5, data: 5 }), 'changed')
+  t.equal(replica.snapshot({ key: KEY, epoch: 'e', version: 5, data: 5 }), 'changed')
   t.equal(patch(4, 5), 'known')
   t.equal(patch(3, 4), 'known')
   t.equal(patch(5, 8), 'changed', 'several commits as one')
   t.equal(patch(7, 9), 'gap', 'only `from` counts')
   t.equal(patch(8, 9, 'f'), 'gap', 'another epoch')
-  t.equal(mirror.snapshot({ key: KEY, epoch: 'e', version: 7, data: 7 }), 'known', 'an old snapshot')
-  t.equal(mirror.value, 8)
-  t.equal(mirror.snapshot({ key: KEY, epoch: 'f', version: 0 }), 'changed', 'deleted')
-  t.equal(mirror.value, undefined)
-  t.equal(mirror.patch({ key: KEY, epoch: 'f', from: 0, version: 1, patches: [{ op: 'remove', path: '/a' }] }), 'gap')
-  t.equal(mirror.head, undefined, 'it asks for a snapshot')
+  t.equal(replica.snapshot({ key: KEY, epoch: 'e', version: 7, data: 7 }), 'known', 'an old snapshot')
+  t.equal(replica.value, 8)
+  t.equal(replica.snapshot({ key: KEY, epoch: 'f', version: 0 }), 'changed', 'deleted')
+  t.equal(replica.value, undefined)
+  t.equal(replica.patch({ key: KEY, epoch: 'f', from: 0, version: 1, patches: [{ op: 'remove', path: '/a' }] }), 'gap')
+  t.equal(replica.head, undefined, 'it asks for a snapshot')
 })

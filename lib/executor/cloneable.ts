@@ -4,28 +4,28 @@ import { escapeToken } from '../protocol/pointer.js'
 
 const MAX_DEPTH = 100
 
-/** A copy that can cross to another thread, or why there is none. */
-export function cross (value: unknown): { copy?: unknown, why?: string } {
+/** Clones a value for another thread. @returns the copy, or the reason why there is none */
+export function tryClone (value: unknown): { copy?: unknown, why?: string } {
   if (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'symbol') return { copy: value }
   try {
-    const why = whyNot(value)
+    const why = whyNotCloneable(value)
     return why === undefined ? { copy: structuredClone(value) } : { why }
   } catch (error) {
-    return { why: messageOf(error) } // a getter of it that throws, memory that was given away
+    return { why: messageOf(error) } // a getter that throws, a detached buffer
   }
 }
 
 /**
- * Why a value cannot cross to another thread, with the path of what is in the way; undefined where it can.
- * Plain objects, arrays, Map, Set, Date, RegExp, errors of JavaScript's own classes, ArrayBuffers with their
- * views and every primitive but symbols can. Functions cannot. Instances of other classes, Buffer among them,
- * and errors with members of their own would arrive as something else.
+ * Why a structured clone would fail or lose something, with the path; undefined if it does not.
+ * Plain objects, arrays, Map, Set, Date, RegExp, JavaScript's own errors, ArrayBuffers, their views and
+ * primitives but symbols are cloneable. Functions are not. Instances of other classes, Buffer among them, and
+ * errors with extra members would arrive as something else.
  */
-export function whyNot (value: unknown): string | undefined {
+export function whyNotCloneable (value: unknown): string | undefined {
   return new Search().look(value, '', 0)
 }
 
-/** Of what a structured clone keeps as it is. */
+/** Prototypes that a structured clone keeps. */
 const CLONED = new Set<object>([
   Object, Array, Map, Set, Date, RegExp, Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError,
   Number, String, Boolean, BigInt, ArrayBuffer, SharedArrayBuffer, DataView, Int8Array, Uint8Array, Uint8ClampedArray,
@@ -36,16 +36,16 @@ class Search {
   readonly #seen = new Set<object>()
 
   look (value: unknown, path: string, depth: number): string | undefined {
-    if (typeof value === 'function' || typeof value === 'symbol') return told(path, `a ${typeof value}`)
+    if (typeof value === 'function' || typeof value === 'symbol') return describe(path, `a ${typeof value}`)
     if (typeof value !== 'object' || value === null || this.#seen.has(value)) return undefined
-    if (types.isProxy(value)) return told(path, 'a Proxy')
+    if (types.isProxy(value)) return describe(path, 'a Proxy')
     this.#seen.add(value)
-    if (depth > MAX_DEPTH) return told(path, `nested deeper than ${MAX_DEPTH} levels`)
+    if (depth > MAX_DEPTH) return describe(path, `nested deeper than ${MAX_DEPTH} levels`)
     const prototype = Object.getPrototypeOf(value) as object | null
-    if (prototype !== null && !CLONED.has(prototype)) return told(path, `an instance of ${nameOf(prototype)}`)
+    if (prototype !== null && !CLONED.has(prototype)) return describe(path, `an instance of ${nameOf(prototype)}`)
     if (value instanceof Map || value instanceof Set) return this.#each(value instanceof Map ? [...value].flat() : [...value], path, depth)
     if (Array.isArray(value)) return this.#each(value, path, depth)
-    if (value instanceof Error && Object.keys(value).length > 0) return told(path, `an error with members of its own: ${Object.keys(value).join(', ')}`)
+    if (value instanceof Error && Object.keys(value).length > 0) return describe(path, `an error with members of its own: ${Object.keys(value).join(', ')}`)
     if (value instanceof Date || value instanceof RegExp || value instanceof Error) return undefined
     if (types.isAnyArrayBuffer(value) || ArrayBuffer.isView(value)) return undefined
     for (const key of Object.keys(value)) {
@@ -70,6 +70,6 @@ function nameOf (prototype: object): string {
   return typeof constructor?.name === 'string' && constructor.name !== '' ? constructor.name : 'a class'
 }
 
-function told (path: string, what: string): string {
+function describe (path: string, what: string): string {
   return path === '' ? `it is ${what}` : `at ${path} there is ${what}`
 }

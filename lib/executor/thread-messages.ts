@@ -11,19 +11,19 @@ export interface WorkerSetup {
   /** URL of the module that compiles schemas; see `SchemaModule`. */
   schemas: string | undefined
   limits: WorkerLimits
-  /** Counts steps of the thread's event loop, so that it can be seen from outside whether it turns. */
+  /** Counts steps of the thread's event loop, so that the main thread sees whether it is stuck. */
   progress: Int32Array
-  /** Levels of the log that are kept. */
+  /** Enabled log levels. */
   levels: string[]
 }
 
-/** Members as they cross: those that could not come along are named, with the reason. */
+/** Members that were cloned, and names of the others with the reason. */
 export interface ClonedMembers {
   present: Array<[name: string, value: unknown]>
   missing: Array<[name: string, why: string]>
 }
 
-/** A connection as it crosses. */
+/** A connection as a message. */
 export interface ConnectionCopy {
   /** The number of this copy of the connection. */
   revision: number
@@ -36,9 +36,9 @@ export interface ConnectionCopy {
   tags: string[]
 }
 
-/** An error as it crosses: structured clones lose most of what tells errors apart. */
+/** An error as a message. Structured clones lose most members of an error. */
 export interface ErrorCopy {
-  /** Of its constructor. */
+  /** Name of the constructor. */
   type: string
   name: string
   message: string
@@ -52,7 +52,7 @@ export interface ErrorCopy {
 
 export const ToWorker = { CONNECTION: 0, FORGET: 1, TASK: 2, ABORT: 3, REPLY: 4, PING: 5, LOGGED: 6 } as const
 
-/** From the main thread. `ref` names a connection, 0 none; `id` a task; `requestId` what the worker asked. */
+/** From the main thread. `ref` identifies a connection, 0 none; `id` a task; `requestId` a request of the worker. */
 export type ToWorker =
   | [kind: typeof ToWorker.CONNECTION, ref: number, copy: ConnectionCopy]
   | [kind: typeof ToWorker.FORGET, ref: number]
@@ -78,35 +78,35 @@ export type FromWorker =
   | [kind: typeof FromWorker.PONG]
   | [kind: typeof FromWorker.THROWN, id: number, error: ErrorCopy]
 
-/** When it was sent, in ms of the clock that all threads share. */
+/** `sentAt` in ms of `sharedNow`. */
 export type BatchToWorker = [sentAt: number, messages: ToWorker[]]
 
 /**
- * Counts since the thread began: tasks begun, ms that they waited, ms that they ran without a pause. And how
- * many event handlers have returned a promise that is not settled, now.
+ * Totals since the thread began: tasks begun, ms that they waited, ms that they ran synchronously. `pending` is
+ * the current number of event handlers with an unsettled promise.
  */
 export type Totals = [tasks: number, waitMs: number, runMs: number, pending: number]
 export type BatchFromWorker = [totals: Totals, messages: FromWorker[]]
 
-/** Payloads and answers up to here cross as strings, which is cheaper; above, their memory changes hands. Bytes. */
+/** Bytes up to which payloads and answers travel as strings, which is cheaper. Larger ones are transferred. */
 export const SMALL = 4096
 
-/** Monotonic ms of a clock that all threads share; `performance.now()` begins with each thread. */
+/** Monotonic ms of a clock that all threads share. `performance.now()` starts at 0 in each thread. */
 export function sharedNow (): number {
   const [seconds, nanoseconds] = process.hrtime()
   return seconds * 1e3 + nanoseconds / 1e6
 }
 
-/** Errors that are told along with one as its causes. */
+/** Most causes that are copied with an error. */
 const MAX_CAUSES = 5
 
-/** Anything thrown, without its data. */
+/** Copies anything thrown, without its `data`. */
 export function copyError (thrown: unknown, causes = MAX_CAUSES): ErrorCopy {
   const [code, statusCode, expose, stack, cause] = ['code', 'statusCode', 'expose', 'stack', 'cause'].map((name) => memberOf(thrown, name))
   const type = String(memberOf(memberOf(thrown, 'constructor'), 'name'))
   const { name } = { name: memberOf(thrown, 'name') }
   const copy: ErrorCopy = { type: type === 'Error' && !isPlain(thrown) ? 'ForeignError' : type, name: typeof name === 'string' ? name : type, message: messageOf(thrown) }
-  // the numbers of DOMException are none of an application's
+  // the codes of DOMException are not the application's
   if (typeof code === 'string' || (typeof code === 'number' && type !== 'DOMException')) copy.code = code
   if (typeof statusCode === 'number') copy.statusCode = statusCode
   if (typeof expose === 'boolean') copy.expose = expose
@@ -117,7 +117,7 @@ export function copyError (thrown: unknown, causes = MAX_CAUSES): ErrorCopy {
 
 const BUILT_IN: Record<string, ErrorConstructor | undefined> = { Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError }
 
-/** The error as the other side threw it: programs know it by its members, or by its class, where that is here. */
+/** Restores an error with its members, and with its class if this side has it. */
 export function reviveError (copy: ErrorCopy): Error {
   const error = blankError(copy)
   for (const member of ['code', 'statusCode', 'expose', 'data', 'stack'] as const) if (copy[member] !== undefined) Object.defineProperty(error, member, { value: copy[member], writable: true, configurable: true, enumerable: member !== 'stack' })
@@ -134,13 +134,13 @@ function blankError ({ type, name, message, code, data }: ErrorCopy): Error {
   return Object.assign(new Foreign(message), { name })
 }
 
-/** An answer as it goes to the client. */
+/** The bytes of an answer. */
 export function bytesOf (answer: string | Uint8Array): Buffer {
   if (typeof answer === 'string') return Buffer.from(answer, 'latin1')
   return Buffer.from(answer.buffer, answer.byteOffset, answer.byteLength)
 }
 
-/** The data of a reason: it crosses as what JSON has of it. */
+/** The `data` of an abort reason, reduced to what JSON can hold. */
 export function jsonOrNothing (data: unknown): unknown {
   return data === undefined ? undefined : JSON.parse(JSON.stringify(data))
 }

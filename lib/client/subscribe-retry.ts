@@ -2,22 +2,23 @@ import { DatasoleError } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { backoff } from './backoff.js'
 
-/** ms that a subscription may wait before somebody hears of it. */
+/** ms that a subscription may wait before an error reports it. */
 const LONG = 5000
 
-/** A subscription that the server cannot take yet, and that is asked for again until it can. */
-export class Asking {
+/** Repeats a subscription that the server cannot take yet. */
+export class SubscribeRetry {
   readonly #since = performance.now()
   #attempts = 0
   #isHeard = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
   /**
-   * @param again asks once more
-   * @returns what is to be heard, where it takes long; once
+   * Schedules the next attempt.
+   * @param again subscribes once more
+   * @returns an error to report, once, if the wait is long
    */
   refused (key: string, { code, message, retryAfter = 0 }: Pick<ErrorMessage, 'message' | 'retryAfter'> & { code: string }, again: () => void): DatasoleError | undefined {
-    // a rate limit says when; of all else that is a guess, at first
+    // only a rate limit knows when there is room: back off from all else
     const wait = retryAfter + (code === 'RATE_LIMITED' || this.#attempts === 0 ? 0 : backoff(this.#attempts, retryAfter))
     this.#attempts++
     this.end()

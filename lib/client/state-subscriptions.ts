@@ -3,37 +3,37 @@ import type { DeepReadonly } from '../protocol/frozen.js'
 import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
-import { Asking } from './asking.js'
-import { Mirror, type Outcome } from './mirror.js'
+import { SubscribeRetry } from './subscribe-retry.js'
+import { StateReplica, type ApplyResult } from './state-replica.js'
 
 /** `value` is frozen, and undefined where the key has none. */
 export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, head: Readonly<Head>) => void
 
 export interface SubscriptionOptions {
-  /** A refusal, e.g. by a hook (`FORBIDDEN`), or that the subscription has to wait long (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
+  /** Gets a refusal such as `FORBIDDEN`, or a long wait (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
 }
 
-/** Hears all that the server says of a key, beside those who only want the value. */
+/** Gets every message about a key; subscribers get its value only. */
 export interface Watcher {
-  /** The mirror has taken it in. */
-  received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, mirror: Mirror): void
+  /** The replica has applied the message. */
+  received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, replica: StateReplica): void
   denied (error: DatasoleError): void
 }
 
-interface Subscriber { handler: StateHandler, onError?: (error: DatasoleError) => void, wasTold: boolean }
+interface Subscriber { handler: StateHandler, onError?: (error: DatasoleError) => void, isNotified: boolean }
 
 interface Entry {
   key: string
-  mirror: Mirror
+  replica: StateReplica
   subscribers: Set<Subscriber>
   watcher?: Watcher
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
   asked: number
-  /** The server said no, and is asked again with the next connection or subscriber. */
+  /** Whether the server refused. The next connection or subscriber asks again. */
   isRefused: boolean
-  /** There while the server says that it cannot take the subscription yet. */
-  asking?: Asking
+  /** Set while the server cannot take the subscription yet. */
+  retry?: SubscribeRetry
 }
 
 export interface SubscriptionHost {
@@ -43,8 +43,8 @@ export interface SubscriptionHost {
   onError (error: unknown): void
 }
 
-/** The keys that this client mirrors, and who wants to hear of them. */
-export class Subscriptions {
+/** The keys that this client is subscribed to, with their replicas and subscribers. */
+export class StateSubscriptions {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
 
@@ -54,27 +54,27 @@ export class Subscriptions {
 
   add (key: string, handler: StateHandler, { onError }: SubscriptionOptions): Unsubscribe {
     checkHandler(`subscribeState("${key}")`, handler)
-    const subscriber: Subscriber = { handler, onError, wasTold: false }
+    const subscriber: Subscriber = { handler, onError, isNotified: false }
     let entry = this.#entries.get(key)
     if (entry === undefined) {
-      this.#entries.set(key, entry = { key, mirror: new Mirror(), subscribers: new Set([subscriber]), asked: 0, isRefused: false })
+      this.#entries.set(key, entry = { key, replica: new StateReplica(), subscribers: new Set([subscriber]), asked: 0, isRefused: false })
       this.#ask(entry)
     } else {
       entry.subscribers.add(subscriber)
       if (entry.isRefused) this.#ask(entry)
-      // what is known is told at once, but not before the caller has its unsubscriber
-      queueMicrotask(() => { if (!subscriber.wasTold && entry!.mirror.head !== undefined) this.#tell(entry!, subscriber) })
+      // a known value is delivered at once, but not before the caller has its unsubscriber
+      queueMicrotask(() => { if (!subscriber.isNotified && entry!.replica.head !== undefined) this.#notify(entry!, subscriber) })
     }
     return unsubscriber(() => { this.#remove(entry!, subscriber) })
   }
 
-  /** Subscribes to a key for a watcher, its only one. Returns what ends that. */
+  /** Subscribes the only watcher of a key. @returns unsubscribes it */
   watch (key: string, watcher: Watcher): () => void {
     const end = this.add(key, () => {}, { onError: (error) => { watcher.denied(error) } })
     const entry = this.#entries.get(key)!
     entry.watcher = watcher
-    // what is held does not say what the key is
-    if (entry.mirror.head !== undefined && entry.asked === 0) this.#ask(entry)
+    // the replica does not know which kind of channel the key is
+    if (entry.replica.head !== undefined && entry.asked === 0) this.#ask(entry)
     return () => {
       entry.watcher = undefined
       end()
@@ -82,10 +82,10 @@ export class Subscriptions {
   }
 
   get (key: string): unknown {
-    return this.#entries.get(key)?.mirror.value
+    return this.#entries.get(key)?.replica.value
   }
 
-  /** Asks for everything again, with what is held: the server sends what is missing. */
+  /** Subscribes again from the current heads. The server sends the missing versions. */
   connected (): void {
     for (const entry of this.#entries.values()) this.#ask(entry)
   }
@@ -93,8 +93,8 @@ export class Subscriptions {
   disconnected (): void {
     for (const entry of this.#entries.values()) {
       entry.asked = 0
-      entry.asking?.end()
-      entry.asking = undefined
+      entry.retry?.end()
+      entry.retry = undefined
     }
   }
 
@@ -104,20 +104,20 @@ export class Subscriptions {
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
     if (isAnswer) {
       entry.asked = 0
-      entry.asking = undefined
+      entry.retry = undefined
     }
-    const outcome: Outcome = opcode === Opcode.STATE_SNAPSHOT
-      ? entry.mirror.snapshot(message as StateSnapshot)
-      : entry.mirror.patch(message as StatePatch)
+    const outcome: ApplyResult = opcode === Opcode.STATE_SNAPSHOT
+      ? entry.replica.snapshot(message as StateSnapshot)
+      : entry.replica.patch(message as StatePatch)
     if (outcome === 'changed') {
-      for (const subscriber of [...entry.subscribers]) this.#tell(entry, subscriber)
+      for (const subscriber of [...entry.subscribers]) this.#notify(entry, subscriber)
     } else if (outcome === 'gap') {
-      // an answer that does not fit will not fit next time either
-      if (isAnswer) entry.mirror.head = undefined
+      // an answer that does not apply will not apply next time: ask for a snapshot
+      if (isAnswer) entry.replica.head = undefined
       if (entry.asked === 0) this.#ask(entry)
       return
     }
-    if (entry.watcher !== undefined) this.#guard(() => { entry.watcher!.received(message, opcode === Opcode.STATE_SNAPSHOT, isAnswer, entry.mirror) })
+    if (entry.watcher !== undefined) this.#guard(() => { entry.watcher!.received(message, opcode === Opcode.STATE_SNAPSHOT, isAnswer, entry.replica) })
   }
 
   /** @returns whether the error was the answer to a SUBSCRIBE */
@@ -126,17 +126,17 @@ export class Subscriptions {
     if (correlationId === 0 || entry === undefined) return false
     entry.asked = 0
     if (error.retryAfter !== undefined) {
-      const waits = (entry.asking ??= new Asking()).refused(entry.key, error, () => { this.#ask(entry) })
+      const waits = (entry.retry ??= new SubscribeRetry()).refused(entry.key, error, () => { this.#ask(entry) })
       if (waits !== undefined) this.#report(entry, waits, false)
       return true
     }
     entry.isRefused = true
-    entry.asking = undefined
+    entry.retry = undefined
     this.#report(entry, new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`), true)
     return true
   }
 
-  /** @param isFinal a watcher gives up what it has then */
+  /** @param isFinal whether a watcher has to give up its value */
   #report ({ subscribers, watcher }: Entry, error: DatasoleError, isFinal: boolean): void {
     if (!isFinal && watcher !== undefined) return this.#guard(() => { this.#host.onError(error) })
     for (const { onError } of [...subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(error) })
@@ -144,23 +144,23 @@ export class Subscriptions {
 
   #ask (entry: Entry): void {
     if (!this.#host.isConnected) return
-    entry.asking?.end()
+    entry.retry?.end()
     entry.isRefused = false
     entry.asked = this.#host.nextId()
-    this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key: entry.key, ...entry.mirror.head })
+    this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key: entry.key, ...entry.replica.head })
   }
 
   #remove (entry: Entry, subscriber: Subscriber): void {
     if (!entry.subscribers.delete(subscriber) || entry.subscribers.size > 0) return
-    entry.asking?.end()
+    entry.retry?.end()
     this.#entries.delete(entry.key)
     if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key: entry.key })
   }
 
-  #tell ({ mirror, subscribers }: Entry, subscriber: Subscriber): void {
+  #notify ({ replica, subscribers }: Entry, subscriber: Subscriber): void {
     if (!subscribers.has(subscriber)) return
-    subscriber.wasTold = true
-    this.#guard(() => { subscriber.handler(mirror.value, mirror.head!) })
+    subscriber.isNotified = true
+    this.#guard(() => { subscriber.handler(replica.value, replica.head!) })
   }
 
   #guard (run: () => void): void {

@@ -2,35 +2,35 @@ import { messageOf } from '../protocol/errors.js'
 import type { AuthRefresh, ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 
-/** How often a token is sent each time that the server asks: it takes no more. */
+/** Most tokens that are sent for one request of the server: the server's limit. */
 const ATTEMPTS = 3
 
-export interface RenewalHost {
+export interface TokenRenewalHost {
   nextId (): number
   send (opcode: number, correlationId: number, message: object): void
-  /** Told of what has failed; the server ends the connection where nothing works in time. */
+  /** Gets failures. Without a valid token in time, the server ends the connection. */
   onError (code: string, message: string): void
 }
 
-/** Gives the server a new token when it asks for one. */
-export class Renewal {
-  readonly #host: RenewalHost
+/** Sends the server a new token when it asks for one. */
+export class TokenRenewal {
+  readonly #host: TokenRenewalHost
   readonly #getToken: (() => Promise<string>) | undefined
-  /** The correlation id of the token that is being checked, else 0. */
+  /** Correlation id of the token that the server is checking, else 0. */
   #id = 0
   #attempts = 0
   /** ms between attempts */
   #pause = 0
   #timer: ReturnType<typeof setTimeout> | undefined
-  /** Counts what has been asked, so that a token for an earlier connection is not sent on a later one. */
+  /** Counts requests, so that a token for an earlier connection is not sent on a later one. */
   #round = 0
 
-  constructor (host: RenewalHost, getToken: (() => Promise<string>) | undefined) {
+  constructor (host: TokenRenewalHost, getToken: (() => Promise<string>) | undefined) {
     this.#host = host
     this.#getToken = getToken
   }
 
-  /** An AUTH_REFRESH has come: a question under id 0, else an answer. */
+  /** Handles AUTH_REFRESH: a request under id 0, else an answer. */
   receive (correlationId: number, { expiresIn = 0 }: AuthRefresh): void {
     this.end()
     if (correlationId !== 0 || this.#getToken === undefined) return
@@ -39,7 +39,7 @@ export class Renewal {
     this.#try(this.#getToken)
   }
 
-  /** Whether the ERROR under this id is about the token. */
+  /** @returns whether the ERROR was about the token */
   refused (correlationId: number, { code, message }: ErrorMessage): boolean {
     if (correlationId === 0 || correlationId !== this.#id) return false
     this.#id = 0

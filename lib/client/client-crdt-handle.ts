@@ -4,15 +4,15 @@ import { type DatasoleError, checkHandler, invalidArgument } from '../protocol/e
 import type { DeepReadonly } from '../protocol/frozen.js'
 import { copyJson } from '../protocol/json.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
-import type { ClientCrdts } from './crdts.js'
+import type { ClientCrdts } from './client-crdts.js'
 
-/** Levels of nesting of a value, as servers take them by default. */
+/** Nesting levels of a value: the server's default. */
 const MAX_DEPTH = 128
 
 export interface CrdtSubscription {
-  /** Hears of operations that were refused, and so undone, and of a refused subscription. Default: the client's `onError`. */
+  /** Gets refused operations, which are undone, and a refused subscription. Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
-  /** Hears when the server has acknowledged all that there was. */
+  /** Called when the server has acknowledged every operation. */
   onSettled?: () => void
 }
 
@@ -22,35 +22,35 @@ interface AnyCrdt<Type, V> {
   readonly type: Type
   /** The value, with own operations that the server has not included yet. It is frozen. */
   readonly value: DeepReadonly<V>
-  /** The server has said what it has. */
+  /** Whether the server's value has arrived. */
   readonly isSynced: boolean
-  /** The server has operations of this client still to acknowledge. */
+  /** Whether operations of this client wait for acknowledgement. */
   readonly isPending: boolean
-  /** Hears the value as soon as it is known and after each change, whoever made it. */
+  /** Calls the handler as soon as the value is known and after each change, own changes included. */
   subscribe (handler: (value: DeepReadonly<V>) => void, options?: CrdtSubscription): Unsubscribe
-  /** Follows the key no more; operations that wait are still sent. An operation opens it again. */
+  /** Unsubscribes from the key. Waiting operations are still sent. An operation opens the key again. */
   close (): void
 }
 
-/** A number that many change at once. Operations throw a DatasoleError `BUSY` where too much waits to be sent. */
+/** A number that many change at once. Operations throw a DatasoleError `BUSY` if too many wait to be sent. */
 export interface ClientCounter extends AnyCrdt<'pn-counter', number> {
   /** @param amount from 0; default 1 */
   increment (amount?: number): void
   decrement (amount?: number): void
 }
 
-/** A value of which the last write wins; undefined until somebody has written one. */
+/** A value whose last write wins. It is undefined before the first write. */
 export interface ClientRegister<V> extends AnyCrdt<'lww-register', V | undefined> {
   set (value: V | DeepReadonly<V>): void
 }
 
-/** Fields, of each of which the last write wins. */
+/** Fields. The last write of each field wins. */
 export interface ClientMap<V> extends AnyCrdt<'lww-map', Partial<V>> {
   set<F extends keyof V & string> (field: F, value: NonNullable<V[F]> | DeepReadonly<NonNullable<V[F]>>): void
   remove<F extends keyof V & string> (field: F): void
 }
 
-/** A Yjs document, as updates in base64: `value` is those that are new. What `bindYjs` of `datasole/client/yjs` is made of. */
+/** A Yjs document, as updates in base64. `value` has the new ones. `bindYjs` of `datasole/client/yjs` uses it. */
 export interface ClientDocument extends AnyCrdt<'yjs', string[]> {
   update (base64: string): void
 }

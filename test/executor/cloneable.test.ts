@@ -1,20 +1,20 @@
 import t from 'tap'
-import { cross } from '../../lib/executor/crossing.js'
+import { tryClone } from '../../lib/executor/cloneable.js'
 
-t.test('crossing: what can cross is copied', async (t) => {
+t.test('cloneable: plain data and platform types are copied', async (t) => {
   const cycle: { self?: unknown } = {}
   cycle.self = cycle
   for (const value of [1, 'x', null, undefined, 10n, true, [1, [2]], { a: { b: new Date(0) } }, new Map([['k', new Set([1])]]), new Uint8Array(3), Object.create(null) as object, /x/g]) {
-    const { copy, why } = cross(value)
+    const { copy, why } = tryClone(value)
     t.equal(why, undefined)
     t.same(copy, value)
     if (typeof value === 'object' && value !== null) t.not(copy, value)
   }
-  t.equal(cross(cycle).why, undefined)
-  t.equal((cross(new TypeError('x')).copy as Error).message, 'x')
+  t.equal(tryClone(cycle).why, undefined)
+  t.equal((tryClone(new TypeError('x')).copy as Error).message, 'x')
 })
 
-t.test('crossing: what cannot says what is in the way, and where', async (t) => {
+t.test('cloneable: a refusal names the value in the way and its path', async (t) => {
   class Account {}
   let deep: unknown = 1
   for (let i = 0; i < 200; i++) deep = [deep]
@@ -40,5 +40,5 @@ t.test('crossing: what cannot says what is in the way, and where', async (t) => 
     [{ get a () { throw new Error('no') } }, /^no$/],
     [{ given }, /./]
   ]
-  for (const [value, why] of refused) t.match(cross(value).why, why)
+  for (const [value, why] of refused) t.match(tryClone(value).why, why)
 })
