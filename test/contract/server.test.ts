@@ -117,7 +117,7 @@ for (const [entrance, start] of entrances) {
     t.match(await push('dashboard', [{ op: 'replace', path: '/visitors', value: 2 }]), { version: 2 })
     for (const value of [-1, 1.5, SECRET]) {
       const refusal = await push('dashboard', [{ op: 'replace', path: '/visitors', value }])
-      t.match(refusal, { code: 'INVALID_VALUE', key: 'dashboard', message: /\/visitors/ })
+      t.match(refusal, { code: 'INVALID_VALUE', key: 'dashboard', message: /\/visitors/, issues: [{ path: '/visitors', message: String }] })
       t.notMatch(JSON.stringify(refusal), SECRET)
     }
     t.match(await push('room:own', [{ op: 'replace', path: '/title', value: 'far too long' }]), { code: 'INVALID_VALUE' })

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { DatasoleError, messageOf } from '../../protocol/errors.js'
 import { copyJson } from '../../protocol/json.js'
+import type { ErrorMessage } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import { PatchError } from '../../protocol/patch.js'
 import type { ErrorCode } from '../../protocol/codes.js'
@@ -275,7 +276,7 @@ export class Channels implements ChannelHost, Part {
       return connection.sendError(correlationId, 'BUSY', 'the change could not be stored: send it again', { retryAfter: AWAY, key })
     }
     if (code === 'INTERNAL') this.log.error({ err: error, key }, 'a push could not be looked at')
-    connection.sendError(correlationId, code as ErrorCode, message, { key })
+    connection.sendError(correlationId, code as ErrorCode, message, { key, issues: (error as Partial<ErrorMessage>).issues })
     if (code === 'CONFLICT') this.subscriptions.resync(connection, key)
   }
 
