@@ -86,7 +86,7 @@ for (const server of ['plain', 'fastify']) {
       if (server === 'plain') t.match(logged(), /PACKAGE_FILE_MISSING.*--external:datasole/, 'it says why it serves no client bundles')
 
       const { line: failure } = await start(t, file, script)
-      t.match(failure, /^PACKAGE_FILE_MISSING .*lib\/executor\/thread\/worker\.js.*--external:datasole/, 'threads need files')
+      t.match(failure, /^PACKAGE_FILE_MISSING .*lib\/executor\/thread\/worker-thread\.js.*--external:datasole/, 'threads need files')
     })
 
     t.test(`${server}, bundled as ${format} without datasole`, async (t) => {

@@ -43,7 +43,7 @@ export function methodOf (name: string, options: RpcOptions, handler: RpcHandler
   }
   if (options.schema !== undefined && schemas !== undefined) refuse('option schema: the contract has the schemas of this method')
   if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > TIMER) refuse('option timeoutMs must be a whole number of ms from 0')
-  return new Method(name, timeoutMs, schemas ?? schema, handler, scope)
+  return new Method(name, timeoutMs, schemas ?? schema, schemas === undefined ? `rpc.register("${name}"): option schema` : `contract: rpc.${name}`, handler, scope)
 }
 
 /** A registered method: hooks, then validation, then the handler. */
@@ -57,6 +57,8 @@ export class Method {
     readonly name: string,
     readonly timeoutMs: number,
     readonly schemas: MethodSchemas,
+    /** Names the schemas in errors. */
+    readonly whose: string,
     readonly handler: RpcHandler,
     readonly scope: Scope
   ) {}
@@ -89,11 +91,11 @@ export class Method {
   compile (): void {
     if (this.#compiled) return
     const { params, result, errors } = this.schemas
-    const where = (place: string): string => `the schema of method "${this.name}" for its ${place}`
+    const where = (place: string): string => `${this.whose}.${place}`
     const compile: Compile = (place, schema) => this.scope.compile(place, schema)
     if (params !== undefined) this.#checkParams = checkOf(params, where('params'), compile)
     if (result !== undefined) this.#checkResult = checkOf(result, where('result'), compile)
-    if (errors !== undefined) this.#errors = new Map(Object.entries(errors).map(([code, schema]) => [code, syncCheckOf(schema, where(`error ${code}`), compile)]))
+    if (errors !== undefined) this.#errors = new Map(Object.entries(errors).map(([code, schema]) => [code, syncCheckOf(schema, where(`errors.${code}`), compile)]))
     this.#compiled = true
   }
 
@@ -102,7 +104,7 @@ export class Method {
     const verdict = this.#checkParams?.(params)
     if (verdict === undefined) return this.#run(params, ctx)
     if (!isThenable(verdict)) return this.#run(this.#acceptedParams(params, verdict), ctx)
-    return inTime(verdict, `the schema of the params of method "${this.name}"`).then((settled) => isCancelled() ? undefined : this.#run(this.#acceptedParams(params, settled), ctx))
+    return inTime(verdict, `${this.whose}.params`).then((settled) => isCancelled() ? undefined : this.#run(this.#acceptedParams(params, settled), ctx))
   }
 
   #run (params: unknown, ctx: RpcContext): unknown {
@@ -115,7 +117,7 @@ export class Method {
   #checked (result: unknown): unknown {
     const verdict = this.#checkResult!(result)
     if (!isThenable(verdict)) return this.#acceptedResult(result, verdict)
-    return inTime(verdict, `the schema of the result of method "${this.name}"`).then((settled) => this.#acceptedResult(result, settled))
+    return inTime(verdict, `${this.whose}.result`).then((settled) => this.#acceptedResult(result, settled))
   }
 
   readonly #checkError = (code: string, details: unknown): unknown => {
