@@ -1,6 +1,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { DatasoleError, isThenable, notSynchronous } from '../protocol/errors.js'
 import { type Issue, issuesOf, issuesOfErrors } from './issues.js'
+import { compilable } from './json-schema.js'
 import { type Schema, isUnchecked, standardOf } from './schema.js'
 
 export type { Issue }
@@ -46,7 +47,7 @@ export function syncCheckOf (schema: Schema, where: string, compile: Compile): S
 }
 
 function jsonCheckOf (schema: object, where: string, compile: Compile): SyncCheck | undefined {
-  const validate = compile(where, schema)
+  const validate = compile(where, compilable(schema))
   return validate && ((value) => {
     const errors = validate(value)
     return errors === null ? undefined : { issues: issuesOfErrors(errors), errors }

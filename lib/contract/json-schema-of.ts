@@ -1,4 +1,5 @@
 import type { StandardJSONSchemaV1 } from '@standard-schema/spec'
+import { localized } from './json-schema.js'
 import type { Schema } from './schema.js'
 
 /** Which side of a schema is described: what may be given to it, or what it hands on. */
@@ -13,7 +14,7 @@ type Converter = Partial<StandardJSONSchemaV1.Props>
 export function jsonSchemaOf (schema: Schema | undefined, side: Side): object | undefined {
   if (schema === undefined) return undefined
   const standard = (schema as { '~standard'?: Converter })['~standard']
-  if (standard === undefined) return JSON.parse(JSON.stringify(schema)) as object
+  if (standard === undefined) return JSON.parse(JSON.stringify(localized(schema))) as object
   try {
     const { $schema, ...json } = standard.jsonSchema?.[side]({ target: 'draft-07' }) ?? {}
     return Object.keys(json).length === 0 ? undefined : json

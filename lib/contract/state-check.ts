@@ -1,6 +1,6 @@
 import { clonePlain } from '../protocol/json.js'
 import { type Compile, type Issue, type SyncCheck, checkOf, syncCheckOf } from './check.js'
-import { escapeSegment, resolveLocal, rooted, segmentsOf } from './json-schema.js'
+import { escapeSegment, localized, resolveLocal, rooted, segmentsOf } from './json-schema.js'
 import { type Schema, standardOf } from './schema.js'
 
 /**
@@ -33,7 +33,7 @@ export function stateCheckOf (schema: Schema, where: string, compile: Compile): 
   const all: StateCheck = (value) => whole(clonePlain(value))?.issues
   // libraries pass over a member of this name, and it would be stored unseen
   if (standardOf(schema) !== undefined) return (value) => hasProto(value) ? [{ path: '', message: 'has a member named __proto__' }] : all(value)
-  const parts = new SchemaParts(schema as Node, where, compile)
+  const parts = new SchemaParts(localized(schema) as Node, where, compile)
   return (value, changed) => {
     if (changed === undefined || changed.length > MAX_PLACES) return all(value)
     for (const place of changed) {

@@ -1,6 +1,8 @@
+import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import { z } from 'zod'
 import { type Check, type Verdict, checkOf, syncCheckOf } from '../../lib/contract/check.js'
+import { stateCheckOf } from '../../lib/contract/state-check.js'
 import { type Schema, type } from '../../lib/contract/schema.js'
 import { workerCompiler } from '../../plugins/schema-compiler.js'
 import { logins } from './schemas.js'
@@ -53,6 +55,12 @@ t.test('check: recursive schemas, and those of another copy of a library', async
   interface Tree { name: string, children: Tree[] }
   const tree: z.ZodType<Tree> = z.object({ name: z.string(), get children () { return z.array(tree) } }) as never
   t.equal(issues(await checkFor(tree)({ name: 'a', children: [{ name: 'b', children: [{ name: 5, children: [] }] }] }))[0]!.path, '/children/0/children/0/name')
+  const node = Type.Recursive((This) => Type.Object({ n: Type.Number(), nodes: Type.Array(This) }), { $id: 'Node' })
+  t.equal(issues(await checkFor({ type: 'object', properties: { next: { $ref: '#' }, n: { type: 'number' } } })({ next: { next: { n: 'x' } } }))[0]!.path, '/next/next/n')
+  const wrong = { n: 1, nodes: [{ n: 'x', nodes: [] }] }
+  t.equal(issues(await checkFor(node)(wrong))[0]!.path, '/nodes/0/n')
+  t.equal(issues(await checkFor(Type.Object({ tree: node, list: Type.Array(Type.Ref(node)) }))({ tree: { n: 1, nodes: [] }, list: [wrong] }))[0]!.path, '/list/0/nodes/0/n')
+  t.match(stateCheckOf(node, 'place', compile)!(wrong, ['/nodes/0/n']), [{ path: '/nodes/0/n' }])
   const foreign = { '~standard': { version: 1, vendor: 'other', validate: (value: unknown) => value === 1 ? { value } : { issues: [{ message: 'must be one', path: [{ key: 'x' }] }] } } }
   t.same(await checkFor(foreign)(2), { issues: [{ path: '/x', message: 'must be one' }] })
 })

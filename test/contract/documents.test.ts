@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { Type } from '@sinclair/typebox'
 import { Parser } from '@asyncapi/parser'
 import t from 'tap'
 import { z } from 'zod'
@@ -18,7 +19,7 @@ t.test('documents: AsyncAPI is valid, also with recursive schemas, odd names and
     rpc: { 'a/b c': { params: tree, errors: { E: tree } }, a_b_c: {}, __proto: { params: z.date() } },
     events: Object.fromEntries(Object.entries(logins)),
     state: { '{org}/room:{id}': { type: 'object', properties: { next: { $ref: '#' } } }, 'emoji 🎉': z.string().transform((text) => text.length) },
-    crdts: { 'pad:{id}': 'yjs' }
+    crdts: { 'pad:{id}': 'yjs', node: { type: 'lww-register', value: Type.Recursive((This) => Type.Object({ nodes: Type.Array(This) }), { $id: 'Node' }) } }
   })
   for (const each of [contract, odd, defineContract({})]) {
     const { document, diagnostics } = await new Parser().parse(JSON.stringify(asyncApiOf(each, { title: 'test', server: { host: 'example.com', pathname: '/__ds' } })))
