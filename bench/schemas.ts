@@ -9,7 +9,7 @@ const json = { params: { type: 'object', required: ['text', 'n'], properties: { 
 const shape = z.object({ text: z.string(), n: z.number() })
 const call = (method: string): Buffer => Buffer.from(encodeFrame(Opcode.RPC_REQ, 7, Buffer.from(JSON.stringify({ method, params: { text: 'hello', n: 1 }, correlationId: 7 }))))
 
-/** What a check of parameters and result costs an RPC: without one, by the option of `rpc.register`, by a contract. */
+/** The cost of an RPC without a check, with the option `schema` of `rpc.register`, and with a contract. */
 export async function schemas (): Promise<Bench> {
   const bench = new Bench({ time: 600, warmupTime: 200 })
   const contract = defineContract({

@@ -4,7 +4,7 @@ import { z } from 'zod'
 const word = z.string().max(24).regex(/\S/)
 const person = z.object({ name: word, room: word })
 
-/** What the chat and its clients say to each other: typed on both sides, and checked on the server. */
+/** The messages of the chat and its clients: typed on both sides, and checked on the server. */
 export const chatContract = defineContract({
   rpc: {
     /** Enters a room, and leaves the one before. */
@@ -15,7 +15,7 @@ export const chatContract = defineContract({
     /** To the clients of a room. */
     message: { toClient: z.object({ name: z.string(), text: z.string() }) }
   },
-  /** Who is where, by connection id. */
+  /** The people in the rooms, by connection id. */
   state: { people: z.record(z.string(), person) }
 })
 

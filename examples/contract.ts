@@ -1,6 +1,6 @@
 import type { chatContract } from './chat-contract.js'
 
-/** What the examples' servers and their clients have in common: the chat, whose schemas are checked, and the rest. */
+/** The contract of the examples: the chat, whose schemas are checked, and the rest. */
 export type AppContract = typeof chatContract & Rest
 
 interface Rest {

@@ -7,8 +7,8 @@ import { type Schema, isUnchecked, standardOf } from './schema.js'
 export type { Issue }
 
 /**
- * What a check says of a value. Undefined: it passes as it is. `value`: it passes as what the schema made of it.
- * `issues`: it is refused; `errors` are those of the compiler of JSON Schemas, as they came.
+ * The outcome of a check. Undefined: the value passes as it is. `value`: the output of the schema takes its place.
+ * `issues`: the value is refused; `errors` are those of the compiler of JSON Schemas, as they came.
  */
 export type Verdict = undefined | { readonly value: unknown, readonly issues?: undefined } | { readonly issues: readonly Issue[], readonly errors?: readonly object[] }
 export type Check = (value: unknown) => Verdict | Promise<Verdict>
@@ -60,7 +60,7 @@ function verdictOf (result: StandardSchemaV1.Result<unknown>, value: unknown): V
 }
 
 /**
- * What an asynchronous check says, unless it takes too long.
+ * The outcome of an asynchronous check, unless it takes too long.
  * @throws DatasoleError `SCHEMA_TIMEOUT`
  */
 export function inTime (verdict: Promise<Verdict>, what: string): Promise<Verdict> {

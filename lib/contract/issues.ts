@@ -2,7 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { coded, memberOf } from '../protocol/errors.js'
 import { escapeSegment } from './json-schema.js'
 
-/** Where a value is refused, as a JSON Pointer (RFC 6901), and why. The value itself is never in it. */
+/** A place (a JSON Pointer, RFC 6901) at which a value is refused, and the reason. It never has the value itself. */
 export interface Issue { readonly path: string, readonly message: string }
 
 /** Issues of one value that are told. */

@@ -1,14 +1,15 @@
 import { KeyTemplate, isTemplate } from './key-template.js'
 
-/** What a key is in a contract: under which name, and with which values of the name's parameters. */
+/** The name of a contract that a key stands under, and the values of its parameters. */
 export interface Found<T> {
   readonly name: string
   readonly params: Readonly<Record<string, string>>
   readonly value: T
 }
 
-/** Keys whose answer is remembered. */
+/** Keys whose answer is remembered, and characters of one: clients make up keys. */
 const MAX_REMEMBERED = 10_000
+const MAX_LENGTH = 256
 
 /**
  * Finds keys among names and templates: an equal name first, then the template with the most literal characters, then
@@ -37,6 +38,7 @@ export class KeyIndex<T> {
   find (key: string): Found<T> | undefined {
     const named = this.#names.get(key)
     if (named !== undefined || this.#templates.length === 0) return named
+    if (key.length > MAX_LENGTH) return this.#search(key)
     let found = this.#remembered.get(key)
     if (found === undefined) {
       if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear()

@@ -43,7 +43,7 @@ export class KeyTemplate {
     return at === key.length ? params : undefined
   }
 
-  /** Where a parameter ends that begins at `at`; not after `at` where it cannot. */
+  /** The end of a parameter that begins at `at`; at most `at` if there is none. */
   #endOf (part: number, key: string, at: number): number {
     const next = this.#parts[part + 1]
     if (next === undefined || !('text' in next)) return key.length

@@ -56,4 +56,5 @@ t.test('keys: hostile keys cost no more than their length', async (t) => {
   const index = new KeyIndex([['room:{id}', 1]])
   for (let i = 0; i < 50_000; i++) index.find(`other ${i}`)
   t.equal(index.find('room:1')!.value, 1)
+  t.same(index.find(`room:${'x'.repeat(8000)}`)!.name, 'room:{id}', 'a long key is found as well, and not remembered')
 })

@@ -3,14 +3,14 @@ import { rooted } from '../json-schema.js'
 import type { Schema } from '../schema.js'
 import { type Side, jsonSchemaOf } from '../json-schema-of.js'
 
-/** What an AsyncAPI document says of the application itself. */
+/** The part of an AsyncAPI document about the application itself. */
 export interface AsyncApiInfo {
   /** Default: "datasole". */
   title?: string
   /** Default: the contract's version, else "0". */
   version?: string
   description?: string
-  /** Where clients connect, e.g. `{ host: 'example.com', pathname: '/__ds', protocol: 'wss' }`. */
+  /** The address that clients connect to, e.g. `{ host: 'example.com', pathname: '/__ds', protocol: 'wss' }`. */
   server?: { host: string, pathname?: string, protocol?: string, description?: string }
 }
 
