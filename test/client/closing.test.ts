@@ -72,11 +72,12 @@ t.test('closing: it has no more calls under way than the server takes; others wa
   const names = Array.from({ length: 6 }, (_, i) => `call ${i}`)
   const controller = new AbortController()
   const calls = names.map((name, i) => client.rpc(name, undefined, i === 1 ? { signal: controller.signal } : i === 3 ? { timeoutMs: 20 } : {}))
+  const late = t.rejects(calls[3]!, { code: -32001, data: { code: 'TIMEOUT' } }, 'time runs while a call waits')
   client.emit('event')
   await peer.next(EVENT_C2S)
   const [zero, one] = [await peer.next(RPC_REQ), await peer.next(RPC_REQ)]
   t.strictSame(peer.received, [], 'an event waits for no call')
-  await t.rejects(calls[3]!, { code: -32001, data: { code: 'TIMEOUT' } }, 'time runs while a call waits')
+  await late
   controller.abort()
   await t.rejects(calls[1]!, { name: 'AbortError' })
   t.equal((await peer.next(RPC_CANCEL)).id, one!.id)
