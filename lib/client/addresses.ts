@@ -33,7 +33,7 @@ function parse (url: string | undefined): URL {
   if (typeof base !== 'string' || !URL.canParse(base, origin === 'null' ? undefined : origin)) throw invalid('must be a URL such as "https://example.com"')
   const parsed = new URL(base, origin === 'null' ? undefined : origin)
   if (!['http:', 'https:', 'ws:', 'wss:'].includes(parsed.protocol)) throw invalid('must start with http:, https:, ws: or wss:')
-  if (parsed.hash !== '') throw invalid('must have no fragment (#…): no server would get it')
+  if (parsed.hash !== '') throw invalid('must have no fragment (#…)')
   return parsed
 }
 

@@ -271,7 +271,7 @@ export class Channel<T = unknown> {
   }
 
   readonly #dropped = (cause: unknown): void => {
-    this.#host.onError(new DatasoleError('CONFLICT', `a change of "${this.key}" cannot be made any more, after what others did: ${messageOf(cause)}`, { cause }))
+    this.#host.onError(new DatasoleError('CONFLICT', `a change of "${this.key}" cannot be made on the newer value: ${messageOf(cause)}`, { cause }))
   }
 
   /** Resolves `saved()`, and ends a closed channel. */
@@ -284,6 +284,6 @@ export class Channel<T = unknown> {
   }
 
   #unwritable (): DatasoleError {
-    return new DatasoleError('UNKNOWN_KEY', `the server takes no changes of "${this.key}": live.createSyncChannel declares it there, with a direction in which clients write`)
+    return new DatasoleError('UNKNOWN_KEY', `the server takes no changes of "${this.key}": declare it by live.createSyncChannel, with a direction in which clients write`)
   }
 }

@@ -4,7 +4,10 @@ import { type DatasoleError, checkHandler, invalidArgument } from '../protocol/e
 import type { DeepReadonly } from '../protocol/frozen.js'
 import { copyJson } from '../protocol/json.js'
 import type { Unsubscribe } from '../protocol/unsubscribe.js'
-import type { ClientCrdts } from './client-crdts.js'
+import type { CrdtName, CrdtTypeOf, CrdtValue, DatasoleContract } from '../protocol/contract.js'
+import { ClientCrdts } from './client-crdts.js'
+import { type ClientHost, FEATURES } from './feature.js'
+import type { LiveClient } from './live-client.js'
 
 /** Nesting levels of a value: the server's default. */
 const MAX_DEPTH = 128
@@ -61,6 +64,19 @@ export type ClientCrdt<Type extends CrdtType, V> = {
   'lww-map': ClientMap<V>
   yjs: ClientDocument
 }[Type]
+
+/**
+ * Opens a CRDT of the client: a value that many clients change at once. Operations show at once, and are merged with
+ * those of others. Operations made offline are sent with the next connection, and count once.
+ * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
+ * @throws DatasoleError `TYPE_MISMATCH` if this client has the key open as another type
+ * @throws TypeError `INVALID_ARGUMENT` for another type
+ */
+export function crdt<C extends DatasoleContract, K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (client: LiveClient<C>, key: K, type: T): ClientCrdt<T, CrdtValue<C, K, T>> {
+  return crdtHandle(client[FEATURES].of(makeCrdts), key, type) as ClientCrdt<T, CrdtValue<C, K, T>>
+}
+
+const makeCrdts = (host: ClientHost): ClientCrdts => new ClientCrdts(host)
 
 /** The handle of a key, with the operations of its type. */
 export function crdtHandle (crdts: ClientCrdts, key: string, type: CrdtType): unknown {

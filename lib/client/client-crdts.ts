@@ -1,12 +1,13 @@
 import { HybridClock, fromMs, randomNode, toMs } from '../crdt/clock.js'
 import type { CrdtOp, CrdtType } from '../crdt/crdt.js'
-import { readOp } from '../crdt/types.js'
+import { readEdit } from '../crdt/types.js'
 import type { CrdtChanges, CrdtSnapshot } from '../crdt/crdt-frames.js'
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { SubscribeRetry } from './subscribe-retry.js'
+import type { Feature } from './feature.js'
 import { CrdtKey, type Pending } from './crdt-key.js'
 import type { Failure } from './link.js'
 import type { SubscriptionHost } from './state-subscriptions.js'
@@ -35,7 +36,7 @@ interface Entry {
 }
 
 /** The CRDT keys of this client. Operations apply at once, and are sent until the server acknowledges them. */
-export class ClientCrdts {
+export class ClientCrdts implements Feature {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
   readonly #underWay = new Map<number, { entry: Entry, pending: Pending, /** It was never sent before. */ isFirst: boolean }>()
@@ -80,7 +81,7 @@ export class ClientCrdts {
   apply (entry: Entry, op: Pick<CrdtOp, 'op' | 'key' | 'value'>): void {
     const { replica } = entry
     this.#clock.see(fromMs(replica.writtenAt(op.key)))
-    const read = readOp({ type: replica.type, nodeId: replica.nodeId, timestamp: toMs(this.#clock.tick()), ...op })
+    const read = readEdit({ type: replica.type, nodeId: replica.nodeId, timestamp: toMs(this.#clock.tick()), op: op.op }, op.key, op.value)
     if (typeof read === 'string') throw invalidArgument(`crdt("${replica.key}"): ${read}`)
     if (this.#count >= MAX_PENDING || this.#size >= MAX_SIZE) throw new DatasoleError('BUSY', `${this.#count} operations wait for the server already`)
     if (entry.isClosed) this.open(replica.key, replica.type)
@@ -113,8 +114,14 @@ export class ClientCrdts {
     }
   }
 
-  receive (opcode: number, correlationId: number, message: CrdtSnapshot | CrdtChanges): void {
-    if (opcode === Opcode.CRDT_ACK) return this.#acknowledged(correlationId)
+  receive (opcode: number, correlationId: number, payload: unknown): boolean {
+    if (opcode === Opcode.CRDT_ACK) this.#acknowledged(correlationId)
+    else if (opcode === Opcode.CRDT_OP || opcode === Opcode.CRDT_STATE) this.#changed(opcode, correlationId, payload as CrdtSnapshot | CrdtChanges)
+    else return false
+    return true
+  }
+
+  #changed (opcode: number, correlationId: number, message: CrdtSnapshot | CrdtChanges): void {
     const entry = this.#entries.get(message.key)
     if (entry === undefined) return
     const isAnswer = correlationId !== 0 && correlationId === entry.asked

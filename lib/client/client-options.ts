@@ -1,8 +1,9 @@
 import { DatasoleError } from '../protocol/errors.js'
 import { DEFAULT_PATH, SUBPROTOCOL, TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
 import { addressesOf } from './addresses.js'
+import { type Inflate, platformInflate } from './compression.js'
 import type { LinkOptions, WebSocketConstructor } from './link.js'
-import { workerConstructor } from './load-worker.js'
+import { type WorkerLike, workerConstructor } from './load-worker.js'
 
 export interface DatasoleClientOptions {
   /**
@@ -23,6 +24,8 @@ export interface DatasoleClientOptions {
   useWorker?: boolean
   /** URL of the worker's script. Default `datasole-worker.iife.min.js` below `path`. Another origin works too. */
   workerUrl?: string
+  /** Makes the worker of `datasole/client/worker`, as bundlers need it: see the client's page. Not together with `workerUrl`. */
+  worker?: () => ClientWorker
   /** Reconnect after a lost connection. Default true. */
   reconnect?: boolean
   /** ms, upper bound of the first random wait. It doubles up to 30 s. Default 1,000. */
@@ -35,6 +38,10 @@ export interface DatasoleClientOptions {
   rpcTimeoutMs?: number
   /** A WebSocket implementation such as that of `ws`. Node.js before 22 needs one. */
   webSocket?: WebSocketConstructor
+  /** Inflates a zlib stream (RFC 1950). For platforms without DecompressionStream, such as React Native: `unzlibSync` of fflate. */
+  inflate?: Inflate
+  /** Keeps events that are emitted while the client is disconnected for the next connection. Default: only while it connects or reconnects. */
+  outbox?: OutboxOptions
   /** The version of the contract that this client was built with: see `defineContract`. Default: none, which every server takes. */
   contractVersion?: number
   /** The server does not take `contractVersion`, and the client has given up: time to reload the page. */
@@ -43,10 +50,27 @@ export interface DatasoleClientOptions {
   onError?: (error: unknown) => void
 }
 
+export interface OutboxOptions {
+  /** Most events that wait. Default and most: 1,000, calls included. */
+  maxEvents?: number
+  /** ms after which an event that waits is dropped. Default: none is. */
+  maxAgeMs?: number
+}
+
+/** The part of a Worker that the option `worker` has to return. Every `Worker` is one. */
+export interface ClientWorker extends Pick<WorkerLike<never, never>, 'terminate'> {
+  onmessage: ((event: never) => void) | null
+  onerror: ((event: never) => void) | null
+  postMessage (message: never): void
+}
+
 export interface ClientSettings {
   link: LinkOptions
   webSocket: WebSocketConstructor
+  worker: (() => ClientWorker) | undefined
   workerUrl: string
+  inflate: Inflate
+  outbox: OutboxOptions | undefined
   /** undefined: if the worker loads. */
   useWorker: boolean | undefined
   /** Rejects if the user's function returns no string. */
@@ -58,46 +82,92 @@ export interface ClientSettings {
   onError: (error: unknown) => void
 }
 
+/** ms that setTimeout takes. */
+const MAX_TIMER = 2 ** 31
+
+type Rule = 'string' | 'boolean' | 'function' | 'object' | 'any' | 'ms' | 'number' | 'whole'
+
+/** `any` is checked where it is used. */
+const rules: Record<keyof DatasoleClientOptions | 'auth.token' | 'outbox.maxEvents' | 'outbox.maxAgeMs', Rule> = {
+  url: 'any',
+  path: 'string',
+  auth: 'object',
+  'auth.token': 'string',
+  getToken: 'function',
+  useWorker: 'boolean',
+  workerUrl: 'string',
+  worker: 'function',
+  reconnect: 'boolean',
+  reconnectInterval: 'number',
+  maxReconnectAttempts: 'number',
+  connectTimeoutMs: 'ms',
+  rpcTimeoutMs: 'ms',
+  webSocket: 'any',
+  inflate: 'function',
+  outbox: 'object',
+  'outbox.maxEvents': 'whole',
+  'outbox.maxAgeMs': 'ms',
+  contractVersion: 'whole',
+  onContractMismatch: 'function',
+  onError: 'function'
+}
+
+function keeps (rule: Rule, value: unknown): boolean {
+  if (rule === 'object') return isObject(value)
+  if (rule === 'number') return typeof value === 'number' && value >= 0
+  if (rule === 'ms' || rule === 'whole') return Number.isSafeInteger(value) && value as number >= 0 && (rule === 'whole' || value as number < MAX_TIMER)
+  return rule === 'any' || typeof value === rule // eslint-disable-line valid-typeof -- the others are types
+}
+
+function isObject (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function check (options: object, prefix = ''): void {
+  for (const [name, value] of Object.entries(options)) {
+    const rule = Object.hasOwn(rules, prefix + name) ? rules[prefix + name as keyof typeof rules] : undefined
+    if (rule === undefined) throw invalid(prefix + name, 'is not an option of the client')
+    if (value !== undefined && !keeps(rule, value)) throw invalid(prefix + name, rule === 'ms' || rule === 'whole' ? 'must be a whole number from 0' : `must be a ${rule}`)
+  }
+}
+
 /** Checks the options and fills in defaults. @throws DatasoleError `INVALID_OPTION`, naming the option */
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
-  const { contractVersion, path = DEFAULT_PATH, auth, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000 } = options
-  const names = ['url', 'path', 'auth', 'getToken', 'useWorker', 'workerUrl', 'reconnect', 'reconnectInterval', 'maxReconnectAttempts', 'connectTimeoutMs', 'rpcTimeoutMs', 'webSocket', 'contractVersion', 'onContractMismatch', 'onError']
-  for (const name of Object.keys(options)) if (!names.includes(name)) throw invalid(name, 'is not an option of the client')
-  check('path', typeof path === 'string' && /^\/(?![/\\])[^?#]*$/.test(path), 'must be a path such as "/__ds"')
-  check('auth.token', auth?.token === undefined || typeof auth.token === 'string', 'must be a string')
-  check('getToken', getToken === undefined || typeof getToken === 'function', 'must be a function')
-  check('getToken', getToken === undefined || auth?.token === undefined, 'and auth.token exclude each other: pass only one')
-  check('useWorker', options.useWorker === undefined || typeof options.useWorker === 'boolean', 'must be a boolean')
-  check('workerUrl', options.workerUrl === undefined || typeof options.workerUrl === 'string', 'must be a string')
-  check('reconnect', typeof reconnect === 'boolean', 'must be a boolean')
-  check('reconnectInterval', typeof reconnectInterval === 'number' && reconnectInterval > 0 && reconnectInterval < 2 ** 31, 'must be a number of ms above 0')
-  check('maxReconnectAttempts', typeof maxReconnectAttempts === 'number' && maxReconnectAttempts >= 0, 'must be a number from 0')
-  check('connectTimeoutMs', Number.isInteger(connectTimeoutMs) && connectTimeoutMs >= 0 && connectTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
-  check('rpcTimeoutMs', Number.isInteger(rpcTimeoutMs) && rpcTimeoutMs >= 0 && rpcTimeoutMs < 2 ** 31, 'must be a whole number of ms from 0')
-  check('contractVersion', contractVersion === undefined || (Number.isSafeInteger(contractVersion) && contractVersion >= 0), 'must be a whole number from 0')
-  check('onContractMismatch', options.onContractMismatch === undefined || typeof options.onContractMismatch === 'function', 'must be a function')
-  check('onError', options.onError === undefined || typeof options.onError === 'function', 'must be a function')
+  if (!isObject(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
+  check(options)
+  const { contractVersion, path = DEFAULT_PATH, auth = {}, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000, outbox, useWorker, worker, workerUrl, inflate = platformInflate(), onContractMismatch } = options
+  check(auth, 'auth.')
+  check(outbox ?? {}, 'outbox.')
+  if (!/^\/(?![/\\])[^?#]*$/.test(path)) throw invalid('path', 'must be a path such as "/__ds"')
+  if (!(reconnectInterval > 0 && reconnectInterval < MAX_TIMER)) throw invalid('reconnectInterval', 'must be a number of ms above 0')
+  if ((outbox?.maxEvents ?? 0) > 1000) throw invalid('outbox.maxEvents', 'must be at most 1,000')
+  if (getToken !== undefined && auth.token !== undefined) throw invalid('getToken', 'and auth.token exclude each other: pass only one')
+  if (worker !== undefined && workerUrl !== undefined) throw invalid('worker', 'and workerUrl exclude each other: pass only one')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
-  if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed, as this Node.js has no WebSocket of its own (22 has): pass that of the package ws')
+  if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed before Node.js 22: pass that of the package ws')
+  if (inflate === undefined) throw invalid('inflate', 'is needed without DecompressionStream: pass unzlibSync of fflate')
   const addresses = addressesOf(options.url, path)
-  if (options.useWorker === true && workerConstructor() === undefined) throw invalid('useWorker', 'is true, but there are no Web Workers here')
-  if (options.useWorker === true && options.webSocket !== undefined) throw invalid('webSocket', 'cannot be handed to a Web Worker: set useWorker: false')
+  const isOwnThread = options.webSocket ?? options.inflate
+  if (useWorker === true && worker === undefined && workerConstructor() === undefined) throw invalid('useWorker', 'is true, but this platform has no Web Workers')
+  if (useWorker === true && isOwnThread !== undefined) throw invalid(options.webSocket === undefined ? 'inflate' : 'webSocket', 'cannot go to a Web Worker: set useWorker: false')
   return {
     link: {
       url: contractVersion === undefined ? addresses.socket : `${addresses.socket}${addresses.socket.includes('?') ? '&' : '?'}contract=${contractVersion}`,
-      protocols: getToken === undefined ? protocolsOf(auth?.token) : undefined,
+      protocols: getToken === undefined ? protocolsOf(auth.token) : undefined,
       reconnect,
       reconnectInterval,
       maxReconnectAttempts
     },
     webSocket,
-    workerUrl: options.workerUrl ?? addresses.worker,
-    useWorker: options.useWorker ?? (workerConstructor() === undefined || options.webSocket !== undefined || !isPage() ? false : undefined),
+    inflate,
+    outbox,
+    worker,
+    workerUrl: workerUrl ?? addresses.worker,
+    useWorker: useWorker ?? (isOwnThread !== undefined || (worker === undefined && (workerConstructor() === undefined || !isPage())) ? false : undefined),
     getToken: getToken && (async () => checkToken(await getToken())),
     connectTimeoutMs,
     rpcTimeoutMs,
-    onContractMismatch: options.onContractMismatch,
+    onContractMismatch,
     // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
     onError: options.onError ?? ((error) => { console.error(error) })
   }
@@ -109,7 +179,7 @@ export function protocolsOf (token = ''): string[] {
 }
 
 function checkToken (token: unknown): string {
-  if (typeof token !== 'string') throw new TypeError(`getToken gave ${token === null ? 'null' : typeof token}, not a string`)
+  if (typeof token !== 'string') throw new TypeError(`getToken gave ${String(token)}, not a string`)
   return token
 }
 
@@ -119,10 +189,6 @@ function isPage (): boolean {
 
 function base64url (text: string): string {
   return btoa(String.fromCharCode(...new TextEncoder().encode(text))).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
-}
-
-function check (name: string, isRight: boolean, why: string): void {
-  if (!isRight) throw invalid(name, why)
 }
 
 function invalid (name: string, why: string): DatasoleError {

@@ -1,5 +1,5 @@
 import type { Welcome } from '../protocol/messages.js'
-import type { Bytes, Message } from './codec.js'
+import type { Bytes } from './codec.js'
 
 export type ConnectionState = 'disconnected' | 'connecting' | 'connected' | 'reconnecting'
 
@@ -13,7 +13,8 @@ export interface LinkEvents {
    * @param failure set for 'reconnecting', and for 'disconnected' if the link gave up
    */
   onState (state: ConnectionState, welcome?: Welcome, failure?: Failure): void
-  onMessage (message: Message): void
+  /** A frame for the client, inflated. Nobody has looked into it. */
+  onFrame (frame: Bytes): void
   /** A message was refused locally: BUSY or PAYLOAD_TOO_LARGE. */
   onUnsent (correlationId: number, failure: Failure): void
   /** The next connection waits for `Link.offer`. Only if the options have no `protocols`. */
@@ -33,6 +34,9 @@ export interface LinkOptions {
   maxReconnectAttempts: number
 }
 
+/** `wake`: the page is shown again or has its network back. `check`: the network is gone. `suspend`: the page goes into the back/forward cache. */
+export type PageEvent = 'wake' | 'check' | 'suspend'
+
 /** A connection that reconnects by itself, on this thread or in a Web Worker. */
 export interface Link {
   open (): void
@@ -40,6 +44,8 @@ export interface Link {
   send (opcode: number, correlationId: number, json: string): void
   /** Answers `onOffer` with subprotocols, or with the reason why there are none. */
   offer (protocols: string[] | Failure): void
+  /** Reconnects at once, checks the connection, or closes it until the page is shown again. */
+  page (event: PageEvent): void
   /** Closes without reconnecting. The last event is 'disconnected', before it returns. */
   close (): void
 }

@@ -22,23 +22,23 @@ const POLICY = 'datasole'
 const page = globalThis as Page
 let policy: Policy | undefined
 
+/** Starts the worker. `name` stands for it in errors; `settled` is called once it has loaded or failed to load. */
+export type StartWorker<Received = unknown, Sent = unknown> = () => { worker: WorkerLike<Received, Sent>, name: string, settled: () => void }
+
 /** The platform's Worker; undefined outside of pages. */
 export function workerConstructor (): WorkerConstructor | undefined {
   return page.Worker
 }
 
-/**
- * Starts a script as a Web Worker. A worker must have the page's origin, so a blob imports a script of another.
- * @returns the worker, and a function to call once it has loaded or failed to load
- */
-export function loadWorker<Received, Sent> (url: string): { worker: WorkerLike<Received, Sent>, settled: () => void } {
+/** Starts a script as a Web Worker. A worker must have the page's origin, so a blob imports a script of another. */
+export function loadWorker<Received, Sent> (url: string): ReturnType<StartWorker<Received, Sent>> {
   const Worker = page.Worker as unknown as new (url: string) => WorkerLike<Received, Sent>
   const { href, origin } = new URL(url, page.location?.href)
-  if (origin === page.location?.origin) return { worker: new Worker(trusted(href)), settled () {} }
+  if (origin === page.location?.origin) return { worker: new Worker(trusted(href)), name: url, settled () {} }
   const blob = URL.createObjectURL(new Blob([importing(href)], { type: 'text/javascript' }))
   const settled = (): void => { URL.revokeObjectURL(blob) }
   try {
-    return { worker: new Worker(trusted(blob)), settled }
+    return { worker: new Worker(trusted(blob)), name: url, settled }
   } catch (error) {
     settled()
     throw error

@@ -1,19 +1,25 @@
 import { DatasoleError } from '../protocol/errors.js'
-import type { Link, LinkEvents } from './link.js'
 import type { ClientSettings } from './client-options.js'
-import { SocketLink } from './socket-link.js'
+import type { Link, LinkEvents } from './link.js'
+import { loadSocket } from './load-socket.js'
+import { type WorkerLike, loadWorker } from './load-worker.js'
+import { ThreadLink } from './thread-link.js'
 import { WorkerLink } from './worker-link.js'
 
 /** Makes a link on this thread or in a Web Worker. Unless `useWorker` is true, a worker that fails to load is not tried again. */
 export function makeLink (settings: ClientSettings, events: LinkEvents): Link {
-  const { link, webSocket, workerUrl, useWorker, onError } = settings
-  const onThisThread = (): Link => new SocketLink(link, webSocket, events)
+  const { link, webSocket, inflate, worker, workerUrl, useWorker, onError } = settings
+  const load = async (): Promise<Link> => new (await loadSocket())(link, webSocket, events, inflate)
+  const onThisThread = (): Link => new ThreadLink(load, link, events)
   if (useWorker === false) return onThisThread()
-  return new WorkerLink(workerUrl, link, events, useWorker === true
+  const start = worker === undefined
+    ? () => loadWorker(workerUrl)
+    : () => ({ worker: worker() as WorkerLike<unknown, unknown>, name: 'the worker of the option worker', settled () {} })
+  return new WorkerLink(start, link, events, useWorker === true
     ? undefined
     : (why) => {
         settings.useWorker = false
-        onError(new DatasoleError('WORKER_UNAVAILABLE', `the Web Worker cannot be used (${why}), so the connection runs on the page's thread; useWorker: false says that this is meant`))
+        onError(new DatasoleError('WORKER_UNAVAILABLE', `the Web Worker cannot be used (${why}), so the connection runs on the page's thread. Set useWorker: false if that is meant`))
         return onThisThread()
       })
 }

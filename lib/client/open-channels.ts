@@ -1,10 +1,25 @@
-import type { Failure } from './link.js'
+import type { DatasoleContract, StateAt, StateName } from '../protocol/contract.js'
 import type { ErrorMessage, StateAck } from '../protocol/messages.js'
+import { Opcode } from '../protocol/opcodes.js'
 import { Channel, type ChannelHost } from './channel.js'
+import { type ClientHost, FEATURES, type Feature } from './feature.js'
+import type { Failure } from './link.js'
+import type { LiveClient } from './live-client.js'
 import type { StateSubscriptions } from './state-subscriptions.js'
 
+/**
+ * Opens a sync channel of the client. Changes show at once, are sent when the server can be reached, and take effect
+ * exactly once.
+ * @returns the same channel for the same key, until it is closed
+ */
+export function channel<C extends DatasoleContract, K extends StateName<C>> (client: LiveClient<C>, key: K): Channel<StateAt<C, K>> {
+  return client[FEATURES].of(makeChannels).open(key) as Channel<StateAt<C, K>>
+}
+
+const makeChannels = (host: ClientHost): OpenChannels => new OpenChannels(host)
+
 /** The channels that this client writes. */
-export class OpenChannels {
+class OpenChannels implements Feature {
   readonly #host: ChannelHost
   readonly #subscriptions: StateSubscriptions
   readonly #channels = new Map<string, { channel: Channel, end: () => void }>()
@@ -12,16 +27,16 @@ export class OpenChannels {
   readonly #client = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('')
   #seq = 0
 
-  constructor (host: Omit<ChannelHost, 'nextPush' | 'ended'>, subscriptions: StateSubscriptions) {
+  constructor (host: ClientHost) {
     this.#host = {
       get isConnected () { return host.isConnected },
       nextId: () => host.nextId(),
-      send: (opcode, id, json) => { host.send(opcode, id, json) },
+      send: (opcode, id, json) => { host.sendJson(opcode, id, json) },
       onError: (error) => { host.onError(error) },
       nextPush: () => ({ client: this.#client, seq: ++this.#seq }),
       ended: (key) => { this.#ended(key) }
     }
-    this.#subscriptions = subscriptions
+    this.#subscriptions = host.subscriptions
   }
 
   /** The channel of a key: the same one until it is closed and everything was sent. */
@@ -35,7 +50,6 @@ export class OpenChannels {
     return opened.channel
   }
 
-  /** Runs before the subscriptions are renewed. */
   connected (): void {
     for (const { channel } of this.#channels.values()) channel.connected()
   }
@@ -44,11 +58,15 @@ export class OpenChannels {
     for (const { channel } of this.#channels.values()) channel.disconnected()
   }
 
-  acked (correlationId: number, message: StateAck): void {
+  receive (opcode: number, correlationId: number, payload: unknown): boolean {
+    if (opcode !== Opcode.STATE_ACK) return false
+    const message = payload as StateAck
     this.#channels.get(message.key)?.channel.acked(correlationId, message)
+    return true
   }
 
-  /** @returns whether the error was about a push */
+  unsent (correlationId: number, failure: Failure): boolean { return this.refused(correlationId, failure) }
+
   refused (correlationId: number, error: Failure & Pick<ErrorMessage, 'retryAfter'>): boolean {
     if (correlationId === 0) return false
     for (const { channel } of this.#channels.values()) if (channel.refused(correlationId, error)) return true

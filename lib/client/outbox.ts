@@ -1,8 +1,10 @@
+import type { OutboxOptions } from './client-options.js'
+
 /** Most messages in the queue, and most characters of their JSON. */
 const MAX_MESSAGES = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
-interface Waiting { size: number, send: () => void }
+interface Waiting { size: number, since: number, send: () => void }
 
 /** Calls and events that wait, in order, for a connection; calls also for a place among those in flight. */
 export class Outbox {
@@ -12,13 +14,22 @@ export class Outbox {
   #size = 0
   #events = 0
   #isFlushing = false
+  readonly #maxEvents: number
+  readonly #maxAgeMs: number
+
+  constructor ({ maxEvents = MAX_MESSAGES, maxAgeMs = Infinity }: OutboxOptions = {}) {
+    this.#maxEvents = maxEvents
+    this.#maxAgeMs = maxAgeMs
+  }
 
   /** @returns false if the queue is full */
   add (id: number | symbol, json: string, send: () => void): boolean {
-    if (this.#waiting.size >= MAX_MESSAGES || this.#size + json.length > MAX_SIZE) return false
+    const isEvent = typeof id === 'symbol'
+    if (isEvent) this.#dropOld()
+    if (this.#waiting.size >= MAX_MESSAGES || (isEvent && this.#events >= this.#maxEvents) || this.#size + json.length > MAX_SIZE) return false
     this.#size += json.length
-    if (typeof id === 'symbol') this.#events++
-    this.#waiting.set(id, { size: json.length, send })
+    if (isEvent) this.#events++
+    this.#waiting.set(id, { size: json.length, since: performance.now(), send })
     return true
   }
 
@@ -41,6 +52,7 @@ export class Outbox {
     // reentrant: a call that cannot be sent makes room for the next one
     if (this.#isFlushing) return
     this.#isFlushing = true
+    this.#dropOld()
     for (const [id, send] of this.#returned) {
       if (!mayCall()) break
       this.delete(id)
@@ -57,9 +69,16 @@ export class Outbox {
     this.#isFlushing = false
   }
 
-  clear (): void {
+  /** @param keepsEvents drops calls only */
+  clear (keepsEvents: boolean): void {
     this.#returned.clear()
-    this.#waiting.clear()
-    this.#size = this.#events = 0
+    for (const id of this.#waiting.keys()) if (!keepsEvents || typeof id === 'number') this.delete(id)
+  }
+
+  /** Drops events that have waited too long. */
+  #dropOld (): void {
+    if (this.#maxAgeMs === Infinity) return
+    const oldest = performance.now() - this.#maxAgeMs
+    for (const [id, { since }] of this.#waiting) if (typeof id === 'symbol' && since < oldest) this.delete(id)
   }
 }

@@ -2,27 +2,28 @@ import { DatasoleError } from '../protocol/errors.js'
 import { stringify } from '../protocol/json.js'
 import type { GoAway, RpcResponse } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import type { OutboxOptions } from './client-options.js'
+import type { ClientHost } from './feature.js'
 import { type CallOptions, PendingCalls } from './pending-calls.js'
 import { Outbox } from './outbox.js'
 
-export interface RequestsHost {
-  readonly isConnected: boolean
-  send (opcode: number, correlationId: number, json: string): void
-}
-
 /** Sends calls and events to the server, or queues them until they may be sent. */
 export class Requests {
-  readonly #host: RequestsHost
+  readonly #host: Pick<ClientHost, 'isConnected' | 'sendJson'>
   readonly #calls: PendingCalls
-  readonly #outbox = new Outbox()
+  readonly #outbox: Outbox
+  readonly #keepsEvents: boolean
   /** Whether the server is closing the connection, so that requests wait for the next one. */
   #isLeaving = false
 
-  constructor (host: RequestsHost) {
+  /** @param outbox set if events are kept while the client is disconnected */
+  constructor (host: Pick<ClientHost, 'isConnected' | 'sendJson'>, outbox?: OutboxOptions) {
     this.#host = host
+    this.#outbox = new Outbox(outbox)
+    this.#keepsEvents = outbox !== undefined
     this.#calls = new PendingCalls({
       givenUp: (id, isSent) => {
-        if (isSent) host.send(Opcode.RPC_CANCEL, id, 'null')
+        if (isSent) host.sendJson(Opcode.RPC_CANCEL, id, 'null')
         else this.#outbox.delete(id)
       },
       returned: (id, json, isFull) => {
@@ -46,7 +47,7 @@ export class Requests {
 
   /** @returns false if the queue is full */
   emit (event: string, json: string): boolean {
-    const send = (): void => { this.#host.send(Opcode.EVENT_C2S, 0, json) }
+    const send = (): void => { this.#host.sendJson(Opcode.EVENT_C2S, 0, json) }
     if (!this.#isOpen) return this.#outbox.add(Symbol(event), json, send)
     send()
     return true
@@ -84,7 +85,7 @@ export class Requests {
 
   /** No connection will follow. */
   abandoned (): void {
-    this.#outbox.clear()
+    this.#outbox.clear(this.#keepsEvents)
     this.#calls.abandoned()
   }
 
@@ -96,6 +97,6 @@ export class Requests {
 
   #send (id: number, json: string): void {
     this.#calls.sent(id)
-    this.#host.send(Opcode.RPC_REQ, id, json)
+    this.#host.sendJson(Opcode.RPC_REQ, id, json)
   }
 }

@@ -1,14 +1,18 @@
 import { CloseCode } from '../protocol/codes.js'
 import { messageOf } from '../protocol/errors.js'
-import { HEADER_SIZE } from '../protocol/frame.js'
+import { HEADER_SIZE, ZLIB_MAGIC, readUint32 } from '../protocol/frame.js'
 import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { backoff } from './backoff.js'
-import { decode, encode } from './codec.js'
-import type { Failure, Link, LinkEvents, LinkOptions, WebSocketConstructor, WebSocketLike } from './link.js'
+import { type Bytes, decode, encode } from './codec.js'
+import { type Inflate, compress } from './compression.js'
+import { FrameQueue } from './frame-queue.js'
+import type { Failure, Link, LinkEvents, LinkOptions, PageEvent, WebSocketConstructor, WebSocketLike } from './link.js'
 
 /** ms from opening a socket to the server's WELCOME. */
 const CONNECT_TIMEOUT = 10_000
+/** ms that the server may take to answer once the page was asleep or offline. */
+const CHECK_TIMEOUT = 5000
 /** ms that a connection must last to reset the backoff. */
 const GOOD = 5000
 /** Bytes that may wait for the network before calls and events are refused. */
@@ -24,16 +28,18 @@ const REFUSED = 'Unexpected server response: 401'
 const NO_CODE = 1006
 const UNTOLD = 'the server is away, or refuses the token or the origin of the page; its log says more'
 
-interface GlobalEvents {
-  addEventListener?: (name: string, listener: () => void) => void
-  removeEventListener?: (name: string, listener: () => void) => void
-}
-
 /** A link over a WebSocket on this thread: frames, heartbeat, reconnecting. */
 export class SocketLink implements Link {
   readonly #options: LinkOptions
   readonly #WebSocket: WebSocketConstructor
   readonly #events: LinkEvents
+  readonly #incoming: FrameQueue
+  readonly #outgoing = new FrameQueue({
+    convert: compress,
+    deliver: (frame, original) => { this.#write(frame, original) },
+    failed: (error) => { this.#events.onProblem({ code: 'COMPRESSION_FAILED', message: messageOf(error) }) }
+  })
+
   #socket: WebSocketLike | undefined
   #isConnected = false
   #isClosed = false
@@ -46,20 +52,25 @@ export class SocketLink implements Link {
   /** Whether a fresh token was sent after a 4401, and not answered yet. */
   #isTrial = false
   #maxPayload = Infinity
+  #heartbeatMs = 0
   #heardAt = 0
   #pingedAt = 0
   #connectTimer: ReturnType<typeof setTimeout> | undefined
   #retryTimer: ReturnType<typeof setTimeout> | undefined
   #heartbeat: ReturnType<typeof setTimeout> | undefined
 
-  constructor (options: LinkOptions, webSocket: WebSocketConstructor, events: LinkEvents) {
+  constructor (options: LinkOptions, webSocket: WebSocketConstructor, events: LinkEvents, inflate: Inflate) {
     this.#options = options
     this.#WebSocket = webSocket
     this.#events = events
+    this.#incoming = new FrameQueue({
+      convert: (frame) => frame[0] === ZLIB_MAGIC ? inflate(frame) : frame,
+      deliver: (frame) => { this.#receive(frame) },
+      failed: (error) => { events.onProblem({ code: 'BAD_FRAME', message: `the server sent what is not a frame: ${messageOf(error)}` }) }
+    })
   }
 
   open (): void {
-    (globalThis as GlobalEvents).addEventListener?.('online', this.#online)
     this.#events.onState('connecting')
     if (!this.#isClosed) this.#connect()
   }
@@ -69,14 +80,16 @@ export class SocketLink implements Link {
     const socket = this.#socket!
     // state and CRDT messages keep both sides in sync, and are small: never refused
     const isBulk = opcode === Opcode.RPC_REQ || opcode === Opcode.EVENT_C2S
-    if (isBulk && socket.bufferedAmount > MAX_BUFFERED) {
-      return this.#events.onUnsent(correlationId, { code: 'BUSY', message: `${socket.bufferedAmount} bytes wait for the network already` })
+    const waiting = socket.bufferedAmount + this.#outgoing.size
+    if (isBulk && waiting > MAX_BUFFERED) {
+      return this.#events.onUnsent(correlationId, { code: 'BUSY', message: `${waiting} bytes wait for the network already` })
     }
-    const frame = encode(opcode, correlationId, json)
-    if (frame.length > this.#maxPayload + HEADER_SIZE) {
-      return this.#events.onUnsent(correlationId, { code: 'PAYLOAD_TOO_LARGE', message: `${frame.length} bytes are more than the server's maxPayload of ${this.#maxPayload}` })
-    }
-    socket.send(frame)
+    this.#outgoing.push(encode(opcode, correlationId, json))
+  }
+
+  #write (frame: Bytes, original: Bytes): void {
+    if (frame.length <= this.#maxPayload + HEADER_SIZE) return this.#socket!.send(frame)
+    this.#events.onUnsent(readUint32(original, 1), { code: 'PAYLOAD_TOO_LARGE', message: `${frame.length} bytes are more than the server's maxPayload of ${this.#maxPayload}` })
   }
 
   offer (protocols: string[] | Failure): void {
@@ -86,7 +99,23 @@ export class SocketLink implements Link {
     this.#dial(protocols)
   }
 
+  page (event: PageEvent): void {
+    if (this.#isClosed) return
+    if (event === 'suspend') {
+      if (!this.#options.reconnect) return
+      this.#release()
+      this.#events.onState('reconnecting', undefined, { code: 'PAGE_SUSPENDED', message: 'the browser keeps the page for later: the client reconnects when it is shown again' })
+    } else if (this.#isConnected) {
+      this.#check()
+    } else if (event === 'wake' && this.#socket === undefined && !this.#awaitsOffer) {
+      clearTimeout(this.#retryTimer)
+      this.#connect()
+    }
+  }
+
   close (): void {
+    // what is being deflated goes out as it is
+    for (const frame of this.#outgoing.clear()) this.#write(frame, frame)
     this.#release()
     this.#end()
   }
@@ -109,9 +138,14 @@ export class SocketLink implements Link {
     }
     this.#socket = socket
     socket.binaryType = 'arraybuffer'
-    socket.onmessage = (event: { data: ArrayBuffer }) => { this.#receive(event.data) }
+    socket.onmessage = (event: { data: ArrayBuffer }) => {
+      this.#heardAt = performance.now()
+      this.#incoming.push(new Uint8Array(event.data))
+    }
     let why = ''
-    socket.onclose = (event: { code: number, reason: string }) => { this.#lost(event.code, event.reason || why) }
+    socket.onclose = (event: { code: number, reason: string }) => {
+      this.#incoming.end(() => { this.#lost(event.code, event.reason || why) })
+    }
     socket.onerror = (event: { message?: string }) => {
       why = event.message ?? ''
       // Node.js 22 fires no close event after a failed connection
@@ -119,16 +153,9 @@ export class SocketLink implements Link {
     }
   }
 
-  #receive (data: ArrayBuffer): void {
-    this.#heardAt = performance.now()
-    let message
-    try {
-      message = decode(data)
-    } catch (error) {
-      return this.#events.onProblem({ code: 'BAD_FRAME', message: `the server sent what is not a frame: ${messageOf(error)}` })
-    }
-    if (message.opcode === Opcode.WELCOME) this.#welcomed(message.payload as Welcome)
-    else if (message.opcode !== Opcode.PONG) this.#events.onMessage(message)
+  #receive (frame: Bytes): void {
+    if (frame[0] === Opcode.WELCOME) this.#welcomed(decode(frame).payload as Welcome)
+    else if (frame[0] !== Opcode.PONG) this.#events.onFrame(frame)
   }
 
   #welcomed (welcome: Welcome): void {
@@ -139,6 +166,7 @@ export class SocketLink implements Link {
     this.#connectedAt = this.#heardAt
     this.#pingedAt = 0
     this.#maxPayload = welcome.maxPayload
+    this.#heartbeatMs = welcome.heartbeatMs
     this.#beatIn(welcome.heartbeatMs, welcome.heartbeatMs)
     this.#events.onState('connected', welcome)
   }
@@ -149,10 +177,23 @@ export class SocketLink implements Link {
       if (this.#pingedAt > this.#heardAt) return this.#lost(0, 'the server has been silent for two heartbeats')
       const silence = performance.now() - this.#heardAt
       if (silence < interval) return this.#beatIn(interval - silence, interval)
-      this.#pingedAt = performance.now()
-      this.send(Opcode.PING, 0, 'null')
+      this.#ping()
       this.#beatIn(interval, interval)
     }, wait)
+  }
+
+  #ping (): void {
+    this.#pingedAt = performance.now()
+    this.send(Opcode.PING, 0, 'null')
+  }
+
+  /** The connection may be dead since the page slept, or lost its network: the server has to answer soon. */
+  #check (): void {
+    const interval = this.#heartbeatMs
+    if (this.#pingedAt > this.#heardAt || performance.now() - this.#heardAt < Math.min(CHECK_TIMEOUT, interval)) return
+    clearTimeout(this.#heartbeat)
+    this.#ping()
+    this.#beatIn(Math.min(CHECK_TIMEOUT, interval), interval)
   }
 
   /** The socket has ended, or counts as ended. */
@@ -185,6 +226,8 @@ export class SocketLink implements Link {
     clearTimeout(this.#retryTimer)
     clearInterval(this.#heartbeat)
     this.#isConnected = this.#awaitsOffer = false
+    this.#incoming.clear()
+    this.#outgoing.clear()
     const socket = this.#socket
     this.#socket = undefined
     if (socket === undefined) return
@@ -196,14 +239,6 @@ export class SocketLink implements Link {
   #end (failure?: Failure): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    ;(globalThis as GlobalEvents).removeEventListener?.('online', this.#online)
     this.#events.onState('disconnected', undefined, failure)
-  }
-
-  /** The browser is back on the network: reconnect at once. */
-  readonly #online = (): void => {
-    if (this.#socket !== undefined || this.#awaitsOffer) return
-    clearTimeout(this.#retryTimer)
-    this.#connect()
   }
 }

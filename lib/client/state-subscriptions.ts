@@ -1,17 +1,30 @@
-import { DatasoleError, checkHandler } from '../protocol/errors.js'
+import { DatasoleError } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
-import type { ErrorMessage, Head, StatePatch, StateSnapshot } from '../protocol/messages.js'
+import type { ErrorMessage, Head, Operation, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { SubscribeRetry } from './subscribe-retry.js'
 import { StateReplica, type ApplyResult } from './state-replica.js'
 
-/** `value` is frozen, and undefined where the key has none. */
-export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, head: Readonly<Head>) => void
+/**
+ * `value` is frozen, and undefined if the key has none. `patches` are the operations that made it of the last value;
+ * undefined if it is new as a whole.
+ */
+export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, head: Readonly<Head>, patches?: readonly Operation[]) => void
 
-export interface SubscriptionOptions {
+/** `stale`: the value is known, but the connection is gone. `denied`: the server refused the subscription. */
+export type SubscriptionStatus = 'loading' | 'live' | 'stale' | 'denied'
+
+/** A value that was rendered on a server, with its position: `await ds.primitives.live.…` there. */
+export interface InitialState<T = unknown> extends Head { value: T }
+
+export interface SubscriptionOptions<T = unknown> {
   /** Gets a refusal such as `FORBIDDEN`, or a long wait (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
+  /** Called when the status changes from `loading`, and after each further change. */
+  onStatus?: (status: SubscriptionStatus) => void
+  /** The value to start from, if none is known. It is frozen, and the server sends only later changes. */
+  initial?: InitialState<T>
 }
 
 /** Gets every message about a key; subscribers get its value only. */
@@ -21,7 +34,7 @@ export interface Watcher {
   denied (error: DatasoleError): void
 }
 
-interface Subscriber { handler: StateHandler, onError?: (error: DatasoleError) => void, isNotified: boolean }
+interface Subscriber extends Pick<SubscriptionOptions, 'onError' | 'onStatus'> { handler: StateHandler, isNotified: boolean }
 
 interface Entry {
   key: string
@@ -32,12 +45,16 @@ interface Entry {
   asked: number
   /** Whether the server refused. The next connection or subscriber asks again. */
   isRefused: boolean
+  /** Whether the server has answered on this connection. */
+  isLive: boolean
+  status: SubscriptionStatus
   /** Set while the server cannot take the subscription yet. */
   retry?: SubscribeRetry
 }
 
 export interface SubscriptionHost {
   readonly isConnected: boolean
+  /** An unused correlation id. */
   nextId (): number
   send (opcode: number, correlationId: number, message: object): void
   onError (error: unknown): void
@@ -52,19 +69,20 @@ export class StateSubscriptions {
     this.#host = host
   }
 
-  add (key: string, handler: StateHandler, { onError }: SubscriptionOptions): Unsubscribe {
-    checkHandler(`subscribeState("${key}")`, handler)
-    const subscriber: Subscriber = { handler, onError, isNotified: false }
+  add (key: string, handler: StateHandler, { onError, onStatus, initial }: SubscriptionOptions): Unsubscribe {
+    const subscriber: Subscriber = { handler, onError, onStatus, isNotified: false }
     let entry = this.#entries.get(key)
-    if (entry === undefined) {
-      this.#entries.set(key, entry = { key, replica: new StateReplica(), subscribers: new Set([subscriber]), asked: 0, isRefused: false })
-      this.#ask(entry)
-    } else {
-      entry.subscribers.add(subscriber)
-      if (entry.isRefused) this.#ask(entry)
-      // a known value is delivered at once, but not before the caller has its unsubscriber
-      queueMicrotask(() => { if (!subscriber.isNotified && entry!.replica.head !== undefined) this.#notify(entry!, subscriber) })
-    }
+    const isFirst = entry === undefined
+    if (entry === undefined) this.#entries.set(key, entry = { key, replica: new StateReplica(), subscribers: new Set(), asked: 0, isRefused: false, isLive: false, status: 'loading' })
+    entry.subscribers.add(subscriber)
+    if (initial !== undefined && entry.replica.head === undefined) entry.replica.snapshot({ key, epoch: initial.epoch, version: initial.version, data: initial.value })
+    if (isFirst || entry.isRefused) this.#ask(entry)
+    this.#changed(entry)
+    // a known value is delivered at once, but not before the caller has its unsubscriber
+    queueMicrotask(() => {
+      if (!subscriber.isNotified && entry!.replica.head !== undefined) this.#notify(entry!, subscriber)
+      if (entry!.status !== 'loading' && entry!.subscribers.has(subscriber)) this.#guard(() => { onStatus?.(entry!.status) })
+    })
     return unsubscriber(() => { this.#remove(entry!, subscriber) })
   }
 
@@ -85,6 +103,11 @@ export class StateSubscriptions {
     return this.#entries.get(key)?.replica.value
   }
 
+  /** The status of a key; undefined if it is not subscribed to. */
+  statusOf (key: string): SubscriptionStatus | undefined {
+    return this.#entries.get(key)?.status
+  }
+
   /** Subscribes again from the current heads. The server sends the missing versions. */
   connected (): void {
     for (const entry of this.#entries.values()) this.#ask(entry)
@@ -93,8 +116,10 @@ export class StateSubscriptions {
   disconnected (): void {
     for (const entry of this.#entries.values()) {
       entry.asked = 0
+      entry.isLive = false
       entry.retry?.end()
       entry.retry = undefined
+      this.#changed(entry)
     }
   }
 
@@ -104,19 +129,25 @@ export class StateSubscriptions {
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
     if (isAnswer) {
       entry.asked = 0
+      entry.isLive = true
       entry.retry = undefined
     }
     const outcome: ApplyResult = opcode === Opcode.STATE_SNAPSHOT
       ? entry.replica.snapshot(message as StateSnapshot)
       : entry.replica.patch(message as StatePatch)
+    if (outcome === 'gap') entry.isLive = false
+    // handlers may ask for the status; those that wait for it are told after them
+    const isOther = this.#judge(entry)
     if (outcome === 'changed') {
-      for (const subscriber of [...entry.subscribers]) this.#notify(entry, subscriber)
+      const patches = opcode === Opcode.STATE_PATCH ? (message as StatePatch).patches : undefined
+      for (const subscriber of [...entry.subscribers]) this.#notify(entry, subscriber, patches)
     } else if (outcome === 'gap') {
       // an answer that does not apply will not apply next time: ask for a snapshot
       if (isAnswer) entry.replica.head = undefined
       if (entry.asked === 0) this.#ask(entry)
-      return
     }
+    if (isOther) this.#tellStatus(entry)
+    if (outcome === 'gap') return
     if (entry.watcher !== undefined) this.#guard(() => { entry.watcher!.received(message, opcode === Opcode.STATE_SNAPSHOT, isAnswer, entry.replica) })
   }
 
@@ -131,9 +162,27 @@ export class StateSubscriptions {
       return true
     }
     entry.isRefused = true
+    entry.isLive = false
     entry.retry = undefined
     this.#report(entry, new DatasoleError(error.code, `the subscription to "${entry.key}" was refused: ${error.message}`), true)
+    this.#changed(entry)
     return true
+  }
+
+  #changed (entry: Entry): void {
+    if (this.#judge(entry)) this.#tellStatus(entry)
+  }
+
+  /** @returns whether the status is another */
+  #judge (entry: Entry): boolean {
+    const status = entry.isRefused ? 'denied' : entry.isLive ? 'live' : entry.replica.head !== undefined ? 'stale' : 'loading'
+    if (status === entry.status) return false
+    entry.status = status
+    return true
+  }
+
+  #tellStatus ({ status, subscribers }: Entry): void {
+    for (const { onStatus } of [...subscribers]) this.#guard(() => { onStatus?.(status) })
   }
 
   /** @param isFinal whether a watcher has to give up its value */
@@ -157,10 +206,12 @@ export class StateSubscriptions {
     if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key: entry.key })
   }
 
-  #notify ({ replica, subscribers }: Entry, subscriber: Subscriber): void {
+  #notify ({ replica, subscribers }: Entry, subscriber: Subscriber, patches?: Operation[]): void {
     if (!subscribers.has(subscriber)) return
+    // they lead on from the last value, which this subscriber may not have
+    const follows = subscriber.isNotified ? patches : undefined
     subscriber.isNotified = true
-    this.#guard(() => { subscriber.handler(replica.value, replica.head!) })
+    this.#guard(() => { subscriber.handler(replica.value, replica.head!, follows) })
   }
 
   #guard (run: () => void): void {

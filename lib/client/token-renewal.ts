@@ -1,20 +1,15 @@
-import { messageOf } from '../protocol/errors.js'
+import { DatasoleError, messageOf } from '../protocol/errors.js'
 import type { AuthRefresh, ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
+import type { SubscriptionHost } from './state-subscriptions.js'
 
 /** Most tokens that are sent for one request of the server: the server's limit. */
 const ATTEMPTS = 3
 
-export interface TokenRenewalHost {
-  nextId (): number
-  send (opcode: number, correlationId: number, message: object): void
-  /** Gets failures. Without a valid token in time, the server ends the connection. */
-  onError (code: string, message: string): void
-}
-
 /** Sends the server a new token when it asks for one. */
 export class TokenRenewal {
-  readonly #host: TokenRenewalHost
+  /** Gets failures. Without a valid token in time, the server ends the connection. */
+  readonly #host: Pick<SubscriptionHost, 'nextId' | 'send' | 'onError'>
   readonly #getToken: (() => Promise<string>) | undefined
   /** Correlation id of the token that the server is checking, else 0. */
   #id = 0
@@ -25,7 +20,7 @@ export class TokenRenewal {
   /** Counts requests, so that a token for an earlier connection is not sent on a later one. */
   #round = 0
 
-  constructor (host: TokenRenewalHost, getToken: (() => Promise<string>) | undefined) {
+  constructor (host: Pick<SubscriptionHost, 'nextId' | 'send' | 'onError'>, getToken: (() => Promise<string>) | undefined) {
     this.#host = host
     this.#getToken = getToken
   }
@@ -67,7 +62,7 @@ export class TokenRenewal {
   }
 
   #failed (code: string, message: string): void {
-    this.#host.onError(code, `the authentication could not be renewed: ${message}`)
+    this.#host.onError(new DatasoleError(code, `the authentication could not be renewed: ${message}`))
     if (this.#attempts > 0) this.#timer = setTimeout(() => { this.#try(this.#getToken!) }, this.#pause)
   }
 }

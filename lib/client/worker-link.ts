@@ -1,32 +1,40 @@
 import { messageOf } from '../protocol/errors.js'
 import type { Welcome } from '../protocol/messages.js'
-import type { Message } from './codec.js'
-import type { ConnectionState, Failure, Link, LinkEvents, LinkOptions } from './link.js'
-import { type WorkerLike, loadWorker } from './load-worker.js'
+import type { Bytes } from './codec.js'
+import type { ConnectionState, Failure, Link, LinkEvents, LinkOptions, PageEvent } from './link.js'
+import { type StartWorker, type WorkerLike } from './load-worker.js'
 
 /** ms that the worker's script may take to load and run. */
 const LOAD_TIMEOUT = 10_000
+
+type Outgoing = [opcode: number, correlationId: number, json: string]
 
 /** A message from the page to the worker. */
 export type ToWorker =
   | { type: 'open', options: LinkOptions }
   | { type: 'offer', protocols: string[] | Failure }
-  | { type: 'send', opcode: number, correlationId: number, json: string }
+  /** The messages of one tick. */
+  | { type: 'send', messages: Outgoing[] }
+  | { type: 'page', event: PageEvent }
   | { type: 'close' }
 
 /** A message from the worker to the page. */
 export type FromWorker =
   | { type: 'ready' }
   | { type: 'state', state: ConnectionState, welcome?: Welcome, failure?: Failure }
-  | { type: 'message', message: Message }
+  /** The frames of one tick, inflated. */
+  | { type: 'frames', frames: Bytes[] }
   | { type: 'unsent', correlationId: number, failure: Failure }
   | { type: 'problem', failure: Failure }
   /** Asks the page for the token: see `LinkEvents.onOffer`. */
   | { type: 'offer' }
 
-/** A link whose socket, decompression and JSON parsing run in a Web Worker. */
+/**
+ * A link whose socket and inflater run in a Web Worker. JSON is parsed on this thread: that takes less of its time
+ * than to receive a copy of the value.
+ */
 export class WorkerLink implements Link {
-  readonly #url: string
+  readonly #start: StartWorker
   readonly #options: LinkOptions
   readonly #events: LinkEvents
   readonly #fallback: ((why: string) => Link) | undefined
@@ -36,10 +44,12 @@ export class WorkerLink implements Link {
   #loadTimer: ReturnType<typeof setTimeout> | undefined
   #isReady = false
   #isClosed = false
+  /** Messages that the current tick sends. */
+  #unsent: Outgoing[] = []
 
   /** @param fallback makes the link to use if the worker fails to load; without it that is an error */
-  constructor (url: string, options: LinkOptions, events: LinkEvents, fallback: ((why: string) => Link) | undefined) {
-    this.#url = url
+  constructor (start: StartWorker, options: LinkOptions, events: LinkEvents, fallback: ((why: string) => Link) | undefined) {
+    this.#start = start
     this.#options = options
     this.#events = events
     this.#fallback = fallback
@@ -49,16 +59,16 @@ export class WorkerLink implements Link {
     this.#events.onState('connecting')
     if (this.#isClosed) return
     try {
-      const { worker, settled } = loadWorker<FromWorker, ToWorker>(this.#url)
+      const { worker, name, settled } = this.#start() as ReturnType<StartWorker<FromWorker, ToWorker>>
       this.#worker = worker
       this.#settled = settled
       worker.onmessage = ({ data }) => { this.#receive(data) }
       worker.onerror = (event) => {
         event.preventDefault?.()
         if (this.#isReady) this.#events.onProblem({ code: 'WORKER_FAILED', message: event.message ?? 'the Web Worker failed' })
-        else this.#unavailable(event.message ?? `${this.#url} could not be loaded`)
+        else this.#unavailable(event.message ?? `${name} could not be loaded`)
       }
-      this.#loadTimer = setTimeout(() => { this.#unavailable(`${this.#url} said nothing within ${LOAD_TIMEOUT} ms`) }, LOAD_TIMEOUT)
+      this.#loadTimer = setTimeout(() => { this.#unavailable(`${name} said nothing within ${LOAD_TIMEOUT} ms`) }, LOAD_TIMEOUT)
       worker.postMessage({ type: 'open', options: this.#options })
     } catch (error) {
       this.#unavailable(messageOf(error))
@@ -66,13 +76,19 @@ export class WorkerLink implements Link {
   }
 
   send (opcode: number, correlationId: number, json: string): void {
-    if (this.#replacement !== undefined) this.#replacement.send(opcode, correlationId, json)
-    else this.#worker?.postMessage({ type: 'send', opcode, correlationId, json })
+    if (this.#replacement !== undefined) return this.#replacement.send(opcode, correlationId, json)
+    if (this.#unsent.push([opcode, correlationId, json]) === 1) queueMicrotask(() => { this.#flush() })
   }
 
   offer (protocols: string[] | Failure): void {
     if (this.#replacement !== undefined) this.#replacement.offer(protocols)
     else this.#worker?.postMessage({ type: 'offer', protocols })
+  }
+
+  page (event: PageEvent): void {
+    if (this.#replacement !== undefined) return this.#replacement.page(event)
+    this.#flush()
+    this.#worker?.postMessage({ type: 'page', event })
   }
 
   close (): void {
@@ -83,6 +99,7 @@ export class WorkerLink implements Link {
     // it terminates once it has closed its socket; its other messages are ignored
     worker.onerror = null
     worker.onmessage = ({ data }) => { if (data.type === 'state' && data.state === 'disconnected') worker.terminate() }
+    this.#flush()
     worker.postMessage({ type: 'close' })
     this.#worker = undefined
     this.#end()
@@ -94,8 +111,9 @@ export class WorkerLink implements Link {
         this.#isReady = true
         this.#settled?.()
         return clearTimeout(this.#loadTimer)
-      case 'message':
-        return this.#events.onMessage(message.message)
+      case 'frames':
+        for (const frame of message.frames) if (this.#worker !== undefined) this.#events.onFrame(frame)
+        return
       case 'unsent':
         return this.#events.onUnsent(message.correlationId, message.failure)
       case 'problem':
@@ -106,6 +124,13 @@ export class WorkerLink implements Link {
         if (message.state === 'disconnected') this.#end(message.failure)
         else this.#events.onState(message.state, message.welcome, message.failure)
     }
+  }
+
+  #flush (): void {
+    const messages = this.#unsent
+    if (messages.length === 0) return
+    this.#unsent = []
+    this.#worker?.postMessage({ type: 'send', messages })
   }
 
   #unavailable (why: string): void {

@@ -1,33 +1,58 @@
-import type { WebSocketConstructor } from './link.js'
+import type { Bytes } from './codec.js'
+import { platformInflate } from './compression.js'
+import type { LinkEvents, WebSocketConstructor } from './link.js'
 import { SocketLink } from './socket-link.js'
 import type { FromWorker, ToWorker } from './worker-link.js'
+
+/** Bytes of frames that one message takes to the page: it draws between two messages. */
+const MAX_BATCH = 64 * 1024
+/** Bytes from which on a frame is transferred. Below, a copy costs less. */
+const LARGE = 8 * 1024
 
 /** The entry of the Web Worker: a socket link that is driven by messages. */
 const scope = globalThis as unknown as {
   WebSocket: WebSocketConstructor
   onmessage: ((event: { data: ToWorker }) => void) | null
-  postMessage (message: FromWorker): void
+  postMessage (message: FromWorker, transfer?: ArrayBufferLike[]): void
 }
 
 let link: SocketLink | undefined
+let frames: Bytes[] = []
+let size = 0
+const { port1, port2 } = new MessageChannel() as unknown as Record<'port1' | 'port2', { onmessage: () => void, postMessage (message: null): void }>
+// in a task of its own: the frames that have arrived by then cross together
+port1.onmessage = flush
 
-scope.onmessage = ({ data }) => {
-  if (data.type === 'send') {
-    link?.send(data.opcode, data.correlationId, data.json)
-  } else if (data.type === 'offer') {
-    link?.offer(data.protocols)
-  } else if (data.type === 'close') {
-    link?.close()
-  } else {
-    link = new SocketLink(data.options, scope.WebSocket, {
-      onState: (state, welcome, failure) => { scope.postMessage({ type: 'state', state, welcome, failure }) },
-      onMessage: (message) => { scope.postMessage({ type: 'message', message }) },
-      onUnsent: (correlationId, failure) => { scope.postMessage({ type: 'unsent', correlationId, failure }) },
-      onOffer: () => { scope.postMessage({ type: 'offer' }) },
-      onProblem: (failure) => { scope.postMessage({ type: 'problem', failure }) }
-    })
-    link.open()
-  }
+function flush (): void {
+  if (frames.length === 0) return
+  const batch = frames
+  frames = []
+  size = 0
+  scope.postMessage({ type: 'frames', frames: batch }, batch.filter((frame) => frame.length >= LARGE).map(({ buffer }) => buffer))
 }
 
+/** Sends a message after the frames that came before it. */
+function post (message: FromWorker): void {
+  flush()
+  scope.postMessage(message)
+}
+
+const events: LinkEvents = {
+  onState: (state, welcome, failure) => { post({ type: 'state', state, welcome, failure }) },
+  onFrame: (frame) => {
+    if (frames.push(frame) === 1) port2.postMessage(null)
+    size += frame.length
+    if (size >= MAX_BATCH) flush()
+  },
+  onUnsent: (correlationId, failure) => { post({ type: 'unsent', correlationId, failure }) },
+  onOffer: () => { post({ type: 'offer' }) },
+  onProblem: (failure) => { post({ type: 'problem', failure }) }
+}
+scope.onmessage = ({ data }) => {
+  if (data.type === 'send') for (const message of data.messages) link?.send(...message)
+  else if (data.type === 'page') link?.page(data.event)
+  else if (data.type === 'offer') link?.offer(data.protocols)
+  else if (data.type === 'close') link?.close()
+  else (link = new SocketLink(data.options, scope.WebSocket, events, platformInflate()!)).open()
+}
 scope.postMessage({ type: 'ready' })

@@ -2,7 +2,7 @@ import { type Awareness, applyAwarenessUpdate, encodeAwarenessUpdate, removeAwar
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { fromBase64, toBase64 } from './base64.js'
-import type { DatasoleClient } from './client.js'
+import type { LiveClient } from './live-client.js'
 
 /** Most characters of an update, in base64. Larger ones are neither sent nor applied. */
 const MAX_SIZE = 16 * 1024
@@ -24,7 +24,7 @@ interface Message { update: string, /** The others shall say who they are. */ is
  * @returns ends the binding, and removes the own state here and at the others
  * @throws TypeError `INVALID_ARGUMENT` if it is no Awareness
  */
-export function bindAwareness (client: DatasoleClient, key: string, awareness: Awareness, { onError }: { onError?: (error: DatasoleError) => void } = {}): Unsubscribe {
+export function bindAwareness (client: LiveClient, key: string, awareness: Awareness, { onError }: { onError?: (error: DatasoleError) => void } = {}): Unsubscribe {
   if (!((awareness as Awareness | undefined)?.states instanceof Map)) throw invalidArgument('bindAwareness: the awareness must be an Awareness of y-protocols')
   const event = `${key}:awareness`
   const own = awareness.clientID

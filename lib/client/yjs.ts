@@ -1,7 +1,8 @@
 import * as Y from 'yjs'
 import { DatasoleError, invalidArgument } from '../protocol/errors.js'
 import { fromBase64, toBase64 } from './base64.js'
-import type { DatasoleClient } from './client.js'
+import { crdt } from './client-crdt-handle.js'
+import type { LiveClient } from './live-client.js'
 
 /** ms before an update that found no room is tried again. */
 const RETRY = 1000
@@ -20,9 +21,9 @@ export interface YjsBinding {
  * @throws DatasoleError `FOREIGN_YJS` if the document is of another copy of Yjs than this module imports, as Yjs
  *   would apply updates and show none of them
  */
-export function bindYjs (client: DatasoleClient, key: string, doc: Y.Doc, { onError }: { onError?: (error: DatasoleError) => void } = {}): YjsBinding {
+export function bindYjs (client: LiveClient, key: string, doc: Y.Doc, { onError }: { onError?: (error: DatasoleError) => void } = {}): YjsBinding {
   checkDoc(doc)
-  const handle = client.crdt(key, 'yjs')
+  const handle = crdt(client, key, 'yjs')
   let waiting: Uint8Array[] = []
   let isEnded = false
   let retry: ReturnType<typeof setTimeout> | undefined

@@ -35,18 +35,13 @@ export type Outcome =
 
 /**
  * The functions of a CRDT type. State is plain JSON, changed in place and only where it differs, so it may be a
- * draft that records patches. `apply` and `merge` are idempotent and commutative: replicas with the same
- * operations are equal.
+ * draft that records patches. `apply` is idempotent and commutative: replicas with the same operations are equal.
  */
 export interface Crdt<State, Value> {
   readonly type: CrdtType
   empty (): State
   value (state: State): Value
   apply (state: State, op: CrdtOp): Outcome
-  /** Merges another replica. Only for two states that have dropped no records. */
-  merge (state: State, other: State): void
-  /** Drops records that only late operations need: older than `before` (Unix ms), and the oldest beyond `max`. */
-  forget (state: State, before: number, max: number): void
 }
 
 /** The order of writes: the later timestamp wins, between equal ones the greater node, and between equal nodes any fixed order. */
@@ -61,13 +56,4 @@ export function isLater (a: Stamped, b: Stamped | undefined): boolean {
 
 function textOf (stamped: Stamped): string {
   return stamped.length === 2 ? '' : JSON.stringify(stamped[2])
-}
-
-/**
- * The oldest entries: those before a time, and those beyond a number.
- * @param entries name and time of each; sorted in place
- */
-export function oldest (entries: Array<[name: string, time: number]>, before: number, max: number): Array<[name: string, time: number]> {
-  entries.sort(([, a], [, b]) => a - b)
-  return entries.filter(([, time], i) => time < before || i < entries.length - max)
 }

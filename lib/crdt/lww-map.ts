@@ -1,5 +1,5 @@
 import { getMember, type Members, putMember } from '../protocol/json.js'
-import { type Crdt, type Stamped, isLater, oldest } from './crdt.js'
+import { type Crdt, type Stamped, isLater } from './crdt.js'
 
 export interface MapState {
   type: 'lww-map'
@@ -29,27 +29,10 @@ export const lwwMap: Crdt<MapState, Members> = {
     if (!isLater(written, before)) return 'known'
     putMember(state.fields, key!, written)
     return 'changed'
-  },
-
-  merge (state, { fields }) {
-    for (const [key, written] of entriesOf(fields)) {
-      if (isLater(written, getMember(state.fields, key) as Stamped | undefined)) putMember(state.fields, key, written)
-    }
-  },
-
-  forget (state, before, max) {
-    const removed: Array<[string, number]> = []
-    for (const [key, stamped] of entriesOf(state.fields)) if (stamped.length === 2) removed.push([key, stamped[0]])
-    let { floor } = state
-    for (const [key, time] of oldest(removed, before, max)) {
-      delete state.fields[key]
-      floor = Math.max(floor, time)
-    }
-    if (floor > state.floor) state.floor = floor
   }
 }
 
 /** The fields. An undefined member is a removed one that a draft still holds. */
-function entriesOf (fields: MapState['fields']): Array<[key: string, stamped: Stamped]> {
+export function entriesOf (fields: MapState['fields']): Array<[key: string, stamped: Stamped]> {
   return Object.entries(fields).filter(([, stamped]) => (stamped as Stamped | undefined) !== undefined)
 }

@@ -15,11 +15,5 @@ export const lwwRegister: Crdt<RegisterState, unknown> = {
     if (!isLater(written, state.written)) return 'known'
     state.written = written
     return 'changed'
-  },
-
-  merge (state, { written }) {
-    if (written !== undefined && isLater(written, state.written)) state.written = written
-  },
-
-  forget () {} // it holds one write only
+  }
 }

@@ -1,5 +1,5 @@
 import { getMember, putMember } from '../protocol/json.js'
-import { type Crdt, oldest } from './crdt.js'
+import type { Crdt } from './crdt.js'
 
 /** How far a number may be ahead of the last one without a gap. */
 export const WINDOW = 1000
@@ -51,28 +51,6 @@ export const pnCounter: Crdt<CounterState, number> = {
     state[sum] = total
     putMember(state.nodes, nodeId, after)
     return 'changed'
-  },
-
-  merge (state, other) {
-    for (const [nodeId, theirs] of Object.entries(other.nodes)) {
-      const ours = (getMember(state.nodes, nodeId) ?? [0, 0, 0, 0]) as Counts
-      const merged = union(ours, theirs)
-      const [plus, minus] = sums(merged)
-      const [plusBefore, minusBefore] = sums(ours)
-      state.plus += plus - plusBefore
-      state.minus += minus - minusBefore
-      putMember(state.nodes, nodeId, merged)
-    }
-  },
-
-  forget (state, before, max) {
-    const nodes = Object.entries(state.nodes).map(([nodeId, [at]]): [string, number] => [nodeId, at])
-    let { floor } = state
-    for (const [nodeId, at] of oldest(nodes, before, max)) {
-      delete state.nodes[nodeId]
-      floor = Math.max(floor, at)
-    }
-    if (floor > state.floor) state.floor = floor
   }
 }
 
@@ -109,14 +87,4 @@ function advance (counts: Counts, seq: number, amount: number, settled = 0): voi
   }
   counts.splice(4, taken - 4)
   counts[3] = Math.max(counts[3], settled)
-}
-
-/** Merges the counts of a node: the sums that reach further, then the operations beyond them of both. */
-function union (a: Counts, b: Counts): Counts {
-  const [further, other] = a[3] < b[3] ? [b, a] : [a, b]
-  const [at, plus, minus, seq, ...ahead] = further
-  const isUnnumbered = a[3] === b[3]
-  const merged: Counts = [Math.max(at, other[0]), isUnnumbered ? Math.max(plus, other[1]) : plus, isUnnumbered ? Math.max(minus, other[2]) : minus, seq, ...ahead]
-  for (let i = 4; i < other.length; i += 2) if (!isCounted(merged, other[i]!)) advance(merged, other[i]!, other[i + 1]!)
-  return merged
 }

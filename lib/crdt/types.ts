@@ -38,9 +38,18 @@ export function readOp (raw: unknown): CrdtOp | string {
   const read: CrdtOp = { type, nodeId, timestamp: timestamp as number, op: op as CrdtOp['op'] }
   if (seq !== undefined) read.seq = seq as number
   if (settled !== undefined) read.settled = settled as number
+  return readEdit(read, key, value)
+}
+
+/**
+ * Adds the key and the value to an operation, if its type takes them.
+ * @returns the operation, or the reason why it is invalid
+ */
+export function readEdit (read: CrdtOp, key: unknown, value: unknown): CrdtOp | string {
+  const { type, op } = read
   if (type === 'pn-counter') {
     if (op !== 'increment' && op !== 'decrement') return 'a pn-counter takes increment and decrement'
-    const { value: amount = 1 } = raw as { value?: unknown }
+    const amount = value === undefined ? 1 : value
     if (!Number.isFinite(amount) || (amount as number) < 0 || (amount as number) > Number.MAX_SAFE_INTEGER) return 'its amount is not a number from 0 to 2^53 - 1'
     read.value = amount
     return read

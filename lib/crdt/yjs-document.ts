@@ -15,11 +15,5 @@ export const yjsDocument: Crdt<YjsState, string[]> = {
     if (updates.includes(value as string)) return 'known'
     updates.push(value as string)
     return 'changed'
-  },
-
-  merge (state, { updates }) {
-    for (const update of updates) if (!state.updates.includes(update)) state.updates.push(update)
-  },
-
-  forget () {} // joining updates needs Yjs: see crdt-yjs.ts
+  }
 }

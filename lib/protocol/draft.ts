@@ -2,8 +2,8 @@ import { diff } from './diff.js'
 import { ArrayDraft } from './draft-array.js'
 import { ObjectDraft } from './draft-object.js'
 import { type ContainerDraft, DRAFT, type Drafts } from './draft-container.js'
-import { coded } from './errors.js'
-import { type Container, isContainer, type Members } from './json.js'
+import { coded, isThenable } from './errors.js'
+import { type Container, isContainer } from './json.js'
 import type { Operation } from './messages.js'
 
 /**
@@ -30,18 +30,13 @@ export function record<T = unknown> ({ value }: { readonly value: unknown }, rec
     }
     const isEdited = result === undefined || result === draft
     if (!isEdited && recording.hasWritten) {
-      throw coded(new TypeError('a recipe must either change the draft or return a new value, not both: ' +
-        'write (draft) => { draft.a = 1 } with braces'), 'RECIPE_RETURNED')
+      throw coded(new TypeError('a recipe must change the draft or return a new value, not both: write (draft) => { draft.a = 1 } with braces'), 'RECIPE_RETURNED')
     }
     if (isEdited && !recording.hasWritten) return []
     return diff(value, isEdited ? draft : result, maxDepth, recording)
   } finally {
     recording.isOver = true
   }
-}
-
-function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return isContainer(value) && typeof (value as Members).then === 'function'
 }
 
 /** The drafts of one recipe. */

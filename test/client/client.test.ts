@@ -201,10 +201,11 @@ t.test('client: a call that never got a connection says so', async (t) => {
 })
 
 t.test('client: a frame that the server would not take is refused here, and the connection stays', async (t) => {
-  const { client, peer, errors } = await dial(t, {}, { maxPayload: 1000 })
+  const { client, peer, errors, until } = await dial(t, {}, { maxPayload: 1000 })
   const noise = Array.from({ length: 3000 }, () => String.fromCharCode(32 + Math.random() * 90)).join('')
   await t.rejects(client.rpc('store', noise), { code: 'PAYLOAD_TOO_LARGE', message: /maxPayload of 1000/ })
   client.emit('store', noise)
+  await until(() => errors.length > 0)
   t.match(errors, [{ code: 'PAYLOAD_TOO_LARGE' }])
   const answer = client.rpc('store', 'x'.repeat(3000))
   peer.result(await peer.next(Opcode.RPC_REQ), 'deflated it fits')

@@ -51,7 +51,7 @@ t.test('options: where there is no WebSocket one has to be passed', async (t) =>
   const own = scope.WebSocket
   t.teardown(() => { if (own !== undefined) scope.WebSocket = own })
   delete scope.WebSocket
-  t.throws(() => new DatasoleClient({ url: base.url }), { code: 'INVALID_OPTION', message: /webSocket is needed, as this Node.js has no WebSocket of its own/ })
+  t.throws(() => new DatasoleClient({ url: base.url }), { code: 'INVALID_OPTION', message: /webSocket is needed before Node.js 22/ })
   scope.WebSocket = WebSocket
   t.doesNotThrow(() => new DatasoleClient({ url: base.url }))
   if (own === undefined) delete scope.WebSocket

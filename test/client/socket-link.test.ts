@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { deflateSync } from 'node:zlib'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { platformInflate } from '../../lib/client/compression.js'
 import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { encode } from '../helpers/wire.js'
@@ -204,11 +205,11 @@ t.test('socket link: a closed link says so once, and nothing more', async (t) =>
   const said: string[] = []
   const link = new SocketLink({ url: server.url, protocols: ['datasole.v2'], reconnect: true, reconnectInterval: 1, maxReconnectAttempts: Infinity }, WebSocket, {
     onState: (state) => { said.push(state) },
-    onMessage: () => { t.fail('a message') },
+    onFrame: () => { t.fail('a frame') },
     onUnsent: () => { t.fail('a message that was not sent') },
     onOffer: () => { t.fail('a question for subprotocols') },
     onProblem: () => { t.fail('a problem') }
-  })
+  }, platformInflate()!)
   link.open()
   const peer = await server.accept()
   link.close()

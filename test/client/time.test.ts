@@ -1,6 +1,7 @@
 import { mock } from 'node:test'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { platformInflate } from '../../lib/client/compression.js'
 import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { dial, watch } from './dialled.js'
@@ -115,11 +116,11 @@ t.test('time: a getToken that hangs has the same ten seconds; closing does not w
   let asked = 0
   const link = new SocketLink({ url: 'ws://127.0.0.1:1', protocols: undefined, reconnect: true, reconnectInterval: 1, maxReconnectAttempts: Infinity }, WebSocket, {
     onState: (state, _welcome, failure) => { said.push(failure === undefined ? state : `${state}: ${failure.message}`) },
-    onMessage: () => { t.fail('a message') },
+    onFrame: () => { t.fail('a frame') },
     onUnsent: () => { t.fail('a message that was not sent') },
     onOffer: () => { asked++ },
     onProblem: () => { t.fail('a problem') }
-  })
+  }, platformInflate()!)
   link.open()
   pass(9_999)
   t.match(said, ['connecting'])

@@ -6,8 +6,8 @@ export const isShipped = (path: string): boolean => path === 'index.ts' || /^(li
 
 const maxLines = 300
 const lazyPackages = ['ioredis', 'pg', 'piscina', 'yjs']
-const browserSafePackages = ['fflate', 'yjs', 'y-protocols/awareness']
-const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/exports.ts', 'lib/client/browser.ts'] // the last is what the bundle for script tags exports
+const browserSafePackages = ['yjs', 'y-protocols/awareness']
+const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/exports.ts']
 const composers = ['plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/server.ts']
 
 const pluginTools = ['plugins/define.ts', 'plugins/schema-compiler.ts'] // no plugins, but what they are made with

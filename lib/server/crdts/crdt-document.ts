@@ -1,5 +1,6 @@
 import { fromMs, type HybridClock, toMs } from '../../crdt/clock.js'
-import { type CrdtOp, type CrdtType, type Outcome, type Stamped, oldest } from '../../crdt/crdt.js'
+import type { CrdtOp, CrdtType, Outcome, Stamped } from '../../crdt/crdt.js'
+import { forgetOld, oldest } from '../../crdt/forget.js'
 import { type CrdtState, crdtOf } from '../../crdt/types.js'
 import { getMember, putMember } from '../../protocol/json.js'
 
@@ -57,7 +58,7 @@ export function change (document: CrdtDocument, { type, op, owner }: Change, clo
 /** Drops what is old or too much. It walks over all that there is. */
 export function forget (document: CrdtDocument): void {
   const before = Date.now() - DAY
-  crdtOf(document.type).forget(document, before, document.type === 'pn-counter' ? MAX_NODES : MAX_REMOVED)
+  forgetOld(document, before, document.type === 'pn-counter' ? MAX_NODES : MAX_REMOVED)
   const owners = Object.entries(document.owners).map(([nodeId, [at]]): [string, number] => [nodeId, at])
   for (const [nodeId] of oldest(owners, before, MAX_NODES)) delete document.owners[nodeId]
 }

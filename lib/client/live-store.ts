@@ -1,0 +1,127 @@
+import type { DatasoleContract, StateAt, StateName } from '../protocol/contract.js'
+import type { DatasoleError } from '../protocol/errors.js'
+import type { DeepReadonly } from '../protocol/frozen.js'
+import type { Operation } from '../protocol/messages.js'
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+import type { LiveClient } from './live-client.js'
+import type { InitialState, SubscriptionStatus } from './state-subscriptions.js'
+
+/** A key at one moment. The object stays the same until something changes. */
+export interface LiveSnapshot<T = unknown> {
+  /** Frozen; undefined if the key has none, or it is not known yet. */
+  readonly value: DeepReadonly<T> | undefined
+  readonly status: SubscriptionStatus
+  /** The position of the value; undefined until it is known. */
+  readonly epoch: string | undefined
+  readonly version: number | undefined
+  /** Why the subscription is denied, or has to wait. */
+  readonly error: DatasoleError | undefined
+}
+
+/** @param patches what led from the last value to this one; undefined if the value is new as a whole, or only the status is */
+export type LiveListener = (patches?: readonly Operation[]) => void
+
+export interface LiveStoreOptions<T = unknown> {
+  /** ms that the subscription outlives its last listener. Default 5,000. */
+  keepMs?: number
+  /** The value that a server rendered, to follow from its version. */
+  initial?: InitialState<T>
+}
+
+/** ms that a subscription outlives its last listener, so that a change of route does not end it. */
+const KEEP = 5000
+
+/** The stores of each client, by key. */
+const stores = new WeakMap<object, Map<string, LiveStore>>()
+
+/**
+ * The store of a key: what the bindings of frameworks stand on. One store, and so one subscription, serves all
+ * components of a client that show the key.
+ * @param options of the first call for a key count
+ */
+export function liveStore<C extends DatasoleContract, K extends StateName<C>> (client: LiveClient<C>, key: K, options: LiveStoreOptions<StateAt<C, K>> = {}): LiveStore<StateAt<C, K>> {
+  let ofClient = stores.get(client)
+  if (ofClient === undefined) stores.set(client, ofClient = new Map())
+  let store = ofClient.get(key)
+  if (store === undefined) ofClient.set(key, store = new LiveStore(client as LiveClient, key, options as LiveStoreOptions, () => { ofClient.delete(key) }))
+  return store as LiveStore<StateAt<C, K>>
+}
+
+/** A key as an external store. It is subscribed at the server while it has listeners, and `keepMs` longer. */
+export class LiveStore<T = unknown> {
+  readonly key: string
+  readonly #client: LiveClient
+  readonly #keepMs: number
+  readonly #initial: InitialState<T> | undefined
+  readonly #ended: () => void
+  readonly #listeners = new Set<{ listener: LiveListener }>()
+  #snapshot: LiveSnapshot<T>
+  #unsubscribe: Unsubscribe | undefined
+  #keep: ReturnType<typeof setTimeout> | undefined
+
+  /** @param ended the store is unused, and may be forgotten */
+  constructor (client: LiveClient, key: string, { keepMs = KEEP, initial }: LiveStoreOptions<T>, ended: () => void) {
+    this.key = key
+    this.#client = client
+    this.#keepMs = keepMs
+    this.#initial = initial
+    this.#ended = ended
+    this.#snapshot = initial === undefined
+      ? { value: undefined, status: 'loading', epoch: undefined, version: undefined, error: undefined }
+      : { value: initial.value as DeepReadonly<T>, status: 'stale', epoch: initial.epoch, version: initial.version, error: undefined }
+    this.#rest() // a render that is thrown away never subscribes
+  }
+
+  getSnapshot (): LiveSnapshot<T> { return this.#snapshot }
+
+  /** Calls the listener after each change of the snapshot. */
+  subscribe (listener: LiveListener): Unsubscribe {
+    const own = { listener }
+    this.#listeners.add(own)
+    this.#open()
+    return unsubscriber(() => { if (this.#listeners.delete(own) && this.#listeners.size === 0) this.#rest() })
+  }
+
+  /** Subscribes, and resolves once the value is known or denied. A subscriber has `keepMs` from then on. */
+  async ready (): Promise<void> {
+    if (this.#isSettled) return
+    await new Promise<void>((resolve) => {
+      const end = this.subscribe(() => {
+        if (!this.#isSettled) return
+        end()
+        resolve()
+      })
+    })
+  }
+
+  get #isSettled (): boolean { return this.#snapshot.version !== undefined || this.#snapshot.status === 'denied' }
+
+  #open (): void {
+    clearTimeout(this.#keep)
+    if (this.#unsubscribe !== undefined) return
+    this.#unsubscribe = this.#client.subscribeState(this.key, (value, { epoch, version }, patches) => {
+      const status = this.#client.getStateStatus(this.key)!
+      this.#change({ value: value as DeepReadonly<T> | undefined, epoch, version, status, error: status === 'live' ? undefined : this.#snapshot.error }, patches)
+    }, {
+      initial: this.#initial,
+      onStatus: (status) => { if (status !== this.#snapshot.status) this.#change(status === 'live' ? { status, error: undefined } : { status }) },
+      onError: (error) => { this.#change({ error }) }
+    })
+  }
+
+  #rest (): void {
+    clearTimeout(this.#keep)
+    this.#keep = setTimeout(() => {
+      this.#unsubscribe?.()
+      this.#unsubscribe = undefined
+      this.#ended()
+    }, this.#keepMs)
+    // a server that renders pages may end before
+    ;(this.#keep as { unref?: () => void }).unref?.()
+  }
+
+  #change (change: Partial<LiveSnapshot<T>>, patches?: readonly Operation[]): void {
+    this.#snapshot = { ...this.#snapshot, ...change }
+    for (const { listener } of [...this.#listeners]) listener(patches)
+  }
+}

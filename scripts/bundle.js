@@ -1,0 +1,33 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
+
+/*
+ * Writes dist/client: the client for pages that load it by a script tag, and its Web Worker. Prints their sizes, and
+ * those of what an application pays for that bundles the client itself; test/package/sizes.test.ts has the budgets.
+ */
+const gzip = (bytes) => gzipSync(bytes, { level: 9 }).length
+const common = { bundle: true, minify: true, target: 'es2022', logLevel: 'warning' }
+
+await mkdir('dist/client', { recursive: true })
+const sizes = {}
+for (const [file, entry] of [['datasole.iife.min.js', 'browser'], ['datasole-worker.iife.min.js', 'worker']]) {
+  const outfile = `dist/client/${file}`
+  await build({ ...common, entryPoints: [`lib/client/${entry}.ts`], format: 'iife', outfile })
+  sizes[file] = gzip(await readFile(outfile))
+}
+
+/** What an application pays that imports these names. Bundlers make the socket of the fallback a file of its own. */
+async function imports (contents) {
+  const { outputFiles } = await build({ ...common, stdin: { contents, resolveDir: 'dist/lib/client' }, format: 'esm', write: false, external: ['yjs', 'y-protocols', './socket-link.js'] })
+  return gzip(outputFiles[0].contents)
+}
+
+const live = "export { LiveClient } from './client.js'"
+sizes['RPC, events, live state'] = await imports(live)
+sizes['with channels'] = await imports(`${live}; export { channel } from './client.js'`)
+sizes['with CRDTs'] = await imports(`${live}; export { crdt } from './client.js'`)
+sizes['with Yjs'] = await imports(`${live}; export * from './yjs.js'`)
+sizes.everything = await imports("export * from './client.js'")
+await writeFile('dist/sizes.json', JSON.stringify(sizes, null, 2))
+for (const [name, size] of Object.entries(sizes)) console.log(`${(size / 1024).toFixed(1).padStart(6)} KB gzip  ${name}`)
