@@ -1,87 +1,26 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core'
+import type { Browser } from 'playwright-core'
 import t from 'tap'
-import type { ConnectionState, DatasoleClient, DatasoleClientOptions, DatasoleError } from '../../lib/client/client.js'
+import type { DatasoleClientOptions, DatasoleError } from '../../lib/client/client.js'
 import { CloseCode } from '../../lib/protocol/codes.js'
 import { getToken } from '../../plugins/server.js'
-import { type Running, type StartOptions, entrances } from '../helpers/entrances.js'
-
-/** What the page's script below has under its global. */
-interface Lab {
-  client: DatasoleClient
-  states: ConnectionState[]
-  /** Why the connection was lost, each time. */
-  causes: string[]
-  errors: DatasoleError[]
-  told: unknown[]
-  heard: unknown[]
-}
+import { type Lab, html, launch, open, startServer, visit } from './lab-page.js'
 
 // the functions that are given to `evaluate` run in the page
 declare const lab: Lab
 declare const start: (options: DatasoleClientOptions) => Promise<void>
 
-const html = (bundle: string): string => `<!doctype html><title>test</title><link rel="icon" href="data:,"><script src="${bundle}"></script><script>
-  function start (options) {
-    window.lab = { states: [], causes: [], errors: [], told: [], heard: [] }
-    lab.client = new Datasole.DatasoleClient({ reconnectInterval: 10, onError: (error) => { lab.errors.push({ code: error.code, message: error.message }) }, ...options })
-    lab.client.onConnectionState((state, cause) => {
-      lab.states.push(state)
-      if (cause !== undefined) lab.causes.push(cause.message)
-    })
-    lab.client.on('chat', ({ data }) => { lab.heard.push(data) })
-    lab.client.subscribeState('board', (value, { version }) => { lab.told.push([value, version]) })
-    return lab.client.connect()
-  }
-</script>`
-
-interface Test {
-  teardown (fn: () => unknown): void
-  fail (message: string): unknown
-}
-
-const startServer = entrances.find(([name]) => name === 'standalone')![1]
 let browser: Browser
-t.before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM_PATH,
-    chromiumSandbox: false,
-    args: ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
-  })
-})
+t.before(async () => { browser = await launch() })
 t.teardown(() => browser.close())
-
-/** A server whose page has been loaded. */
-async function open (t: Test, { headers = {}, ...options }: StartOptions & { headers?: Record<string, string> } = {}): Promise<Running & { page: Page, context: BrowserContext }> {
-  const running = await startServer(t, {
-    ...options,
-    async prepare (ds, server) {
-      server.on('request', (request, response) => {
-        if (request.url === '/') response.writeHead(200, { 'content-type': 'text/html', ...headers }).end(html('/__ds/datasole.iife.min.js'))
-        else response.writeHead(404).end()
-      })
-      await options.prepare?.(ds, server)
-    }
-  })
-  return { ...running, ...await visit(t, running.origin) }
-}
-
-async function visit (t: Test, url: string): Promise<{ page: Page, context: BrowserContext }> {
-  const context = await browser.newContext()
-  t.teardown(() => context.close())
-  const page = await context.newPage()
-  page.on('pageerror', (error) => { t.fail(`an error in the page: ${error.message}`) })
-  await page.goto(url)
-  return { page, context }
-}
 
 for (const useWorker of [true, false, undefined]) {
   t.test(`useWorker: ${useWorker}`, async (t) => {
     const left: Array<number | undefined> = []
     let leave = (): void => {}
-    const { ds, page } = await open(t, {
+    const { ds, page } = await open(t, browser, {
       prepare (ds) {
         ds.addHook('onDisconnect', (_connection, code) => {
           left.push(code)
@@ -184,7 +123,7 @@ for (const useWorker of [true, false, undefined]) {
   })
 
   t.test(`a network that has gone silent, useWorker: ${useWorker}`, async (t) => {
-    const { ds, page, context } = await open(t, { heartbeatMs: 500 })
+    const { ds, page, context } = await open(t, browser, { heartbeatMs: 500 })
     await ds.primitives.live.setState('board', 1)
     await page.evaluate((useWorker) => start({ useWorker }), useWorker)
     await page.waitForFunction(() => lab.told.length === 1)
@@ -199,7 +138,7 @@ for (const useWorker of [true, false, undefined]) {
 }
 
 t.test('browser: where the worker cannot be loaded the page does its work, and says so once', async (t) => {
-  const { page } = await open(t)
+  const { page } = await open(t, browser)
   await page.evaluate(() => start({ workerUrl: '/not-there.js' }))
   t.equal(await page.evaluate(() => lab.client.rpc('echo', 1)), 1)
   await page.evaluate(async () => {
@@ -212,14 +151,14 @@ t.test('browser: where the worker cannot be loaded the page does its work, and s
 })
 
 t.test('browser: where it has to be a worker and cannot, connect() rejects', async (t) => {
-  const { page } = await open(t)
+  const { page } = await open(t, browser)
   t.match(await page.evaluate(() => start({ useWorker: true, workerUrl: '/not-there.js' }).catch(({ code, message }) => ({ code, message }))),
     { code: 'WORKER_UNAVAILABLE', message: /workerUrl/ })
   t.equal(await page.evaluate(() => lab.client.getConnectionState()), 'disconnected')
 })
 
 t.test('browser: a content security policy without workers', async (t) => {
-  const { page } = await open(t, { headers: { 'content-security-policy': "worker-src 'none'" } })
+  const { page } = await open(t, browser, { headers: { 'content-security-policy': "worker-src 'none'" } })
   await page.evaluate(() => start({}))
   t.equal(await page.evaluate(() => lab.client.rpc('echo', 1)), 1)
   t.match(await page.evaluate(() => lab.errors), [{ code: 'WORKER_UNAVAILABLE' }])
@@ -234,7 +173,7 @@ t.test('browser: a page of another origin', async (t) => {
     other.close()
     other.closeAllConnections()
   })
-  const { page } = await visit(t, `http://127.0.0.1:${(other.address() as AddressInfo).port}`)
+  const { page } = await visit(t, browser, `http://127.0.0.1:${(other.address() as AddressInfo).port}`)
   await page.evaluate((url) => start({ url }), origin)
   t.equal(await page.evaluate(() => lab.client.rpc('echo', 1)), 1)
   t.equal(page.workers().length, 1)
@@ -242,7 +181,7 @@ t.test('browser: a page of another origin', async (t) => {
 })
 
 t.test('browser: calls right after connect() wait for it; disconnect() while the worker loads is obeyed', async (t) => {
-  const { page } = await open(t)
+  const { page } = await open(t, browser)
   t.equal(await page.evaluate(async () => {
     void start({})
     return await lab.client.rpc('echo', 'early')
@@ -258,7 +197,7 @@ t.test('browser: calls right after connect() wait for it; disconnect() while the
 for (const useWorker of [true, false]) {
   t.test(`tokens come from the page, useWorker: ${useWorker}`, async (t) => {
     const tokens: Array<string | undefined> = []
-    const { ds, page } = await open(t, {
+    const { ds, page } = await open(t, browser, {
       authHandler: (req) => {
         tokens.push(getToken(req))
         return { authenticated: true, userId: 'ann', expiresAt: Date.now() + 2000 }
