@@ -40,10 +40,10 @@ t.test('codec: a frame is deflated from 1 KiB, if that makes it smaller', async 
 })
 
 t.test('codec: a stream that inflates beyond 64 MiB is refused while it does', async (t) => {
-  const bomb = bytes(deflateSync(Buffer.alloc(100 * 1024 * 1024), { level: 1 }))
+  const bomb = bytes(deflateSync(Buffer.alloc(256 * 1024 * 1024), { level: 1 }))
   const before = process.memoryUsage().arrayBuffers
   await t.rejects(async () => await inflate(bomb), { code: 'PAYLOAD_TOO_LARGE' })
-  t.ok(process.memoryUsage().arrayBuffers - before < 100 * 1024 * 1024, 'it never held all of it')
+  t.ok(process.memoryUsage().arrayBuffers - before < 200 * 1024 * 1024, 'it never held all of it')
 })
 
 t.test('codec: what is not a frame is refused', async (t) => {
