@@ -64,6 +64,10 @@ t.test('layers: what breaks a rule is found', async (t) => {
     ['3', 'lib/client/a.ts', "import type { B } from '../server/target.js'"],
     ['3', 'lib/client/a.ts', "import { randomUUID } from 'node:crypto'"],
     ['3', 'lib/client/a.ts', "import { WebSocket } from 'ws'"],
+    ['3a', 'lib/bindings/react/a.ts', "import { target } from '../../server/target.js'"],
+    ['3a', 'lib/bindings/react/a.ts', "import { createRoot } from 'react-dom/client'"],
+    ['3a', 'lib/bindings/a.ts', "import { useState } from 'react'"],
+    ['3b', 'lib/client/a.ts', "import type { ReactNode } from 'react'"],
     ['4', 'lib/server/a.ts', "import { MemoryBackend } from '../backend/memory/memory.js'"],
     ['4', 'lib/server/a.ts', "const inline = await import('../executor/inline.js')"],
     ['4', 'lib/server/datasole.ts', "import { DatasoleClient } from '../client/client.js'"],
@@ -117,6 +121,8 @@ t.test('layers: what the rules allow', async (t) => {
     'lib/executor/inline.ts': '',
     'lib/client/client.ts': "import { frame } from '../protocol/frame.js'",
     'lib/protocol/frame.ts': '',
+    'lib/bindings/store.ts': "import type { Client } from '../client/client.js'",
+    'lib/bindings/react/hooks.ts': "import { useState } from 'react'\nimport { store } from '../store.js'",
     'test/a.test.ts': "import { hub } from '../lib/server/hub.js'\nimport 'fastify'"
   }), [])
 })

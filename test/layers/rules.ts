@@ -7,6 +7,7 @@ export const isShipped = (path: string): boolean => path === 'index.ts' || /^(li
 const maxLines = 300
 const lazyPackages = ['ioredis', 'pg', 'piscina', 'yjs']
 const browserSafePackages = ['yjs', 'y-protocols/awareness']
+const frameworks = ['react']
 const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/exports.ts']
 const composers = ['plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/server.ts']
 
@@ -32,6 +33,10 @@ const importRules: Record<string, (entry: Import) => boolean> = {
     isIn(from, 'lib/contract') && !isIn(to, 'lib/contract', 'lib/protocol') && to !== '@standard-schema/spec',
   '3: the client imports protocol and crdt': ({ from, to }) =>
     isIn(from, 'lib/client') && !isIn(to, 'lib/client', 'lib/protocol', 'lib/crdt') && !browserSafePackages.includes(to),
+  '3a: bindings import client, protocol and crdt, and a framework from its own folder only': ({ from, to }) =>
+    isIn(from, 'lib/bindings') && !isIn(to, 'lib/bindings', 'lib/client', 'lib/protocol', 'lib/crdt') && !(frameworks.includes(packageOf(to)) && isIn(from, `lib/bindings/${packageOf(to)}`)),
+  '3b: only bindings know the frameworks of pages': ({ from, to }) =>
+    frameworks.includes(packageOf(to)) && !isIn(from, 'lib/bindings'),
   '4: the server imports protocol, crdt and contracts; only datasole.ts names implementations': ({ from, to }) =>
     isIn(from, 'lib/server') && isOurs(to) && !isIn(to, 'lib/server', 'lib/protocol', 'lib/crdt', 'lib/contract') &&
     to !== 'lib/backend/backend.ts' && to !== 'lib/executor/executor.ts' &&

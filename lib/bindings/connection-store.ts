@@ -1,0 +1,39 @@
+import type { DatasoleError } from '../protocol/errors.js'
+import type { Unsubscribe } from '../protocol/unsubscribe.js'
+import type { ConnectionState } from '../client/link.js'
+import type { LiveClient } from '../client/live-client.js'
+import { storeOf } from './held-store.js'
+
+export interface ConnectionSnapshot {
+  readonly state: ConnectionState
+  /** Why the connection was lost, or could not be made. */
+  readonly error: DatasoleError | undefined
+}
+
+/** The connection of a client as a store. */
+export interface ConnectionStore {
+  getSnapshot (): ConnectionSnapshot
+  subscribe (listener: () => void): Unsubscribe
+}
+
+/** The snapshot of a client that has never connected. */
+export const unconnected: ConnectionSnapshot = { state: 'disconnected', error: undefined }
+
+/** @returns the same store for the same client */
+export function connectionStore (client: Pick<LiveClient, 'getConnectionState' | 'onConnectionState'>): ConnectionStore {
+  return storeOf(client, 'connection', () => {
+    let snapshot = unconnected
+    return {
+      getSnapshot () {
+        const state = client.getConnectionState()
+        // nobody listened when it changed
+        if (state !== snapshot.state) snapshot = { state, error: undefined }
+        return snapshot
+      },
+      subscribe: (listener) => client.onConnectionState((state, error) => {
+        if (state !== snapshot.state || error !== snapshot.error) snapshot = { state, error }
+        listener()
+      })
+    }
+  })
+}

@@ -1,0 +1,76 @@
+import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+
+/** Changes members of a snapshot. Nothing happens if they are the same already. */
+export type Change<S> = (part: Partial<S>) => void
+
+export interface Holding<S> {
+  /** The snapshot before the store is open. */
+  closed: S
+  /** ms that the store stays open after its last listener. */
+  keepMs: number
+  /** @returns closes it */
+  open (change: Change<S>): () => void
+  /** The store is closed, and may be forgotten. */
+  ended (): void
+}
+
+/** A value for components to follow. It is open while it has listeners, and `keepMs` longer. */
+export class HeldStore<S extends object> {
+  readonly #holding: Holding<S>
+  readonly #listeners = new Set<{ listener: () => void }>()
+  #snapshot: S
+  #close: (() => void) | undefined
+  #keep: ReturnType<typeof setTimeout> | undefined
+
+  constructor (holding: Holding<S>) {
+    this.#holding = holding
+    this.#snapshot = holding.closed
+    this.#rest() // a render that is thrown away never subscribes
+  }
+
+  /** The object stays the same until something changes. */
+  getSnapshot (): S { return this.#snapshot }
+
+  subscribe (listener: () => void): Unsubscribe {
+    const own = { listener }
+    this.#listeners.add(own)
+    clearTimeout(this.#keep)
+    this.open()
+    return unsubscriber(() => { if (this.#listeners.delete(own) && this.#listeners.size === 0) this.#rest() })
+  }
+
+  /** Opens it. Without listeners it closes after `keepMs`. */
+  open (): void {
+    if (this.#listeners.size === 0) this.#rest()
+    this.#close ??= this.#holding.open((part) => { this.#change(part) })
+  }
+
+  #rest (): void {
+    clearTimeout(this.#keep)
+    this.#keep = setTimeout(() => {
+      this.#close?.()
+      this.#close = undefined
+      this.#holding.ended()
+    }, this.#holding.keepMs)
+    ;(this.#keep as { unref?: () => void }).unref?.()
+  }
+
+  #change (part: Partial<S>): void {
+    const isSame = (Object.keys(part) as Array<keyof S>).every((name) => Object.is(part[name], this.#snapshot[name]))
+    if (isSame) return
+    this.#snapshot = { ...this.#snapshot, ...part }
+    for (const { listener } of [...this.#listeners]) listener()
+  }
+}
+
+/** The stores of each client, by kind and key. */
+const stores = new WeakMap<object, Map<string, unknown>>()
+
+/** The store of a client by that name, made at the first use. `make` gets the function that forgets it. */
+export function storeOf<T> (client: object, name: string, make: (forget: () => void) => T): T {
+  let ofClient = stores.get(client)
+  if (ofClient === undefined) stores.set(client, ofClient = new Map())
+  let store = ofClient.get(name) as T | undefined
+  if (store === undefined) ofClient.set(name, store = make(() => { if (ofClient.get(name) === store) ofClient.delete(name) }))
+  return store
+}

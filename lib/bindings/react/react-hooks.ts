@@ -1,0 +1,114 @@
+import { type ReactElement, createContext, useEffect, useInsertionEffect, useMemo, useRef, useSyncExternalStore } from 'react'
+import type { ClientCrdt } from '../../client/client-crdt-handle.js'
+import type { EventHandler } from '../../client/event-handlers.js'
+import type { LiveClient } from '../../client/live-client.js'
+import type { CrdtName, CrdtTypeOf, CrdtType, CrdtValue, DatasoleContract, EventData, EventName, StateAt, StateName } from '../../protocol/contract.js'
+import type { DeepReadonly } from '../../protocol/frozen.js'
+import { type ChannelSnapshot, type ChannelStore, channelStore } from '../channel-store.js'
+import { type ConnectionSnapshot, connectionStore, unconnected } from '../connection-store.js'
+import { type CrdtOperations, type CrdtSnapshot, type CrdtStore, closedCrdt, crdtOperations, crdtStore } from '../crdt-store.js'
+import { type UseLive, type UseSuspenseLive, makeUseLive, makeUseSuspenseLive } from './react-live.js'
+import { type ProviderProps, type Scope, makeProvider, useScope } from './react-provider.js'
+import { type UseRpc, makeUseRpc } from './react-rpc.js'
+
+export type { ChannelSnapshot, ConnectionSnapshot, CrdtOperations, CrdtSnapshot, ProviderProps, UseLive, UseSuspenseLive, UseRpc }
+export type { Live } from './react-live.js'
+export type { InitialStates } from './react-provider.js'
+export type { RpcCalls } from './react-rpc.js'
+
+export interface ChannelState<T> extends ChannelSnapshot<T> {
+  /** As `Channel.update`: the recipe changes a draft, or returns a new value. It shows at once. */
+  readonly update: (recipe: (draft: T | undefined) => T | DeepReadonly<T> | void) => void
+  /** As `Channel.set`: replaces the whole value. It shows at once. */
+  readonly set: (value: T | DeepReadonly<T>) => void
+}
+
+export type CrdtState<Handle extends { readonly value: unknown }> = CrdtSnapshot<Handle['value']> & Readonly<CrdtOperations<Handle>>
+
+/** The hooks of a contract. They work below the `Provider` that came with them. */
+export interface Hooks<C extends DatasoleContract> {
+  /** Gives the components below it a client. */
+  Provider: (props: ProviderProps<C>) => ReactElement
+  useLive: UseLive<C>
+  useSuspenseLive: UseSuspenseLive<C>
+  useRpc: UseRpc<C>
+  /** Calls the function at every event of that name while the component is mounted. It need not be stable. */
+  useEvent: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
+  /** Follows a sync channel, and changes it. */
+  useChannel: <K extends StateName<C>>(key: K) => ChannelState<StateAt<C, K>>
+  /** Follows a value that merges, with the operations of its type. */
+  useCrdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: K, type: T) => CrdtState<ClientCrdt<T, CrdtValue<C, K, T>>>
+  useConnection: () => ConnectionSnapshot
+  /** The Provider's client, for everything else. Not while rendering on a server. */
+  useClient: () => LiveClient<C>
+}
+
+/**
+ * Makes the hooks of a contract: `createHooks<typeof contract>()` or `createHooks<AppContract>()`. Call it once, in a
+ * module of its own.
+ */
+export function createHooks<C extends DatasoleContract = DatasoleContract> (): Hooks<C> {
+  const context = createContext<Scope | undefined>(undefined)
+  context.displayName = 'Datasole'
+
+  function useEvent (event: string, handler: EventHandler): void {
+    const scope = useScope(context)
+    const latest = useRef(handler)
+    useInsertionEffect(() => { latest.current = handler })
+    useEffect(() => scope.getClient().on(event, (message) => { latest.current(message) }), [scope, event])
+  }
+
+  function useChannel (key: string): ChannelState<unknown> {
+    const scope = useScope(context)
+    const source = useMemo(() => {
+      const initial = scope.initial[key]
+      const store = (): ChannelStore => channelStore(scope.getClient(), key, { keepMs: scope.keepMs, initial })
+      const rendered: ChannelSnapshot = { value: initial?.value, isPending: false, status: initial === undefined ? 'loading' : 'stale', error: undefined }
+      return {
+        subscribe: (listener: () => void) => store().subscribe(listener),
+        getSnapshot: () => store().getSnapshot(),
+        getServerSnapshot: () => rendered,
+        update: (recipe: (draft: unknown) => unknown) => { store().update(recipe) },
+        set: (value: unknown) => { store().set(value) }
+      }
+    }, [scope, key])
+    const snapshot = useSyncExternalStore(source.subscribe, source.getSnapshot, source.getServerSnapshot)
+    return { ...snapshot, update: source.update, set: source.set }
+  }
+
+  function useCrdt (key: string, type: CrdtType): CrdtSnapshot {
+    const scope = useScope(context)
+    const source = useMemo(() => {
+      const store = (): CrdtStore => crdtStore(scope.getClient(), key, type, scope.keepMs) as unknown as CrdtStore
+      return {
+        subscribe: (listener: () => void) => store().subscribe(listener),
+        getSnapshot: () => store().getSnapshot(),
+        getServerSnapshot: () => closedCrdt(type),
+        operations: crdtOperations(type, (name, args) => { store().operate(name, args) })
+      }
+    }, [scope, key, type])
+    const snapshot = useSyncExternalStore(source.subscribe, source.getSnapshot, source.getServerSnapshot)
+    return { ...snapshot, ...source.operations }
+  }
+
+  function useConnection (): ConnectionSnapshot {
+    const scope = useScope(context)
+    const source = useMemo(() => ({
+      subscribe: (listener: () => void) => connectionStore(scope.getClient()).subscribe(listener),
+      getSnapshot: () => connectionStore(scope.getClient()).getSnapshot()
+    }), [scope])
+    return useSyncExternalStore(source.subscribe, source.getSnapshot, () => unconnected)
+  }
+
+  return {
+    Provider: makeProvider<C>(context),
+    useLive: makeUseLive<C>(context),
+    useSuspenseLive: makeUseSuspenseLive<C>(context),
+    useRpc: makeUseRpc<C>(context),
+    useEvent: useEvent as Hooks<C>['useEvent'],
+    useChannel: useChannel as Hooks<C>['useChannel'],
+    useCrdt: useCrdt as unknown as Hooks<C>['useCrdt'],
+    useConnection,
+    useClient: () => useScope(context).getClient() as unknown as LiveClient<C>
+  }
+}

@@ -1,0 +1,137 @@
+import { useEffect, useMemo, useRef, useSyncExternalStore } from 'react'
+import { type LiveStore, liveStore } from '../../client/live-store.js'
+import type { InitialState, SubscriptionStatus } from '../../client/state-subscriptions.js'
+import type { DatasoleContract, StateAt, StateName } from '../../protocol/contract.js'
+import { DatasoleError } from '../../protocol/errors.js'
+import type { DeepReadonly } from '../../protocol/frozen.js'
+import { type Scope, type ScopeContext, useScope } from './react-provider.js'
+
+export interface Live<S> {
+  /** The value, or what the selector made of it. Frozen; undefined while it is unknown, and if the key has none. */
+  readonly value: S
+  /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
+  readonly status: 'skipped' | SubscriptionStatus
+  /** The version with which the value changed last; undefined until it is known. */
+  readonly version: number | undefined
+  /** Why the subscription is denied, or has to wait. */
+  readonly error: DatasoleError | undefined
+}
+
+type Selector<C, K, S> = (value: DeepReadonly<StateAt<C, K>> | undefined) => S
+
+export interface UseLive<C extends DatasoleContract> {
+  /**
+   * Follows a key of live state. The component renders again when the value or the status changes.
+   * @param key null to follow none
+   */
+  <K extends StateName<C>> (key: K | null): Live<DeepReadonly<StateAt<C, K>> | undefined>
+  /**
+   * Follows a part of a key. The component renders again only when the part or the status changes.
+   * @param selector gets undefined while there is no value
+   * @param isEqual whether the part is still the same; default `Object.is`
+   */
+  <K extends StateName<C>, S> (key: K | null, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>
+}
+
+export interface UseSuspenseLive<C extends DatasoleContract> {
+  /**
+   * As `useLive`, and suspends until the first value is known; a reconnect does not suspend again.
+   * @throws DatasoleError the refusal, if the server denies the first subscription
+   */
+  <K extends StateName<C>> (key: K): Live<DeepReadonly<StateAt<C, K>> | undefined>
+  <K extends StateName<C>, S> (key: K, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>
+}
+
+type Snapshot = Live<unknown>
+type Select = (value: unknown) => unknown
+type Equal = (last: unknown, next: unknown) => boolean
+
+interface Source {
+  subscribe: (listener: () => void) => () => void
+  getSnapshot: () => Snapshot
+  getServerSnapshot: () => Snapshot
+}
+
+const same: Select = (value) => value
+const nothing = { value: undefined, version: undefined, error: undefined } as const
+const LOADING: Snapshot = { ...nothing, status: 'loading' }
+const SKIPPED: Snapshot = { ...nothing, status: 'skipped' }
+const skipped: Source = { subscribe: () => () => {}, getSnapshot: () => SKIPPED, getServerSnapshot: () => SKIPPED }
+
+/** The first snapshots of values that a server rendered: React compares them by identity. */
+const rendered = new WeakMap<InitialState, Snapshot>()
+
+function renderedSnapshot (initial: InitialState): Snapshot {
+  let snapshot = rendered.get(initial)
+  if (snapshot === undefined) rendered.set(initial, snapshot = { value: initial.value, status: 'stale', version: initial.version, error: undefined })
+  return snapshot
+}
+
+function storeOfScope ({ getClient, initial, keepMs }: Scope, key: string): LiveStore {
+  return liveStore(getClient(), key, { keepMs, initial: initial[key] })
+}
+
+function liveSource (scope: Scope, key: string | null, isSuspending: boolean): Source {
+  if (key === null) return skipped
+  // a store that was unused for keepMs is another one: look it up each time
+  const store = (): LiveStore => storeOfScope(scope, key)
+  return {
+    subscribe: (listener) => store().subscribe(() => { listener() }),
+    getSnapshot: () => store().getSnapshot(),
+    getServerSnapshot () {
+      const initial = scope.initial[key]
+      if (initial !== undefined) return renderedSnapshot(initial)
+      // React then renders the fallback, and goes on in the browser
+      if (isSuspending) throw new DatasoleError('NO_INITIAL', `useSuspenseLive("${key}") on a server needs the value in the Provider's \`initial\``)
+      return LOADING
+    }
+  }
+}
+
+/** Follows a source, and keeps the result while the selected part, the status and the error stay. */
+function useSelection (source: Source, selector: Select, isEqual: Equal): Snapshot {
+  const committed = useRef<{ source: Source, result: Snapshot } | undefined>(undefined)
+  const [getSnapshot, getServerSnapshot] = useMemo(() => {
+    let last: { of: Snapshot, result: Snapshot } | undefined
+    const select = (of: Snapshot): Snapshot => {
+      if (last?.of === of) return last.result
+      // an inline selector is another function in each render
+      const before = last?.result ?? (committed.current?.source === source ? committed.current.result : undefined)
+      const { status, version, error } = of
+      const value = selector(of.value)
+      const isSame = before !== undefined && isEqual(before.value, value)
+      const result = isSame && before.status === status && before.error === error ? before : { value: isSame ? before.value : value, status, version, error }
+      last = { of, result }
+      return result
+    }
+    return [() => select(source.getSnapshot()), () => select(source.getServerSnapshot())]
+  }, [source, selector, isEqual])
+  const result = useSyncExternalStore(source.subscribe, getSnapshot, getServerSnapshot)
+  useEffect(() => { committed.current = { source, result } }, [source, result])
+  return result
+}
+
+export function makeUseLive<C extends DatasoleContract> (context: ScopeContext): UseLive<C> {
+  return function useLive (key: string | null, selector: Select = same, isEqual: Equal = Object.is): Snapshot {
+    const scope = useScope(context)
+    const source = useMemo(() => liveSource(scope, key, false), [scope, key])
+    return useSelection(source, selector, isEqual)
+  } as UseLive<C>
+}
+
+/** The promises that components of a store wait for: one for all of them. */
+const waiting = new WeakMap<LiveStore, Promise<void>>()
+
+export function makeUseSuspenseLive<C extends DatasoleContract> (context: ScopeContext): UseSuspenseLive<C> {
+  return function useSuspenseLive (key: string, selector: Select = same, isEqual: Equal = Object.is): Snapshot {
+    const scope = useScope(context)
+    const source = useMemo(() => liveSource(scope, key, true), [scope, key])
+    const result = useSelection(source, selector, isEqual)
+    if (result.version !== undefined) return result
+    if (result.status === 'denied') throw result.error
+    const store = storeOfScope(scope, key)
+    let promise = waiting.get(store)
+    if (promise === undefined) waiting.set(store, promise = store.ready())
+    throw promise // React 18 suspends on it, and so does 19
+  } as UseSuspenseLive<C>
+}
