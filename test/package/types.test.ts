@@ -62,6 +62,19 @@ const page = `
   void client.rpc('add', { a: 1 })
 `
 
+const react = `
+  import { createHooks } from 'datasole/react'
+  ${contract}
+  const { Provider, useLive, useRpc } = createHooks<Contract>()
+  export function counter (): number {
+    void useRpc('add').call({ a: 1, b: 2 })
+    void Provider({ options: { url: '/live' }, initial: { counter: { value: { n: 1 }, epoch: 'e', version: 1 } } })
+    // @ts-expect-error -- the contract has no such key
+    useLive('count')
+    return useLive('counter', (counter) => counter?.n ?? 0).value
+  }
+`
+
 interface Case {
   name: string
   /** Its ending says what module it is. */
@@ -79,7 +92,10 @@ const CASES: Case[] = [
   { name: 'node16, CommonJS', file: 'cjs/server.cts', text: server, options: { module: 'node16', ...node } },
   { name: 'bundler', file: 'bundler/server.ts', text: server + yjs, options: { module: 'esnext', moduleResolution: 'bundler', ...node } },
   { name: 'node10', file: 'node10/server.ts', text: server + yjs, options: { module: 'commonjs', moduleResolution: 'node10', ...node } },
-  { name: 'a page, without Node.js', file: 'bundler/page.ts', text: page, options: { module: 'esnext', moduleResolution: 'bundler', ...dom } }
+  { name: 'a page, without Node.js', file: 'bundler/page.ts', text: page, options: { module: 'esnext', moduleResolution: 'bundler', ...dom } },
+  { name: 'a page with React', file: 'bundler/react.ts', text: react, options: { module: 'esnext', moduleResolution: 'bundler', ...dom } },
+  { name: 'React, node10', file: 'node10/react.ts', text: react, options: { module: 'commonjs', moduleResolution: 'node10', ...dom } },
+  { name: 'React, node16', file: 'esm/react.mts', text: react, options: { module: 'node16', ...dom } }
 ]
 // until then, nodenext is node16
 const NEXT: Case[] = [
@@ -107,7 +123,7 @@ for (const [version, cases] of [['typescript-5.0', CASES], ['typescript-5.4', CA
       const problems = ours.flatMap((source) => [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)])
       t.strictSame(problems.map(({ file, code, messageText }) => `${file?.fileName}: TS${code} ${ts.flattenDiagnosticMessageText(messageText, '\n')}`), [], name)
       const others = ours.flatMap(({ fileName, text }) => importsOf(fileName, text)).map(({ to }) => to).filter((to) => !/^(\/|node:|datasole)/.test(to))
-      t.strictSame([...new Set(others)].sort(), text === page ? [] : text === server ? ['@standard-schema/spec', 'fastify'] : ['@standard-schema/spec', 'fastify', 'y-protocols/awareness', 'yjs'], `${name}: other packages that its types need`)
+      t.strictSame([...new Set(others)].sort(), text === page ? [] : text === react ? ['react'] : text === server ? ['@standard-schema/spec', 'fastify'] : ['@standard-schema/spec', 'fastify', 'y-protocols/awareness', 'yjs'], `${name}: other packages that its types need`)
     }
   })
 }
