@@ -33,6 +33,21 @@ for (const [entrance, start] of entrances) {
       t.equal(ds.metrics.snapshot().statePatches, wires.length * committed.length)
     })
 
+    t.test('live state: a snapshot has the position that clients follow from', async (t) => {
+      const { ds, connect } = await start(t)
+      const { live } = ds.primitives
+      t.match(await live.getSnapshot('k'), { value: undefined, version: 0 })
+      await live.setState('k', { n: 1, list: [PAD] })
+      const { value, ...head } = await live.getSnapshot('k') as { value: { n: number }, epoch: string, version: number }
+      t.strictSame([value, head.version], [{ n: 1, list: [PAD] }, 1])
+      value.n = 5
+      t.match(await live.getState('k'), { n: 1 }, 'it is a copy')
+      const wire = await connect()
+      const { opcode, payload } = await wire.ask(SUBSCRIBE, { key: 'k', ...head })
+      t.equal(opcode, STATE_PATCH)
+      t.match(payload, { ...head, patches: [] })
+    })
+
     t.test('the order of frames is the order of what happened', async (t) => {
       const { ds, connect } = await start(t)
       const { live } = ds.primitives

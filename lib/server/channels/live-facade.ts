@@ -1,5 +1,5 @@
 import type { StateName, StateAt } from '../../protocol/contract.js'
-import type { Operation } from '../../protocol/messages.js'
+import type { Head, Operation } from '../../protocol/messages.js'
 import type { LiveState } from '../keys/live-state.js'
 import { ScopedFacade } from '../scope/facade.js'
 import type { Scope } from '../scope/scope.js'
@@ -49,6 +49,15 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /** The committed value, as a copy of your own; undefined where there is none. */
   async getState<K extends StateName<C>> (key: K): Promise<StateAt<C, K> | undefined> {
     return await this.#store(key, 'getState').get(key) as Promise<StateAt<C, K> | undefined>
+  }
+
+  /**
+   * The committed value with its position, as a copy of your own: a page that is rendered with it follows from there
+   * (the client's `initial`). Without a value, `value` is undefined.
+   */
+  async getSnapshot<K extends StateName<C>> (key: K): Promise<Head & { value: StateAt<C, K> | undefined }> {
+    const { epoch, version, value } = await this.#store(key, 'getSnapshot').read(key)
+    return { epoch, version, value: value === undefined ? undefined : JSON.parse(value) as StateAt<C, K> }
   }
 
   /** Deletes the value; the key is live no more. Resolves to whether there was one. */
