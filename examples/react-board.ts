@@ -45,8 +45,10 @@ events.on('cursor', ({ data }, connection) => {
 const http = createServer()
 ds.transport.attach(http)
 await ds.init()
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 const vite = await createVite({
-  root: fileURLToPath(new URL('../../examples/react', import.meta.url)),
+  root: here('../../examples/react'),
+  cacheDir: here('../../node_modules/.vite/react-board'),
   configFile: false,
   logLevel: 'warn',
   server: { middlewareMode: true, hmr: { server: http } }

@@ -19,7 +19,7 @@ for (const [file, entry] of [['datasole.iife.min.js', 'browser'], ['datasole-wor
 
 /** What an application pays that imports these names. Bundlers make the socket of the fallback a file of its own. */
 async function imports (contents) {
-  const { outputFiles } = await build({ ...common, stdin: { contents, resolveDir: 'dist/lib/client' }, format: 'esm', write: false, external: ['yjs', 'y-protocols', './socket-link.js'] })
+  const { outputFiles } = await build({ ...common, stdin: { contents, resolveDir: 'dist/lib/client' }, format: 'esm', write: false, external: ['yjs', 'y-protocols', 'react', './socket-link.js', '../../client/socket-link.js'] })
   return gzip(outputFiles[0].contents)
 }
 
@@ -29,5 +29,6 @@ sizes['with channels'] = await imports(`${live}; export { channel } from './clie
 sizes['with CRDTs'] = await imports(`${live}; export { crdt } from './client.js'`)
 sizes['with Yjs'] = await imports(`${live}; export * from './yjs.js'`)
 sizes.everything = await imports("export * from './client.js'")
+sizes['hooks of React'] = await imports("export * from '../bindings/react/react-hooks.js'")
 await writeFile('dist/sizes.json', JSON.stringify(sizes, null, 2))
 for (const [name, size] of Object.entries(sizes)) console.log(`${(size / 1024).toFixed(1).padStart(6)} KB gzip  ${name}`)

@@ -23,6 +23,7 @@ t.test('the layers hold over the real imports', async (t) => {
   const count = (folder: string): number => shipped.filter(([path]) => path.startsWith(folder)).length
   t.ok(count('lib/protocol/') >= 13, 'it saw the protocol')
   t.ok(count('lib/client/') >= 13, 'it saw the client')
+  t.ok(count('lib/bindings/react/') >= 4, 'it saw the hooks of React')
   t.ok(count('lib/server/') >= 32, 'it saw the server')
   t.ok(count('lib/backend/') >= 3, 'it saw the backends')
   t.ok(count('plugins/') >= 7, 'it saw the plugins')

@@ -32,10 +32,10 @@ export class HeldStore<S extends object> {
   getSnapshot (): S { return this.#snapshot }
 
   subscribe (listener: () => void): Unsubscribe {
+    this.open() // may throw
     const own = { listener }
     this.#listeners.add(own)
     clearTimeout(this.#keep)
-    this.open()
     return unsubscriber(() => { if (this.#listeners.delete(own) && this.#listeners.size === 0) this.#rest() })
   }
 

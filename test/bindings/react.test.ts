@@ -21,6 +21,7 @@ interface Lab {
   setKey (key: string | null): void
   setRoute (route: string): void
   setMethod (method: string): void
+  again (state: number): void
   next (): void
   rpc: { call (...args: unknown[]): Promise<unknown> }
   notes: { update (recipe: (draft: string[]) => void): void, set (value: string[]): void }
@@ -117,6 +118,14 @@ for (const app of apps) {
     await update(server, (board) => { board.title = 'b' })
     await shows(page, 'part', 'b live 6')
     t.equal(await page.evaluate(() => lab.renders.part), before! + 2, 'twice, as StrictMode does')
+
+    // the selector is another function, and makes another array
+    const selections = await page.evaluate(() => {
+      lab.again(1)
+      return lab.renders.selection
+    })
+    await until(async () => await page.evaluate(() => lab.renders.part) === before! + 4)
+    t.equal(await page.evaluate(() => lab.renders.selection), selections, 'an equal selection is the same object')
 
     // a key that changes
     await server.ds.primitives.live.setState('other', { n: 7 })

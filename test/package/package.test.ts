@@ -92,7 +92,8 @@ t.test('package: the client stays small', async (t) => {
     'with channels': 18.5,
     'with CRDTs': 16,
     'with Yjs': 17,
-    everything: 22
+    everything: 22,
+    'hooks of React': 25
   }
   t.strictSame(Object.keys(sizes), Object.keys(budgets))
   for (const [name, budget] of Object.entries(budgets)) t.ok(sizes[name]! <= budget * 1024, `${name}: ${sizes[name]!} bytes, at most ${budget} KB`)
@@ -100,4 +101,5 @@ t.test('package: the client stays small', async (t) => {
   const told = Array.from(page.matchAll(/^\| [^|\n]+ \| ([\d.]+) KB \|$/gm), ([, figure]) => figure)
   const names = ['RPC, events, live state', 'with channels', 'with CRDTs', 'everything', 'datasole-worker.iife.min.js', 'datasole.iife.min.js']
   t.strictSame(told, names.map((name) => (sizes[name]! / 1024).toFixed(1)), 'docs/client.md says so')
+  t.match(await readFile('docs/react.md', 'utf8'), `take ${(sizes['hooks of React']! / 1024).toFixed(1)} KB gzip`)
 })

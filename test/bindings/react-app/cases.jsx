@@ -15,7 +15,9 @@ const Whole = memo(() => {
 
 const Part = memo(() => {
   const { value, status, version } = useLive('board', (board) => [board?.title, board?.tags], (last, next) => last.every((part, i) => Object.is(part, next[i])))
+  lab.again = useState()[1]
   counted('part')
+  useEffect(() => { counted('selection') }, [value])
   return <p id='part'>{`${value[0]} ${status} ${version}`}</p>
 })
 
