@@ -7,7 +7,7 @@ export const isShipped = (path: string): boolean => path === 'index.ts' || /^(li
 const maxLines = 300
 const lazyPackages = ['ioredis', 'pg', 'piscina', 'yjs']
 const browserSafePackages = ['yjs', 'y-protocols/awareness']
-const frameworks = ['react']
+const frameworks = ['react', 'svelte', 'vue']
 const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/exports.ts']
 const composers = ['plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/server.ts']
 

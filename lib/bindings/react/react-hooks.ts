@@ -13,7 +13,7 @@ import { type UseRpc, makeUseRpc } from './react-rpc.js'
 
 export type { ChannelSnapshot, ConnectionSnapshot, CrdtOperations, CrdtSnapshot, ProviderProps, UseLive, UseSuspenseLive, UseRpc }
 export type { Live } from './react-live.js'
-export type { InitialStates } from './react-provider.js'
+export type { InitialStates } from '../initial-states.js'
 export type { RpcCalls } from './react-rpc.js'
 
 export interface ChannelState<T> extends ChannelSnapshot<T> {

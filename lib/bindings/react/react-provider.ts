@@ -2,12 +2,9 @@ import { type Context, type ReactElement, type ReactNode, createElement, useCont
 import type { DatasoleClientOptions } from '../../client/client-options.js'
 import { LiveClient } from '../../client/live-client.js'
 import type { InitialState } from '../../client/state-subscriptions.js'
-import type { DatasoleContract, StateAt, StateName } from '../../protocol/contract.js'
+import type { DatasoleContract } from '../../protocol/contract.js'
 import { DatasoleError } from '../../protocol/errors.js'
-import type { DeepReadonly } from '../../protocol/frozen.js'
-
-/** Values that a server rendered, by key: `await ds.primitives.live.getSnapshot(key)` there. */
-export type InitialStates<C> = { readonly [K in StateName<C>]?: InitialState<StateAt<C, K> | DeepReadonly<StateAt<C, K>> | undefined> }
+import type { InitialStates } from '../initial-states.js'
 
 interface CommonProps<C> {
   /** Values that a server rendered. The client follows each from its version. Keep the object stable. */

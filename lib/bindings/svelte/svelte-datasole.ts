@@ -1,0 +1,148 @@
+import { onDestroy } from 'svelte'
+import type { ClientCrdt } from '../../client/client-crdt-handle.js'
+import type { DatasoleClientOptions } from '../../client/client-options.js'
+import type { EventHandler } from '../../client/event-handlers.js'
+import type { LiveClient } from '../../client/live-client.js'
+import { type LiveSnapshot, liveStore } from '../../client/live-store.js'
+import type { InitialState, SubscriptionStatus } from '../../client/state-subscriptions.js'
+import type { CrdtName, CrdtType, CrdtTypeOf, CrdtValue, DatasoleContract, EventData, EventName, RpcName, StateAt, StateName } from '../../protocol/contract.js'
+import type { DatasoleError } from '../../protocol/errors.js'
+import type { DeepReadonly } from '../../protocol/frozen.js'
+import { type ChannelSnapshot, type ChannelStore, channelStore } from '../channel-store.js'
+import { type ConnectionSnapshot, connectionStore, unconnected } from '../connection-store.js'
+import { type CrdtOperations, type CrdtSnapshot, type CrdtStore, closedCrdt, crdtOperations, crdtStore } from '../crdt-store.js'
+import type { InitialStates } from '../initial-states.js'
+import { LazyClient, isServer } from '../lazy-client.js'
+import { type RpcCall, type RpcSnapshot, RpcStore } from '../rpc-store.js'
+import { Followed, type Readable } from './svelte-followed.js'
+
+export type { ChannelSnapshot, ConnectionSnapshot, CrdtOperations, CrdtSnapshot, InitialStates, Readable, RpcCall, RpcSnapshot }
+
+/** A name, or a function of signals that gives it. */
+export type NameOrGetter<N> = N | (() => N)
+
+/** Read the members in markup and effects, or use it as a store: `$board` is the value. */
+export interface Live<S> extends Readable<S> {
+  /** The value, or what the selector made of it. Frozen; undefined while it is unknown, and if the key has none. */
+  readonly value: S
+  /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
+  readonly status: 'skipped' | SubscriptionStatus
+  readonly version: number | undefined
+  /** Why the subscription is denied, or has to wait. */
+  readonly error: DatasoleError | undefined
+}
+
+export interface Options<C extends DatasoleContract> {
+  /** Yours, which you connect and disconnect. */
+  client?: LiveClient<C>
+  /** Of a client that is made and connected at the first use in a browser. */
+  options?: DatasoleClientOptions
+  /** Values that a server rendered, by key. The client follows each from its version. */
+  initial?: InitialStates<C>
+  /** ms that a subscription outlives the last component that uses it. Default 5,000. */
+  keepMs?: number
+}
+
+type Selector<C, K, S> = (value: DeepReadonly<StateAt<C, K>> | undefined) => S
+
+/** What components use. `live`, `channel`, `crdt` and `connection` work everywhere, `rpc` and `event` in a component's script. */
+export interface Datasole<C extends DatasoleContract> {
+  /**
+   * Follows a key of live state.
+   * @param key null to follow none. A function is asked again when its signals change; as a store, when it is subscribed to
+   */
+  live: {
+    <K extends StateName<C>> (key: NameOrGetter<K | null>): Live<DeepReadonly<StateAt<C, K>> | undefined>
+    /** @param isEqual whether the part is still the same; default `Object.is` */
+    <K extends StateName<C>, S> (key: NameOrGetter<K | null>, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>
+  }
+  /** Calls of a method. Those that are under way when the component is destroyed are aborted. */
+  rpc: <M extends RpcName<C>>(method: M) => RpcSnapshot<C, M> & Readable<RpcSnapshot<C, M>> & { readonly call: RpcCall<C, M> }
+  /** Calls the function at every event of that name until the component is destroyed. */
+  event: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
+  /** Follows a sync channel, and changes it: `update` and `set` are those of `Channel`. */
+  channel: <K extends StateName<C>>(key: NameOrGetter<K>) => ChannelSnapshot<StateAt<C, K>> & Readable<ChannelSnapshot<StateAt<C, K>>['value']> & {
+    readonly update: (recipe: (draft: StateAt<C, K> | undefined) => StateAt<C, K> | DeepReadonly<StateAt<C, K>> | void) => void
+    readonly set: (value: StateAt<C, K> | DeepReadonly<StateAt<C, K>>) => void
+  }
+  /** Follows a value that merges, with the operations of its type. */
+  crdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: NameOrGetter<K>, type: T) => CrdtSnapshot<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readable<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readonly<CrdtOperations<ClientCrdt<T, CrdtValue<C, K, T>>>>
+  connection: () => ConnectionSnapshot & Readable<ConnectionSnapshot['state']>
+  /** The client, for everything else. Not while rendering on a server. */
+  readonly client: LiveClient<C>
+}
+
+const valueOf = <N extends string | null>(name: NameOrGetter<N>): N => typeof name === 'function' ? name() : name
+
+/** An object whose members read the snapshot, and that is a store of what `select` gives. */
+function readableOf<S extends object, T, M extends object> (followed: Followed<S>, names: Array<keyof S>, select: (snapshot: S) => T, more: M): S & Readable<T> & M {
+  const members = Object.fromEntries(names.map((name) => [name, { enumerable: true, get: () => followed.snapshot[name] }]))
+  return Object.defineProperties({ ...more, subscribe: (run: (value: T) => void) => followed.readable(select, run) }, members) as unknown as S & Readable<T> & M
+}
+
+/**
+ * Makes what the components of an application share: `createDatasole<typeof contract>({ options: { url } })` or
+ * `createDatasole<AppContract>()`. Call it once, in a module of its own; on a server once per request.
+ * @throws DatasoleError `INVALID_OPTION` at the first use, if the client's options are wrong
+ */
+export function createDatasole<C extends DatasoleContract = DatasoleContract> ({ client, options, initial: given = {}, keepMs = 5000 }: Options<C> = {}): Datasole<C> {
+  const initial = given as Readonly<Record<string, InitialState | undefined>>
+  const { get: getClient } = new LazyClient(client as LiveClient | undefined, options)
+
+  type Snapshot = Omit<LiveSnapshot, 'status' | 'epoch'> & { status: Live<unknown>['status'] }
+  const nothing: Snapshot = { value: undefined, status: 'skipped', version: undefined, error: undefined }
+  const rendered = (key: string | null): Snapshot => {
+    if (key === null) return nothing
+    const start = initial[key]
+    return start === undefined ? { ...nothing, status: 'loading' } : { ...nothing, status: 'stale', value: start.value, version: start.version }
+  }
+
+  function live (name: NameOrGetter<string | null>, selector: (value: unknown) => unknown = (value) => value, isEqual: (last: unknown, next: unknown) => boolean = Object.is) {
+    const followed = new Followed<Snapshot>(() => {
+      const key = valueOf(name)
+      return key === null || isServer() ? undefined : liveStore(getClient(), key, { keepMs, initial: initial[key] })
+    }, () => rendered(valueOf(name)))
+    let last: { part: unknown } | undefined
+    const select = ({ value }: Snapshot): unknown => {
+      const part = selector(value)
+      if (last === undefined || !isEqual(last.part, part)) last = { part }
+      return last.part
+    }
+    const readable = readableOf(followed, ['status', 'version', 'error'], select, {})
+    return Object.defineProperty(readable, 'value', { enumerable: true, get: () => select(followed.snapshot) })
+  }
+
+  function rpc (method: string) {
+    const store = new RpcStore(getClient, method)
+    onDestroy(() => { store.abort() })
+    const followed = new Followed(() => store, () => store.getSnapshot())
+    return readableOf(followed, ['isPending', 'error', 'data'], (snapshot) => snapshot, { call: store.call })
+  }
+
+  function event (name: string, handler: EventHandler): void {
+    if (!isServer()) onDestroy(getClient().on(name, handler))
+  }
+
+  function channel (name: NameOrGetter<string>) {
+    const store = (): ChannelStore => channelStore(getClient(), valueOf(name), { keepMs, initial: initial[valueOf(name)] })
+    const none = (): ChannelSnapshot => ({ ...rendered(valueOf(name)), isPending: false } as ChannelSnapshot)
+    const followed = new Followed<ChannelSnapshot>(() => isServer() ? undefined : store(), none)
+    return readableOf(followed, ['value', 'isPending', 'status', 'error'], ({ value }) => value, {
+      update: (recipe: (draft: unknown) => unknown) => { store().update(recipe) },
+      set: (value: unknown) => { store().set(value) }
+    })
+  }
+
+  function crdt (name: NameOrGetter<string>, type: CrdtType) {
+    const store = (): CrdtStore => crdtStore(getClient(), valueOf(name), type, keepMs) as unknown as CrdtStore
+    const followed = new Followed<CrdtSnapshot>(() => isServer() ? undefined : store(), () => closedCrdt(type))
+    return readableOf(followed, ['value', 'isSynced', 'isPending', 'error'], ({ value }) => value, crdtOperations(type, (operation, args) => { store().operate(operation, args) }))
+  }
+
+  function connection () {
+    const followed = new Followed<ConnectionSnapshot>(() => isServer() ? undefined : connectionStore(getClient()), () => unconnected)
+    return readableOf(followed, ['state', 'error'], ({ state }) => state, {})
+  }
+
+  return { live, rpc, event, channel, crdt, connection, get client () { return getClient() } } as unknown as Datasole<C>
+}

@@ -1,0 +1,55 @@
+import { createSubscriber } from 'svelte/reactivity'
+import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
+
+/** What stores of this package have. */
+export interface Store<S> { getSnapshot (): S, subscribe (listener: () => void): () => void }
+
+/** Svelte's store contract: `run` is called at once, and after each change. */
+export interface Readable<T> { subscribe (run: (value: T) => void): Unsubscribe }
+
+const subscribers = new WeakMap<Store<never>, () => void>()
+
+/** Makes the effect that runs now follow the store. Outside of effects it does nothing. */
+function track (store: Store<never>): void {
+  let subscribe = subscribers.get(store)
+  if (subscribe === undefined) subscribers.set(store, subscribe = createSubscriber((update) => store.subscribe(update)))
+  subscribe()
+}
+
+/**
+ * A snapshot that effects follow when they read it, and Svelte stores through `readable`.
+ * @param store looked up at each read, as the key may be of a signal; undefined for none
+ * @param none the snapshot without a store
+ */
+export class Followed<S> {
+  readonly #store: () => Store<S> | undefined
+  readonly #none: () => S
+
+  constructor (store: () => Store<S> | undefined, none: () => S) {
+    this.#store = store
+    this.#none = none
+  }
+
+  get snapshot (): S {
+    const store = this.#store()
+    if (store === undefined) return this.#none()
+    track(store as Store<never>)
+    return store.getSnapshot()
+  }
+
+  /** Calls `run` with what `select` makes of the snapshot, whenever that is another. */
+  readable<T> (select: (snapshot: S) => T, run: (value: T) => void): Unsubscribe {
+    const store = this.#store()
+    const read = (): T => select(store === undefined ? this.#none() : store.getSnapshot())
+    let last: T
+    const end = store?.subscribe(() => {
+      const next = read()
+      if (Object.is(next, last)) return
+      last = next
+      run(next)
+    })
+    last = read()
+    run(last)
+    return unsubscriber(() => { end?.() })
+  }
+}
