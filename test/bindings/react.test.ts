@@ -5,7 +5,7 @@ import { CloseCode } from '../../lib/protocol/codes.js'
 import { DatasoleError } from '../../lib/protocol/errors.js'
 import type { LiveClient } from '../../lib/client/client.js'
 import { type Running, entrances } from '../helpers/entrances.js'
-import { until } from '../helpers/until.js'
+import { inTime, until } from '../helpers/until.js'
 import { consumer } from '../package/consumer.js'
 import { type ViteApp, serveApps, startBrowser, viteApp, visit } from './vite-app.js'
 
@@ -205,7 +205,7 @@ for (const app of apps) {
     const names = page.evaluate(() => Promise.all(['second', 'third'].map((name) => lab.rpc.call(name).catch(({ name }: Error) => name))))
     await shows(page, 'rpc', 'true undefined undefined')
     await page.evaluate(() => { lab.setShown(false) })
-    t.strictSame(await names, ['AbortError', 'AbortError'])
+    t.strictSame(await inTime(names, () => 'the end of the calls'), ['AbortError', 'AbortError'])
     await until(() => server.aborted.length === 3)
     t.strictSame(server.aborted.sort(), ['first', 'second', 'third'])
     t.strictSame(complaints, [])
