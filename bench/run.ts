@@ -6,11 +6,13 @@ import { commits, nodes } from './nodes.js'
 import { echo, fanout, idle, live } from './scenarios.js'
 import { schemas } from './schemas.js'
 import { start } from './start.js'
+import { herd } from './herd.js'
+import { page } from './page.js'
 import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'schemas', 'types', 'sustained', 'commits', 'start', 'executor', ...Object.keys(scenarios)]
+const parts = ['micro', 'schemas', 'types', 'sustained', 'commits', 'start', 'page', 'herd', 'executor', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -53,6 +55,16 @@ if (isAsked('sustained')) {
 if (isAsked('commits')) {
   row(['\nCommits of one field, one after the other, written to disk', 'elapsed', 'CPU here'])
   for (const { store, bytes, elapsed, cpu } of await commits()) row([`${store}, a value of ${format(bytes)} bytes`, `${elapsed.toFixed(0)} µs`, `${cpu.toFixed(0)} µs`])
+}
+
+if (isAsked('page')) {
+  row(['\nA page: main thread for each patch of a 118 KB state', 'at 60 per second', 'in bursts of 100', 'first state, cold', 'gzip'])
+  for (const { client, paced, burst, firstState, gzip } of await page()) row([client, `${paced.toFixed(0)} µs`, `${burst.toFixed(1)} µs`, `${firstState.toFixed(0)} ms`, `${(gzip / 1024).toFixed(1)} KB`])
+}
+
+if (isAsked('herd')) {
+  row(['\nA server that restarts with 5,000 clients', 'all are back', 'most in 100 ms', 'CPU'])
+  for (const { how, elapsed, peak, cpu } of await herd()) row([how, `${elapsed.toFixed(0)} ms`, format(peak), `${cpu.toFixed(0)} ms`])
 }
 
 if (isAsked('start')) {
