@@ -17,6 +17,7 @@ export type { ServerCounter, ServerCrdt, ServerDocument, ServerMap, ServerOp, Se
 export type { CrdtListener } from '../lib/server/crdts/crdts.js'
 export type { EventHandler } from '../lib/server/events/events.js'
 export type { DataChannel, DataChannelOptions, DataChannelMethod } from '../lib/server/channels/data-channel.js'
+export type { ClusterOptions, ConnectionInfo, ConnectionsFacade, NodeInfo } from '../lib/server/cluster/connections-facade.js'
 export type { TransportFacade } from '../lib/server/connection/transport-facade.js'
 export type { EventsFacade, FanoutFacade } from '../lib/server/events/events-facade.js'
 export type { StateFacade } from '../lib/server/keys/state-facade.js'

@@ -9,6 +9,8 @@ import { Disconnects } from './auth/disconnects.js'
 import { PendingUpgrades } from './auth/pending-upgrades.js'
 import { type AuthExpiry, TokenRefresh } from './auth/token-refresh.js'
 import type { BusHandlers } from './bus/bus.js'
+import { Cluster } from './cluster/cluster.js'
+import { answerOf } from './cluster/connections-facade.js'
 import type { RateLimiter } from './config/server-options.js'
 import type { Settings } from './config/settings.js'
 import { ContractChecks } from './contract/contract-checks.js'
@@ -60,6 +62,7 @@ export class Core implements ConnectionHost {
   readonly pendingUpgrades = new PendingUpgrades()
   readonly connectHooks: ConnectHooks
   readonly disconnects: Disconnects
+  readonly cluster: Cluster
   readonly workers: Workers[] = []
   readonly #limits = new Map<Scope, Limits>()
   /** By scope, for the way of a frame. */
@@ -84,9 +87,10 @@ export class Core implements ConnectionHost {
     this.rpc = new RpcRegistry(settings, this.hub, this.contract, this.metrics, log)
     this.tokens = new TokenRefresh(settings, log)
     this.disconnects = new Disconnects(this.hub, this.pendingUpgrades, () => storages.root.bus)
+    this.cluster = new Cluster(() => storages.root.bus, (question) => answerOf(this.hub, this.pendingUpgrades, question))
     this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log)
     const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
-    this.#features = [this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, heartbeat]
+    this.#features = [this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, this.cluster, heartbeat]
     // that every kind of frame has its handler is for the compiler to see
     const frames = { ...this.keyspace.frames, ...this.tokens.frames, ...this.events.frames, ...this.rpc.frames, ...heartbeat.frames }
     this.#dispatch = new Dispatch(frames, (scope) => this.#limiterOf(scope ?? this.root), settings, this.metrics, log)

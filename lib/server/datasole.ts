@@ -7,6 +7,7 @@ import { Pool } from '../executor/main/pool.js'
 import { DatasoleError } from '../protocol/errors.js'
 import { CloseCode } from '../protocol/codes.js'
 import type { DatasoleContract } from '../protocol/contract.js'
+import { ConnectionsFacade, type NodeInfo } from './cluster/connections-facade.js'
 import { Core } from './core.js'
 import { CrdtFacade } from './crdts/crdt-facade.js'
 import { EventsFacade, FanoutFacade } from './events/events-facade.js'
@@ -73,6 +74,7 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
   readonly primitives: Primitives<C, Datasole<C>>
   readonly metrics: Pick<Metrics, 'snapshot'>
   readonly transport: TransportFacade<this>
+  readonly connections: ConnectionsFacade<this>
   readonly #core: Core
   readonly #scope: Scope
 
@@ -83,6 +85,7 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
     const { rpc, events, fanout, hub, keyspace: { live, channels, crdts, storages } } = core
     this.rpc = new RpcFacade(rpc, this, scope)
     this.transport = new TransportFacade(hub, this)
+    this.connections = new ConnectionsFacade(core.cluster, this)
     this.primitives = {
       live: new LiveFacade(live, { rpc, events, fanout, channels }, this, scope),
       state: new StateFacade((from, user) => storages.of(from, user).state, this, scope),
@@ -106,6 +109,13 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
   /** Closes every connection of a user, on every node. Default 4401: the client does not come back by itself. */
   disconnectUser (userId: string, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server' }: { code?: number, reason?: string } = {}): void {
     this.#core.disconnects.disconnectUser(userId, code, reason)
+  }
+
+  /**
+   * The nodes that share the backend, this one first. A node that was silent for 15 s is left out.
+   */
+  nodes (): NodeInfo[] {
+    return this.#core.cluster.nodes().map((card, i) => ({ ...card, isSelf: i === 0 }))
   }
 
   /**

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { BackendUnsubscribe, StateBackend } from '../../backend/backend.js'
 import type { ServerEvent } from '../../protocol/messages.js'
+import type { Selector } from '../connection/hub.js'
 import type { Logger } from '../context/logger.js'
 
 /** The messages between nodes, apart from commits. */
@@ -18,7 +19,42 @@ export interface BusMessages {
   /** A CRDT key was deleted. */
   crdtGone: { key: string }
   disconnect: { userId: string, code: number, reason: string }
+  /** A sign of life of a node, or its end. */
+  node: NodeCard & { isGone?: true }
+  /** A question to every node; each sends an answer. */
+  ask: { node: string, id: number, question: Question }
+  answer: { to: string, node: string, id: number, answer: Answer }
 }
+
+/** A process that shares the backend. */
+export interface NodeCard {
+  /** Made anew at each start. */
+  node: string
+  pid: number
+  host: string
+  /** Unix time in ms */
+  startedAt: number
+}
+
+export interface ConnectionCard {
+  connectionId: string
+  userId: string | undefined
+  remoteAddress: string
+  protocol: 1 | 2
+  /** Unix time in ms */
+  connectedAt: number
+  tags: string[]
+  subscriptions: number
+  /** Bytes that wait for the client to read. */
+  bufferedBytes: number
+}
+
+export type Question =
+  | { kind: 'count', selector?: Selector }
+  | { kind: 'list', selector?: Selector, limit: number }
+  | { kind: 'disconnect', selector: Selector, code: number, reason: string }
+
+export interface Answer { count: number, connections?: ConnectionCard[] }
 
 /** A node's handler for each kind of message. */
 export type BusHandlers = { [K in keyof BusMessages]: (message: BusMessages[K], bus: Bus) => void }
@@ -27,7 +63,8 @@ const CHANNEL = 'bus'
 
 /** Publications to the other nodes. This node acts first and does not wait for its own message to come back. */
 export class Bus {
-  readonly #node = randomUUID()
+  /** Identifies this node to the others. */
+  readonly node = randomUUID()
   readonly #backend: StateBackend
   readonly #log: Logger
   #unsubscribe: BackendUnsubscribe | undefined
@@ -49,8 +86,8 @@ export class Bus {
     this.#unsubscribe = this.#backend.subscribe(CHANNEL, (_, envelope) => {
       // text, so that own messages are told without parsing
       const text = envelope as string
-      if (text.startsWith(this.#node)) return
-      const { kind, message } = JSON.parse(text.slice(this.#node.length)) as { kind: keyof BusHandlers, message: never }
+      if (text.startsWith(this.node)) return
+      const { kind, message } = JSON.parse(text.slice(this.node.length)) as { kind: keyof BusHandlers, message: never }
       handlers[kind]?.(message, this)
     })
     await this.#unsubscribe.ready
@@ -58,7 +95,7 @@ export class Bus {
 
   /** @param message plain JSON */
   publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
-    const envelope = this.#node + JSON.stringify({ kind, message })
+    const envelope = this.node + JSON.stringify({ kind, message })
     const ready = this.#awaited ?? this.#ready()
     const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : this.#publishAfter(ready, envelope)
     published.then(this.#succeeded, this.#failed)

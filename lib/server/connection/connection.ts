@@ -68,6 +68,8 @@ export class Connection implements Flushable {
   buckets: Buckets | undefined
   /** Frames that have arrived and wait; undefined if none does. */
   inbound: InboundQueue | undefined
+  /** Unix time in ms */
+  readonly connectedAt = Date.now()
   badFrames = 0
   subscriptions = 0
   #inflation: Inflation | undefined

@@ -26,12 +26,17 @@ export function checkTarget (event: string, target: Target): void {
   if (!isObject(target)) refuse('target', 'must be an object')
   for (const [name, selector] of Object.entries(target) as [string, Selector | undefined][]) {
     if (name !== 'to' && name !== 'except') refuse(`target.${name}`, 'is unknown: there are to and except')
-    if (selector === undefined) continue
-    if (!isObject(selector)) refuse(`target.${name}`, 'must be an object')
-    for (const [member, value] of Object.entries(selector)) {
-      if (!SELECTS.includes(member as keyof Selector)) refuse(`target.${name}.${member}`, `is unknown: there are ${SELECTS.join(', ')}`)
-      if (value !== undefined && !list(value).every((each) => typeof each === 'string')) refuse(`target.${name}.${member}`, 'must be a string or a list of strings')
-    }
+    if (selector !== undefined) checkSelector(`broadcast("${event}")`, `target.${name}`, selector)
+  }
+}
+
+/** @throws TypeError `INVALID_ARGUMENT` */
+export function checkSelector (what: string, path: string, selector: Selector): void {
+  const refuse = (path: string, why: string): never => { throw invalidArgument(`${what}: ${path} ${why}`) }
+  if (!isObject(selector)) refuse(path, 'must be an object')
+  for (const [member, value] of Object.entries(selector)) {
+    if (!SELECTS.includes(member as keyof Selector)) refuse(`${path}.${member}`, `is unknown: there are ${SELECTS.join(', ')}`)
+    if (value !== undefined && !list(value).every((each) => typeof each === 'string')) refuse(`${path}.${member}`, 'must be a string or a list of strings')
   }
 }
 

@@ -1,0 +1,115 @@
+import { hostname } from 'node:os'
+import { DatasoleError } from '../../protocol/errors.js'
+import type { Answer, Bus, BusHandlers, NodeCard, Question } from '../bus/bus.js'
+import type { Part } from '../lifecycle/part.js'
+
+/** ms between two signs of life of a node. Others leave it out after MISSED without one. */
+const HEARTBEAT = 5000
+const MISSED = 3
+
+/** Most questions that may wait for their answers at once. */
+const MAX_ASKED = 1000
+
+/** What the nodes answered. A node that is known and did not answer in time is in `missing`. */
+export interface Answers { byNode: Map<string, Answer>, missing: string[] }
+
+interface Asked { missing: Set<string>, byNode: Map<string, Answer>, done: () => void }
+
+/** The nodes that share a backend: which there are, and questions to all of them. */
+export class Cluster implements Part {
+  readonly #bus: () => Bus
+  readonly #answer: (question: Question) => Answer
+  readonly #heartbeatMs: number
+  readonly #startedAt = Date.now()
+  /** The other nodes, with the time of their last sign of life (ms, monotonic). */
+  readonly #others = new Map<string, { card: NodeCard, seenAt: number }>()
+  readonly #asked = new Map<number, Asked>()
+  #lastId = 0
+  #timer: NodeJS.Timeout | undefined
+
+  /** @param answer answers a question for this node */
+  constructor (bus: () => Bus, answer: (question: Question) => Answer, heartbeatMs = HEARTBEAT) {
+    this.#bus = bus
+    this.#answer = answer
+    this.#heartbeatMs = heartbeatMs
+  }
+
+  readonly messages: Partial<BusHandlers> = {
+    node: (card) => {
+      if (card.isGone === true) return this.#gone(card.node)
+      const isNew = !this.#others.has(card.node)
+      this.#others.set(card.node, { card, seenAt: performance.now() })
+      // or a new node would know the others only after their next heartbeat
+      if (isNew) this.#tell()
+    },
+    ask: ({ node, id, question }) => { this.#bus().publish('answer', { to: node, node: this.#bus().node, id, answer: this.#answer(question) }) },
+    answer: ({ to, node, id, answer }) => {
+      const asked = to === this.#bus().node ? this.#asked.get(id) : undefined
+      if (asked === undefined) return
+      asked.byNode.set(node, answer)
+      asked.missing.delete(node)
+      if (asked.missing.size === 0) asked.done()
+    }
+  }
+
+  start (): void {
+    this.#tell()
+    this.#timer = setInterval(() => {
+      this.#dropSilent()
+      this.#tell()
+    }, this.#heartbeatMs).unref()
+  }
+
+  async quiesce (): Promise<void> {
+    if (this.#timer !== undefined) this.#bus().publish('node', { ...this.#card, isGone: true })
+    this.stop()
+  }
+
+  stop (): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    for (const { done } of this.#asked.values()) done()
+  }
+
+  /** This node first, then the others that gave a sign of life. */
+  nodes (): NodeCard[] {
+    this.#dropSilent()
+    return [this.#card, ...Array.from(this.#others.values(), ({ card }) => card)]
+  }
+
+  /**
+   * Asks all nodes, this one included.
+   * @param timeoutMs after which those that have not answered are missing
+   * @throws DatasoleError `BUSY` if too many questions wait already
+   */
+  async ask (question: Question, timeoutMs: number): Promise<Answers> {
+    const [self, ...others] = this.nodes().map(({ node }) => node)
+    const byNode = new Map([[self!, this.#answer(question)]])
+    if (others.length === 0) return { byNode, missing: [] }
+    if (this.#asked.size >= MAX_ASKED) throw new DatasoleError('BUSY', `${MAX_ASKED} questions to the other nodes wait for answers already`)
+    const id = ++this.#lastId
+    const missing = new Set(others)
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs)
+      this.#asked.set(id, { missing, byNode, done: () => { clearTimeout(timer); resolve() } })
+      this.#bus().publish('ask', { node: self!, id, question })
+    })
+    this.#asked.delete(id)
+    return { byNode, missing: [...missing] }
+  }
+
+  get #card (): NodeCard { return { node: this.#bus().node, pid: process.pid, host: hostname(), startedAt: this.#startedAt } }
+
+  #tell (): void { this.#bus().publish('node', this.#card) }
+
+  #dropSilent (): void {
+    const oldest = performance.now() - MISSED * this.#heartbeatMs
+    for (const [node, { seenAt }] of this.#others) if (seenAt < oldest) this.#gone(node)
+  }
+
+  /** Nobody waits for the answer of a node that has ended. */
+  #gone (node: string): void {
+    this.#others.delete(node)
+    for (const asked of this.#asked.values()) if (asked.missing.delete(node) && asked.missing.size === 0) asked.done()
+  }
+}

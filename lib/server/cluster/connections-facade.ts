@@ -1,0 +1,114 @@
+import { CloseCode } from '../../protocol/codes.js'
+import { invalidArgument } from '../../protocol/errors.js'
+import { checkCloseReason, type PendingUpgrades } from '../auth/pending-upgrades.js'
+import type { Answer, ConnectionCard, NodeCard, Question } from '../bus/bus.js'
+import { isObject } from '../config/checks.js'
+import type { Connection } from '../connection/connection.js'
+import { type Hub, type Selector, checkSelector } from '../connection/hub.js'
+import { Facade } from '../scope/facade.js'
+import type { Cluster } from './cluster.js'
+
+/** ms that the other nodes have to answer, unless a call says otherwise. */
+const TIMEOUT = 1000
+/** Connections that `list` gives at the most. */
+const MAX_LIST = 10_000
+
+export interface ClusterOptions {
+  /** ms that the other nodes have to answer. Default 1,000. */
+  timeoutMs?: number
+}
+
+/** A connection of any node. */
+export interface ConnectionInfo extends ConnectionCard {
+  /** The node that holds it. */
+  node: string
+}
+
+export interface NodeInfo extends NodeCard {
+  /** Whether it is this process. */
+  isSelf: boolean
+}
+
+/** Of the nodes that are known to be there, those that did not answer in time. */
+interface Missing { missing: string[] }
+
+/** What this node answers. Connections that are closing are none. */
+export function answerOf (hub: Hub, pending: PendingUpgrades, question: Question): Answer {
+  const selected = Array.from(hub.select({ to: question.selector })).filter(({ isOpen }) => isOpen)
+  const count = selected.length
+  if (question.kind === 'count') return { count }
+  if (question.kind === 'list') return { count, connections: selected.slice(0, question.limit).map(cardOf) }
+  const { code, reason, selector } = question
+  for (const user of [selector.user ?? []].flat()) pending.disconnect(user, { code, reason })
+  for (const connection of selected) connection.close(code, reason)
+  return { count }
+}
+
+function cardOf ({ id, context, connectedAt, protocol, subscriptions, bufferedBytes }: Connection): ConnectionCard {
+  return { connectionId: id, userId: context.userId, remoteAddress: context.remoteAddress, protocol, connectedAt, tags: [...context.tags], subscriptions, bufferedBytes }
+}
+
+/** `ds.connections`: the connections of every node that shares the backend. */
+export class ConnectionsFacade<S> extends Facade<S> {
+  readonly #cluster: Cluster
+
+  constructor (cluster: Cluster, server: S) {
+    super(server)
+    this.#cluster = cluster
+  }
+
+  /**
+   * Lists connections of all nodes, or those that a selector has.
+   * @param selector by connection, user or tag; several members are a union. Default: all
+   * @param options.limit most that are listed, up to 10,000. Default 100. `count` says how many there are
+   * @returns with the nodes that did not answer within `timeoutMs`
+   * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `BUSY`
+   */
+  async list (selector?: Selector, { limit = 100, timeoutMs = TIMEOUT }: ClusterOptions & { limit?: number } = {}): Promise<Missing & { count: number, connections: ConnectionInfo[] }> {
+    check('list', selector)
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIST) throw invalidArgument(`connections.list: limit must be a whole number from 1 to ${MAX_LIST}`)
+    const { byNode, missing } = await this.#cluster.ask({ kind: 'list', selector, limit }, timeoutOf('list', timeoutMs))
+    const connections = Array.from(byNode, ([node, answer]) => (answer.connections ?? []).map((card) => ({ node, ...card }))).flat()
+    return { count: sum(byNode.values()), connections: connections.slice(0, limit), missing }
+  }
+
+  /**
+   * Counts connections of all nodes, or those that a selector has.
+   * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `BUSY`
+   */
+  async count (selector?: Selector, { timeoutMs = TIMEOUT }: ClusterOptions = {}): Promise<Missing & { count: number }> {
+    check('count', selector)
+    const { byNode, missing } = await this.#cluster.ask({ kind: 'count', selector }, timeoutOf('count', timeoutMs))
+    return { count: sum(byNode.values()), missing }
+  }
+
+  /**
+   * Closes the connections that a selector has, on every node, and upgrades of its users that are under way.
+   * @param options.code close code; default 4401, after which a client does not come back by itself
+   * @param options.reason at most 123 bytes
+   * @returns how many were closed, by node, and the nodes that did not confirm it within `timeoutMs`
+   * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `INVALID_CLOSE`, `BUSY`
+   */
+  async disconnect (selector: Selector, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server', timeoutMs = TIMEOUT }: ClusterOptions & { code?: number, reason?: string } = {}): Promise<Missing & { count: number, nodes: Record<string, number> }> {
+    if (!isObject(selector)) throw invalidArgument('connections.disconnect: say whom, by connection, user or tag')
+    check('disconnect', selector)
+    checkCloseReason({ code, reason })
+    const { byNode, missing } = await this.#cluster.ask({ kind: 'disconnect', selector, code, reason }, timeoutOf('disconnect', timeoutMs))
+    return { count: sum(byNode.values()), nodes: Object.fromEntries(Array.from(byNode, ([node, { count }]) => [node, count])), missing }
+  }
+}
+
+function check (method: string, selector: Selector | undefined): void {
+  if (selector !== undefined) checkSelector(`connections.${method}`, 'selector', selector)
+}
+
+function timeoutOf (method: string, timeoutMs: number): number {
+  if (!(timeoutMs >= 0 && timeoutMs < 2 ** 31)) throw invalidArgument(`connections.${method}: timeoutMs must be ms from 0`)
+  return timeoutMs
+}
+
+function sum (answers: Iterable<Answer>): number {
+  let total = 0
+  for (const { count } of answers) total += count
+  return total
+}
