@@ -74,7 +74,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
     logSerializers: WITHOUT_TOKEN,
     onRequest: async (request, reply) => {
       if (!request.ws) return
-      if (core.rpc.isDraining) return refuse(reply, 503, 'the server is going away')
+      if (core.isDraining) return refuse(reply, 503, 'the server is going away')
       if (!slots.take(request.raw.socket, request.ip)) return refuse(reply, 503, 'too many connections')
       let isAllowed
       try {
@@ -116,7 +116,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       }
       // one that goes before it has become a connection was admitted all the same
       const gone = (): void => { core.connectHooks.departed(context, ABNORMAL) }
-      if (socket.destroyed || core.rpc.isDraining) {
+      if (socket.destroyed || core.isDraining) {
         gone()
         return socket.destroyed ? reply.hijack() : refuse(reply, 503, 'the server is going away')
       }

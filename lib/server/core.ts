@@ -16,6 +16,7 @@ import type { Settings } from './config/settings.js'
 import { ContractChecks } from './contract/contract-checks.js'
 import { Connection, type ConnectionHost, type WebSocketLike } from './connection/connection.js'
 import { encodeMessage } from './connection/encoding.js'
+import { closeInWaves } from './connection/waves.js'
 import { Flusher } from './connection/flusher.js'
 import { Heartbeat } from './connection/heartbeat.js'
 import { Hub } from './connection/hub.js'
@@ -64,6 +65,8 @@ export class Core implements ConnectionHost {
   readonly disconnects: Disconnects
   readonly cluster: Cluster
   readonly workers: Workers[] = []
+  /** Whether new connections are refused, as the server is going away. */
+  isDraining = false
   readonly #limits = new Map<Scope, Limits>()
   /** By scope, for the way of a frame. */
   readonly #frameLimiters = new Map<Scope, FrameLimiter>()
@@ -254,8 +257,13 @@ export class Core implements ConnectionHost {
     return connection
   }
 
-  /** Finishes what is under way, closes every connection with 1001, and finishes what comes of that, within `closeTimeoutMs`. */
+  /**
+   * Refuses new connections, closes those that there are in waves over `drainMs`, finishes what is under way, closes
+   * the others with 1001, and finishes what comes of that, within `closeTimeoutMs`.
+   */
   async drain (): Promise<void> {
+    this.isDraining = true
+    await closeInWaves(this.hub, this.settings.drainMs, this.settings.closeTimeoutMs)
     const deadline = performance.now() + this.settings.closeTimeoutMs
     const withGrace = (): number => Math.max(deadline, performance.now() + GRACE)
     const parts = this.parts.toReversed()

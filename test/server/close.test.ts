@@ -396,3 +396,27 @@ t.test('an http server that closes takes its own clients along, and those who st
   t.equal(ds.transport.getConnectionCount(), 2, 'and takes others when it listens again')
   await Promise.all([ds.close(), ...servers.map(closed)])
 })
+
+for (const [entrance, start] of entrances) {
+  t.test(`close, ${entrance}: with drainMs connections end in waves, and no call is lost`, async (t) => {
+    const { ds, connect, close, url } = await start(t, { drainMs: 500, rateLimit: false })
+    const { opened, open } = gate()
+    ds.rpc.register('slow', async () => { await opened; return 'done' })
+    const wires = await Promise.all(Array.from({ length: 20 }, async () => await connect()))
+    const slow = wires[0]!.call('slow')
+    await wires[0]!.ping()
+    const ended: number[] = []
+    for (const [i, { closed }] of wires.entries()) void closed.then(({ code }) => { t.equal(code, 1001); ended.push(i) })
+    const closing = close()
+    await until(() => ended.length > 0)
+    t.ok(ended.length < 20, 'not all at once')
+    t.equal((await wires[19]!.call('echo', 'served')).result, 'served', 'a connection whose turn has not come is served')
+    t.equal((await refusal(url)).status, 503, 'new ones are refused')
+    t.match(await wires[0]!.call('echo', 'late'), { begun: false }, 'one whose turn has come begins no more calls')
+    t.notOk(ended.includes(0), 'and ends when those under way are answered')
+    open()
+    t.equal((await slow).result, 'done')
+    await closing
+    t.equal(ended.length, 20)
+  })
+}

@@ -187,6 +187,11 @@ export interface DatasoleServerOptions<Request = never> {
   /** ms that `close()` waits for calls and clients. Default 5,000. */
   closeTimeoutMs?: number
   /**
+   * ms over which `close()` closes connections in waves, while it takes no new ones: for rolling deploys, so that the
+   * clients spread over the other servers. Default 0: all at once.
+   */
+  drainMs?: number
+  /**
    * Hears what methods, hooks and `validate` throw, and may return an error that takes its place. By default
    * what is not meant for clients is logged, and they get -32603 or `INTERNAL` with its id.
    */

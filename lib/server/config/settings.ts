@@ -30,7 +30,8 @@ const NUMBERS = {
   maxSubscriptions: [1000, 1, Infinity],
   maxTags: [MAX_TAGS, 1, Infinity],
   maxBadFrames: [10, 0, Infinity],
-  closeTimeoutMs: [5000, 0, TIMER]
+  closeTimeoutMs: [5000, 0, TIMER],
+  drainMs: [0, 0, TIMER]
 } as const
 
 type Numbers = { -readonly [N in keyof typeof NUMBERS]: number }

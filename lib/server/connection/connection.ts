@@ -70,6 +70,8 @@ export class Connection implements Flushable {
   inbound: InboundQueue | undefined
   /** Unix time in ms */
   readonly connectedAt = Date.now()
+  /** Whether it begins no more calls, as it is about to be closed. */
+  isLeaving = false
   badFrames = 0
   subscriptions = 0
   #inflation: Inflation | undefined

@@ -138,7 +138,7 @@ export class RpcRegistry implements CallHost, Part {
    * @throws Refusal
    */
   #receive (connection: Connection, correlationId: number, { method: name, params }: CallMessage, size: number): void {
-    if (this.isDraining) return this.#refuseClosing(connection, correlationId)
+    if (this.isDraining || connection.isLeaving) return this.#refuseClosing(connection, correlationId)
     const method = this.#methods.get(name)
     if (method === undefined) return this.#answer(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
     const { maxCallsInFlight, maxInflatedSize, maxJsonDepth } = this.settings
@@ -151,7 +151,7 @@ export class RpcRegistry implements CallHost, Part {
   #refuse (connection: Connection, correlationId: number, { code, message, more }: Refusal, call: CallMessage | undefined): void {
     // one that too much waits before is a call all the same
     if (code === 'BUSY' && call === undefined) this.metrics.rpcCalls++
-    if (this.isDraining && (code === 'BUSY' || code === 'RATE_LIMITED')) return this.#refuseClosing(connection, correlationId)
+    if ((this.isDraining || connection.isLeaving) && (code === 'BUSY' || code === 'RATE_LIMITED')) return this.#refuseClosing(connection, correlationId)
     this.#answer(connection, correlationId, CODES[code] ?? RpcCode.INVALID_REQUEST, code === 'INTERNAL' ? 'the call could not be handled' : message, { code, ...more }, code === 'BUSY' && call !== undefined ? NO_PLACE : undefined)
   }
 
