@@ -4,6 +4,7 @@ import t from 'tap'
 import datasole from '../../index.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { BackendConfig } from '../../lib/server/config/server-options.js'
+import { until } from '../helpers/until.js'
 import { entrances } from '../helpers/entrances.js'
 import { freePort } from '../helpers/server-process.js'
 
@@ -29,7 +30,11 @@ for (const [entrance, start] of entrances) {
       const [a, b] = [await start(t, options), await start(t, options)]
       await a.ds.primitives.live.setState('k', 1)
       const wire = await b.connect()
-      t.match(await wire.ask(SUBSCRIBE, { key: 'k' }), { opcode: STATE_SNAPSHOT, payload: { data: 1 } })
+      // the node may hear of the commit a little later
+      await until(async () => {
+        const { opcode, payload } = await wire.ask(SUBSCRIBE, { key: 'k' })
+        return opcode === STATE_SNAPSHOT && payload.data === 1
+      })
       a.ds.primitives.fanout.broadcast('news', 'of a')
       t.match(await wire.nextOf(EVENT_S2C), { payload: { event: 'news', data: 'of a' } })
       await a.close()
