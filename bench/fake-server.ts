@@ -1,14 +1,14 @@
 import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
 import { pino } from 'pino'
-import type { WebSocketLike } from '../lib/server/connection/connection.js'
+import type { ServerSocket } from '../lib/server/connection/server-socket.js'
 import { type Core } from '../lib/server/core.js'
 import type { DatasoleServerOptions } from '../plugins/connections.js'
 import { workerCompiler } from '../plugins/schema-compiler.js'
 import { Datasole, createCore } from '../lib/server/datasole.js'
 
 /** A WebSocket without a network: what is written is dropped. */
-export class FakeSocket extends EventEmitter implements WebSocketLike {
+export class FakeSocket extends EventEmitter implements ServerSocket {
   readonly raw = new Duplex({ read () {}, write: (_chunk, _encoding, done) => { done() }, writev: (_chunks, done) => { done() } })
   close (): void { this.emit('close', 1000) }
   terminate (): void { this.close() }

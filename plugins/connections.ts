@@ -84,7 +84,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
         return refuse(reply, 500, 'the origin cannot be checked')
       }
       if (!isAllowed) {
-        core.log.warn({ origin: request.headers.origin, host: request.host }, 'a page of another origin was refused; to allow it, add the origin to the option allowedOrigins')
+        core.repeats.warn({ origin: request.headers.origin, host: request.host }, 'a page of another origin was refused; to allow it, add the origin to the option allowedOrigins')
         return refuse(reply, 403, 'origin not allowed')
       }
     },

@@ -14,14 +14,16 @@ import { answerOf } from './cluster/connections-facade.js'
 import type { RateLimiter } from './config/server-options.js'
 import type { Settings } from './config/settings.js'
 import { ContractChecks } from './contract/contract-checks.js'
-import { Connection, type ConnectionHost, type WebSocketLike } from './connection/connection.js'
+import { Connection, type ConnectionHost } from './connection/connection.js'
 import { encodeMessage } from './connection/encoding.js'
-import { closeInWaves } from './connection/waves.js'
+import type { ServerSocket } from './connection/server-socket.js'
+import { closeInWaves } from './lifecycle/waves.js'
 import { Flusher } from './connection/flusher.js'
 import { Heartbeat } from './connection/heartbeat.js'
 import { Hub } from './connection/hub.js'
 import type { ConnectionContext } from './context/connection-context.js'
 import type { Logger } from './context/logger.js'
+import { RepeatLog } from './context/repeat-log.js'
 import { Dispatch, afterFrames } from './dispatch.js'
 import { Events } from './events/events.js'
 import { Fanout } from './events/fanout.js'
@@ -41,9 +43,7 @@ import { Workers } from './workers/workers.js'
 
 /** ms that clients have for their close frame, and hooks for their last words, even if calls have used up the time. */
 const GRACE = 500
-
-/** There are no more correlation ids, even where calls in flight are unlimited. */
-const MAX_IDS = 0xffffffff
+const MAX_IDS = 0xffffffff // of correlation
 
 /**
  * The server without its outside: the list of its parts, and the way of a connection through them. The owner of
@@ -51,6 +51,7 @@ const MAX_IDS = 0xffffffff
  */
 export class Core implements ConnectionHost {
   readonly hub = new Hub()
+  readonly repeats: RepeatLog
   readonly flusher = new Flusher()
   readonly metrics: Metrics
   readonly root: Scope
@@ -65,7 +66,7 @@ export class Core implements ConnectionHost {
   readonly disconnects: Disconnects
   readonly cluster: Cluster
   readonly workers: Workers[] = []
-  /** Whether new connections are refused, as the server is going away. */
+  /** Whether it takes no more connections. */
   isDraining = false
   readonly #limits = new Map<Scope, Limits>()
   /** By scope, for the way of a frame. */
@@ -80,6 +81,7 @@ export class Core implements ConnectionHost {
 
   constructor (readonly settings: Settings, readonly log: Logger, defaultBackend: () => StateBackend, compileSchema?: SchemaCompiler) {
     this.metrics = new Metrics(() => this.hub.size, () => this.workers.map(({ metrics }) => metrics))
+    this.repeats = new RepeatLog(log)
     this.root = new Scope(undefined, compileSchema)
     this.contract = new ContractChecks(settings.contract, this.root)
     this.keyspace = new Keyspace(settings, this.root, defaultBackend, this.contract, this.metrics, log)
@@ -91,9 +93,9 @@ export class Core implements ConnectionHost {
     this.tokens = new TokenRefresh(settings, log)
     this.disconnects = new Disconnects(this.hub, this.pendingUpgrades, () => storages.root.bus)
     this.cluster = new Cluster(() => storages.root.bus, (question) => answerOf(this.hub, this.pendingUpgrades, question))
-    this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log)
+    this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log, this.repeats)
     const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
-    this.#features = [this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, this.cluster, heartbeat]
+    this.#features = [this.repeats, this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, this.cluster, heartbeat]
     // that every kind of frame has its handler is for the compiler to see
     const frames = { ...this.keyspace.frames, ...this.tokens.frames, ...this.events.frames, ...this.rpc.frames, ...heartbeat.frames }
     this.#dispatch = new Dispatch(frames, (scope) => this.#limiterOf(scope ?? this.root), settings, this.metrics, log)
@@ -236,7 +238,7 @@ export class Core implements ConnectionHost {
    * `onConnect` hooks have run by then.
    * @param expiry how long the authentication holds; undefined for good
    */
-  accept (socket: WebSocketLike, raw: Duplex, context: ConnectionContext, expiry?: AuthExpiry): Connection {
+  accept (socket: ServerSocket, raw: Duplex, context: ConnectionContext, expiry?: AuthExpiry): Connection {
     const connection = new Connection(this, socket, raw, context)
     socket.on('message', (data, isBinary) => { this.#dispatch.receive(connection, data, isBinary) })
     socket.on('ping', () => { connection.pinged() })
@@ -257,10 +259,7 @@ export class Core implements ConnectionHost {
     return connection
   }
 
-  /**
-   * Refuses new connections, closes those that there are in waves over `drainMs`, finishes what is under way, closes
-   * the others with 1001, and finishes what comes of that, within `closeTimeoutMs`.
-   */
+  /** Takes no more connections, closes them in waves, finishes what is under way, closes the rest, and finishes what comes of that. */
   async drain (): Promise<void> {
     this.isDraining = true
     await closeInWaves(this.hub, this.settings.drainMs, this.settings.closeTimeoutMs)
@@ -271,7 +270,7 @@ export class Core implements ConnectionHost {
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
     await until(withGrace(), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
-    // or what other nodes emit would give handlers work without end
+    // or other nodes would give handlers work without end
     for (const storage of this.keyspace.storages) storage.bus.close()
     for (const part of parts) await part.drain?.(withGrace())
   }
@@ -279,8 +278,7 @@ export class Core implements ConnectionHost {
   /** Gives back what `start` took, however far that came. */
   async stop (): Promise<void> {
     this.#parts = undefined
-    const failures: unknown[] = []
-    // one that fails must not keep the others open
+    const failures: unknown[] = [] // one that fails must not keep the others open
     for (const part of this.parts.toReversed()) await Promise.resolve(part.stop?.()).catch((error: unknown) => { failures.push(error) })
     if (failures.length > 0) throw failures[0]
   }

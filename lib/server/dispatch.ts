@@ -104,9 +104,9 @@ export class Dispatch {
     try {
       if (wait === 0) return handler.handle(connection, readUint32(frame, 1), message, frame.length)
       limiter!.refused(connection, limit)
-      refuse(handler, connection, frame, new Refusal('RATE_LIMITED', 'rate limit exceeded', { retryAfter: wait }), message)
+      this.#refuse(handler, connection, frame, new Refusal('RATE_LIMITED', 'rate limit exceeded', { retryAfter: wait }), message)
     } catch (error) {
-      if (error instanceof Refusal) refuse(handler, connection, frame, error, message)
+      if (error instanceof Refusal) this.#refuse(handler, connection, frame, error, message)
       else this.#failed(connection, frame, error)
     }
   }
@@ -129,7 +129,13 @@ export class Dispatch {
   /** Counts as a refusal, so that who goes on regardless is closed in the end. */
   #busy (connection: Connection, head: Buffer, message: string, retryAfter: number): void {
     this.#limiterOf(undefined).refused(connection)
-    refuse(this.#handlerOf(head), connection, head, new Refusal('BUSY', message, { retryAfter }))
+    this.#refuse(this.#handlerOf(head), connection, head, new Refusal('BUSY', message, { retryAfter }))
+  }
+
+  #refuse (handler: FrameHandler | undefined, connection: Connection, head: Buffer, refusal: Refusal, message?: unknown): void {
+    // ERROR is logged where it is sent
+    if (handler?.refuse !== undefined) connection.logRefusal(refusal.code)
+    refuse(handler, connection, head, refusal, message)
   }
 
   #handlerOf (head: Buffer): FrameHandler | undefined {

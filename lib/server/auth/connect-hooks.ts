@@ -7,6 +7,7 @@ import type { Hub } from '../connection/hub.js'
 import type { Connection } from '../connection/connection.js'
 import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
+import type { RepeatLog } from '../context/repeat-log.js'
 import type { Settings } from '../config/settings.js'
 import { until, within } from '../lifecycle/until.js'
 import { refusalOf } from '../errors/thrown.js'
@@ -28,7 +29,8 @@ export class ConnectHooks implements Part {
     readonly settings: Settings,
     readonly root: Scope,
     readonly hub: Hub,
-    readonly log: Logger
+    readonly log: Logger,
+    readonly repeats: RepeatLog
   ) {}
 
   /**
@@ -55,7 +57,7 @@ export class ConnectHooks implements Part {
       this.hub.left(context)
       const { code } = refusalOf(this, error, { source: 'onConnect', connection: context })
       const isFinal = code === 'FORBIDDEN'
-      if (isFinal) this.log.warn({ err: error, userId: context.userId, remoteAddress: context.remoteAddress }, 'an onConnect hook refused a connection')
+      if (isFinal) this.repeats.warn({ err: error, userId: context.userId, remoteAddress: context.remoteAddress }, 'an onConnect hook refused a connection')
       throw new NotAdmitted(isFinal)
     }
   }

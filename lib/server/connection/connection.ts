@@ -10,19 +10,11 @@ import { encodeMessage } from './encoding.js'
 import type { Flushable, Flusher } from './flusher.js'
 import { Inflation } from './inflate.js'
 import type { InboundQueue } from './inbound-queue.js'
+import type { ServerSocket } from './server-socket.js'
 import type { Logger } from '../context/logger.js'
+import type { RepeatLog } from '../context/repeat-log.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Settings } from '../config/settings.js'
-
-/** The part of a WebSocket that a connection uses; one of `ws` has it. */
-export interface WebSocketLike {
-  on (event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown
-  on (event: 'close', listener: (code: number) => void): unknown
-  on (event: 'error', listener: (error: Error) => void): unknown
-  on (event: 'ping', listener: () => void): unknown
-  close (code: number, reason?: string): void
-  terminate (): void
-}
 
 /** A call that has not been answered, or whose handler still runs. */
 export interface CallInFlight {
@@ -44,6 +36,7 @@ export interface ConnectionHost {
   readonly metrics: Metrics
   readonly flusher: Flusher
   readonly log: Logger
+  readonly repeats: RepeatLog
 }
 
 /** An empty ping (RFC 6455 section 5.5.2), unmasked. */
@@ -77,7 +70,7 @@ export class Connection implements Flushable {
   #inflation: Inflation | undefined
 
   readonly #host: ConnectionHost
-  readonly #socket: WebSocketLike
+  readonly #socket: ServerSocket
   readonly #raw: Duplex
   #queue: Buffer[] = []
   #queued = 0
@@ -92,7 +85,7 @@ export class Connection implements Flushable {
   #silentBeats = 0
   #messageContext: MessageContext | undefined
 
-  constructor (host: ConnectionHost, socket: WebSocketLike, raw: Duplex, readonly context: ConnectionContext) {
+  constructor (host: ConnectionHost, socket: ServerSocket, raw: Duplex, readonly context: ConnectionContext) {
     this.#host = host
     this.#socket = socket
     this.#raw = raw
@@ -144,7 +137,13 @@ export class Connection implements Flushable {
     return buffered + length <= limit + this.#oversized || (length > limit && this.#oversized === 0)
   }
 
+  /** A conflict is an everyday matter; what else is refused shows a mistake or an attack. */
+  logRefusal (code: string): void {
+    if (code !== 'CONFLICT') this.#host.repeats.warn({ connectionId: this.id, userId: this.context.userId, code }, `frames of clients are refused: ${code}`)
+  }
+
   sendError (correlationId: number, code: ErrorCode, message: string, more?: Partial<ErrorMessage>): void {
+    this.logRefusal(code)
     const { compressionThreshold } = this.#host.settings
     this.send(encodeMessage(Opcode.ERROR, correlationId, JSON.stringify({ code, message, ...more }), compressionThreshold))
   }
@@ -232,7 +231,7 @@ export class Connection implements Flushable {
 
   #closeSlowConsumer (): void {
     this.#host.metrics.slowConsumers++
-    this.#host.log.warn({ connectionId: this.id, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: it reads slower than maxBufferedBytes allows')
+    this.#host.repeats.warn({ connectionId: this.id, userId: this.context.userId, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: it reads slower than maxBufferedBytes allows')
     // what waits would only make the peer later still
     this.#queue = []
     this.#queued = 0

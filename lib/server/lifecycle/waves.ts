@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { CloseCode } from '../../protocol/codes.js'
-import { until } from '../lifecycle/until.js'
-import type { Connection } from './connection.js'
+import { until } from './until.js'
+import type { Connection } from '../connection/connection.js'
 
 /** ms between two waves. */
 const PAUSE = 100
