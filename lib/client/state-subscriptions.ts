@@ -80,7 +80,8 @@ export class StateSubscriptions {
     this.#changed(entry)
     // a known value is delivered at once, but not before the caller has its unsubscriber
     queueMicrotask(() => {
-      if (!subscriber.isNotified && entry!.replica.head !== undefined) this.#notify(entry!, subscriber)
+      // earlier subscribers, too: what was `initial` here may be new to them, and the server does not send it again
+      if (entry!.replica.head !== undefined) for (const each of [...entry!.subscribers]) if (!each.isNotified) this.#notify(entry!, each)
       if (entry!.status !== 'loading' && entry!.subscribers.has(subscriber)) this.#guard(() => { onStatus?.(entry!.status) })
     })
     return unsubscriber(() => { this.#remove(entry!, subscriber) })

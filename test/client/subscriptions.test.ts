@@ -264,3 +264,14 @@ t.test('subscriptions: a subscriber that comes in the midst of messages is told 
   t.strictSame(late.told, [[2, 2], [3, 3]])
   t.strictSame(told, [[1, 1], [2, 2], [3, 3]])
 })
+
+t.test('subscriptions: a first value that a later subscriber brings reaches the earlier ones', async (t) => {
+  const { client, peer } = await dial(t)
+  const { told, handler } = teller()
+  client.subscribeState('k', handler)
+  const { id } = await peer.next(Opcode.SUBSCRIBE)
+  client.subscribeState('k', () => {}, { initial: { value: 'rendered', epoch: 'e', version: 7 } })
+  snapshot(peer, id, 7, 'rendered')
+  await until(() => client.getStateStatus('k') === 'live')
+  t.strictSame(told, [['rendered', 7]])
+})
