@@ -138,9 +138,11 @@ export class SocketLink implements Link {
     }
     this.#socket = socket
     socket.binaryType = 'arraybuffer'
-    socket.onmessage = (event: { data: ArrayBuffer }) => {
+    socket.onmessage = ({ data }: { data: ArrayBuffer | string }) => {
       this.#heardAt = performance.now()
-      this.#incoming.push(new Uint8Array(event.data))
+      // not to Uint8Array, which takes digits for a length
+      if (typeof data === 'string') this.#events.onProblem({ code: 'BAD_FRAME', message: 'the server sent text, which is not a frame' })
+      else this.#incoming.push(new Uint8Array(data))
     }
     let why = ''
     socket.onclose = (event: { code: number, reason: string }) => {
@@ -160,13 +162,14 @@ export class SocketLink implements Link {
 
   #welcomed (welcome: Welcome): void {
     if (this.#isConnected) return
+    // first, as they throw if there is no object
+    this.#maxPayload = welcome.maxPayload
+    this.#heartbeatMs = welcome.heartbeatMs
     clearTimeout(this.#connectTimer)
     this.#isConnected = true
     this.#isTrial = false
     this.#connectedAt = this.#heardAt
     this.#pingedAt = 0
-    this.#maxPayload = welcome.maxPayload
-    this.#heartbeatMs = welcome.heartbeatMs
     this.#beatIn(welcome.heartbeatMs, welcome.heartbeatMs)
     this.#events.onState('connected', welcome)
   }

@@ -242,3 +242,16 @@ t.test('any implementation of WebSocket will do', async (t) => {
   const { client } = await dial(t, { webSocket: own as typeof WebSocket })
   t.equal(client.getConnectionState(), 'connected')
 })
+
+t.test('socket link: text of digits is no length of a frame, and a WELCOME without a body is none', async (t) => {
+  const server = await listen(t)
+  const { client, errors, until } = watch(t, { url: server.url })
+  const connected = client.connect()
+  const peer = await server.accept()
+  peer.socket.send('1000000000')
+  peer.send(Opcode.WELCOME, 0, null)
+  await until(() => errors.length === 2)
+  t.match(errors, [{ code: 'BAD_FRAME', message: /text/ }, { code: 'BAD_FRAME' }])
+  peer.welcome()
+  await connected
+})
