@@ -23,8 +23,8 @@ export class StateReplica {
   /** Applies a snapshot unless it is older, so that versions never go back. */
   snapshot ({ epoch, version, data }: StateSnapshot): ApplyResult {
     if (this.head?.epoch === epoch && version <= this.head.version) return 'known'
+    this.value = deepFreeze(data) // throws if it is nested too deeply: then both stay
     this.head = Object.freeze({ epoch, version })
-    this.value = deepFreeze(data)
     return 'changed'
   }
 

@@ -260,3 +260,11 @@ t.test('replica: versions', async (t) => {
   t.equal(replica.patch({ key: KEY, epoch: 'f', from: 0, version: 1, patches: [{ op: 'remove', path: '/a' }] }), 'gap')
   t.equal(replica.head, undefined, 'it asks for a snapshot')
 })
+
+t.test('replica: a snapshot that cannot be frozen changes nothing', async (t) => {
+  const replica = new StateReplica()
+  replica.snapshot({ key: KEY, epoch: 'e', version: 1, data: 'known' })
+  const deep = JSON.parse('['.repeat(100_000) + ']'.repeat(100_000)) as unknown
+  t.throws(() => replica.snapshot({ key: KEY, epoch: 'e', version: 5, data: deep }), RangeError)
+  t.match(replica, { value: 'known', head: { epoch: 'e', version: 1 } })
+})
