@@ -169,13 +169,24 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
     rpcTimeoutMs,
     onContractMismatch,
     // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
-    onError: options.onError ?? ((error) => { console.error(error) })
+    onError: harmless(options.onError ?? ((error) => { console.error(error) }))
   }
 }
 
 /** The subprotocols of the handshake: the protocol, and one that carries the token. */
 export function protocolsOf (token = ''): string[] {
   return token === '' ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + base64url(token)]
+}
+
+/** What the callback throws is thrown in a task of its own, so that the frames behind are still delivered. */
+function harmless (onError: (error: unknown) => void): (error: unknown) => void {
+  return (error) => {
+    try {
+      onError(error)
+    } catch (thrown) {
+      setTimeout(() => { throw thrown })
+    }
+  }
 }
 
 function checkToken (token: unknown): string {

@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { DatasoleClient, type DatasoleClientOptions } from '../../lib/client/client.js'
@@ -121,4 +122,12 @@ t.test('options: the token is a subprotocol in base64url, and nowhere in the URL
   t.equal(Buffer.from(encoded, 'base64url').toString(), 'häß?>~=/+')
   t.equal(link.url, 'ws://127.0.0.1:3000/__ds')
   t.strictSame(resolveOptions({ ...base, auth: {} }).link.protocols, ['datasole.v2'])
+})
+
+t.test('options: what onError throws is thrown apart, so that the frames behind are still delivered', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => { mock.timers.reset() })
+  const { onError } = resolveOptions({ ...base, onError: (error) => { throw error } })
+  t.doesNotThrow(() => { onError(new Error('of a handler')) })
+  t.throws(() => { mock.timers.tick(1) }, { message: 'of a handler' })
 })
