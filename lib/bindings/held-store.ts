@@ -1,3 +1,4 @@
+import { type Listeners, restTimer, tellAll } from '../client/listeners.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
 /** Changes members of a snapshot. Nothing happens if they are the same already. */
@@ -17,7 +18,7 @@ export interface Holding<S> {
 /** A value for components to follow. It is open while it has listeners, and `keepMs` longer. */
 export class HeldStore<S extends object> {
   readonly #holding: Holding<S>
-  readonly #listeners = new Set<{ listener: () => void }>()
+  readonly #listeners = new Set() as Listeners
   #snapshot: S
   #close: (() => void) | undefined
   #keep: ReturnType<typeof setTimeout> | undefined
@@ -47,19 +48,18 @@ export class HeldStore<S extends object> {
 
   #rest (): void {
     clearTimeout(this.#keep)
-    this.#keep = setTimeout(() => {
+    this.#keep = restTimer(() => {
       this.#close?.()
       this.#close = undefined
       this.#holding.ended()
     }, this.#holding.keepMs)
-    ;(this.#keep as { unref?: () => void }).unref?.()
   }
 
   #change (part: Partial<S>): void {
     const isSame = (Object.keys(part) as Array<keyof S>).every((name) => Object.is(part[name], this.#snapshot[name]))
     if (isSame) return
     this.#snapshot = { ...this.#snapshot, ...part }
-    for (const { listener } of [...this.#listeners]) listener()
+    tellAll(this.#listeners)
   }
 }
 

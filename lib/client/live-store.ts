@@ -3,6 +3,7 @@ import type { DatasoleError } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
 import type { Operation } from '../protocol/messages.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+import { type Listeners, restTimer, tellAll } from './listeners.js'
 import type { LiveClient } from './live-client.js'
 import type { InitialState, SubscriptionStatus } from './state-subscriptions.js'
 
@@ -22,7 +23,7 @@ export interface LiveSnapshot<T = unknown> {
 export type LiveListener = (patches?: readonly Operation[]) => void
 
 export interface LiveStoreOptions<T = unknown> {
-  /** ms that the subscription outlives its last listener. Default 5,000. */
+  /** ms that the subscription outlives its last listener. Default 5,000; Infinity keeps it. */
   keepMs?: number
   /** The value that a server rendered, to follow from its version. */
   initial?: InitialState<T>
@@ -43,7 +44,7 @@ export function liveStore<C extends DatasoleContract, K extends StateName<C>> (c
   let ofClient = stores.get(client)
   if (ofClient === undefined) stores.set(client, ofClient = new Map())
   let store = ofClient.get(key)
-  if (store === undefined) ofClient.set(key, store = new LiveStore(client as LiveClient, key, options as LiveStoreOptions, () => { ofClient.delete(key) }))
+  if (store === undefined) ofClient.set(key, store = new LiveStore(client as LiveClient, key, options as LiveStoreOptions, () => { if (ofClient.get(key) === store) ofClient.delete(key) }))
   return store as LiveStore<StateAt<C, K>>
 }
 
@@ -52,9 +53,8 @@ export class LiveStore<T = unknown> {
   readonly key: string
   readonly #client: LiveClient
   readonly #keepMs: number
-  readonly #initial: InitialState<T> | undefined
   readonly #ended: () => void
-  readonly #listeners = new Set<{ listener: LiveListener }>()
+  readonly #listeners = new Set() as Listeners<Parameters<LiveListener>>
   #snapshot: LiveSnapshot<T>
   #unsubscribe: Unsubscribe | undefined
   #keep: ReturnType<typeof setTimeout> | undefined
@@ -64,7 +64,6 @@ export class LiveStore<T = unknown> {
     this.key = key
     this.#client = client
     this.#keepMs = keepMs
-    this.#initial = initial
     this.#ended = ended
     this.#snapshot = initial === undefined
       ? { value: undefined, status: 'loading', epoch: undefined, version: undefined, error: undefined }
@@ -82,13 +81,15 @@ export class LiveStore<T = unknown> {
     return unsubscriber(() => { if (this.#listeners.delete(own) && this.#listeners.size === 0) this.#rest() })
   }
 
-  /** Subscribes, and resolves once the value is known or denied. A subscriber has `keepMs` from then on. */
+  /** Subscribes, and resolves once the value is known or denied. A subscriber has `keepMs` from then on, and at least 5 s. */
   async ready (): Promise<void> {
     if (this.#isSettled) return
     await new Promise<void>((resolve) => {
       const end = this.subscribe(() => {
         if (!this.#isSettled) return
         end()
+        // frameworks render again later than a short keepMs
+        this.#rest(Math.max(KEEP, this.#keepMs))
         resolve()
       })
     })
@@ -99,29 +100,31 @@ export class LiveStore<T = unknown> {
   #open (): void {
     clearTimeout(this.#keep)
     if (this.#unsubscribe !== undefined) return
+    const { value, epoch, version } = this.#snapshot
     this.#unsubscribe = this.#client.subscribeState(this.key, (value, { epoch, version }, patches) => {
       const status = this.#client.getStateStatus(this.key)!
       this.#change({ value: value as DeepReadonly<T> | undefined, epoch, version, status, error: status === 'live' ? undefined : this.#snapshot.error }, patches)
     }, {
-      initial: this.#initial,
+      initial: version === undefined ? undefined : { value: value as T, epoch: epoch!, version },
       onStatus: (status) => { if (status !== this.#snapshot.status) this.#change(status === 'live' ? { status, error: undefined } : { status }) },
       onError: (error) => { this.#change({ error }) }
     })
   }
 
-  #rest (): void {
+  #rest (ms = this.#keepMs): void {
     clearTimeout(this.#keep)
-    this.#keep = setTimeout(() => {
+    this.#keep = restTimer(() => {
       this.#unsubscribe?.()
       this.#unsubscribe = undefined
+      // whoever still holds the store sees that nobody follows the key
+      const isKnown = this.#snapshot.version !== undefined
+      this.#snapshot = { ...this.#snapshot, status: isKnown ? 'stale' : 'loading', error: undefined }
       this.#ended()
-    }, this.#keepMs)
-    // a server that renders pages may end before
-    ;(this.#keep as { unref?: () => void }).unref?.()
+    }, ms)
   }
 
   #change (change: Partial<LiveSnapshot<T>>, patches?: readonly Operation[]): void {
     this.#snapshot = { ...this.#snapshot, ...change }
-    for (const { listener } of [...this.#listeners]) listener(patches)
+    tellAll(this.#listeners, patches)
   }
 }

@@ -152,3 +152,54 @@ t.test('live store: a value that a server rendered is there at once', async (t) 
   peer.send(STATE_PATCH, request.id, { key: 'k', epoch: 'e', from: 3, version: 3, patches: [] })
   await until(() => store.getSnapshot().status === 'live')
 })
+
+t.test('live store: a listener that throws does not keep the others from a change', async (t) => {
+  const { client, peer, errors } = await dial(t)
+  const store = liveStore(client, 'k')
+  const seen: unknown[] = []
+  store.subscribe(() => { throw new Error('a listener') })
+  store.subscribe(() => { seen.push(store.getSnapshot().version) })
+  await answer(peer, 1, 'value')
+  await until(() => errors.length === 1)
+  t.match(errors, [{ message: 'a listener' }])
+  t.strictSame(seen, [1])
+})
+
+t.test('live store: a listener that an earlier one removes is not called', async (t) => {
+  const { client, peer } = await dial(t)
+  const store = liveStore(client, 'k')
+  let end = (): void => {}
+  store.subscribe(() => { end() })
+  end = store.subscribe(() => { t.fail('it was removed') })
+  await answer(peer, 1, 'value')
+  await store.ready()
+})
+
+t.test('live store: keepMs may be Infinity', async (t) => {
+  const { client } = await dial(t)
+  const store = liveStore(client, 'k', { keepMs: Infinity })
+  store.subscribe(() => {})()
+  liveStore(client, 'other', { keepMs: 0 }).subscribe(() => {})()
+  await until(() => client.getStateStatus('other') === undefined)
+  t.equal(client.getStateStatus('k'), 'loading')
+  t.equal(liveStore(client, 'k'), store)
+})
+
+t.test('live store: one that is used again after its end goes on from what it had, and leaves its successor alone', async (t) => {
+  const { client, peer } = await dial(t)
+  const store = liveStore(client, 'k', { keepMs: 0, initial: { value: 'old', epoch: 'e', version: 1 } })
+  const end = store.subscribe(() => {})
+  await answer(peer, 3, 'new')
+  await until(() => store.getSnapshot().version === 3)
+  end()
+  await peer.next(UNSUBSCRIBE)
+  t.match(store.getSnapshot(), { value: 'new', status: 'stale', version: 3 })
+  const versions: unknown[] = []
+  const endAgain = store.subscribe(() => { versions.push(store.getSnapshot().version) })
+  t.strictSame((await peer.next(SUBSCRIBE)).payload, { key: 'k', epoch: 'e', version: 3 })
+  const successor = liveStore(client, 'k')
+  endAgain()
+  await peer.next(UNSUBSCRIBE)
+  t.equal(liveStore(client, 'k'), successor)
+  t.notOk(versions.includes(1))
+})

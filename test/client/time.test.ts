@@ -2,6 +2,7 @@ import { mock } from 'node:test'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { platformInflate } from '../../lib/client/compression.js'
+import { liveStore } from '../../lib/client/live-store.js'
 import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { dial, watch } from './dialled.js'
@@ -134,4 +135,19 @@ t.test('time: a getToken that hangs has the same ten seconds; closing does not w
   pass(60_000)
   t.equal(asked, 2)
   t.equal(said.at(-1), 'disconnected')
+})
+
+t.test('time: who waited for a live store has five seconds to subscribe, however short keepMs is', async (t) => {
+  const server = await listen(t)
+  const pass = takeOver(t)
+  const { client } = watch(t, { webSocket: WebSocket, url: server.url })
+  void client.connect()
+  const peer = (await server.accept()).welcome()
+  const ready = liveStore(client, 'k', { keepMs: 0 }).ready()
+  peer.send(Opcode.STATE_SNAPSHOT, (await peer.next(Opcode.SUBSCRIBE)).id, { key: 'k', epoch: 'e', version: 1, data: 'value' })
+  await ready
+  pass(4999)
+  t.equal(client.getStateStatus('k'), 'live')
+  pass(1)
+  t.equal(client.getStateStatus('k'), undefined)
 })
