@@ -52,6 +52,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
 
   const refuse = (reply: FastifyReply, status: number, error: string): FastifyReply => {
     metrics.upgradesRefused++
+    metrics.refused('upgrade', error)
     return reply.code(status).header('connection', 'close').send({ statusCode: status, error })
   }
 

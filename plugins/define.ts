@@ -5,7 +5,7 @@ import { Datasole } from '../lib/server/datasole.js'
 import type { Scope } from '../lib/server/scope/scope.js'
 
 /** The server that a plugin extends, and the scope of the instance that it was registered on. */
-export interface Inside { core: Core, scope: Scope, plugin: string }
+export interface Inside { core: Core, scope: Scope, plugin: string, app: FastifyInstance }
 
 export type SubPlugin<O extends FastifyPluginOptions> = (app: FastifyInstance, options: O) => Promise<void>
 
@@ -14,7 +14,7 @@ export function define<O extends FastifyPluginOptions> (name: string, install: (
   const plugin: SubPlugin<O> = async (app, options) => {
     const { core, scope } = Datasole.insideOf(app)
     core.checkNotStarted(scope, name)
-    await install({ core, scope, plugin: name }, options)
+    await install({ core, scope, plugin: name, app }, options)
   }
   return fp(plugin as SubPlugin<FastifyPluginOptions>, { name, fastify: '5.x', dependencies: ['datasole'] }) as SubPlugin<O>
 }

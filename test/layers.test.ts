@@ -75,6 +75,8 @@ t.test('layers: what breaks a rule is found', async (t) => {
     ['5', 'lib/server/a.ts', "const { Redis } = await import('ioredis')"],
     ['5', 'lib/backend/redis/redis.ts', "const { Pool } = await import('pg')"],
     ['5', 'plugins/a.ts', "import type { Piscina } from 'piscina'"],
+    ['5', 'lib/server/metrics/a.ts', "import type { Registry } from 'prom-client'"],
+    ['5', 'plugins/metrics.ts', "const api = await import('@opentelemetry/api')"],
     ['6', 'plugins/a.ts', "import { target } from './other.js'"],
     ['6', 'plugins/a.ts', "import { datasole } from '../index.js'"],
     ['6', 'plugins/mount.ts', "import t from '../test/helpers/target.js'"],

@@ -110,7 +110,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
    * Calls a method of the server. The call waits while `maxCallsInFlight` handlers of this client run, those of
    * cancelled calls included; its timeout runs meanwhile. If the server closes before it began the call, the call
    * is sent on the next connection. The caller owns the result.
-   * @param args the method's parameters, then `{timeoutMs?, signal?}`
+   * @param args the method's parameters, then `{timeoutMs?, signal?, traceparent?}`
    * @returns the method's result
    * @throws RpcError the server's error, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` (the connection dropped meanwhile), `NOT_CONNECTED`, `BUSY` (too many

@@ -8,6 +8,8 @@ export interface CallOptions {
   timeoutMs?: number
   /** Cancels the call, which then rejects with the signal's reason. */
   signal?: AbortSignalLike
+  /** The place in a trace that the call belongs to: a header of W3C Trace Context. Default none. */
+  traceparent?: string
 }
 
 interface Call {

@@ -38,7 +38,7 @@ export class Requests {
 
   async call (method: string, params: unknown, options: CallOptions): Promise<unknown> {
     const id = this.#calls.nextId()
-    const json = stringify({ method, params, correlationId: id })!
+    const json = stringify({ method, params, correlationId: id, traceparent: options.traceparent })!
     const answer = this.#calls.add(id, method, json, options)
     if (this.#isOpen && this.#calls.hasRoom) this.#send(id, json)
     else if (!this.#outbox.add(id, json, () => { this.#send(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits already: for a connection, or for answers'))

@@ -17,7 +17,7 @@ export type ChannelMode = 'json-patch' | 'snapshot' | 'crdt'
 /** The description of a sync channel in the answer to SUBSCRIBE. */
 export interface ChannelInfo { direction: ChannelDirection, mode: ChannelMode }
 
-export interface RpcRequest { method: string, params?: unknown, correlationId: number }
+export interface RpcRequest { method: string, params?: unknown, correlationId: number, /** of the client's span: W3C Trace Context */ traceparent?: string }
 export interface RpcError { code: number, message: string, data?: unknown }
 /** `begun` is false where the call never ran: since the server closes, or, with `again`, since it has no place for the call yet. */
 export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError, begun?: false, again?: true }

@@ -1,9 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { StateBackend } from '../backend/backend.js'
 import { CloseCode } from '../protocol/codes.js'
-import type { Welcome } from '../protocol/messages.js'
 import { DatasoleError } from '../protocol/errors.js'
-import { Opcode } from '../protocol/opcodes.js'
 import { ConnectHooks } from './auth/connect-hooks.js'
 import { Disconnects } from './auth/disconnects.js'
 import { PendingUpgrades } from './auth/pending-upgrades.js'
@@ -15,8 +13,8 @@ import type { RateLimiter } from './config/server-options.js'
 import type { Settings } from './config/settings.js'
 import { ContractChecks } from './contract/contract-checks.js'
 import { Connection, type ConnectionHost } from './connection/connection.js'
-import { encodeMessage } from './connection/encoding.js'
 import type { ServerSocket } from './connection/server-socket.js'
+import { welcomeOf } from './connection/welcome.js'
 import { closeInWaves } from './lifecycle/waves.js'
 import { Flusher } from './connection/flusher.js'
 import { Heartbeat } from './connection/heartbeat.js'
@@ -33,17 +31,17 @@ import { until } from './lifecycle/until.js'
 import type { FrameLimiter } from './limits/frame-limiter.js'
 import { LimiterConnection } from './limits/limiter-connection.js'
 import { Limits } from './limits/limits.js'
-import { Metrics } from './metrics/metrics.js'
+import type { Metrics } from './metrics/metrics.js'
 import { RpcRegistry } from './rpc/rpc.js'
 import { Scope, type SchemaCompiler } from './scope/scope.js'
 import { BACKEND, RATE_LIMIT, SESSIONS } from './scope/services.js'
+import { serverMetrics } from './server-metrics.js'
 import { Sessions } from './sessions/sessions.js'
 import type { Executor } from '../executor/executor.js'
 import { Workers } from './workers/workers.js'
 
 /** ms that clients have for their close frame, and hooks for their last words, even if calls have used up the time. */
 const GRACE = 500
-const MAX_IDS = 0xffffffff // of correlation
 
 /**
  * The server without its outside: the list of its parts, and the way of a connection through them. The owner of
@@ -68,6 +66,8 @@ export class Core implements ConnectionHost {
   readonly workers: Workers[] = []
   /** Whether it takes no more connections. */
   isDraining = false
+  /** Paths that plugins serve, beside the server's own. */
+  readonly routes = new Set<string>()
   readonly #limits = new Map<Scope, Limits>()
   /** By scope, for the way of a frame. */
   readonly #frameLimiters = new Map<Scope, FrameLimiter>()
@@ -80,7 +80,7 @@ export class Core implements ConnectionHost {
   #announced: Promise<unknown> | undefined
 
   constructor (readonly settings: Settings, readonly log: Logger, defaultBackend: () => StateBackend, compileSchema?: SchemaCompiler) {
-    this.metrics = new Metrics(() => this.hub.size, () => this.workers.map(({ metrics }) => metrics))
+    this.metrics = serverMetrics(this.hub, this.flusher, this.workers, () => this.keyspace)
     this.repeats = new RepeatLog(log)
     this.root = new Scope(undefined, compileSchema)
     this.contract = new ContractChecks(settings.contract, this.root)
@@ -88,14 +88,14 @@ export class Core implements ConnectionHost {
     const { storages } = this.keyspace
     const busOf = (scope: Scope): ReturnType<typeof storages.of>['bus'] => storages.of(scope, 'an event').bus
     this.events = new Events(settings, busOf, this.contract, this.metrics, log)
-    this.fanout = new Fanout(this.hub, busOf, this.contract, settings)
+    this.fanout = new Fanout(this.hub, busOf, this.contract, settings, this.metrics)
     this.rpc = new RpcRegistry(settings, this.hub, this.contract, this.metrics, log)
     this.tokens = new TokenRefresh(settings, log)
     this.disconnects = new Disconnects(this.hub, this.pendingUpgrades, () => storages.root.bus)
     this.cluster = new Cluster(() => storages.root.bus, (question) => answerOf(this.hub, this.pendingUpgrades, question))
     this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log, this.repeats)
     const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
-    this.#features = [this.repeats, this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, this.cluster, heartbeat]
+    this.#features = [this.metrics, this.repeats, this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, this.cluster, heartbeat]
     // that every kind of frame has its handler is for the compiler to see
     const frames = { ...this.keyspace.frames, ...this.tokens.frames, ...this.events.frames, ...this.rpc.frames, ...heartbeat.frames }
     this.#dispatch = new Dispatch(frames, (scope) => this.#limiterOf(scope ?? this.root), settings, this.metrics, log)
@@ -249,11 +249,7 @@ export class Core implements ConnectionHost {
       this.log.debug({ err: error, connectionId: connection.id }, 'a socket failed')
     })
     this.hub.add(connection)
-    if (context.protocol === 2) {
-      const { heartbeatMs, maxPayload, maxCallsInFlight } = this.settings
-      const welcome: Welcome = { protocol: 2, connectionId: connection.id, userId: context.userId, heartbeatMs, maxPayload, maxCallsInFlight: Math.min(maxCallsInFlight, MAX_IDS) }
-      connection.send(encodeMessage(Opcode.WELCOME, 0, JSON.stringify(welcome), Infinity))
-    }
+    if (context.protocol === 2) connection.send(welcomeOf(connection, this.settings))
     this.tokens.grant(connection, expiry)
     for (const part of this.parts) part.connected?.(connection)
     return connection

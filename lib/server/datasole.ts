@@ -72,7 +72,7 @@ export interface Primitives<C, S> {
 export class Datasole<C extends DatasoleContract = DatasoleContract> {
   readonly rpc: RpcFacade<C, this>
   readonly primitives: Primitives<C, Datasole<C>>
-  readonly metrics: Pick<Metrics, 'snapshot'>
+  readonly metrics: Pick<Metrics, 'snapshot' | 'backends'>
   readonly transport: TransportFacade<this>
   readonly connections: ConnectionsFacade<this>
   readonly #core: Core

@@ -95,7 +95,9 @@ export class Dispatch {
     if (typeof decision === 'number' && (connection.inbound === undefined || handler.isUrgent === true)) {
       return this.#handOn(connection, frame, handler, message, decision, limiter, limit)
     }
-    (connection.inbound ??= new InboundQueue(() => { connection.inbound = undefined })).add(frame.length, decision, (wait) => {
+    const began = this.#metrics.begin()
+    ;(connection.inbound ??= new InboundQueue(() => { connection.inbound = undefined })).add(frame.length, decision, (wait) => {
+      this.#metrics.end('queue', 'frame', began)
       if (connection.isOpen) this.#handOn(connection, frame, handler, message, wait, limiter, limit)
     })
   }

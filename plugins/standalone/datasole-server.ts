@@ -188,7 +188,7 @@ class PrivateHost {
       request: (req, res) => {
         const requested = pathOf(req)
         // at the root, pages are the owner's
-        if (!own.has(requested) && (requested !== path || path === '/')) return false
+        if (!own.has(requested) && !this.#core.routes.has(requested) && (requested !== path || path === '/')) return false
         this.#serve(req, res)
         return true
       },

@@ -5,7 +5,7 @@ import { type Import, type Sources, importsOf, isBarrel } from './imports.js'
 export const isShipped = (path: string): boolean => path === 'index.ts' || /^(lib|plugins)\//.test(path)
 
 const maxLines = 300
-const lazyPackages = ['ioredis', 'pg', 'piscina', 'yjs']
+const lazyPackages = ['@opentelemetry/api', 'ioredis', 'pg', 'piscina', 'prom-client', 'yjs']
 const browserSafePackages = ['yjs', 'y-protocols/awareness']
 const frameworks = ['react', 'svelte', 'vue']
 const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/exports.ts']
@@ -16,7 +16,7 @@ const pluginTools = ['plugins/define.ts', 'plugins/schema-compiler.ts'] // no pl
 const loaders = ['lib/executor/thread/worker-thread.ts', 'lib/cli/load-contract.ts'] // load a module of the user's
 
 /** Plugins that carry the name of the thing that they register. */
-const sharedNames = ['asyncapi.ts', 'backend.ts', 'executor.ts', 'memory.ts', 'postgres.ts', 'redis.ts', 'sessions.ts']
+const sharedNames = ['asyncapi.ts', 'backend.ts', 'executor.ts', 'memory.ts', 'metrics.ts', 'postgres.ts', 'redis.ts', 'sessions.ts']
 
 const isOurs = (to: string): boolean => to.endsWith('.ts')
 const isIn = (path: string, ...folders: string[]): boolean => folders.some((folder) => path.startsWith(`${folder}/`))
@@ -44,6 +44,7 @@ const importRules: Record<string, (entry: Import) => boolean> = {
   '5: a driver is named by its own implementation only': ({ from, to }) =>
     (packageOf(to) === 'ioredis' && !isIn(from, 'lib/backend/redis')) ||
     (packageOf(to) === 'pg' && !isIn(from, 'lib/backend/postgres')) ||
+    (['prom-client', '@opentelemetry/api'].includes(packageOf(to)) && !isIn(from, 'lib/metrics')) ||
     (packageOf(to) === 'piscina' && !isIn(from, 'lib/executor')) ||
     (packageOf(to) === 'yjs' && !['lib/client/yjs.ts', 'lib/server/crdts/crdt-yjs.ts'].includes(from)) ||
     (packageOf(to) === 'y-protocols' && from !== 'lib/client/yjs-awareness.ts'),

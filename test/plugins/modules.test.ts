@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
 /** Drivers and libraries that only those need who use them. */
-const OPTIONAL = ['ioredis', 'pg', 'piscina', 'prom-client', 'yjs', 'zod', 'valibot', 'arktype']
+const OPTIONAL = ['ioredis', 'pg', 'piscina', 'prom-client', '@opentelemetry/api', 'yjs', 'zod', 'valibot', 'arktype']
 
 /** The optional packages that a process loads which uses a server. */
 async function optionalModules (...args: string[]): Promise<string[]> {
@@ -18,6 +18,10 @@ for (const entrance of ['fastify', 'standalone']) {
     t.strictSame(await optionalModules(entrance), [])
   })
 }
+
+t.test('modules: a server with metrics loads prom-client, and no other optional package', async (t) => {
+  t.strictSame(await optionalModules('standalone', 'metrics'), ['prom-client', '@opentelemetry/api'], 'the api is what prom-client requires itself')
+})
 
 t.test('modules: a server with Redis loads its driver, and no other optional package', async (t) => {
   t.strictSame(await optionalModules('fastify', process.env.REDIS_URL!), ['ioredis'])

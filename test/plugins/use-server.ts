@@ -4,14 +4,16 @@ import type { Datasole } from '../../index.js'
 import { modules } from '../helpers/watch-modules.js'
 
 /** Uses a server of one entrance in this process, and sends which modules that has loaded. */
-const [entrance, url] = process.argv.slice(2)
+const [entrance, plugin] = process.argv.slice(2)
 const { pluginEntrances } = await import('../helpers/plugin-entrances.js')
+const { default: metrics } = await import('../../plugins/metrics.js')
 const { default: redis } = await import('../../plugins/redis.js')
 let ds: Datasole | undefined
 const teardowns: Array<() => unknown> = []
 const start = pluginEntrances.find(([name]) => name === entrance)![1]
 const connect = await start({ teardown: (fn: () => unknown) => { teardowns.push(fn) } } as never, async (app) => {
-  if (url !== undefined) await app.register(redis, { url })
+  if (plugin === 'metrics') await app.register(metrics)
+  else if (plugin !== undefined) await app.register(redis, { url: plugin })
   app.ds.rpc.register('echo', (params) => params)
   ds = app.ds
   app.ds.primitives.crdt.register('likes', 'pn-counter')

@@ -7,7 +7,7 @@ import type { Logger } from '../context/logger.js'
 /** The messages between nodes, apart from commits. */
 export interface BusMessages {
   /** An event of server code, for the handlers of every node. */
-  event: ServerEvent
+  event: ServerEvent & { traceparent?: string }
   /** A broadcast, for the clients of every node; `payload` is the frame's JSON, encoded by the sender. */
   fanout: { payload: string, to?: object, except?: object }
   /** A key became live. */
@@ -24,6 +24,8 @@ export interface BusMessages {
   /** A question to every node; each sends an answer. */
   ask: { node: string, id: number, question: Question }
   answer: { to: string, node: string, id: number, answer: Answer }
+  /** A sign of life, for the node that sends it. */
+  probe: number
 }
 
 /** A process that shares the backend. */
@@ -73,6 +75,8 @@ export class Bus {
   #waiting = 0
   /** Messages that were lost since one got through. */
   #lost = 0
+  #probes = 0
+  #probe: { envelope: string, arrived: () => void } | undefined
   readonly #ready: () => Promise<void> | undefined
 
   /** @param ready the promise to wait for before the backend can be used; undefined if it can be */
@@ -86,7 +90,7 @@ export class Bus {
     this.#unsubscribe = this.#backend.subscribe(CHANNEL, (_, envelope) => {
       // text, so that own messages are told without parsing
       const text = envelope as string
-      if (text.startsWith(this.node)) return
+      if (text.startsWith(this.node)) return this.#returned(text)
       const { kind, message } = JSON.parse(text.slice(this.node.length)) as { kind: keyof BusHandlers, message: never }
       handlers[kind]?.(message, this)
     })
@@ -109,6 +113,26 @@ export class Bus {
       () => { waited(); return this.#backend.publish(CHANNEL, envelope) },
       (error: unknown) => { waited(); throw error }
     )
+  }
+
+  /**
+   * Sends this node a message through the backend. A later probe takes the place of one that has not come back.
+   * @returns ms until it is here; pending for as long as it is not
+   */
+  async probe (): Promise<number> {
+    if (this.#unsubscribe === undefined) throw new Error('the bus is not open')
+    const began = performance.now()
+    return await new Promise((resolve, reject) => {
+      const envelope = this.node + JSON.stringify({ kind: 'probe', message: ++this.#probes })
+      this.#probe = { envelope, arrived: () => { resolve(performance.now() - began) } }
+      this.#backend.publish(CHANNEL, envelope).catch(reject)
+    })
+  }
+
+  #returned (text: string): void {
+    if (this.#probe === undefined || text !== this.#probe.envelope) return
+    this.#probe.arrived()
+    this.#probe = undefined
   }
 
   close (): void {

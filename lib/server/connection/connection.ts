@@ -144,8 +144,8 @@ export class Connection implements Flushable {
 
   sendError (correlationId: number, code: ErrorCode, message: string, more?: Partial<ErrorMessage>): void {
     this.logRefusal(code)
-    const { compressionThreshold } = this.#host.settings
-    this.send(encodeMessage(Opcode.ERROR, correlationId, JSON.stringify({ code, message, ...more }), compressionThreshold))
+    this.#host.metrics.refused('frame', code)
+    this.send(encodeMessage(Opcode.ERROR, correlationId, JSON.stringify({ code, message, ...more }), this.#host.settings.compressionThreshold))
   }
 
   /** A frame that did not decode, or has no business here: answered and counted, then the end. */
@@ -197,6 +197,7 @@ export class Connection implements Flushable {
     this.#write()
     this.#open = false
     this.#stale = undefined
+    this.#host.metrics.closed(code)
     this.#socket.close(code, reason)
     this.#terminator = setTimeout(() => this.#socket.terminate(), this.#host.settings.closeTimeoutMs)
     this.#terminator.unref()

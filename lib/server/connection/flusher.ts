@@ -12,6 +12,7 @@ export class Flusher {
   #dirty: Flushable[] = []
   #next = 0
   #scheduled = false
+  #after: Array<() => void> = []
 
   /** Called once per connection until its `flush` ran. */
   add (connection: Flushable): void {
@@ -20,6 +21,12 @@ export class Flusher {
       this.#scheduled = true
       process.nextTick(this.#pass)
     }
+  }
+
+  /** Calls `fn`, which must not throw, once all that waits now is written. */
+  afterPass (fn: () => void): void {
+    if (this.#scheduled) this.#after.push(fn)
+    else fn()
   }
 
   readonly #pass = (): void => {
@@ -34,6 +41,7 @@ export class Flusher {
         this.#dirty = []
         this.#next = 0
         this.#scheduled = false
+        if (this.#after.length > 0) for (const fn of this.#after.splice(0)) fn()
       }
     }
   }

@@ -102,20 +102,21 @@ export class Events implements Part {
     const checked = this.contract.emitted(event, data)
     const message = { event, data: checked === undefined ? undefined : copyJson(checked, this.settings.maxJsonDepth), timestamp: Date.now() }
     const bus = this.busOf(scope)
-    bus.publish('event', message)
+    const traceparent = this.metrics.tracer?.traceparent()
+    bus.publish('event', traceparent === undefined ? message : { ...message, traceparent })
     this.#deliver(message, bus)
   }
 
   readonly messages: Partial<BusHandlers> = {
-    event: (message, bus) => { this.#deliver(message, bus) }
+    event: (message, bus) => { this.#deliver(message, bus, message.traceparent) }
   }
 
   /** An event of server code, from whichever node: for the handlers whose scope has the same backend. */
-  #deliver ({ event, data, timestamp }: ServerEvent, bus: Bus): void {
+  #deliver ({ event, data, timestamp }: ServerEvent, bus: Bus, traceparent?: string): void {
     const message = { event, data, timestamp } // absent data is the same on every way
     for (const { handler, scope } of this.#handlers.get(message.event) ?? []) {
       if (this.busOf(scope) !== bus) continue
-      if (typeof handler === 'function') this.#run(handler, message)
+      if (typeof handler === 'function') this.#run(handler, message, undefined, traceparent)
       else handler.deliver(message)
     }
   }
@@ -262,12 +263,18 @@ export class Events implements Part {
     return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {})
   }
 
-  #run (handler: EventHandler, message: ServerEvent, connection?: ConnectionContext): void {
-    const failed = (error: unknown): void => { this.log.error({ err: error, event: message.event, connectionId: connection?.connectionId }, 'an event handler failed') }
+  #run (handler: EventHandler, message: ServerEvent, connection?: ConnectionContext, traceparent?: string): void {
+    const began = this.metrics.begin()
+    const failed = (error: unknown): void => {
+      this.metrics.end('event', message.event, began)
+      this.log.error({ err: error, event: message.event, connectionId: connection?.connectionId }, 'an event handler failed')
+    }
     try {
-      const result = handler(message as Parameters<EventHandler>[0], connection)
-      if (!isThenable(result)) return
-      result.then(() => { this.running-- }, (error: unknown) => { this.running--; failed(error) })
+      const { tracer } = this.metrics
+      const given = message as Parameters<EventHandler>[0]
+      const result = tracer === undefined ? handler(given, connection) : tracer.run('event', message.event, () => handler(given, connection), tracer.from(traceparent))
+      if (!isThenable(result)) return this.metrics.end('event', message.event, began)
+      result.then(() => { this.running--; this.metrics.end('event', message.event, began) }, (error: unknown) => { this.running--; failed(error) })
       this.running++
     } catch (error) {
       failed(error)

@@ -5,6 +5,7 @@ import type { ContractChecks } from '../contract/contract-checks.js'
 import type { Settings } from '../config/settings.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { type Hub, type Target, checkTarget } from '../connection/hub.js'
+import type { Metrics } from '../metrics/metrics.js'
 import type { Part } from '../lifecycle/part.js'
 import type { Scope } from '../scope/scope.js'
 
@@ -15,13 +16,15 @@ export class Fanout implements Part {
   readonly #contract: ContractChecks
   readonly #compressionThreshold: number
   readonly #maxDepth: number
+  readonly #metrics: Metrics
 
-  constructor (hub: Hub, busOf: (scope: Scope) => Bus, contract: ContractChecks, { compressionThreshold, maxJsonDepth }: Settings) {
+  constructor (hub: Hub, busOf: (scope: Scope) => Bus, contract: ContractChecks, { compressionThreshold, maxJsonDepth }: Settings, metrics: Metrics) {
     this.#hub = hub
     this.#busOf = busOf
     this.#contract = contract
     this.#compressionThreshold = compressionThreshold
     this.#maxDepth = maxJsonDepth
+    this.#metrics = metrics
   }
 
   readonly messages: Partial<BusHandlers> = {
@@ -38,9 +41,11 @@ export class Fanout implements Part {
   }
 
   #deliver (payload: string, target: Target): void {
+    const began = this.#metrics.begin()
     let message: Buffer | undefined
     for (const connection of this.#hub.select(target)) {
       connection.send(message ??= encodeMessage(Opcode.EVENT_S2C, 0, payload, this.#compressionThreshold))
     }
+    this.#metrics.endFanout('event', began)
   }
 }

@@ -21,6 +21,14 @@ export interface KeySource extends Source {
   publish (from: number): void
 }
 
+/** Publishes the changes since a version, and measures that where somebody records. */
+export function publishFrom (from: number, source: KeySource | undefined, kind: string, { metrics }: SourceHost): void {
+  if (source === undefined) return
+  const began = metrics.begin()
+  source.publish(from)
+  metrics.endFanout(kind, began)
+}
+
 /** A kind of key: where its values are stored, and what its subscribers are sent. */
 export interface Kind {
   readonly name: 'json' | 'crdt'

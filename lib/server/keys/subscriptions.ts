@@ -13,7 +13,7 @@ import { type Scope, runHooks } from '../scope/scope.js'
 import type { Replica } from '../store/replica.js'
 import type { StateStore } from '../store/state-store.js'
 import type { KeyRegistry } from './registry.js'
-import type { KeySource, Kind, SourceHost } from './source.js'
+import { type KeySource, type Kind, type SourceHost, publishFrom } from './source.js'
 import { type Source, Subscription } from './subscription.js'
 
 /** ms before a key that could not be read is tried again. */
@@ -43,6 +43,9 @@ export class Subscriptions implements SourceHost {
     this.#kindOf = kindOf
     this.#contract = contract
   }
+
+  /** Subscriptions of all connections. */
+  get size (): number { return Array.from(this.#byConnection.values()).reduce((sum, { size }) => sum + size, 0) }
 
   get compressionThreshold (): number { return this.settings.compressionThreshold }
 
@@ -131,13 +134,13 @@ export class Subscriptions implements SourceHost {
     source?.expire()
     const channel = this.#keys.kindOf(key) === kind.name && kind.storeOf(key) === store ? this.#keys.channelOf(key) : undefined
     if (channel?.onCommit !== undefined) channel.onCommit(replica, from)
-    else source?.publish(from)
+    else publishFrom(from, source, store.kind, this)
     if (!replica.live && source !== undefined) this.#leave(source)
   }
 
   /** Sends subscribers of a key its changes since a version, or, with -1, a catch-up. */
   publish (key: string, store: StateStore, from: number): void {
-    this.#sources.get(store)?.get(key)?.publish(from)
+    publishFrom(from, this.#sources.get(store)?.get(key), store.kind, this)
   }
 
   /** Sends a client the whole value: it does not agree with this node on it. */

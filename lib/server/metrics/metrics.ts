@@ -1,3 +1,7 @@
+import { type DurationName, type Recorder, Recorders } from './recorder.js'
+import type { Tracer } from './tracer.js'
+import { type RefusalCounts, type RefusalPlace, Refusals, closeReason } from './refusals.js'
+
 /** The threads of one node: now, and counts since it was constructed. */
 export interface ExecutorMetrics {
   /** threads that are there or are starting, now */
@@ -63,16 +67,61 @@ export interface MetricsSnapshot {
   upgradesRefused: number
   /** connections closed with 4413 */
   slowConsumers: number
+  /** bytes that connections have not taken yet, now */
+  bufferedBytes: number
+  /** subscriptions of all connections, now; keys that version 1 clients mirror included */
+  subscriptions: number
+  /** commits of this node that another node's commit came before; they are computed again */
+  commitConflicts: number
+  /** commits that the backend did not answer, or not in time */
+  commitFailures: number
+  /** refused upgrades, failed calls, ERROR frames, and connections that the server closed, by reason; absent if there were none */
+  refusals?: RefusalCounts
   /** what the thread models do; absent with `executor: { model: 'async' }` */
   executor?: ExecutorMetrics
   /** seconds since the server was constructed */
   uptime: number
 }
 
+/** A backend as it answers now. */
+export interface BackendHealth {
+  /** the scope that the backend was registered in; `root` for the server's own */
+  scope: string
+  /** whether it answers a read, and carries a message back to this node, in time */
+  ready: boolean
+  /** ms that a message takes from this node through the backend and back; absent if it did not come */
+  lagMs?: number
+}
+
+/** Everything that is looked at when somebody asks. */
+export interface MetricsSources {
+  bufferedBytes (): number
+  subscriptions (): number
+  backends (timeoutMs: number): Promise<BackendHealth[]>
+  /** Calls `fn` once all that is queued for connections now is written. */
+  afterFlush (fn: () => void): void
+}
+
+const NO_SOURCES: MetricsSources = { bufferedBytes: () => 0, subscriptions: () => 0, backends: async () => [], afterFlush: (fn) => { fn() } }
+
+/** ms that a backend may take to answer. */
+const HEALTH_TIMEOUT = 1000
+
+/** The metrics of servers that have started and not stopped, in this process. */
+const running = new Set<Metrics>()
+
+/** @internal The metrics of the servers that run in this process. */
+export const runningMetrics = (): Metrics[] => [...running]
+
 export class Metrics {
   readonly #startedAt = performance.now()
   readonly #connections: () => number
   readonly #executors: () => ExecutorMetrics[]
+  readonly #sources: MetricsSources
+  readonly #refusals = new Refusals()
+  #recorder: Recorder | undefined
+  #recorders: readonly Recorder[] = []
+  #tracer: Tracer | undefined
   messagesIn = 0
   messagesOut = 0
   bytesIn = 0
@@ -93,18 +142,88 @@ export class Metrics {
   rateLimitFallbacks = 0
   upgradesRefused = 0
   slowConsumers = 0
+  commitConflicts = 0
+  commitFailures = 0
 
-  constructor (connections: () => number, executors: () => ExecutorMetrics[]) {
+  constructor (connections: () => number, executors: () => ExecutorMetrics[], sources = NO_SOURCES) {
     this.#connections = connections
     this.#executors = executors
+    this.#sources = sources
+  }
+
+  /** @internal Records durations from now on; before, nothing is measured, and no clock is read. Returns what ends that. */
+  record (recorder: Recorder): () => void {
+    this.#setRecorders([...this.#recorders, recorder])
+    return () => { this.#setRecorders(this.#recorders.filter((each) => each !== recorder)) }
+  }
+
+  /** @internal Undefined where nobody traces. */
+  get tracer (): Tracer | undefined { return this.#tracer }
+
+  /** @internal Traces from now on. Returns what ends that. */
+  trace (tracer: Tracer): () => void {
+    this.#tracer = tracer
+    return () => { if (this.#tracer === tracer) this.#tracer = undefined }
+  }
+
+  #setRecorders (recorders: readonly Recorder[]): void {
+    this.#recorders = recorders
+    this.#recorder = recorders.length > 1 ? new Recorders(recorders) : recorders[0]
+  }
+
+  /** @internal The time of the clock in ms where somebody records, else 0. */
+  begin (): number {
+    return this.#recorder === undefined ? 0 : performance.now()
+  }
+
+  /** @internal What began then has ended now; nothing is recorded where nobody did when it began. */
+  end (name: DurationName, label: string, began: number): void {
+    if (began > 0) this.#recorder?.observe(name, label, performance.now() - began)
+  }
+
+  /** @internal As `end`, once the sockets have what is queued for them. */
+  endFanout (kind: string, began: number): void {
+    if (began > 0) this.#sources.afterFlush(() => { this.end('fanout', kind, began) })
+  }
+
+  /** @internal */
+  refused (place: RefusalPlace, reason: string): void {
+    this.#refusals.count(place, reason)
+  }
+
+  /** @internal The server closes a connection. */
+  closed (code: number): void {
+    this.#refusals.count('close', closeReason(code))
+  }
+
+  /** @internal The server starts. */
+  start (): void {
+    running.add(this)
+  }
+
+  /** @internal The server stops. */
+  stop (): void {
+    running.delete(this)
+  }
+
+  /**
+   * Asks every backend of the server for a sign of life.
+   * @param timeoutMs ms that a backend may take, default 1,000
+   */
+  async backends (timeoutMs = HEALTH_TIMEOUT): Promise<BackendHealth[]> {
+    return await this.#sources.backends(timeoutMs)
   }
 
   /** All counters at this moment, as a plain object. */
   snapshot (): MetricsSnapshot {
     const executors = this.#executors()
+    const refusals = this.#refusals.counts()
     return {
       ...this,
       connections: this.#connections(),
+      bufferedBytes: this.#sources.bufferedBytes(),
+      subscriptions: this.#sources.subscriptions(),
+      ...refusals && { refusals },
       ...executors.length > 0 && { executor: sum(executors) },
       uptime: (performance.now() - this.#startedAt) / 1000
     }

@@ -6,6 +6,7 @@ import { encodeMessage } from '../connection/encoding.js'
 import { RpcError, isThenable, memberOf } from '../../protocol/errors.js'
 import { type Method, resultJson } from './method.js'
 import type { Metrics } from '../metrics/metrics.js'
+import { rpcReason } from '../metrics/refusals.js'
 import { RpcContext, abortContext } from '../context/rpc-context.js'
 import { type ThrownHost, rpcErrorOf } from '../errors/thrown.js'
 
@@ -13,7 +14,7 @@ import { type ThrownHost, rpcErrorOf } from '../errors/thrown.js'
 export type NeverBegun = Pick<RpcResponse, 'again'> & { begun: false }
 
 export interface CallHost extends ThrownHost {
-  readonly metrics: Pick<Metrics, 'rpcErrors'>
+  readonly metrics: Pick<Metrics, 'rpcErrors' | 'refused' | 'begin' | 'end' | 'tracer'>
   readonly compressionThreshold: number
 }
 
@@ -25,6 +26,7 @@ export class Call implements CallInFlight {
   readonly #ctx: RpcContext
   #timer: NodeJS.Timeout | undefined
   #answered = false
+  readonly #began: number
 
   constructor (
     readonly host: CallHost,
@@ -35,16 +37,19 @@ export class Call implements CallInFlight {
     readonly size: number
   ) {
     this.#ctx = new RpcContext(connection.context, () => connection.messageContext.log)
+    this.#began = host.metrics.begin()
   }
 
   get isAnswered (): boolean { return this.#answered }
 
-  run (params: unknown): void {
+  /** @param traceparent of the client's span, if it sent one */
+  run (params: unknown, traceparent?: unknown): void {
     const { connection } = this
     ;(connection.calls ??= new Set()).add(this)
     let outcome
     try {
-      outcome = this.method.invoke(params, this.#ctx, this.#isAnswered)
+      const { tracer } = this.host.metrics
+      outcome = tracer === undefined ? this.method.invoke(params, this.#ctx, this.#isAnswered) : tracer.run('rpc', this.method.name, () => this.method.invoke(params, this.#ctx, this.#isAnswered), tracer.from(traceparent))
       if (isThenable(outcome)) return this.#await(outcome)
     } catch (thrown) {
       this.#fail(thrown)
@@ -103,6 +108,7 @@ export class Call implements CallInFlight {
   #settle (): void {
     this.#answered = true
     clearTimeout(this.#timer)
+    this.host.metrics.end('rpc', this.method.name, this.#began)
   }
 
   #answer (json: string): void {
@@ -128,5 +134,6 @@ export function isAbort (thrown: unknown): boolean {
  */
 export function errorAnswer ({ metrics }: Pick<CallHost, 'metrics'>, correlationId: number, { code, message, data }: RpcError, never?: NeverBegun): string {
   metrics.rpcErrors++
+  metrics.refused('rpc', rpcReason(code))
   return JSON.stringify({ correlationId, error: { code, message, data }, ...never })
 }

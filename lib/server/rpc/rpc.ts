@@ -37,7 +37,7 @@ const CODES: Partial<Record<ErrorCode, number>> = { RATE_LIMITED: RpcCode.RATE_L
 const NO_PLACE: NeverBegun = { begun: false, again: true }
 
 /** An RPC_REQ. The parameters of a method that runs in a worker are the payload, as it came. */
-interface CallMessage { method: string, params: unknown }
+interface CallMessage { method: string, params: unknown, traceparent?: unknown }
 
 /** For whom server code calls a method, e.g. the user of an HTTP request. */
 export interface LocalCallContext {
@@ -137,14 +137,14 @@ export class RpcRegistry implements CallHost, Part {
    * Hooks, validation and handler. Every call is answered.
    * @throws Refusal
    */
-  #receive (connection: Connection, correlationId: number, { method: name, params }: CallMessage, size: number): void {
+  #receive (connection: Connection, correlationId: number, { method: name, params, traceparent }: CallMessage, size: number): void {
     if (this.isDraining || connection.isLeaving) return this.#refuseClosing(connection, correlationId)
     const method = this.#methods.get(name)
     if (method === undefined) return this.#answer(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
     const { maxCallsInFlight, maxInflatedSize, maxJsonDepth } = this.settings
     const budget = connection.callBudget ??= new Budget(maxCallsInFlight, maxInflatedSize)
     budget.enter(size, 'too many calls in flight', 100)
-    if (method instanceof Method) new Call(this, connection, correlationId, method, size).run(params)
+    if (method instanceof Method) new Call(this, connection, correlationId, method, size).run(params, traceparent)
     else new WorkerCall(this, connection, correlationId, method, params as Buffer, size).run(maxJsonDepth)
   }
 

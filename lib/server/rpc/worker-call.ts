@@ -7,6 +7,7 @@ import type { CallInFlight, Connection } from '../connection/connection.js'
 import type { ConnectionContext } from '../context/connection-context.js'
 import { encodeMessage } from '../connection/encoding.js'
 import { runHooks } from '../scope/scope.js'
+import { topMember } from '../connection/top-member.js'
 import { LazyMembers } from '../connection/lazy-members.js'
 import { BadFrame } from '../connection/payload.js'
 import type { WorkerMethod } from './method.js'
@@ -24,6 +25,8 @@ export class WorkerCall implements CallInFlight, Task {
   #job: Job | undefined
   #timer: NodeJS.Timeout | undefined
   #answered = false
+  readonly #began: number
+  readonly #endSpan: ((thrown?: unknown) => void) | undefined
 
   constructor (
     readonly host: CallHost,
@@ -33,7 +36,11 @@ export class WorkerCall implements CallInFlight, Task {
     readonly payload: Buffer,
     /** Bytes of the request's frame. */
     readonly size: number
-  ) {}
+  ) {
+    this.#began = host.metrics.begin()
+    const { tracer } = host.metrics
+    this.#endSpan = tracer?.open('rpc', method.name, tracer.from(topMember(payload, 'traceparent')))
+  }
 
   get context (): ConnectionContext { return this.connection.context }
   get isAnswered (): boolean { return this.#answered }
@@ -73,13 +80,14 @@ export class WorkerCall implements CallInFlight, Task {
     if (this.#answered) return true
     if (this.#job === undefined || this.#job.hasBegun) return false
     this.#answered = true
+    this.#endSpan?.()
     this.#job.abort(new RpcError(RpcCode.CANCELLED, 'the connection was closed', { code: 'CANCELLED' }))
     return true
   }
 
   answer (message: Buffer): void {
     if (this.#answered) return
-    this.#answered = true
+    this.#settle()
     this.connection.send(message)
   }
 
@@ -115,9 +123,15 @@ export class WorkerCall implements CallInFlight, Task {
     this.#job?.checkStuck()
   }
 
+  #settle (failure?: RpcError): void {
+    this.#answered = true
+    this.#endSpan?.(failure)
+    this.host.metrics.end('rpc', this.method.name, this.#began)
+  }
+
   #fail (error: RpcError): void {
     if (this.#answered) return
-    this.#answered = true
+    this.#settle(error)
     // nobody is there to be told
     if (!this.connection.isOpen) return
     const json = errorAnswer(this.host, this.correlationId, error)

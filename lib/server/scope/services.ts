@@ -12,5 +12,8 @@ export const RATE_LIMIT = new Service<{ limits: RateLimits | false, limiter: Rat
 /** The threads of a scope. */
 export const EXECUTOR = new Service<Settings['executor']>('executor')
 
+/** The routes of metrics. */
+export const METRICS = new Service<object>('metrics')
+
 /** The session options of a scope. */
 export const SESSIONS = new Service<Settings['session']>('session option')

@@ -3,6 +3,7 @@ import type { BackendUnsubscribe, CommitNotice, CommitRequest, CommitResult, Jou
 import { DatasoleError } from '../../protocol/errors.js'
 import { prepareAll, requestOf, takeBatch } from './batch.js'
 import { Replica, valueOf } from './replica.js'
+import type { Tracer } from '../metrics/tracer.js'
 import type { Write, WriteRules } from './write.js'
 
 /** The state that all keys of a node share. */
@@ -19,6 +20,14 @@ export interface StateHost {
   onCommit (replica: Replica, from: number): void
   onLiveChange (key: string, isLive: boolean, isOwn: boolean): void
   committed (count: number): void
+  /** Undefined where nobody traces. */
+  readonly tracer: Tracer | undefined
+  /** The time of the clock in ms where somebody measures, else 0. */
+  begin (): number
+  /** A batch of writes has waited in line. */
+  waited (since: number): void
+  /** The journal has answered a commit; `accepted` is undefined where it has not, or not in time. */
+  answered (began: number, accepted: boolean | undefined): void
   /** Nothing is under way any more: the key may be forgotten. */
   idle (key: string): void
   rulesOf (key: string): WriteRules
@@ -38,6 +47,8 @@ export class StateKey {
   readonly #storageKey: string
   #writes: Write[] = []
   #isWriting = false
+  /** When the first of the writes in line came; 0 where nobody measures. */
+  #waitsSince = 0
   /** The journal came back without what is here. */
   #isLost = false
   /** A commit of this node has failed, and may have taken effect: the next change may be its own. */
@@ -63,7 +74,8 @@ export class StateKey {
     if (this.#writes.length >= MAX_WAITING) {
       return write.reject(new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.replica.key}" wait already; try again later`))
     }
-    this.#writes.push(write)
+    if (this.#host.tracer !== undefined) write.trace = this.#host.tracer.current()
+    if (this.#writes.push(write) === 1) this.#waitsSince = this.#host.begin()
     if (!this.#isWriting) void this.#writeAll()
   }
 
@@ -160,6 +172,8 @@ export class StateKey {
     }
     while (this.#writes.length > 0 || this.#isLost) {
       const batch = takeBatch(this.#writes)
+      if (batch.length > 0) this.#host.waited(this.#waitsSince)
+      this.#waitsSince = this.#writes.length > 0 ? this.#host.begin() : 0
       try {
         await (batch.length > 0 ? this.#commit(batch) : this.#renew())
       } catch (error) {
@@ -181,7 +195,7 @@ export class StateKey {
       const prepared = prepareAll(replica, batch, this.#host.rulesOf(replica.key))
       const request = requestOf(replica, prepared, this.#logBytes)
       if (request !== undefined) {
-        const result = await this.#send(request)
+        const result = await this.#send(request, batch)
         if (!result.accepted) {
           for (const { write, patches } of prepared) write.lost?.(replica.document, patches)
           await this.#catchUp(result.missed)
@@ -203,12 +217,24 @@ export class StateKey {
     else if (!this.#adopt(missed)) await this.#read()
   }
 
-  async #send (request: CommitRequest): Promise<CommitResult> {
+  /** @param writes those that it commits, whose traces it belongs to */
+  async #send (request: CommitRequest, writes: readonly Write[] = []): Promise<CommitResult> {
+    const began = this.#host.begin()
+    let result: CommitResult | undefined
     try {
-      return await (this.#committing = this.#host.journal.commit(this.#storageKey, { ...request, ttlMs: this.#host.ttlMs }))
+      result = await (this.#committing = this.#traced(() => this.#host.journal.commit(this.#storageKey, { ...request, ttlMs: this.#host.ttlMs }), writes))
+      return result
     } finally {
       this.#committing = undefined
+      this.#host.answered(began, result?.accepted)
     }
+  }
+
+  #traced<T> (commit: () => T, writes: readonly Write[]): T {
+    const { tracer } = this.#host
+    if (tracer === undefined) return commit()
+    const [parent, ...links] = writes.flatMap(({ trace }) => trace ?? [])
+    return tracer.run('commit', this.replica.key, commit, parent, links)
   }
 
   #accepted ({ base, commits, live = false, reset }: CommitRequest): void {

@@ -6,6 +6,7 @@ import { CatchUp } from './catch-up.js'
 import { IdleKeys } from './idle-keys.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
+import type { Tracer } from '../metrics/tracer.js'
 import type { Replica } from './replica.js'
 import { type StateHost, StateKey } from './state-key.js'
 import { type ValueCheck, type Write, type WriteRules, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
@@ -53,10 +54,13 @@ export class StateStore implements StateHost {
   readonly ttlMs: number | undefined
 
   readonly ready: () => Promise<void> | undefined
+  /** Of its keys: `state`, `crdt` or `session`. */
+  readonly kind: string
 
   constructor (readonly backend: StateBackend, readonly journal: Journal, owner: StoreOwner, { prefix, ttlMs, maxIdle, maxStateBytes, maxJsonDepth, ready }: StoreOptions, metrics: Metrics, log: Logger) {
     this.#owner = owner
     this.prefix = prefix
+    this.kind = /^\w+/.exec(prefix)?.[0] ?? ''
     this.ttlMs = ttlMs
     this.ready = ready
     this.#idle = new IdleKeys((name) => { this.#release(name) }, maxIdle)
@@ -164,6 +168,20 @@ export class StateStore implements StateHost {
 
   committed (count: number): void {
     this.#metrics.commits += count
+  }
+
+  get tracer (): Tracer | undefined { return this.#metrics.tracer }
+
+  begin (): number { return this.#metrics.begin() }
+
+  waited (since: number): void {
+    this.#metrics.end('queue', 'commit', since)
+  }
+
+  answered (began: number, accepted: boolean | undefined): void {
+    if (accepted === undefined) this.#metrics.commitFailures++
+    else if (!accepted) this.#metrics.commitConflicts++
+    this.#metrics.end('commit', this.kind, began)
   }
 
   onCommit (replica: Replica, from: number): void {

@@ -4,7 +4,8 @@ import { Bus, type BusHandlers } from '../bus/bus.js'
 import type { Settings } from '../config/settings.js'
 import type { Logger } from '../context/logger.js'
 import { Readiness } from '../lifecycle/readiness.js'
-import type { Metrics } from '../metrics/metrics.js'
+import { within } from '../lifecycle/until.js'
+import type { BackendHealth, Metrics } from '../metrics/metrics.js'
 import { StateStore, type StoreOwner } from './state-store.js'
 
 /** JSON levels around a value: a session and a CRDT keep a timestamp with each field. */
@@ -21,6 +22,12 @@ export interface StorageOwners {
   onMessagesLost (storage: Storage): void
 }
 
+/** A backend as it answers now; `lagMs` is the way of a message through it and back. */
+export type Health = Pick<BackendHealth, 'ready' | 'lagMs'>
+
+/** Nothing is stored there: that it can be read is enough. */
+const HEALTH_KEY = 'health'
+
 /** All that hangs on one backend: the journal, the stores of each kind of key, and the bus between nodes. */
 export class Storage {
   readonly journal: Journal
@@ -36,6 +43,8 @@ export class Storage {
   readonly #readiness: Readiness
   #isConnected = false
   #connecting: Promise<void> | undefined
+  #checking: Promise<Health> | undefined
+  #reading: Promise<unknown> | undefined
 
   /** @param onUsable called once the backend can be used, if it has to connect first */
   constructor (readonly backend: StateBackend, owners: StorageOwners, onUsable: (storage: Storage) => void, settings: Settings, metrics: Metrics, log: Logger) {
@@ -84,6 +93,23 @@ export class Storage {
   /** Listens to the other nodes. */
   async join (handlers: Partial<BusHandlers>): Promise<void> {
     await this.bus.open(handlers)
+  }
+
+  /** Whether the backend answers, and how fast. Those who ask at once get one answer. */
+  health (timeoutMs: number): Promise<Health> {
+    return (this.#checking ??= this.#check(timeoutMs).finally(() => { this.#checking = undefined }))
+  }
+
+  async #check (timeoutMs: number): Promise<Health> {
+    if (!this.isUsable) return { ready: false }
+    // one that hangs is not asked again beside it
+    this.#reading ??= this.backend.get(HEALTH_KEY).finally(() => { this.#reading = undefined })
+    try {
+      const [lagMs] = await within(timeoutMs, Promise.all([this.bus.probe(), this.#reading]), () => new Error('late'))
+      return { ready: true, lagMs }
+    } catch {
+      return { ready: false } // the backend itself logs why
+    }
   }
 
   /** Closes the stores, and gives the backend back what `connect` took. */

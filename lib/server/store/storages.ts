@@ -1,7 +1,7 @@
 import type { StateBackend } from '../../backend/backend.js'
 import type { Settings } from '../config/settings.js'
 import type { Logger } from '../context/logger.js'
-import type { Metrics } from '../metrics/metrics.js'
+import type { BackendHealth, Metrics } from '../metrics/metrics.js'
 import type { Scope } from '../scope/scope.js'
 import { BACKEND } from '../scope/services.js'
 import { Storage, type StorageOwners } from './storage.js'
@@ -49,6 +49,17 @@ export class Storages implements Iterable<Storage> {
   /** The storage of a scope, if it has been used already. */
   peek (scope: Scope): Storage | undefined {
     return this.#byOwner.get(scope.ownerOf([BACKEND]))
+  }
+
+  /** Asks every backend; each is named after the first scope that has it. */
+  async health (timeoutMs: number): Promise<BackendHealth[]> {
+    const names = new Map<Storage, string>()
+    for (const [{ name }, storage] of this.#byOwner) {
+      if (names.has(storage)) continue
+      const taken = Array.from(names.values()).filter((each) => each === name || each.startsWith(`${name}#`)).length
+      names.set(storage, taken === 0 ? name : `${name}#${taken + 1}`)
+    }
+    return await Promise.all(Array.from(names, async ([storage, scope]) => ({ scope, ...await storage.health(timeoutMs) })))
   }
 
   /** Whether the storage of a scope is its own, so that no plugin can give it another. */

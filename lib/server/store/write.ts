@@ -7,6 +7,7 @@ import { clonePlain, copyJson } from '../../protocol/json.js'
 import type { Head, Operation } from '../../protocol/messages.js'
 import { applyPatch } from '../../protocol/patch.js'
 import { type PushId, commitId } from './push-ledger.js'
+import type { TraceContext } from '../metrics/tracer.js'
 import type { Replica } from './replica.js'
 
 /** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. A key without a value gives it `undefined`. */
@@ -23,6 +24,8 @@ export interface Write {
   readonly push?: PushId
   /** Bounds for operations from outside. */
   readonly limits?: PatchLimits
+  /** The place in a trace that it comes from, where somebody traces. */
+  trace?: TraceContext
   /**
    * The operations that make the change; the document is left as it was. It stands at the replica's
    * version and has `before` in it, which go out in the same batch.

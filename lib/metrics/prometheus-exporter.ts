@@ -1,0 +1,190 @@
+import type * as Prom from 'prom-client'
+import { DatasoleError } from '../protocol/errors.js'
+import type { BackendHealth, Metrics, MetricsSnapshot } from '../server/metrics/metrics.js'
+import { BucketsRecorder, type Series } from './buckets-recorder.js'
+import { BACKEND_METRICS, BOUNDS, HISTOGRAMS, type HistogramInfo, METRICS, type MetricInfo, type Sample } from './catalog.js'
+import { type ExportedServer, checkPrefix, metricsOf, onlyMetrics } from './metrics-source.js'
+
+type PromClient = typeof Prom
+
+/** The used part of a `Registry` of prom-client. */
+export interface PrometheusRegistry {
+  readonly contentType: string
+  metrics (): Promise<string>
+  registerMetric (metric: never): void
+  removeSingleMetric (name: string): void
+}
+
+export interface PrometheusExporterOptions {
+  /** Put before every name, with a `_` where it ends with none. Default `datasole_`; empty for no prefix. */
+  prefix?: string
+  /** A registry of prom-client that gets the metrics. Default: one of the exporter's own. */
+  registry?: PrometheusRegistry
+}
+
+/** What the metrics in a registry are read from. */
+interface Source {
+  snapshot (): MetricsSnapshot
+  backends (): Promise<BackendHealth[]>
+  series (histogram: HistogramInfo): ReadonlyMap<string, Series>
+}
+
+/** The metrics of one server in the text format of Prometheus. It needs the package `prom-client`. */
+export class PrometheusExporter {
+  readonly #prefix: string
+  readonly #given: PrometheusRegistry | undefined
+  readonly #recorder = new BucketsRecorder()
+  #registry: Promise<PrometheusRegistry> | undefined
+  #metrics: Metrics | undefined
+  #stopRecording: (() => void) | undefined
+  /** Of the scrape under way: all metrics of it are read from one snapshot. */
+  #snapshot: MetricsSnapshot | undefined
+  #backends: Promise<BackendHealth[]> | undefined
+
+  /** @throws DatasoleError `INVALID_OPTION` for a prefix that no name may begin with */
+  constructor ({ prefix = 'datasole_', registry }: PrometheusExporterOptions = {}) {
+    checkPrefix('PrometheusExporter: option prefix', prefix, /^([a-zA-Z_:][a-zA-Z0-9_:]*)?$/)
+    this.#prefix = prefix === '' || prefix.endsWith('_') ? prefix : `${prefix}_`
+    this.#given = registry
+  }
+
+  /**
+   * Exports a server from now on, and measures its durations. A registry that was given has the metrics afterwards.
+   * @throws DatasoleError `DUPLICATE_REGISTRATION` if the exporter has a server; `DRIVER_MISSING`
+   */
+  async attach (server: ExportedServer): Promise<this> {
+    this.#attach(metricsOf(server))
+    try {
+      await this.#open()
+    } catch (error) {
+      this.detach()
+      throw error
+    }
+    return this
+  }
+
+  /** Lets go of the server, whose metrics leave the registry. May be called twice. */
+  detach (): void {
+    this.#registry?.then((registry) => { unregister(registry, this.#prefix) }, () => {}) // who opened it was told
+    this.#registry = undefined
+    this.#stopRecording?.()
+    this.#stopRecording = undefined
+    this.#metrics = undefined
+  }
+
+  /**
+   * The metrics as text. An exporter without a server takes the one that runs in this process.
+   * @param snapshot exports its counts instead; then there are neither durations nor backends
+   * @throws DatasoleError `DRIVER_MISSING`; `NOT_STARTED` without a server
+   */
+  async export (snapshot?: MetricsSnapshot): Promise<string> {
+    if (snapshot !== undefined) {
+      const prom = await loadProm()
+      const registry = new prom.Registry()
+      register(prom, registry, this.#prefix, { snapshot: () => snapshot, backends: async () => [], series: () => new Map() })
+      return await registry.metrics()
+    }
+    if (this.#metrics === undefined) this.#attach(onlyMetrics())
+    return await (await this.#open()).metrics()
+  }
+
+  /** The `content-type` of what `export` gives. */
+  get contentType (): string {
+    return this.#given?.contentType ?? 'text/plain; version=0.0.4; charset=utf-8'
+  }
+
+  #attach (metrics: Metrics): void {
+    if (this.#metrics !== undefined) throw new DatasoleError('DUPLICATE_REGISTRATION', 'PrometheusExporter.attach: the exporter has a server already; make one exporter for each server')
+    this.#metrics = metrics
+    this.#stopRecording = metrics.record(this.#recorder)
+  }
+
+  /** The registry with the metrics in it. */
+  #open (): Promise<PrometheusRegistry> {
+    return (this.#registry ??= this.#register().catch((error: unknown) => {
+      this.#registry = undefined
+      throw error
+    }))
+  }
+
+  async #register (): Promise<PrometheusRegistry> {
+    const prom = await loadProm()
+    const registry = this.#given ?? new prom.Registry()
+    register(prom, registry, this.#prefix, {
+      snapshot: () => this.#take(),
+      backends: () => (this.#backends ??= this.#ask()),
+      series: ({ duration }) => this.#recorder.series(duration)
+    })
+    return registry
+  }
+
+  /** A registry asks all of its metrics in one turn. */
+  #take (): MetricsSnapshot {
+    if (this.#snapshot === undefined) setImmediate(() => { this.#snapshot = undefined })
+    return (this.#snapshot ??= (this.#metrics ?? onlyMetrics()).snapshot())
+  }
+
+  async #ask (): Promise<BackendHealth[]> {
+    try {
+      return await (this.#metrics?.backends() ?? [])
+    } finally {
+      this.#backends = undefined
+    }
+  }
+}
+
+/** @throws DatasoleError `DRIVER_MISSING` */
+async function loadProm (): Promise<PromClient> {
+  try {
+    const { default: prom } = await import('prom-client') as unknown as { default: PromClient }
+    return prom
+  } catch (cause) {
+    throw new DatasoleError('DRIVER_MISSING', 'PrometheusExporter needs the package prom-client: npm install prom-client', { cause })
+  }
+}
+
+function register (prom: PromClient, registry: PrometheusRegistry, prefix: string, source: Source): void {
+  const add = ({ type, name, help, labels }: Omit<MetricInfo, 'read'>, read: () => Sample[] | Promise<Sample[]>): void => {
+    const options = { name: prefix + name, help, labelNames: [...labels], registers: [registry as InstanceType<PromClient['Registry']>] }
+    if (type === 'gauge') void new prom.Gauge({ ...options, async collect () { fill(this, (sample) => { this.set(sample.labels, sample.value) }, labels, await read()) } })
+    else void new prom.Counter({ ...options, async collect () { fill(this, (sample) => { this.inc(sample.labels, sample.value) }, labels, await read()) } })
+  }
+  for (const info of METRICS) add(info, () => info.read(source.snapshot()))
+  for (const info of BACKEND_METRICS) add(info, async () => info.read(await source.backends()))
+  for (const info of HISTOGRAMS) registry.registerMetric(histogram(prefix + info.name, info, source) as never)
+}
+
+function unregister (registry: PrometheusRegistry, prefix: string): void {
+  for (const { name } of [...METRICS, ...BACKEND_METRICS, ...HISTOGRAMS]) registry.removeSingleMetric(prefix + name)
+}
+
+/** Without labels `reset` leaves a zero, which a metric without a sample must not have. */
+function fill (metric: { reset (): void, remove (...labels: string[]): void }, put: (sample: Sample) => void, labels: readonly string[], samples: Sample[]): void {
+  metric.reset()
+  if (labels.length === 0 && samples.length === 0) metric.remove()
+  for (const sample of samples) put(sample)
+}
+
+/** Its buckets are filled already, which prom-client's own histogram does not take. */
+function histogram (name: string, info: HistogramInfo, source: Source): object {
+  return {
+    name,
+    help: info.help,
+    type: 'histogram',
+    aggregator: 'sum',
+    reset () {},
+    async get () {
+      const values = Array.from(source.series(info)).flatMap(([label, series]) => valuesOf(name, { [info.label]: label }, series))
+      return { name, help: info.help, type: 'histogram', aggregator: 'sum', values }
+    }
+  }
+}
+
+function valuesOf (name: string, labels: Record<string, string>, { counts, sumMs }: Series): object[] {
+  let count = 0
+  const buckets = [...BOUNDS, '+Inf'].map((le, at) => {
+    count += counts[at]!
+    return { metricName: `${name}_bucket`, labels: { le, ...labels }, value: count }
+  })
+  return [...buckets, { metricName: `${name}_sum`, labels, value: sumMs / 1000 }, { metricName: `${name}_count`, labels, value: count }]
+}

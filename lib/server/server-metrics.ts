@@ -1,0 +1,15 @@
+import type { Flusher } from './connection/flusher.js'
+import type { Hub } from './connection/hub.js'
+import type { Keyspace } from './keyspace.js'
+import { Metrics } from './metrics/metrics.js'
+import type { Workers } from './workers/workers.js'
+
+/** The metrics of a server, which look at its parts when somebody asks. */
+export function serverMetrics (hub: Hub, flusher: Flusher, workers: readonly Workers[], keyspace: () => Keyspace): Metrics {
+  return new Metrics(() => hub.size, () => workers.map(({ metrics }) => metrics), {
+    bufferedBytes: () => Array.from(hub).reduce((sum, { bufferedBytes }) => sum + bufferedBytes, 0),
+    subscriptions: () => keyspace().subscriptions.size,
+    backends: (timeoutMs) => keyspace().storages.health(timeoutMs),
+    afterFlush: (fn) => { flusher.afterPass(fn) }
+  })
+}
