@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Datasole } from '../../index.js'
 import backend from '../../plugins/backend.js'
 import executor from '../../plugins/executor.js'
+import metrics, { OpenTelemetryExporter, PrometheusExporter } from '../../plugins/metrics.js'
 import memory from '../../plugins/memory.js'
 import postgres from '../../plugins/postgres.js'
 import rateLimit from '../../plugins/rate-limit.js'
@@ -23,6 +24,9 @@ export async function onFastify (app: FastifyInstance): Promise<void> {
   await app.register(rateLimit, { defaultRule: { windowMs: 1000, maxRequests: 5 }, rules: { search: { windowMs: 1000, maxRequests: 1 } } })
   await app.register(sessions, { ttlMs: 60_000, enableChangeStream: true })
   await app.register(executor, { model: 'thread-pool', poolSize: 2, workerScript: './worker.js' })
+  await app.register(metrics, { prefix: '/ops', exporter: new PrometheusExporter({ prefix: 'app_' }), openTelemetry: new OpenTelemetryExporter(), healthTimeoutMs: 500 })
+  // @ts-expect-error -- an exporter of another kind
+  await app.register(metrics, { exporter: new OpenTelemetryExporter() })
   // @ts-expect-error -- a number is no URL
   await app.register(redis, { url: 5 })
   // @ts-expect-error -- an option of Postgres
