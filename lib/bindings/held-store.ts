@@ -1,4 +1,4 @@
-import { type Listeners, restTimer, tellAll } from '../client/listeners.js'
+import { type Listeners, restTimer, tellAll } from '../client/store-listeners.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
 /** Changes members of a snapshot. Nothing happens if they are the same already. */

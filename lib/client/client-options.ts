@@ -139,10 +139,10 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   check(auth, 'auth.')
   check(outbox ?? {}, 'outbox.')
   if (!/^\/(?![/\\])[^?#]*$/.test(path)) throw invalid('path', 'must be a path such as "/__ds"')
-  if (!(reconnectInterval > 0 && reconnectInterval < MAX_TIMER)) throw invalid('reconnectInterval', 'must be a number of ms above 0')
+  if (!(reconnectInterval > 0 && reconnectInterval < MAX_TIMER)) throw invalid('reconnectInterval', 'must be ms above 0')
   if ((outbox?.maxEvents ?? 0) > 1000) throw invalid('outbox.maxEvents', 'must be at most 1,000')
-  if (getToken !== undefined && auth.token !== undefined) throw invalid('getToken', 'and auth.token exclude each other: pass only one')
-  if (worker !== undefined && workerUrl !== undefined) throw invalid('worker', 'and workerUrl exclude each other: pass only one')
+  if (getToken !== undefined && auth.token !== undefined) throw invalid('getToken', 'excludes auth.token: pass only one')
+  if (worker !== undefined && workerUrl !== undefined) throw invalid('worker', 'excludes workerUrl: pass only one')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed before Node.js 22: pass that of the package ws')
   if (inflate === undefined) throw invalid('inflate', 'is needed without DecompressionStream: pass unzlibSync of fflate')

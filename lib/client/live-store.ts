@@ -3,7 +3,7 @@ import type { DatasoleError } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
 import type { Operation } from '../protocol/messages.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
-import { type Listeners, restTimer, tellAll } from './listeners.js'
+import { type Listeners, restTimer, tellAll } from './store-listeners.js'
 import type { LiveClient } from './live-client.js'
 import type { InitialState, SubscriptionStatus } from './state-subscriptions.js'
 

@@ -89,7 +89,7 @@ function openParent (editor: Editor, tokens: string[], path: string): Container 
   for (let i = 0; i < tokens.length - 1; i++) {
     const token = tokens[i]!
     const child = childOf(container, token)
-    if (!isContainer(child)) throw new PatchError(`no object or array to hold ${show(path)}`)
+    if (!isContainer(child)) throw new PatchError(`no container for ${show(path)}`)
     container = editor.open(container, token, child)
   }
   return container
