@@ -154,7 +154,11 @@ export class WorkerLink implements Link {
   #dispose (): void {
     clearTimeout(this.#loadTimer)
     if (!this.#isReady) this.#settled?.()
-    this.#worker?.terminate()
+    const worker = this.#worker
     this.#worker = undefined
+    if (worker === undefined) return
+    worker.terminate()
+    // what it said before may still arrive
+    worker.onmessage = worker.onerror = null
   }
 }
