@@ -24,6 +24,7 @@ export class ThreadLink implements Link {
   }
 
   async #open (): Promise<void> {
+    this.#retry = undefined
     let link
     try {
       link = await this.#load()
@@ -39,7 +40,12 @@ export class ThreadLink implements Link {
 
   offer (protocols: string[] | Failure): void { this.#link?.offer(protocols) }
 
-  page (event: PageEvent): void { this.#link?.page(event) }
+  page (event: PageEvent): void {
+    if (this.#link !== undefined) return this.#link.page(event)
+    if (event !== 'wake' || this.#retry === undefined || this.#isClosed) return
+    clearTimeout(this.#retry)
+    void this.#open()
+  }
 
   close (): void {
     if (this.#link === undefined) this.#end()
