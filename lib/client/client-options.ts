@@ -1,7 +1,7 @@
 import { DatasoleError } from '../protocol/errors.js'
 import { DEFAULT_PATH, SUBPROTOCOL, TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
 import { addressesOf } from './addresses.js'
-import { type Inflate, platformInflate } from './compression.js'
+import type { Inflate } from './compression.js'
 import type { LinkOptions, WebSocketConstructor } from './link.js'
 import { type WorkerLike, workerConstructor } from './load-worker.js'
 
@@ -69,7 +69,8 @@ export interface ClientSettings {
   webSocket: WebSocketConstructor
   worker: (() => ClientWorker) | undefined
   workerUrl: string
-  inflate: Inflate
+  /** undefined: that of the platform. */
+  inflate: Inflate | undefined
   outbox: OutboxOptions | undefined
   /** undefined: if the worker loads. */
   useWorker: boolean | undefined
@@ -135,7 +136,7 @@ function check (options: object, prefix = ''): void {
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
   if (!isObject(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
   check(options)
-  const { contractVersion, path = DEFAULT_PATH, auth = {}, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000, outbox, useWorker, worker, workerUrl, inflate = platformInflate(), onContractMismatch } = options
+  const { contractVersion, path = DEFAULT_PATH, auth = {}, getToken, reconnect = true, reconnectInterval = 1000, maxReconnectAttempts = Infinity, connectTimeoutMs = 0, rpcTimeoutMs = 30_000, outbox, useWorker, worker, workerUrl, inflate, onContractMismatch } = options
   check(auth, 'auth.')
   check(outbox ?? {}, 'outbox.')
   if (!/^\/(?![/\\])[^?#]*$/.test(path)) throw invalid('path', 'must be a path such as "/__ds"')
@@ -145,7 +146,8 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   if (worker !== undefined && workerUrl !== undefined) throw invalid('worker', 'excludes workerUrl: pass only one')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed before Node.js 22: pass that of the package ws')
-  if (inflate === undefined) throw invalid('inflate', 'is needed without DecompressionStream: pass unzlibSync of fflate')
+  // only the socket's file has the inflater
+  if ((inflate ?? (globalThis as { DecompressionStream?: unknown }).DecompressionStream) === undefined) throw invalid('inflate', 'is needed without DecompressionStream: pass unzlibSync of fflate')
   const addresses = addressesOf(options.url, path)
   const isOwnThread = options.webSocket ?? options.inflate
   if (useWorker === true && worker === undefined && workerConstructor() === undefined) throw invalid('useWorker', 'is true, but this platform has no Web Workers')

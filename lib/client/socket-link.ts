@@ -5,7 +5,7 @@ import type { Welcome } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { backoff } from './backoff.js'
 import { type Bytes, decode, encode } from './codec.js'
-import { type Inflate, compress } from './compression.js'
+import { type Inflate, compress, platformInflate } from './compression.js'
 import { FrameQueue } from './frame-queue.js'
 import type { Failure, Link, LinkEvents, LinkOptions, PageEvent, WebSocketConstructor, WebSocketLike } from './link.js'
 
@@ -59,7 +59,7 @@ export class SocketLink implements Link {
   #retryTimer: ReturnType<typeof setTimeout> | undefined
   #heartbeat: ReturnType<typeof setTimeout> | undefined
 
-  constructor (options: LinkOptions, webSocket: WebSocketConstructor, events: LinkEvents, inflate: Inflate) {
+  constructor (options: LinkOptions, webSocket: WebSocketConstructor, events: LinkEvents, inflate: Inflate = platformInflate()!) {
     this.#options = options
     this.#WebSocket = webSocket
     this.#events = events

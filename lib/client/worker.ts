@@ -1,5 +1,4 @@
 import type { Bytes } from './codec.js'
-import { platformInflate } from './compression.js'
 import type { LinkEvents, WebSocketConstructor } from './link.js'
 import { SocketLink } from './socket-link.js'
 import type { FromWorker, ToWorker } from './worker-link.js'
@@ -53,6 +52,6 @@ scope.onmessage = ({ data }) => {
   else if (data.type === 'page') link?.page(data.event)
   else if (data.type === 'offer') link?.offer(data.protocols)
   else if (data.type === 'close') link?.close()
-  else (link = new SocketLink(data.options, scope.WebSocket, events, platformInflate()!)).open()
+  else (link = new SocketLink(data.options, scope.WebSocket, events)).open()
 }
 scope.postMessage({ type: 'ready' })

@@ -4,7 +4,6 @@ import type { AddressInfo } from 'node:net'
 import { deflateSync } from 'node:zlib'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { platformInflate } from '../../lib/client/compression.js'
 import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { encode } from '../helpers/wire.js'
@@ -209,7 +208,7 @@ t.test('socket link: a closed link says so once, and nothing more', async (t) =>
     onUnsent: () => { t.fail('a message that was not sent') },
     onOffer: () => { t.fail('a question for subprotocols') },
     onProblem: () => { t.fail('a problem') }
-  }, platformInflate()!)
+  })
   link.open()
   const peer = await server.accept()
   link.close()

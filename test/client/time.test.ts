@@ -1,7 +1,6 @@
 import { mock } from 'node:test'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { platformInflate } from '../../lib/client/compression.js'
 import { liveStore } from '../../lib/client/live-store.js'
 import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
@@ -121,7 +120,7 @@ t.test('time: a getToken that hangs has the same ten seconds; closing does not w
     onUnsent: () => { t.fail('a message that was not sent') },
     onOffer: () => { asked++ },
     onProblem: () => { t.fail('a problem') }
-  }, platformInflate()!)
+  })
   link.open()
   pass(9_999)
   t.match(said, ['connecting'])
