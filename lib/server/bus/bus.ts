@@ -102,7 +102,9 @@ export class Bus {
     const envelope = this.node + JSON.stringify({ kind, message })
     const ready = this.#awaited ?? this.#ready()
     const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : this.#publishAfter(ready, envelope)
-    published.then(this.#succeeded, this.#failed)
+    // a sign of life that is lost is followed by another, and a question that is lost has no answer
+    if (kind === 'node' || kind === 'ask' || kind === 'answer') published.catch(() => {})
+    else published.then(this.#succeeded, this.#failed)
   }
 
   #publishAfter (ready: Promise<void>, envelope: string): Promise<void> {
