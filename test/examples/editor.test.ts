@@ -62,7 +62,7 @@ t.test('editor: two browsers edit one text, at once and offline', async (t) => {
   await bob.context().setOffline(false)
   // where both wrote in one place, either may come first
   const [one, other] = await Promise.all([ann, bob].map(async (page) => {
-    await page.waitForFunction("/^Meanwhile: .*network/.test(document.querySelector('textarea').value)")
+    await page.waitForFunction("/^Meanwhile: (?=.*network)(?=.*😁)/u.test(document.querySelector('textarea').value)")
     return await page.inputValue('textarea')
   }))
   t.match(one, /^Meanwhile: the beginning, middle and the end (😁\. Typed without a network|\. Typed without a network😁)$/u)
