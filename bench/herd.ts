@@ -7,7 +7,7 @@ import { DatasoleServer } from '../plugins/server.js'
 
 const CLIENTS = 5000
 
-/** What the reconnects of all clients of a server come to. */
+/** The reconnects of all clients of a server. */
 export interface Herd { how: string, elapsed: number, /** Most connections in 100 ms. */ peak: number, cpu: number }
 
 /** Restarts a server under 5,000 clients that all run in this process, and follows when they are back. */

@@ -1,28 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import ts from 'typescript'
 import { BUNDLES } from '../plugins/assets.js'
 import { resolveOptions } from '../lib/server/config/settings.js'
+import { snippetsOf, typeErrors, writeSnippets } from './helpers/snippets.js'
 
-// the tests run from the repository's root; inside it, the package finds itself by its own name
 const readme = readFileSync('README.md', 'utf8')
-const folder = join('dist', 'readme')
-
-const snippets = new Map(Array.from(readme.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!]))
-
-t.before(() => {
-  rmSync(folder, { recursive: true, force: true })
-  mkdirSync(folder, { recursive: true })
-  for (const [name, code] of snippets) {
-    writeFileSync(join(folder, name), code)
-    const { outputText } = ts.transpileModule(code, { compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } })
-    writeFileSync(join(folder, name.replace(/ts$/, 'js')), outputText)
-  }
-})
-t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+const snippets = snippetsOf(readme)
+const folder = writeSnippets(t, 'readme', snippets)
 
 /** Runs a snippet until it is ended; `line` resolves to the first line that it prints and that matches. */
 function run (t: Test, name: string, env: Record<string, string>): { line: (pattern: RegExp) => Promise<string>, stop: () => Promise<unknown> } {
@@ -44,16 +31,7 @@ function run (t: Test, name: string, env: Record<string, string>): { line: (patt
 t.test('readme: the snippets have the right types', async (t) => {
   t.same([...snippets.keys()], ['contract.ts', 'fastify.ts', 'plain-http.ts', 'many.ts', 'worker-script.ts', 'threads.ts', 'client.ts', 'shared.ts', 'shared-client.ts'])
   for (const [name, code] of snippets) t.ok(code.trim().split('\n').length <= 22, `${name} is short`)
-  const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
-    target: ts.ScriptTarget.ES2023,
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    types: ['node']
-  })
-  t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+  t.same(typeErrors(folder, snippets.keys()), [])
 })
 
 for (const server of ['fastify.js', 'plain-http.js', 'many.js', 'threads.js']) {

@@ -2,7 +2,7 @@ import { useChannel, useClient, useConnection, useLive, useRpc } from './hooks.t
 
 const LABELS = { connecting: 'Connecting…', connected: 'Live', reconnecting: 'Offline: changes are kept', disconnected: 'Disconnected' }
 
-/** Who is here, and how the connection is. */
+/** The people who are here, and the state of the connection. */
 export function Header () {
   const { connectionId } = useClient()
   const { state } = useConnection()

@@ -23,7 +23,7 @@ export class LazyClient {
     if (isServer()) throw new DatasoleError('NO_CLIENT', 'there is no client while a server renders: pass the values as `initial`')
     const client = this.#made = new LiveClient(this.#options)
     // after the first render, which shows what a server rendered
-    queueMicrotask(() => { if (this.#made === client) void this.#connect(client) })
+    queueMicrotask(() => { if (this.#made === client) void connectOwn(client, this.#options) })
     return client
   }
 
@@ -32,14 +32,15 @@ export class LazyClient {
     void this.#made?.disconnect()
     this.#made = undefined
   }
+}
 
-  async #connect (client: LiveClient): Promise<void> {
-    // eslint-disable-next-line no-console -- as the client does
-    const { onError = console.error } = this.#options
-    try {
-      await client.connect()
-    } catch (error) {
-      if ((error as DatasoleError).code !== 'DISCONNECTED') onError(error)
-    }
+/** Connects a client that the application does not see. Its failure goes to the `onError` of its options. */
+export async function connectOwn (client: LiveClient, options: DatasoleClientOptions): Promise<void> {
+  // eslint-disable-next-line no-console -- as the client does
+  const { onError = console.error } = options
+  try {
+    await client.connect()
+  } catch (error) {
+    if ((error as DatasoleError).code !== 'DISCONNECTED') onError(error)
   }
 }

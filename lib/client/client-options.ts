@@ -180,7 +180,7 @@ export function protocolsOf (token = ''): string[] {
   return token === '' ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + base64url(token)]
 }
 
-/** What the callback throws is thrown in a task of its own, so that the frames behind are still delivered. */
+/** An error of the callback is thrown in a task of its own, so that the frames behind are still delivered. */
 function harmless (onError: (error: unknown) => void): (error: unknown) => void {
   return (error) => {
     try {

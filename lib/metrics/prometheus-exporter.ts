@@ -22,7 +22,7 @@ export interface PrometheusExporterOptions {
   registry?: PrometheusRegistry
 }
 
-/** What the metrics in a registry are read from. */
+/** The server that the metrics in a registry are read from. */
 interface Source {
   snapshot (): MetricsSnapshot
   backends (): Promise<BackendHealth[]>

@@ -1,40 +1,18 @@
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-import ts from 'typescript'
 import { entrances } from '../helpers/entrances.js'
+import { snippetsOf, typeErrors, writeSnippets } from '../helpers/snippets.js'
 
-// inside the repository the package finds itself by its own name
-const folder = join('dist', 'react-docs')
 const page = readFileSync('docs/react.md', 'utf8')
-const contract = /```ts\n\/\/ contract\.ts\n([\s\S]+?)```/.exec(readFileSync('README.md', 'utf8'))![1]!
-const snippets = new Map([['contract.ts', contract], ...Array.from(page.matchAll(/```tsx\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!] as const)])
-const options = { target: ts.ScriptTarget.ES2023, jsx: ts.JsxEmit.ReactJSX }
-
-t.before(() => {
-  mkdirSync(folder, { recursive: true })
-  for (const [name, code] of snippets) {
-    writeFileSync(join(folder, name), code)
-    const { outputText } = ts.transpileModule(code, { fileName: name, compilerOptions: { ...options, module: ts.ModuleKind.ESNext } })
-    writeFileSync(join(folder, name.replace(/tsx?$/, 'js')), outputText)
-  }
-})
-t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+const contract = snippetsOf(readFileSync('README.md', 'utf8')).get('contract.ts')!
+const snippets = new Map([['contract.ts', contract], ...snippetsOf(page, 'tsx')])
+const folder = writeSnippets(t, 'react-docs', snippets)
 
 t.test('react docs: the snippets have the right types', async (t) => {
   t.strictSame([...snippets.keys()], ['contract.ts', 'hooks.tsx', 'app.tsx', 'notes.tsx', 'render.tsx'])
-  const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
-    ...options,
-    lib: ['lib.es2023.d.ts', 'lib.dom.d.ts'],
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    types: ['node']
-  })
-  t.strictSame(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+  t.strictSame(typeErrors(folder, snippets.keys(), true), [])
 })
 
 t.test('react docs: the page that a server renders has the value and its position', async (t) => {

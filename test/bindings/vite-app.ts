@@ -20,7 +20,7 @@ export interface ViteAppOptions {
 /** An app that Vite has built, as its users would, from the packed package. */
 export interface ViteApp {
   name: string
-  /** What is served. */
+  /** Its files are served. */
   folder: string
   /** The module that renders on a server. */
   server: string | undefined

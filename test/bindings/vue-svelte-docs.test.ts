@@ -1,34 +1,18 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { parse as parseVue, compileScript, compileTemplate } from 'vue/compiler-sfc'
 import { compile as compileSvelte } from 'svelte/compiler'
 import t from 'tap'
-import ts from 'typescript'
+import { snippetsOf, typeErrors, writeSnippets } from '../helpers/snippets.js'
 
-const contract = /```ts\n\/\/ contract\.ts\n([\s\S]+?)```/.exec(readFileSync('README.md', 'utf8'))![1]!
+const contract = snippetsOf(readFileSync('README.md', 'utf8')).get('contract.ts')!
 
 for (const framework of ['vue', 'svelte']) {
-  // inside the repository the package finds itself by its own name
-  const folder = join('dist', `${framework}-docs`)
   const page = readFileSync(`docs/${framework}.md`, 'utf8')
-  const snippets = new Map([['contract.ts', contract], ...Array.from(page.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!] as const)])
 
   t.test(`${framework} docs: the snippets have the right types`, async (t) => {
+    const snippets = new Map([['contract.ts', contract], ...snippetsOf(page)])
     t.ok(snippets.size > 1)
-    mkdirSync(folder, { recursive: true })
-    t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
-    for (const [name, code] of snippets) writeFileSync(join(folder, name), code)
-    const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
-      target: ts.ScriptTarget.ES2023,
-      lib: ['lib.es2023.d.ts', 'lib.dom.d.ts'],
-      module: ts.ModuleKind.NodeNext,
-      moduleResolution: ts.ModuleResolutionKind.NodeNext,
-      strict: true,
-      noEmit: true,
-      skipLibCheck: true,
-      types: ['node']
-    })
-    t.strictSame(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+    t.strictSame(typeErrors(writeSnippets(t, `${framework}-docs`, snippets), snippets.keys(), true), [])
   })
 
   t.test(`${framework} docs: the components compile`, async (t) => {

@@ -1,41 +1,20 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-import ts from 'typescript'
 import { WebSocket } from 'ws'
 import type { LiveClient } from '../../lib/client/client.js'
 import { entrances } from '../helpers/entrances.js'
 import { until } from '../helpers/until.js'
+import { snippetsOf, typeErrors, writeSnippets } from '../helpers/snippets.js'
 
-// inside the repository the package finds itself by its own name
-const folder = join('dist', 'client-docs')
-const page = readFileSync('docs/client.md', 'utf8')
-const snippets = new Map(Array.from(page.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!]))
-
-t.before(() => {
-  mkdirSync(folder, { recursive: true })
-  for (const [name, code] of snippets) {
-    writeFileSync(join(folder, name), code)
-    const { outputText } = ts.transpileModule(code, { compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } })
-    writeFileSync(join(folder, name.replace(/ts$/, 'js')), outputText)
-  }
-  ;(globalThis as { WebSocket?: unknown }).WebSocket ??= WebSocket // as in a page
-})
-t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+const snippets = snippetsOf(readFileSync('docs/client.md', 'utf8'))
+const folder = writeSnippets(t, 'client-docs', snippets)
+;(globalThis as { WebSocket?: unknown }).WebSocket ??= WebSocket // as in a page
 
 t.test('client docs: the snippets have the right types', async (t) => {
   t.same([...snippets.keys()], ['dashboard.ts', 'small.ts'])
-  const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
-    target: ts.ScriptTarget.ES2023,
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    types: ['node']
-  })
-  t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+  t.same(typeErrors(folder, snippets.keys()), [])
 })
 
 t.test('client docs: the snippets run', async (t) => {

@@ -1,40 +1,20 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import ts from 'typescript'
 import { WebSocket } from 'ws'
 import { DatasoleClient } from '../../lib/client/client.js'
+import { snippetsOf, typeErrors, writeSnippets } from '../helpers/snippets.js'
 
-// inside the repository the package finds itself by its own name
-const folder = join('dist', 'contract-docs')
 const page = readFileSync('docs/contract.md', 'utf8')
-const snippets = new Map(Array.from(page.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!]))
-
-t.before(() => {
-  rmSync(folder, { recursive: true, force: true })
-  mkdirSync(folder, { recursive: true })
-  for (const [name, code] of snippets) {
-    const text = `${code}\n${name === 'server.ts' ? 'export { fastify }\n' : ''}`
-    writeFileSync(join(folder, name), text)
-    writeFileSync(join(folder, name.replace(/ts$/, 'js')), ts.transpileModule(text, { compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } }).outputText)
-  }
-})
-t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+const snippets = snippetsOf(page)
+snippets.set('server.ts', `${snippets.get('server.ts')!}\nexport { fastify }\n`)
+const folder = writeSnippets(t, 'contract-docs', snippets)
 
 t.test('docs: the snippets of the page have the right types', async (t) => {
   t.same([...snippets.keys()], ['contract.ts', 'server.ts', 'client.ts', 'libraries.ts', 'reload.ts'])
-  const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
-    target: ts.ScriptTarget.ES2023,
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    types: ['node']
-  })
-  t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+  t.same(typeErrors(folder, snippets.keys()), [])
 })
 
 t.test('docs: the snippets of the page run together', async (t) => {

@@ -1,39 +1,17 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import ts from 'typescript'
+import { snippetsOf, typeErrors, writeSnippets } from '../helpers/snippets.js'
 
-// inside the repository the package finds itself by its own name
-const folder = join('dist', 'plugin-docs')
-const page = readFileSync('docs/plugins.md', 'utf8')
-const snippets = new Map(Array.from(page.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!]))
-
-t.before(() => {
-  rmSync(folder, { recursive: true, force: true })
-  mkdirSync(folder, { recursive: true })
-  for (const [name, code] of snippets) {
-    writeFileSync(join(folder, name), `${code}\n${code.includes('const fastify') ? 'export { fastify }\n' : ''}`)
-    const { outputText } = ts.transpileModule(readFileSync(join(folder, name), 'utf8'), { compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } })
-    writeFileSync(join(folder, name.replace(/ts$/, 'js')), outputText)
-  }
-})
-t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+const snippets = snippetsOf(readFileSync('docs/plugins.md', 'utf8'))
+const folder = writeSnippets(t, 'plugin-docs', new Map(Array.from(snippets, ([name, code]) => [name, code.includes('const fastify') ? `${code}\nexport { fastify }\n` : code])))
 
 t.test('docs: the snippets have the right types, and are short', async (t) => {
   t.same([...snippets.keys()], ['game-server.ts', 'audit-log.ts', 'own-backend.ts'])
   for (const [name, code] of snippets) t.ok(code.trim().split('\n').length < 40, name)
-  const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
-    target: ts.ScriptTarget.ES2023,
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    types: ['node']
-  })
-  t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+  t.same(typeErrors(folder, snippets.keys()), [])
 })
 
 t.test('docs: they run', async (t) => {

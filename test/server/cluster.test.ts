@@ -2,6 +2,7 @@ import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Bus } from '../../lib/server/bus/bus.js'
 import { Cluster } from '../../lib/server/cluster/cluster.js'
+import { DatasoleServer } from '../../plugins/server.js'
 import { capturedLogger } from '../helpers/entrances.js'
 import { type Node, node } from '../helpers/nodes.js'
 import { stores } from '../helpers/stores.js'
@@ -42,11 +43,33 @@ for (const [name, open] of Object.entries(stores)) {
     t.strictSame([await ann.closed, await also.closed].map(({ code }) => code), [4000, 4000])
     t.match((await a.ds.connections.list()).connections, [{ userId: 'bob' }])
     t.ok(bob.socket.readyState === 1)
+    // an answer that is larger than a notification of Postgres
+    const crowd = await Promise.all(Array.from({ length: 120 }, async () => await b.connect({ headers: { authorization: `Bearer ${'crowd'.repeat(20)}` } })))
+    const listed = await a.ds.connections.list({ user: 'crowd'.repeat(20) }, { limit: 1000, timeoutMs: 5000 })
+    t.strictSame([listed.count, listed.connections.length, listed.missing], [120, 120, []])
+    for (const { socket } of crowd) socket.terminate()
     await b.ds.close()
     await until(() => a.ds.nodes().length === 2)
     t.strictSame(await a.ds.connections.count(), { count: 0, missing: [] })
   })
 }
+
+t.test('cluster: before the start a server knows itself', async (t) => {
+  const ds = new DatasoleServer()
+  t.teardown(() => ds.close())
+  t.match(ds.nodes(), [{ isSelf: true }])
+  t.strictSame(await ds.connections.count(), { count: 0, missing: [] })
+})
+
+t.test('cluster: tags without end make no answer without end', async (t) => {
+  const { ds, connect } = await node(t, {
+    prepare (ds) { ds.addHook('onConnect', (connection) => { for (let i = 0; i < 1000; i++) connection.tags.add(`${i}`.padStart(1024, 'x')) }) }
+  })
+  for (let i = 0; i < 3; i++) await connect()
+  const { count, connections } = await ds.connections.list()
+  t.equal(count, 3)
+  t.ok(connections.length < 2, 'one megabyte at the most')
+})
 
 t.test('cluster: a node that has died is missing first, and then left out', async (t) => {
   const backend = new MemoryBackend()

@@ -5,6 +5,7 @@ import type { InitialState } from '../../client/state-subscriptions.js'
 import type { DatasoleContract } from '../../protocol/contract.js'
 import { DatasoleError } from '../../protocol/errors.js'
 import type { InitialStates } from '../initial-states.js'
+import { connectOwn } from '../lazy-client.js'
 
 interface CommonProps<C> {
   /** Values that a server rendered. The client follows each from its version. Keep the object stable. */
@@ -56,9 +57,7 @@ class OwnClient {
   /** Connects. @returns disconnects, unless it is called again at once, as React does in development */
   retain (): () => void {
     this.#users++
-    // eslint-disable-next-line no-console -- as the client does
-    const { onError = console.error } = this.#options
-    this.get().connect().catch((error: unknown) => { if ((error as DatasoleError).code !== 'DISCONNECTED') onError(error) })
+    void connectOwn(this.get(), this.#options)
     return () => {
       this.#users--
       queueMicrotask(() => { if (this.#users === 0) void this.get().disconnect() })

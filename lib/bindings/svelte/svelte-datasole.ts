@@ -45,7 +45,7 @@ export interface Options<C extends DatasoleContract> {
 
 type Selector<C, K, S> = (value: DeepReadonly<StateAt<C, K>> | undefined) => S
 
-/** What components use. `live`, `channel`, `crdt` and `connection` work everywhere, `rpc` and `event` in a component's script. */
+/** The functions for components. `live`, `channel`, `crdt` and `connection` work everywhere, `rpc` and `event` in a component's script. */
 export interface Datasole<C extends DatasoleContract> {
   /**
    * Follows a key of live state.

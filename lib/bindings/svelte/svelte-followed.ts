@@ -1,7 +1,7 @@
 import { createSubscriber } from 'svelte/reactivity'
 import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 
-/** What stores of this package have. */
+/** A store of this package. */
 export interface Store<S> { getSnapshot (): S, subscribe (listener: () => void): () => void }
 
 /** Svelte's store contract: `run` is called at once, and after each change. */

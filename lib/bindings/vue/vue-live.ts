@@ -23,7 +23,7 @@ class ReactiveEditor implements Editor {
   }
 }
 
-/** The client's values are frozen, and Vue observes nothing frozen. What was moved inside of the copy stays the same. */
+/** The client's values are frozen, and Vue observes nothing frozen. Objects that move inside of the copy stay the same. */
 function own (value: unknown): unknown {
   return isContainer(value) && Object.isFrozen(value) ? clonePlain(value) : value
 }

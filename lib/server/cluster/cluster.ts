@@ -10,7 +10,7 @@ const MISSED = 3
 /** Most questions that may wait for their answers at once. */
 const MAX_ASKED = 1000
 
-/** What the nodes answered. A node that is known and did not answer in time is in `missing`. */
+/** The answers of the nodes. `missing` has the known nodes that did not answer in time. */
 export interface Answers { byNode: Map<string, Answer>, missing: string[] }
 
 interface Asked { missing: Set<string>, byNode: Map<string, Answer>, done: () => void }

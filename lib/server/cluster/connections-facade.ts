@@ -12,6 +12,8 @@ import type { Cluster } from './cluster.js'
 const TIMEOUT = 1000
 /** Connections that `list` gives at the most. */
 const MAX_LIST = 10_000
+/** Characters of JSON that a node answers at the most: a connection may have many tags. */
+const MAX_ANSWER = 1024 * 1024
 
 export interface ClusterOptions {
   /** ms that the other nodes have to answer. Default 1,000. */
@@ -32,16 +34,29 @@ export interface NodeInfo extends NodeCard {
 /** Of the nodes that are known to be there, those that did not answer in time. */
 interface Missing { missing: string[] }
 
-/** What this node answers. Connections that are closing are none. */
+/** The answer of this node. A connection that is closing does not count. */
 export function answerOf (hub: Hub, pending: PendingUpgrades, question: Question): Answer {
   const selected = Array.from(hub.select({ to: question.selector })).filter(({ isOpen }) => isOpen)
   const count = selected.length
   if (question.kind === 'count') return { count }
-  if (question.kind === 'list') return { count, connections: selected.slice(0, question.limit).map(cardOf) }
+  if (question.kind === 'list') return { count, connections: cardsOf(selected, question.limit) }
   const { code, reason, selector } = question
   for (const user of [selector.user ?? []].flat()) pending.disconnect(user, { code, reason })
   for (const connection of selected) connection.close(code, reason)
   return { count }
+}
+
+/** As many cards as the limit and the size of an answer allow. */
+function cardsOf (selected: Connection[], limit: number): ConnectionCard[] {
+  const cards: ConnectionCard[] = []
+  let size = 0
+  for (const connection of selected.slice(0, limit)) {
+    const card = cardOf(connection)
+    size += JSON.stringify(card).length
+    if (size > MAX_ANSWER) break
+    cards.push(card)
+  }
+  return cards
 }
 
 function cardOf ({ id, context, connectedAt, protocol, subscriptions, bufferedBytes }: Connection): ConnectionCard {
@@ -60,7 +75,8 @@ export class ConnectionsFacade<S> extends Facade<S> {
   /**
    * Lists connections of all nodes, or those that a selector has.
    * @param selector by connection, user or tag; several members are a union. Default: all
-   * @param options.limit most that are listed, up to 10,000. Default 100. `count` says how many there are
+   * @param options.limit most that are listed, up to 10,000. Default 100. A node lists no more than 1 MiB of JSON;
+   *   `count` says how many there are
    * @returns with the nodes that did not answer within `timeoutMs`
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `BUSY`
    */

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -6,28 +6,18 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import ts from 'typescript'
 import { CloseCode, RpcCode } from '../../../lib/protocol/codes.js'
 import type { DatasoleServer } from '../../../plugins/server.js'
 import { reader } from './exposition.js'
 import { table } from './table.js'
+import { snippetsOf, typeErrors, writeSnippets } from '../../helpers/snippets.js'
 
-// inside the repository the package finds itself by its own name
-const folder = join('dist', 'metrics-docs')
 const page = readFileSync('docs/metrics.md', 'utf8')
-const snippets = new Map(Array.from(page.matchAll(/```ts\n\/\/ (\S+)\n([\s\S]+?)```/g), ([, name, code]) => [name!, code!]))
-
-t.before(() => {
-  rmSync(folder, { recursive: true, force: true })
-  mkdirSync(folder, { recursive: true })
-  for (const [name, code] of snippets) {
-    const exported = ['fastify', 'ds', 'http', 'exporter'].filter((variable) => code.includes(`const ${variable} =`))
-    writeFileSync(join(folder, name), `${code}\nexport { ${exported.join(', ')} }\n`)
-    const { outputText } = ts.transpileModule(readFileSync(join(folder, name), 'utf8'), { compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } })
-    writeFileSync(join(folder, name.replace(/ts$/, 'js')), outputText)
-  }
-})
-t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+const snippets = snippetsOf(page)
+const folder = writeSnippets(t, 'metrics-docs', new Map(Array.from(snippets, ([name, code]) => {
+  const exported = ['fastify', 'ds', 'http', 'exporter'].filter((variable) => code.includes(`const ${variable} =`))
+  return [name, `${code}\nexport { ${exported.join(', ')} }\n`]
+})))
 
 t.test('docs: the table has every metric, as the code has it', async (t) => {
   const section = page.slice(page.indexOf('| metric |'), page.indexOf('\n## Labels')).trim()
@@ -47,16 +37,7 @@ t.test('docs: the bounds of labels are those of the code', async (t) => {
 
 t.test('docs: the snippets have the right types', async (t) => {
   t.same([...snippets.keys()], ['metrics-server.ts', 'metrics-plain.ts', 'own-route.ts', 'tracing.ts'])
-  const program = ts.createProgram(Array.from(snippets.keys(), (name) => join(folder, name)), {
-    target: ts.ScriptTarget.ES2023,
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
-    strict: true,
-    noEmit: true,
-    skipLibCheck: true,
-    types: ['node']
-  })
-  t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+  t.same(typeErrors(folder, snippets.keys()), [])
 })
 
 t.test('docs: the snippets run', async (t) => {

@@ -1,0 +1,42 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import ts from 'typescript'
+
+/** The code blocks of a page whose first line names a file, by that name. */
+export function snippetsOf (page: string, language = 'ts'): Map<string, string> {
+  return new Map(Array.from(page.matchAll(new RegExp(`\`\`\`${language}\\n// (\\S+)\\n([\\s\\S]+?)\`\`\``, 'g')), ([, name, code]) => [name!, code!]))
+}
+
+interface Test { teardown (end: () => void): void }
+
+/**
+ * Writes snippets into a folder below `dist`, where the package finds itself by its own name, and compiled beside them.
+ * The folder ends with the tests.
+ */
+export function writeSnippets (t: Test, name: string, snippets: ReadonlyMap<string, string>): string {
+  const folder = join('dist', name)
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  for (const [file, code] of snippets) {
+    writeFileSync(join(folder, file), code)
+    const { outputText } = ts.transpileModule(code, { fileName: file, compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, jsx: ts.JsxEmit.ReactJSX } })
+    writeFileSync(join(folder, file.replace(/tsx?$/, 'js')), outputText)
+  }
+  return folder
+}
+
+/** The compiler's errors about files of a folder, as a user's strict configuration has them; none if the types are right. */
+export function typeErrors (folder: string, files: Iterable<string>, isOfPage = false): string[] {
+  const program = ts.createProgram(Array.from(files, (name) => join(folder, name)), {
+    target: ts.ScriptTarget.ES2023,
+    ...isOfPage && { lib: ['lib.es2023.d.ts', 'lib.dom.d.ts'], jsx: ts.JsxEmit.ReactJSX },
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    strict: true,
+    noEmit: true,
+    skipLibCheck: true,
+    types: ['node']
+  })
+  return ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+}
