@@ -19,7 +19,7 @@ const { installed, tarball, packed } = await consumer(t)
 t.test('the package holds what a user needs, and nothing else', async (t) => {
   const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts', 'test/helpers/until.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => (path.startsWith('lib/cli/') ? ['dist'] : ['dist', 'dist/cjs']).flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
-  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/client.md', 'docs/contract.md', 'docs/errors.md', 'docs/executors.md', 'docs/grafana-dashboard.json', 'docs/limits.md', 'docs/metrics.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/react.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/svelte.md', 'docs/testing.md', 'docs/vue.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
+  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/client.md', 'docs/cluster.md', 'docs/contract.md', 'docs/errors.md', 'docs/executors.md', 'docs/grafana-dashboard.json', 'docs/limits.md', 'docs/metrics.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/react.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/svelte.md', 'docs/testing.md', 'docs/vue.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
   t.ok(packed.size < 704 * 1024, `${packed.size} bytes packed`)
@@ -98,8 +98,10 @@ t.test('package: the client stays small', async (t) => {
   t.strictSame(Object.keys(sizes), Object.keys(budgets))
   for (const [name, budget] of Object.entries(budgets)) t.ok(sizes[name]! <= budget * 1024, `${name}: ${sizes[name]!} bytes, at most ${budget} KB`)
   const page = await readFile('docs/client.md', 'utf8')
-  const told = Array.from(page.matchAll(/^\| [^|\n]+ \| ([\d.]+) KB \|$/gm), ([, figure]) => figure)
+  const told = Array.from(page.matchAll(/^\| [^|\n]+ \| ([\d.]+) KB \|$/gm), ([, figure]) => Number(figure))
   const names = ['RPC, events, live state', 'with channels', 'with CRDTs', 'everything', 'datasole-worker.iife.min.js', 'datasole.iife.min.js']
-  t.strictSame(told, names.map((name) => (sizes[name]! / 1024).toFixed(1)), 'docs/client.md says so')
-  t.match(await readFile('docs/react.md', 'utf8'), `take ${(sizes['hooks of React']! / 1024).toFixed(1)} KB gzip`)
+  t.equal(told.length, names.length)
+  told.push(Number(/take ([\d.]+) KB gzip/.exec(await readFile('docs/react.md', 'utf8'))?.[1]))
+  // zlib of another Node makes some bytes more or less of it
+  for (const [i, name] of [...names, 'hooks of React'].entries()) t.ok(Math.abs(told[i]! - sizes[name]! / 1024) < 0.1, `the docs say ${told[i]!} KB for ${name}: ${sizes[name]!} bytes`)
 })
