@@ -26,7 +26,8 @@ export type RpcOutcome<C, M extends RpcName<C>> = { ok: true, result: RpcResult<
 
 /** Arguments that may be undefined may be left out. */
 export type CallArguments<P> = undefined extends P ? [params?: P | DeepReadonly<P>, options?: CallOptions] : [params: P | DeepReadonly<P>, options?: CallOptions]
-export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T>] : [data: T | DeepReadonly<T>]
+export interface EmitOptions { /** of your span: W3C Trace Context */ traceparent?: string }
+export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T>, options?: EmitOptions] : [data: T | DeepReadonly<T>, options?: EmitOptions]
 
 /**
  * A client of a datasole server, in a browser or Node.js, with RPC, events and live state. `C` is the application's
@@ -141,12 +142,13 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
 
   /**
    * Sends an event, at most once.
+   * @param args the event's data, then `{traceparent?}`
    * @returns false if the client is disconnected and has no `outbox`, or if too much waits for a connection already.
    *   A refusal of the connection itself goes to `onError`
    * @throws TypeError `INVALID_JSON` if JSON cannot hold its data
    */
-  emit<E extends EventName<C>> (event: E, ...[data]: EventArguments<SentData<C, E>>): boolean {
-    const json = stringify({ event, data })!
+  emit<E extends EventName<C>> (event: E, ...[data, options]: EventArguments<SentData<C, E>>): boolean {
+    const json = stringify({ event, data, traceparent: options?.traceparent })!
     return (this.#state !== 'disconnected' || this.#settings.outbox !== undefined) && this.#requests.emit(event, json)
   }
 

@@ -32,6 +32,8 @@ export interface Task {
   readonly correlationId: number
   /** Payload of the frame: JSON in UTF-8. The executor owns it. */
   readonly payload: Buffer
+  /** The place of the work in a trace (W3C Trace Context), if it is traced. */
+  readonly traceparent: string | undefined
   /** The result of a call: a whole message for the wire, or JSON text for server code. */
   answer (message: Buffer | string): void
   /** The handler of a call threw: a copy of the error. The call may be answered already. */
@@ -56,7 +58,11 @@ export interface Job {
 
 /** The requests of code in workers to the server; arguments and result are JSON text. */
 export interface WorkerServices {
-  request (name: string, args: string): Promise<string | undefined>
+  request (name: string, args: string, traceparent?: string): Promise<string | undefined>
+  /** Whether somebody records how long tasks wait. */
+  readonly isMeasured: boolean
+  /** A task has waited so many ms for its thread, since it was sent there. */
+  waited (ms: number): void
 }
 
 /**

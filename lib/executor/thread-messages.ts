@@ -50,17 +50,18 @@ export interface ErrorCopy {
   cause?: ErrorCopy
 }
 
-export const ToWorker = { CONNECTION: 0, FORGET: 1, TASK: 2, ABORT: 3, REPLY: 4, PING: 5, LOGGED: 6 } as const
+export const ToWorker = { CONNECTION: 0, FORGET: 1, TASK: 2, ABORT: 3, REPLY: 4, PING: 5, LOGGED: 6, MEASURE: 7 } as const
 
 /** From the main thread. `ref` identifies a connection, 0 none; `id` a task; `requestId` a request of the worker. */
 export type ToWorker =
   | [kind: typeof ToWorker.CONNECTION, ref: number, copy: ConnectionCopy]
   | [kind: typeof ToWorker.FORGET, ref: number]
-  | [kind: typeof ToWorker.TASK, id: number, isCall: boolean, isLocal: boolean, ref: number, correlationId: number, payload: string | Uint8Array]
+  | [kind: typeof ToWorker.TASK, id: number, isCall: boolean, isLocal: boolean, ref: number, correlationId: number, payload: string | Uint8Array, traceparent?: string]
   | [kind: typeof ToWorker.ABORT, id: number, code: number, message: string, data: unknown]
   | [kind: typeof ToWorker.REPLY, requestId: number, result: string | undefined, error: ErrorCopy | undefined]
   | [kind: typeof ToWorker.PING]
   | [kind: typeof ToWorker.LOGGED, count: number]
+  | [kind: typeof ToWorker.MEASURE, isMeasured: boolean]
 
 export const FromWorker = { READY: 0, FAILED: 1, ANSWER: 2, MALFORMED: 3, ENDED: 4, TAG: 5, VALUE: 6, REQUEST: 7, LOG: 8, PONG: 9, THROWN: 10 } as const
 
@@ -73,7 +74,7 @@ export type FromWorker =
   | [kind: typeof FromWorker.ENDED, id: number]
   | [kind: typeof FromWorker.TAG, ref: number, revision: number, tag: string, isAdded: boolean]
   | [kind: typeof FromWorker.VALUE, ref: number, revision: number, key: string, value: unknown]
-  | [kind: typeof FromWorker.REQUEST, requestId: number, name: string, args: string]
+  | [kind: typeof FromWorker.REQUEST, requestId: number, name: string, args: string, traceparent?: string]
   | [kind: typeof FromWorker.LOG, level: string, data: string, message: string | undefined]
   | [kind: typeof FromWorker.PONG]
   | [kind: typeof FromWorker.THROWN, id: number, error: ErrorCopy]
@@ -86,7 +87,8 @@ export type BatchToWorker = [sentAt: number, messages: ToWorker[]]
  * the current number of event handlers with an unsettled promise.
  */
 export type Totals = [tasks: number, waitMs: number, runMs: number, pending: number]
-export type BatchFromWorker = [totals: Totals, messages: FromWorker[]]
+/** `waits` has the ms of each task that has begun since the last batch, while somebody records them. */
+export type BatchFromWorker = [head: { totals: Totals, waits?: number[] }, messages: FromWorker[]]
 
 /** Bytes up to which payloads and answers travel as strings, which is cheaper. Larger ones are transferred. */
 export const SMALL = 4096

@@ -119,7 +119,7 @@ export const BACKEND_METRICS: readonly BackendMetric[] = [
 export const HISTOGRAMS: readonly HistogramInfo[] = [
   { name: 'rpc_duration_seconds', duration: 'rpc', label: 'method', help: 'Seconds from an admitted call to its answer.' },
   { name: 'event_duration_seconds', duration: 'event', label: 'event', help: 'Seconds that a handler of an event ran, on the main thread.' },
-  { name: 'queue_wait_seconds', duration: 'queue', label: 'queue', help: 'Seconds that frames waited for a shared rate limit, and the oldest write of a batch for its commit.' },
+  { name: 'queue_wait_seconds', duration: 'queue', label: 'queue', help: 'Seconds that frames waited for a shared rate limit, writes for their commit, and tasks for their thread.' },
   { name: 'commit_duration_seconds', duration: 'commit', label: 'store', help: 'Seconds that the backend took for a commit.' },
   { name: 'fanout_duration_seconds', duration: 'fanout', label: 'kind', help: 'Seconds from a broadcast or a commit until the sockets of all receivers had it.' }
 ]

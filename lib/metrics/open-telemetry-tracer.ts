@@ -1,15 +1,13 @@
 import type * as OpenTelemetry from '@opentelemetry/api'
 import { isA, isThenable, messageOf } from '../protocol/errors.js'
 import { HookThrew } from '../server/errors/thrown.js'
-import type { SpanKind, TraceContext, Tracer } from '../server/metrics/tracer.js'
+import type { OpenSpan, SpanKind, TraceContext, Tracer } from '../server/metrics/tracer.js'
+import { contextOf, traceparentOf } from './trace-context.js'
 
 type Api = typeof OpenTelemetry
 
 /** The attribute that has the name of a span's method, event or key. */
 const ATTRIBUTES: Record<SpanKind, string> = { rpc: 'rpc.method', event: 'datasole.event', commit: 'datasole.key' }
-
-/** Of version 00; a later one may have more behind it. */
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?=$|-)/
 
 /** Makes spans by the SDK that the application has started. */
 export class OpenTelemetryTracer implements Tracer {
@@ -34,23 +32,25 @@ export class OpenTelemetryTracer implements Tracer {
   }
 
   from (traceparent: unknown): TraceContext {
-    const [, traceId, spanId, flags] = typeof traceparent === 'string' ? TRACEPARENT.exec(traceparent) ?? [] : []
-    if (traceId === undefined) return undefined
-    const spanContext = { traceId, spanId: spanId!, traceFlags: Number.parseInt(flags!, 16), isRemote: true }
-    return this.#api.isSpanContextValid(spanContext) ? this.#api.trace.setSpanContext(this.#api.ROOT_CONTEXT, spanContext) : undefined
+    return contextOf(this.#api, traceparent)
   }
 
   traceparent (): string | undefined {
-    const spanContext = this.#api.trace.getSpanContext(this.#api.context.active())
-    if (spanContext === undefined || !this.#api.isSpanContextValid(spanContext)) return undefined
-    return `00-${spanContext.traceId}-${spanContext.spanId}-${spanContext.traceFlags.toString(16).padStart(2, '0')}`
+    return traceparentOf(this.#api, this.#api.trace.getSpanContext(this.#api.context.active()))
   }
 
-  open (kind: SpanKind, name: string, parent?: TraceContext): (thrown?: unknown) => void {
+  within<T> (parent: TraceContext, fn: () => T): T {
+    return parent === undefined ? fn() : this.#api.context.with(parent as OpenTelemetry.Context, fn)
+  }
+
+  open (kind: SpanKind, name: string, parent?: TraceContext): OpenSpan {
     const span = this.#start(kind, name, parent ?? this.current())
-    return (thrown) => {
-      if (thrown === undefined) span.end()
-      else this.#failed(span, thrown)
+    return {
+      traceparent: traceparentOf(this.#api, span.spanContext()),
+      end: (thrown) => {
+        if (thrown === undefined) span.end()
+        else this.#failed(span, thrown)
+      }
     }
   }
 

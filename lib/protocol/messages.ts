@@ -21,7 +21,7 @@ export interface RpcRequest { method: string, params?: unknown, correlationId: n
 export interface RpcError { code: number, message: string, data?: unknown }
 /** `begun` is false where the call never ran: since the server closes, or, with `again`, since it has no place for the call yet. */
 export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError, begun?: false, again?: true }
-export interface ClientEvent { event: string, data?: unknown }
+export interface ClientEvent { event: string, data?: unknown, /** of the client's span: W3C Trace Context */ traceparent?: unknown }
 export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number }
 /** Takes a key from `from` to `version`. Several commits may be sent as one. */
 export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[], channel?: ChannelInfo }

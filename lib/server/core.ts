@@ -157,6 +157,7 @@ export class Core implements ConnectionHost {
     const { keys, live, storages } = this.keyspace
     const host = {
       scope,
+      metrics: this.metrics,
       crdts: this.keyspace.crdts,
       storeOf: (key: string, isLive: boolean) => isLive ? live.storeFor(key, scope, 'live') : keys.has(key) ? live.storeOf(key) : storages.of(scope, 'state').state,
       sessions: () => this.sessionsOf(scope, 'sessions'),

@@ -67,6 +67,8 @@ export class Slot {
   readonly #refs = new Map<number, Affinity<Slot>>()
   #thread: Thread | undefined
   #isReady = false
+  /** Whether the thread tells how long tasks wait. */
+  #isMeasured = false
   #lastId = 0
   #lastRef = 0
   #failures = 0
@@ -143,6 +145,7 @@ export class Slot {
       const thread: Thread = this.#thread = new Thread(this.#host.threadOptions, {
         ready: (registered) => { this.#ready(registered) },
         received: (message) => { this.#receive(message, thread) },
+        waited: (ms) => { this.#host.services.waited(ms) },
         lost: (error) => { this.#lost(error) }
       })
     } catch (error) {
@@ -163,14 +166,21 @@ export class Slot {
     job.id = ++this.#lastId
     this.#running.set(job.id, job)
     const ref = affinity === undefined ? 0 : this.#introduce(affinity)
-    const { payload } = task
-    if (payload.length <= SMALL && isUtf8(payload)) {
-      this.#thread!.post([ToWorker.TASK, job.id, task.kind === 'call', task.isLocal, ref, task.correlationId, payload.toString()])
-    } else {
-      const bytes = new Uint8Array(payload)
-      this.#thread!.post([ToWorker.TASK, job.id, task.kind === 'call', task.isLocal, ref, task.correlationId, bytes], bytes.buffer)
-    }
+    this.#measure()
+    const { payload, traceparent } = task
+    const bytes = payload.length <= SMALL && isUtf8(payload) ? undefined : new Uint8Array(payload)
+    const message: ToWorker = [ToWorker.TASK, job.id, task.kind === 'call', task.isLocal, ref, task.correlationId, bytes ?? payload.toString()]
+    if (traceparent !== undefined) message.push(traceparent)
+    this.#thread!.post(message, bytes?.buffer)
     if (affinity?.isGone) this.#forget(affinity)
+  }
+
+  /** Tells the thread if recording of waits has begun or ended. */
+  #measure (): void {
+    const { isMeasured } = this.#host.services
+    if (isMeasured === this.#isMeasured) return
+    this.#isMeasured = isMeasured
+    this.#thread!.post([ToWorker.MEASURE, isMeasured])
   }
 
   #introduce (affinity: Affinity<Slot>): number {
@@ -222,8 +232,8 @@ export class Slot {
         return this.#change(ref, revision, (context) => { context.set(key, value) })
       }
       case FromWorker.REQUEST: {
-        const [, requestId, name, args] = message
-        this.#host.services.request(name, args).then(
+        const [, requestId, name, args, traceparent] = message
+        this.#host.services.request(name, args, traceparent).then(
           (result) => { thread.post([ToWorker.REPLY, requestId, result, undefined]) },
           (error: unknown) => { thread.post([ToWorker.REPLY, requestId, undefined, { ...copyError(error), stack: undefined }]) }
         )
@@ -271,6 +281,7 @@ export class Slot {
     for (const i of [0, 1, 2] as const) this.past[i] += totals[i]
     this.#thread = undefined
     this.#isReady = false
+    this.#isMeasured = false
     const jobs = [...this.#running.values(), ...this.#waiting]
     this.#running.clear()
     this.#waiting.clear()

@@ -13,6 +13,8 @@ const MAX_START = 30_000
 /** ms between the starts of the spans over which utilization is measured. */
 const SPAN = 5000
 
+const NONE: readonly number[] = []
+
 /** The settings of threads. */
 export interface ThreadOptions {
   driver: Driver
@@ -31,6 +33,8 @@ export type TaskNews = Exclude<FromWorker, [0 | 1 | 9, ...unknown[]]>
 export interface ThreadOwnerEvents {
   ready (registered: Registered): void
   received (message: TaskNews): void
+  /** A task has begun that waited so many ms, while somebody records it. */
+  waited (ms: number): void
   lost (error: Error): void
 }
 
@@ -133,8 +137,9 @@ export class Thread {
     this.#watch.unref()
   }
 
-  #receive ([totals, messages]: BatchFromWorker): void {
+  #receive ([{ totals, waits }, messages]: BatchFromWorker): void {
     this.totals = totals
+    for (const ms of waits ?? NONE) this.#events.waited(ms)
     for (const message of messages) {
       if (this.#isOver) return
       if (message[0] === FromWorker.PONG) {

@@ -3,6 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { DatasoleError } from '../../protocol/errors.js'
 import { stringify } from '../../protocol/json.js'
 import type { Logger } from '../../server/context/logger.js'
+import { ThreadTrace } from '../../metrics/thread-trace.js'
 import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from '../thread-messages.js'
 import { PortOutbox } from '../port-outbox.js'
 
@@ -14,8 +15,11 @@ interface Waiting { resolve (result: unknown): void, reject (error: Error): void
 
 /** A thread's link to the main thread: requests with answers, and log lines. */
 export class MainLink {
-  readonly outbox: PortOutbox<Totals, FromWorker>
+  readonly outbox: PortOutbox<BatchFromWorker[0], FromWorker>
   readonly totals: Totals = [0, 0, 0, 0]
+  readonly trace = new ThreadTrace()
+  /** ms that tasks have waited; undefined while nobody records them. */
+  waits: number[] | undefined
   readonly #levels: string[]
   readonly #waiting = new Map<number, Waiting>()
   #lastId = 0
@@ -24,7 +28,15 @@ export class MainLink {
 
   constructor (port: MessagePort, levels: string[]) {
     this.#levels = levels
-    this.outbox = new PortOutbox<BatchFromWorker[0], FromWorker>(port, () => [...this.totals])
+    this.outbox = new PortOutbox<BatchFromWorker[0], FromWorker>(port, () => this.#head())
+  }
+
+  #head (): BatchFromWorker[0] {
+    const totals: Totals = [...this.totals]
+    if (this.waits === undefined || this.waits.length === 0) return { totals }
+    const { waits } = this
+    this.waits = []
+    return { totals, waits }
   }
 
   /**
@@ -38,7 +50,8 @@ export class MainLink {
       const text = stringify(args.map((arg) => arg ?? null))!
       const id = ++this.#lastId
       this.#waiting.set(id, { resolve, reject })
-      this.outbox.push([FromWorker.REQUEST, id, name, text])
+      const traceparent = this.trace.traceparent()
+      this.outbox.push(traceparent === undefined ? [FromWorker.REQUEST, id, name, text] : [FromWorker.REQUEST, id, name, text, traceparent])
     })
   }
 

@@ -76,7 +76,7 @@ class WorkerThread {
     // earlier log lines go first
     outbox.flush()
     try {
-      this.#setup.port.postMessage([this.#link.totals, [[FromWorker.FAILED, error, copy]]])
+      this.#setup.port.postMessage([{ totals: this.#link.totals }, [[FromWorker.FAILED, error, copy]]])
     } catch {
       // the error has members that are not cloneable
       outbox.push([FromWorker.FAILED, Object.assign(new Error(copy.message), { name: copy.name, stack: copy.stack }), copy])
@@ -107,6 +107,9 @@ class WorkerThread {
           break
         case ToWorker.LOGGED:
           this.#link.logged(message[1])
+          break
+        case ToWorker.MEASURE:
+          this.#link.waits = message[1] ? [] : undefined
       }
     }
     if (!this.#isScheduled) this.#run()
@@ -131,7 +134,8 @@ class WorkerThread {
       this.#step()
       totals[0]++
       totals[1] += now - sentAt
-      this.#tasks.run(task, connection)
+      this.#link.waits?.push(now - sentAt)
+      this.#link.trace.run(task[7], () => { this.#tasks.run(task, connection) })
       const then = now
       now = sharedNow()
       totals[2] += now - then

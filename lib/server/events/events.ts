@@ -31,10 +31,11 @@ export interface WorkerEvents {
   /**
    * An event of a client's.
    * @param unread its payload, where nobody has had to look at its data yet
+   * @param traceparent of the client's span, if it sent one
    */
-  receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined): void
+  receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined, traceparent: unknown): void
   /** One of server code's. */
-  deliver (message: ServerEvent): void
+  deliver (message: ServerEvent, traceparent: string | undefined): void
 }
 
 /** Names of events without a handler that are logged. */
@@ -117,7 +118,7 @@ export class Events implements Part {
     for (const { handler, scope } of this.#handlers.get(message.event) ?? []) {
       if (this.busOf(scope) !== bus) continue
       if (typeof handler === 'function') this.#run(handler, message, undefined, traceparent)
-      else handler.deliver(message)
+      else handler.deliver(message, traceparent)
     }
   }
 
@@ -141,10 +142,10 @@ export class Events implements Part {
 
   #read (frame: Buffer): ClientEvent {
     const message = this.#hasWorkers ? this.#unread(frame) : undefined
-    const { event, data } = message ?? parsePayload(frame, this.settings.maxJsonDepth)
+    const { event, data, traceparent } = message ?? parsePayload(frame, this.settings.maxJsonDepth)
     const name = requireString(event, 'event')
     this.metrics.eventsIn++
-    return { event: name, data }
+    return this.metrics.tracer === undefined ? { event: name, data } : { event: name, data, traceparent }
   }
 
   /** An event that only workers handle, with data that is parsed when it is looked at. */
@@ -153,7 +154,7 @@ export class Events implements Part {
     const event = topMember(payload, 'event')
     if (event === undefined) return undefined
     const isForWorkers = this.#handlers.get(event)?.every(({ handler }) => typeof handler !== 'function') ?? false
-    return isForWorkers && this.contract.toServer(event) === undefined ? { event, data: new LazyMembers(payload, this.settings.maxJsonDepth) } : undefined
+    return isForWorkers && this.contract.toServer(event) === undefined ? { event, data: new LazyMembers(payload, this.settings.maxJsonDepth), traceparent: this.metrics.tracer && topMember(payload, 'traceparent') } : undefined
   }
 
   #isTooLong (event: string): boolean {
@@ -161,7 +162,7 @@ export class Events implements Part {
   }
 
   /** @throws Refusal */
-  #receive (connection: Connection, correlationId: number, { event, data }: ClientEvent, size: number): void {
+  #receive (connection: Connection, correlationId: number, { event, data, traceparent }: ClientEvent, size: number): void {
     if (this.#isTooLong(event)) {
       this.metrics.eventsDropped++
       return
@@ -172,8 +173,8 @@ export class Events implements Part {
     const message = data instanceof LazyMembers
       ? { event, get data () { return data.get('data') }, timestamp, unread: data }
       : { event, data, timestamp }
-    if (connection.events !== undefined) return this.#enqueue(connection, size, connection.events, () => this.#check(connection, correlationId, handlers, message))
-    const waiting = this.#check(connection, correlationId, handlers, message)
+    if (connection.events !== undefined) return this.#enqueue(connection, size, connection.events, () => this.#check(connection, correlationId, handlers, message, traceparent))
+    const waiting = this.#check(connection, correlationId, handlers, message, traceparent)
     if (waiting !== undefined) this.#enqueue(connection, size, waiting)
   }
 
@@ -201,16 +202,16 @@ export class Events implements Part {
   }
 
   /** Runs hooks and handlers if the contract lets the data through. */
-  #check (connection: Connection, correlationId: number, handlers: Registered[], message: Received): Promise<void> | undefined {
+  #check (connection: Connection, correlationId: number, handlers: Registered[], message: Received, traceparent: unknown): Promise<void> | undefined {
     const { event } = message
     const check = this.contract.toServer(event)
-    if (check === undefined) return this.#guard(connection, correlationId, handlers, message)
+    if (check === undefined) return this.#guard(connection, correlationId, handlers, message, traceparent)
     const decide = (verdict: Verdict): Promise<void> | undefined => {
       if (verdict?.issues !== undefined) {
         connection.sendError(correlationId, 'INVALID_VALUE', invalidValue(`event "${event}"`, verdict.issues).message, { event, issues: verdict.issues })
         return undefined
       }
-      return this.#guard(connection, correlationId, handlers, verdict === undefined ? message : { ...message, data: verdict.value })
+      return this.#guard(connection, correlationId, handlers, verdict === undefined ? message : { ...message, data: verdict.value }, traceparent)
     }
     const failed = (error: unknown): undefined => {
       this.log.error({ err: error, event, connectionId: connection.id }, 'the schema of an event failed')
@@ -227,7 +228,7 @@ export class Events implements Part {
   }
 
   /** Runs the handlers whose hooks let the event through; a promise, which never rejects, only where a hook is asynchronous. */
-  #guard (connection: Connection, correlationId: number, handlers: Registered[], message: Received): Promise<void> | undefined {
+  #guard (connection: Connection, correlationId: number, handlers: Registered[], message: Received, traceparent: unknown): Promise<void> | undefined {
     const scopes = new Map<Scope, Array<Registered['handler']>>()
     for (const { scope, handler } of handlers) {
       const own = scopes.get(scope)
@@ -239,8 +240,8 @@ export class Events implements Part {
     for (const [scope, own] of scopes) {
       const run = (): void => {
         for (const handler of own) {
-          if (typeof handler === 'function') this.#run(handler, message, connection.context)
-          else handler.receive(connection, correlationId, message, message.unread)
+          if (typeof handler === 'function') this.#run(handler, message, connection.context, traceparent)
+          else handler.receive(connection, correlationId, message, message.unread, traceparent)
         }
       }
       const refuse = (thrown: unknown): void => {
@@ -263,7 +264,7 @@ export class Events implements Part {
     return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {})
   }
 
-  #run (handler: EventHandler, message: ServerEvent, connection?: ConnectionContext, traceparent?: string): void {
+  #run (handler: EventHandler, message: ServerEvent, connection?: ConnectionContext, traceparent?: unknown): void {
     const began = this.metrics.begin()
     const failed = (error: unknown): void => {
       this.metrics.end('event', message.event, began)

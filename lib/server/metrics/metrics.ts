@@ -176,6 +176,14 @@ export class Metrics {
     return this.#recorder === undefined ? 0 : performance.now()
   }
 
+  /** @internal Whether somebody records durations. */
+  get isMeasured (): boolean { return this.#recorder !== undefined }
+
+  /** @internal Records a duration that was measured elsewhere. */
+  observe (name: DurationName, label: string, ms: number): void {
+    this.#recorder?.observe(name, label, ms)
+  }
+
   /** @internal What began then has ended now; nothing is recorded where nobody did when it began. */
   end (name: DurationName, label: string, began: number): void {
     if (began > 0) this.#recorder?.observe(name, label, performance.now() - began)

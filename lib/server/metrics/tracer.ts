@@ -3,6 +3,14 @@ export type TraceContext = unknown
 
 export type SpanKind = 'rpc' | 'event' | 'commit'
 
+/** A span whose work happens elsewhere. */
+export interface OpenSpan {
+  /** The place of the work: W3C Trace Context. */
+  readonly traceparent: string | undefined
+  /** @param thrown what the work threw, if it threw */
+  end (thrown?: unknown): void
+}
+
 /** Makes a span of each call, event and commit. */
 export interface Tracer {
   /** The place in the trace of the code that runs now. */
@@ -11,8 +19,10 @@ export interface Tracer {
   from (traceparent: unknown): TraceContext
   /** The `traceparent` of the code that runs now; undefined outside of a trace. */
   traceparent (): string | undefined
-  /** Begins a span. Returns what ends it, with what was thrown, if anything was. */
-  open (kind: SpanKind, name: string, parent?: TraceContext): (thrown?: unknown) => void
+  /** Runs `fn` at another place in a trace, without a span of its own. */
+  within<T> (parent: TraceContext, fn: () => T): T
+  /** Begins a span of work that happens elsewhere. */
+  open (kind: SpanKind, name: string, parent?: TraceContext): OpenSpan
   /**
    * Runs `fn` within a span. It ends when `fn` has returned, or when the promise settles that `fn` returned.
    * @param name of the method or event; of a commit its key

@@ -13,13 +13,15 @@ export interface LocalCall {
   ctx: RpcContext
   /** For whom the method runs in its thread. */
   context: ConnectionContext
+  /** The place in the caller's trace. */
+  traceparent: string | undefined
 }
 
 /**
  * Server code's call of a method that runs in a worker.
  * @throws what the handler threw in its thread, or RpcError; HookThrew with what a hook threw
  */
-export async function callWorker (method: WorkerMethod, { params, ctx, context }: LocalCall): Promise<unknown> {
+export async function callWorker (method: WorkerMethod, { params, ctx, context, traceparent }: LocalCall): Promise<unknown> {
   try {
     await runHooks(method.scope.chain('preRpc'), ctx, { method: method.name, params })
   } catch (thrown) {
@@ -35,6 +37,7 @@ export async function callWorker (method: WorkerMethod, { params, ctx, context }
       context,
       correlationId: 0,
       payload,
+      traceparent,
       answer (message) { resolve(JSON.parse(String(message))) },
       threw: reject,
       refuse: reject,

@@ -188,7 +188,7 @@ export class RpcRegistry implements CallHost, Part {
     const release = signal && onAbort(signal, cancelled)
     try {
       if (method instanceof Method) return JSON.parse(resultJson(name, await method.invoke(given, ctx, () => false), maxJsonDepth))
-      return await callWorker(method, { params: given, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol) })
+      return await callWorker(method, { params: given, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol), traceparent: this.metrics.tracer?.traceparent() })
     } catch (thrown) {
       throw rpcErrorOf(this, thrown, name, connection)
     } finally {

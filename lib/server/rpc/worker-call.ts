@@ -6,6 +6,7 @@ import { type CallHost, errorAnswer, isAbort } from './call.js'
 import type { CallInFlight, Connection } from '../connection/connection.js'
 import type { ConnectionContext } from '../context/connection-context.js'
 import { encodeMessage } from '../connection/encoding.js'
+import type { OpenSpan } from '../metrics/tracer.js'
 import { runHooks } from '../scope/scope.js'
 import { topMember } from '../connection/top-member.js'
 import { LazyMembers } from '../connection/lazy-members.js'
@@ -26,7 +27,7 @@ export class WorkerCall implements CallInFlight, Task {
   #timer: NodeJS.Timeout | undefined
   #answered = false
   readonly #began: number
-  readonly #endSpan: ((thrown?: unknown) => void) | undefined
+  readonly #span: OpenSpan | undefined
 
   constructor (
     readonly host: CallHost,
@@ -39,10 +40,11 @@ export class WorkerCall implements CallInFlight, Task {
   ) {
     this.#began = host.metrics.begin()
     const { tracer } = host.metrics
-    this.#endSpan = tracer?.open('rpc', method.name, tracer.from(topMember(payload, 'traceparent')))
+    this.#span = tracer?.open('rpc', method.name, tracer.from(topMember(payload, 'traceparent')))
   }
 
   get context (): ConnectionContext { return this.connection.context }
+  get traceparent (): string | undefined { return this.#span?.traceparent }
   get isAnswered (): boolean { return this.#answered }
 
   /** Hooks run here, and see the parameters if they look. */
@@ -80,7 +82,7 @@ export class WorkerCall implements CallInFlight, Task {
     if (this.#answered) return true
     if (this.#job === undefined || this.#job.hasBegun) return false
     this.#answered = true
-    this.#endSpan?.()
+    this.#span?.end()
     this.#job.abort(new RpcError(RpcCode.CANCELLED, 'the connection was closed', { code: 'CANCELLED' }))
     return true
   }
@@ -125,7 +127,7 @@ export class WorkerCall implements CallInFlight, Task {
 
   #settle (failure?: RpcError): void {
     this.#answered = true
-    this.#endSpan?.(failure)
+    this.#span?.end(failure)
     this.host.metrics.end('rpc', this.method.name, this.#began)
   }
 

@@ -5,6 +5,7 @@ import type { Operation, Head } from '../../protocol/messages.js'
 import type { ServerOp } from '../crdts/crdt-handle.js'
 import type { Crdts } from '../crdts/crdts.js'
 import type { Scope } from '../scope/scope.js'
+import type { Metrics } from '../metrics/metrics.js'
 import type { Target } from '../connection/hub.js'
 import type { Sessions } from '../sessions/sessions.js'
 import type { StateStore } from '../store/state-store.js'
@@ -17,6 +18,7 @@ export interface ServiceHost {
   emit (event: string, data: unknown): void
   readonly crdts: Crdts
   readonly scope: Scope
+  readonly metrics: Metrics
   broadcast (event: string, data: unknown, target?: Target): void
 }
 
@@ -55,10 +57,17 @@ const SERVICES = {
 export type ServiceName = keyof typeof SERVICES
 
 export function workerServices (host: ServiceHost): WorkerServices {
+  const { metrics } = host
+  const ask = async (name: string, args: string): Promise<string | undefined> => {
+    const service = SERVICES[name as ServiceName] as Service
+    return JSON.stringify(await service(host, ...JSON.parse(args) as never[]))
+  }
   return {
-    async request (name, args) {
-      const service = SERVICES[name as ServiceName] as Service
-      return JSON.stringify(await service(host, ...JSON.parse(args) as never[]))
-    }
+    request (name, args, traceparent) {
+      const { tracer } = metrics
+      return tracer === undefined || traceparent === undefined ? ask(name, args) : tracer.within(tracer.from(traceparent), () => ask(name, args))
+    },
+    get isMeasured () { return metrics.isMeasured },
+    waited (ms) { metrics.observe('queue', 'thread', ms) }
   }
 }

@@ -58,9 +58,9 @@ export class Workers implements WorkerEvents, Part {
     this.#executor.departed(context)
   }
 
-  receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined): void {
+  receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined, traceparent: unknown): void {
     const { event, data } = unread === undefined ? message : { event: message.event, data: undefined }
-    this.#run({
+    this.#run(event, traceparent, {
       context: connection.context,
       // one that had to wait for a hook may be the last that is heard of its connection
       isPassing: !connection.isOpen,
@@ -75,8 +75,8 @@ export class Workers implements WorkerEvents, Part {
     })
   }
 
-  deliver (message: ServerEvent): void {
-    this.#run({
+  deliver (message: ServerEvent, traceparent: string | undefined): void {
+    this.#run(message.event, traceparent, {
       context: undefined,
       isPassing: true,
       correlationId: 0,
@@ -86,19 +86,24 @@ export class Workers implements WorkerEvents, Part {
     })
   }
 
-  #run (task: Pick<Task, 'context' | 'isPassing' | 'correlationId' | 'payload' | 'refuse' | 'malformed'>): void {
-    const { rpcTimeoutMs } = this.#settings
+  #run (event: string, traceparent: unknown, task: Pick<Task, 'context' | 'isPassing' | 'correlationId' | 'payload' | 'refuse' | 'malformed'>): void {
+    const { tracer } = this.#host.metrics
+    const span = tracer?.open('event', event, tracer.from(traceparent))
     const watch: { timer?: NodeJS.Timeout } = {}
     const job = this.#executor.run({
       ...task,
       kind: 'event',
       isLocal: false,
+      traceparent: span?.traceparent,
       answer: () => {}, // events have none
       threw: () => {}, // logged in the thread
-      ended: () => { clearTimeout(watch.timer) }
+      ended: () => {
+        clearTimeout(watch.timer)
+        span?.end()
+      }
     })
     if (job === undefined) return
-    watch.timer = setTimeout(() => { job.checkStuck() }, rpcTimeoutMs || EVENT_TIMEOUT)
+    watch.timer = setTimeout(() => { job.checkStuck() }, this.#settings.rpcTimeoutMs || EVENT_TIMEOUT)
     watch.timer.unref()
   }
 }
