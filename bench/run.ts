@@ -6,13 +6,14 @@ import { commits, nodes } from './nodes.js'
 import { echo, fanout, idle, live } from './scenarios.js'
 import { schemas } from './schemas.js'
 import { start } from './start.js'
+import { drain } from './drain.js'
 import { herd } from './herd.js'
 import { page } from './page.js'
 import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'schemas', 'types', 'sustained', 'commits', 'start', 'page', 'herd', 'executor', ...Object.keys(scenarios)]
+const parts = ['micro', 'schemas', 'types', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -65,6 +66,11 @@ if (isAsked('page')) {
 if (isAsked('herd')) {
   row(['\nA server that restarts with 5,000 clients', 'all are back', 'most in 100 ms', 'CPU'])
   for (const { how, elapsed, peak, cpu } of await herd()) row([how, `${elapsed.toFixed(0)} ms`, format(peak), `${cpu.toFixed(0)} ms`])
+}
+
+if (isAsked('drain')) {
+  row(['\npm2 reload of two processes with 5,000 clients and 500 calls per second', 'elapsed', 'most lost in 100 ms', 'most away', 'failed calls'])
+  for (const { drainMs, elapsed, peak, away, calls, failed } of await drain()) row([`drainMs: ${format(drainMs)}`, `${format(elapsed)} ms`, format(peak), format(away), `${failed} of ${format(calls)}`])
 }
 
 if (isAsked('start')) {

@@ -15,6 +15,7 @@ import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
 import { CloseCode } from '../lib/protocol/codes.js'
 import { versionRefusal } from '../lib/server/contract/contract-version.js'
 import { until } from '../lib/server/lifecycle/until.js'
+import { closeInWaves } from '../lib/server/lifecycle/waves.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -159,6 +160,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       if (connection === undefined) socket.destroy()
       else connected.push(connection)
     }
+    await closeInWaves(connected, settings.drainMs, settings.closeTimeoutMs)
     await until(performance.now() + settings.closeTimeoutMs, () => connected.every(({ calls }) => calls === undefined || calls.size === 0))
     for (const connection of connected) connection.close(CloseCode.GOING_AWAY, 'server going away')
   }

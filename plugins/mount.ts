@@ -20,7 +20,11 @@ export interface Mounted {
  */
 export async function begin (app: FastifyInstance, core: Core): Promise<void> {
   app.addHook('onReady', () => core.start())
-  app.addHook('preClose', () => core.drain())
+  app.addHook('preClose', async () => {
+    // or the primary of a cluster, or a balancer, would go on to send clients here; Fastify's own close comes afterwards
+    if (core.settings.drainMs > 0 && app.server.listening) app.server.close()
+    await core.drain()
+  })
   app.addHook('onClose', () => core.stop())
   await core.connect()
 }

@@ -411,7 +411,9 @@ for (const [entrance, start] of entrances) {
     await until(() => ended.length > 0)
     t.ok(ended.length < 20, 'not all at once')
     t.equal((await wires[19]!.call('echo', 'served')).result, 'served', 'a connection whose turn has not come is served')
-    t.equal((await refusal(url)).status, 503, 'new ones are refused')
+    const late = refusal(url)
+    if (entrance === 'fastify') await t.rejects(late, { code: 'ECONNREFUSED' }, 'it listens no more')
+    else t.equal((await late).status, 503, 'new ones are refused')
     t.match(await wires[0]!.call('echo', 'late'), { begun: false }, 'one whose turn has come begins no more calls')
     t.notOk(ended.includes(0), 'and ends when those under way are answered')
     open()
@@ -420,3 +422,21 @@ for (const [entrance, start] of entrances) {
     t.equal(ended.length, 20)
   })
 }
+
+t.test('close: with drainMs the connections of an http server that closes first end in waves', async (t) => {
+  const http = createServer()
+  const ds = new DatasoleServer({ drainMs: 500, rateLimit: false })
+  ds.transport.attach(http)
+  await ds.init()
+  const url = await listening(http)
+  const wires = await Promise.all(Array.from({ length: 20 }, async () => await connect(url)))
+  let ended = 0
+  for (const { closed } of wires) void closed.then(() => { ended++ })
+  http.close()
+  const closing = ds.close()
+  await until(() => ended > 0)
+  t.ok(ended < 20, 'not all at once')
+  await t.rejects(connect(url), { code: 'ECONNREFUSED' })
+  await closing
+  t.match(await Promise.all(wires.map(({ closed }) => closed)), Array.from({ length: 20 }, () => ({ code: 1001 })))
+})

@@ -17,12 +17,14 @@ export async function closeInWaves (connections: Iterable<Connection>, drainMs: 
   const all = Array.from(connections)
   const size = Math.ceil(all.length / Math.max(1, Math.ceil(drainMs / PAUSE)))
   const ending: Array<Promise<void>> = []
+  let next = performance.now()
   for (let at = 0; at < all.length; at += size) {
     for (const connection of all.slice(at, at + size)) {
       connection.isLeaving = true
       ending.push(closeAfterCalls(connection, performance.now() + callsMs))
     }
-    await setTimeout(PAUSE)
+    // by the clock, as a busy server would take longer and longer
+    await setTimeout(Math.max(0, (next += PAUSE) - performance.now()))
   }
   await Promise.all(ending)
 }
