@@ -9,7 +9,7 @@ async function readSources (folders: string[]): Promise<Map<string, string>> {
   for (const folder of folders) {
     for (const name of await readdir(folder, { recursive: true })) {
       const path = join(folder, name)
-      if (path.endsWith('.ts')) sources.set(path.replaceAll(sep, '/'), await readFile(path, 'utf8'))
+      if (path.endsWith('.ts') && !path.includes('node_modules')) sources.set(path.replaceAll(sep, '/'), await readFile(path, 'utf8'))
     }
   }
   return sources
