@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, open, readFile, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -54,23 +54,23 @@ async function testFiles (named: string[]): Promise<string[]> {
 
 async function runTap (files: string[], env: Record<string, string>): Promise<Counts> {
   const folder = await mkdtemp(join(tmpdir(), 'datasole-test-'))
-  const output = join(folder, 'output.tap')
-  const program = fileURLToPath(new URL('run.mjs', import.meta.resolve('tap')))
-  const args = [program, `--reporter=${process.stdout.isTTY ? 'base' : 'min'}`, `--output-file=${output}`, ...files]
-  const tap = spawn(process.execPath, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env }, timeout: limitMs })
+  const output = await open(join(folder, 'output.tap'), 'w+')
+  const program = fileURLToPath(new URL('run/all.js', import.meta.url))
+  const tap = spawn(process.execPath, [program, ...files], { cwd: root, stdio: ['ignore', output.fd, 'inherit'], env: { ...process.env, ...env }, timeout: limitMs })
   try {
     const [code, signal] = await once(tap, 'exit')
     if (signal !== null) console.error(`tap was ended by ${signal}; it may take ${limitMs / 1000} s`)
-    const results = await readFile(output, 'utf8')
+    const results = await readFile(join(folder, 'output.tap'), 'utf8')
     const counts = readCounts(results, code)
     if (!isGreen(counts)) report(results, code)
     return counts
   } finally {
+    await output.close()
     await rm(folder, { recursive: true })
   }
 }
 
-/** Above the counts: tap's reporter wraps and cuts what it shows, and may show nothing of a run that ended badly. */
+/** Above the counts: all of what tap says. */
 function report (results: string, code: number | null): void {
   const failures = readFailures(results)
   if (failures.length === 0) {
