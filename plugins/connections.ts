@@ -2,13 +2,13 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import { NotAdmitted } from '../lib/server/auth/connect-hooks.js'
+import { admit } from '../lib/server/auth/admission.js'
 import { ABNORMAL, type PendingUpgrade } from '../lib/server/auth/pending-upgrades.js'
-import { authenticate, redactUrl } from '../lib/server/auth/authenticate.js'
+import { redactUrl } from '../lib/server/auth/authenticate.js'
 import type { Connection } from '../lib/server/connection/connection.js'
 import type { ConnectionContext } from '../lib/server/context/connection-context.js'
 import type { Core } from '../lib/server/core.js'
-import { AuthExpiry } from '../lib/server/auth/token-refresh.js'
+import type { AuthExpiry } from '../lib/server/auth/token-refresh.js'
 import { isAllowedOrigin } from '../lib/server/config/origins.js'
 import type { AuthHandlerFn as AuthHandler, DatasoleServerOptions as ServerOptions } from '../lib/server/config/server-options.js'
 import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
@@ -98,24 +98,10 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
       // refusals close the socket too; and there may be nothing left to come
       if (socket.destroyed) arrival.end()
       else socket.once('close', arrival.end)
-      let auth
-      try {
-        auth = await authenticate(settings, request.raw, request.ip, request)
-      } catch (error) {
-        core.log.error({ err: error }, 'the authHandler failed')
-        return refuse(reply, 500, 'authentication failed')
-      }
-      if (!auth.authenticated) return refuse(reply, 401, 'not authenticated')
-      if (socket.destroyed) return reply.hijack()
-      const lease = AuthExpiry.of(auth, request.raw)
-      let context: ConnectionContext
-      try {
-        context = await core.connectHooks.admit({ auth, remoteAddress: request.ip, protocol })
-      } catch (error) {
-        if (error instanceof NotAdmitted) return error.isFinal ? refuse(reply, 403, 'connection refused') : refuse(reply, 503, 'connection failed')
-        core.log.error({ err: error }, 'an onConnect hook hangs')
-        return refuse(reply, 500, 'connection failed')
-      }
+      const admitted = await admit(core, { raw: request.raw, ip: request.ip, request, protocol, transport: 'websocket', isGone: () => socket.destroyed })
+      if (admitted === undefined) return reply.hijack()
+      if ('error' in admitted) return refuse(reply, admitted.status, admitted.error)
+      const { context, expiry: lease } = admitted
       // one that goes before it has become a connection was admitted all the same
       const gone = (): void => { core.connectHooks.departed(context, ABNORMAL) }
       if (socket.destroyed || core.isDraining) {

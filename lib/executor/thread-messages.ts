@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import { DatasoleError, RpcError, memberOf, messageOf } from '../protocol/errors.js'
+import type { Transport } from '../server/context/connection-context.js'
 import { isPlain } from '../server/errors/thrown.js'
 import type { WorkerLimits } from './executor.js'
 
@@ -30,6 +31,7 @@ export interface ConnectionCopy {
   connectionId: string
   remoteAddress: string
   protocol: 1 | 2
+  transport: Transport
   auth: ClonedMembers
   metadata: ClonedMembers | undefined
   values: ClonedMembers

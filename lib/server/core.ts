@@ -9,6 +9,7 @@ import { type AuthExpiry, TokenRefresh } from './auth/token-refresh.js'
 import type { BusHandlers } from './bus/bus.js'
 import { Cluster } from './cluster/cluster.js'
 import { answerOf } from './cluster/connections-facade.js'
+import { OwnedPaths } from './config/owned-paths.js'
 import type { RateLimiter } from './config/server-options.js'
 import type { Settings } from './config/settings.js'
 import { ContractChecks } from './contract/contract-checks.js'
@@ -67,7 +68,7 @@ export class Core implements ConnectionHost {
   /** Whether it takes no more connections. */
   isDraining = false
   /** Paths that plugins serve, beside the server's own. */
-  readonly routes = new Set<string>()
+  readonly routes = new OwnedPaths()
   readonly #limits = new Map<Scope, Limits>()
   /** By scope, for the way of a frame. */
   readonly #frameLimiters = new Map<Scope, FrameLimiter>()

@@ -47,7 +47,7 @@ export class Affinity<Slot> {
   }
 
   copy (): ConnectionCopy {
-    const { connectionId, auth: { metadata, ...auth }, remoteAddress, protocol, tags, values } = this.context.state
+    const { connectionId, auth: { metadata, ...auth }, remoteAddress, protocol, transport, tags, values } = this.context.state
     this.#clonedRevision = this.context.revision
     const kept = Object.fromEntries(values)
     this.#hasObjects = Object.values(kept).some((value) => typeof value === 'object' && value !== null)
@@ -56,6 +56,7 @@ export class Affinity<Slot> {
       connectionId,
       remoteAddress,
       protocol,
+      transport,
       auth: clonedMembers(auth),
       // it may be anything that the application has put there
       metadata: typeof metadata === 'object' && metadata !== null ? clonedMembers(metadata) : undefined,

@@ -37,9 +37,9 @@ export class ConnectHooks implements Part {
    * The context of a connection that is about to be accepted, once the `onConnect` hooks let it through.
    * @throws NotAdmitted; DatasoleError `AUTH_TIMEOUT` where they take longer than `authTimeoutMs`
    */
-  async admit ({ auth, remoteAddress, protocol }: Identity): Promise<ConnectionContext> {
+  async admit ({ auth, remoteAddress, protocol, transport }: Identity): Promise<ConnectionContext> {
     const { authTimeoutMs, maxTags } = this.settings
-    const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol, maxTags)
+    const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol, maxTags, transport)
     const running = this.#letIn(context)
     await within(authTimeoutMs, running, () => {
       // one that is let in after all has gone by then

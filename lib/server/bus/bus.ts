@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { BackendUnsubscribe, StateBackend } from '../../backend/backend.js'
 import type { ServerEvent } from '../../protocol/messages.js'
+import type { Transport } from '../context/connection-context.js'
 import type { Selector } from '../connection/hub.js'
 import type { Logger } from '../context/logger.js'
 
@@ -43,6 +44,8 @@ export interface ConnectionCard {
   userId: string | undefined
   remoteAddress: string
   protocol: 1 | 2
+  /** `http` for a request of `datasole/http`. */
+  transport: Transport
   /** Unix time in ms */
   connectedAt: number
   tags: string[]

@@ -60,7 +60,7 @@ function cardsOf (selected: Connection[], limit: number): ConnectionCard[] {
 }
 
 function cardOf ({ id, context, connectedAt, protocol, subscriptions, bufferedBytes }: Connection): ConnectionCard {
-  return { connectionId: id, userId: context.userId, remoteAddress: context.remoteAddress, protocol, connectedAt, tags: [...context.tags], subscriptions, bufferedBytes }
+  return { connectionId: id, userId: context.userId, remoteAddress: context.remoteAddress, protocol, transport: context.transport, connectedAt, tags: [...context.tags], subscriptions, bufferedBytes }
 }
 
 /** `ds.connections`: the connections of every node that shares the backend. */

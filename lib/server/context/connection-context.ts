@@ -21,7 +21,11 @@ export interface Identity {
   auth: AuthResult
   remoteAddress: string
   protocol: 1 | 2
+  transport: Transport
 }
+
+/** The way on which a connection came: a socket that stays, or a request of `datasole/http` that ends with its answer. */
+export type Transport = 'websocket' | 'http'
 
 /** Tags that a connection can have, unless the option `maxTags` says otherwise, and characters of one. */
 export const MAX_TAGS = 1000
@@ -42,6 +46,7 @@ export interface ConnectionState {
   auth: AuthResult
   remoteAddress: string
   protocol: 1 | 2
+  transport: Transport
   tags: Iterable<string>
   values: Iterable<[key: string, value: unknown]>
 }
@@ -71,7 +76,9 @@ export class ConnectionContext {
     /** Protocol version, 1 or 2. */
     readonly protocol: 1 | 2,
     /** @internal */
-    readonly maxTags: number = MAX_TAGS
+    readonly maxTags: number = MAX_TAGS,
+    /** `http` for a request of `datasole/http`, which ends with its answer. */
+    readonly transport: Transport = 'websocket'
   ) {
     this.#auth = auth
     this.userId = auth.userId
@@ -103,8 +110,8 @@ export class ConnectionContext {
 
   /** @internal */
   get state (): ConnectionState {
-    const { connectionId, auth, remoteAddress, protocol } = this
-    return { connectionId, auth, remoteAddress, protocol, tags: this.#tags ?? [], values: this.#values ?? [] }
+    const { connectionId, auth, remoteAddress, protocol, transport } = this
+    return { connectionId, auth, remoteAddress, protocol, transport, tags: this.#tags ?? [], values: this.#values ?? [] }
   }
 
   /** @internal Connects the tags with the hub's index, which takes those that are there already. */

@@ -54,14 +54,16 @@ export class FrameLimiter implements FrameLimits {
    * @throws whatever the keyExtractor throws; TypeError where it gives no string
    * @returns 0 where it is admitted, else the ms until it would be; a promise, which never rejects, where a store decides
    */
-  admit<M> (connection: Connection, { name, rule }: Limit, charge: Charge<M>, message: M): Wait | Promise<Wait> {
+  admit<M> (connection: Connection, { name: bucket, rule }: Limit, charge: Charge<M>, message: M): Wait | Promise<Wait> {
     if (this.#limits === false) return 0
     const { keyExtractor } = this.#limits
-    if (keyExtractor === undefined && this.#isOwn) return this.#own(connection, name, rule).take(Math.floor(this.#now()), 1)
-    const key: unknown = keyExtractor === undefined ? connection.id : keyExtractor(connection.id, charge.knownAs(message), connection.context)
+    if (keyExtractor === undefined && this.#isOwn) return this.#own(connection, bucket, rule).take(Math.floor(this.#now()), 1)
+    // the requests of one user are connections one after the other, and have one name
+    const name = connection.buckets?.name ?? connection.id
+    const key: unknown = keyExtractor === undefined ? name : keyExtractor(name, charge.knownAs(message), connection.context)
     // made a string, a promise or nothing at all would be a bucket that everybody shares
     if (typeof key !== 'string') throw notSynchronous('rateLimit.keyExtractor', 'a string', key)
-    return this.#shared!.take(`frames:${name}\n${key}`, rule)
+    return this.#shared!.take(`frames:${bucket}\n${key}`, rule)
   }
 
   /** A client that goes on through max(1,000, 10 × maxRequests) refusals within a window is not going to stop. */
