@@ -18,6 +18,9 @@ import { enter, pathOf } from './front-door.js'
 import { type Mounted, begin, mount } from '../mount.js'
 import { WORKER_SCHEMAS, schemaCompiler } from '../schema-compiler.js'
 
+/** Characters of a key in a URL, as long as a frame has them. */
+const MAX_PARAM = 8 * 1024
+
 type AnyHttpServer = Server | SecureServer | Http2SecureServer
 
 /** What `attach` takes: an http(s) server, or something that has one (NestJS, Fastify). */
@@ -111,7 +114,7 @@ export class StandaloneTransport<S> extends TransportFacade<S> {
 function privateFastify (options: DatasoleServerOptions | undefined): FastifyInstance {
   const trustProxy = options?.trustProxy ?? false
   try {
-    return Fastify({ logger: false, exposeHeadRoutes: true, forceCloseConnections: true, pluginTimeout: 0, trustProxy })
+    return Fastify({ logger: false, exposeHeadRoutes: true, forceCloseConnections: true, pluginTimeout: 0, trustProxy, routerOptions: { maxParamLength: MAX_PARAM } })
   } catch (error) {
     throw new DatasoleError('INVALID_OPTION', `datasole: option trustProxy: ${messageOf(error)}`)
   }

@@ -15,5 +15,8 @@ export const EXECUTOR = new Service<Settings['executor']>('executor')
 /** The routes of metrics. */
 export const METRICS = new Service<object>('metrics')
 
+/** The routes of http. */
+export const HTTP = new Service<object>('http')
+
 /** The session options of a scope. */
 export const SESSIONS = new Service<Settings['session']>('session option')

@@ -1,0 +1,51 @@
+import { RpcCode } from '../../protocol/codes.js'
+import type { RpcError, RpcResponse } from '../../protocol/messages.js'
+import { Opcode } from '../../protocol/opcodes.js'
+import { BadFrame, textOf } from '../connection/payload.js'
+import type { Exchange } from './exchange.js'
+import { HttpRefusal, STATUS_OF_RPC } from './http-refusal.js'
+
+export interface MethodCall {
+  method: string
+  /** JSON text; undefined for a call without parameters. */
+  params: string | undefined
+  /** Of the caller's span: W3C Trace Context. */
+  traceparent: string | undefined
+}
+
+/**
+ * Calls a method as a client does. The handler's signal is aborted where the exchange ends first.
+ * @throws HttpRefusal with the error, as a client gets it
+ * @returns the result
+ */
+export async function callMethod (exchange: Exchange, { method, params, traceparent }: MethodCall): Promise<unknown> {
+  const given = params === undefined ? '' : `,"params":${params}`
+  const trace = traceparent === undefined ? '' : `,"traceparent":${JSON.stringify(traceparent)}`
+  const request = `{"correlationId":1,"method":${JSON.stringify(method)}${given}${trace}}`
+  const frame = await exchange.ask(Opcode.RPC_REQ, request, [Opcode.RPC_RES])
+  const { result, error } = JSON.parse(frame!.payload.toString()) as RpcResponse
+  if (error !== undefined) throw failed(error)
+  return result
+}
+
+function failed (error: RpcError): HttpRefusal {
+  const { retryAfter } = (error.data ?? {}) as { retryAfter?: unknown }
+  // what a hook could not decide may be decided at another time
+  const status = error.code === RpcCode.INTERNAL && retryAfter !== undefined ? 503 : STATUS_OF_RPC[error.code] ?? 422
+  return new HttpRefusal(status, { error }, typeof retryAfter === 'number' ? retryAfter : undefined)
+}
+
+/**
+ * The JSON text of a body.
+ * @throws HttpRefusal 400 where it is none, or nested too deep
+ */
+export function jsonTextOf (body: Buffer, maxDepth: number): string {
+  let text
+  try {
+    text = textOf(body, maxDepth)
+    JSON.parse(text)
+  } catch (error) {
+    throw HttpRefusal.of('BAD_FRAME', error instanceof BadFrame ? error.message.replace('payload', 'body') : 'the body is not JSON')
+  }
+  return text
+}

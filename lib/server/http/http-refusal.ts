@@ -1,0 +1,86 @@
+import { CloseCode, type ErrorCode, RpcCode } from '../../protocol/codes.js'
+import type { ErrorMessage } from '../../protocol/messages.js'
+import type { Rejection } from '../auth/admission.js'
+import type { CloseReason } from '../auth/pending-upgrades.js'
+import { Refusal } from '../errors/refusal.js'
+
+/** Of an ERROR frame. */
+export const STATUS_OF_ERROR: Readonly<Record<ErrorCode, number>> = {
+  BAD_FRAME: 400,
+  PAYLOAD_TOO_LARGE: 413,
+  RATE_LIMITED: 429,
+  FORBIDDEN: 403,
+  UNAUTHENTICATED: 401,
+  UNKNOWN_KEY: 404,
+  CONFLICT: 409,
+  INVALID_PATCH: 422,
+  INVALID_VALUE: 422,
+  BUSY: 503,
+  LIMIT_EXCEEDED: 413,
+  CLOCK_SKEW: 409,
+  INTERNAL: 500
+}
+
+/** Of a failed call; every other code is the application's, and 422. */
+export const STATUS_OF_RPC: Readonly<Record<number, number>> = {
+  [RpcCode.INVALID_REQUEST]: 400,
+  [RpcCode.METHOD_NOT_FOUND]: 404,
+  [RpcCode.INVALID_PARAMS]: 422,
+  [RpcCode.INTERNAL]: 500,
+  [RpcCode.APPLICATION]: 422,
+  [RpcCode.TIMEOUT]: 504,
+  [RpcCode.CANCELLED]: 503,
+  [RpcCode.FORBIDDEN]: 403,
+  [RpcCode.WORKER_LOST]: 500,
+  [RpcCode.RATE_LIMITED]: 429,
+  [RpcCode.BUSY]: 503
+}
+
+/** Of a connection that the server closes before it has answered; every other code is 503. */
+export const STATUS_OF_CLOSE: Readonly<Record<number, number>> = {
+  [CloseCode.TOO_BIG]: 413,
+  [CloseCode.AUTH_EXPIRED]: 401,
+  [CloseCode.CONTRACT_MISMATCH]: 409,
+  [CloseCode.RATE_LIMITED]: 429
+}
+
+/** Statuses after which a client may try again, and the ms that it waits where nothing else is known. */
+const RETRY = 1000
+const PASSING: readonly number[] = [429, 503]
+
+/** A request that is refused: with a status and a body of JSON. */
+export class HttpRefusal extends Error {
+  /** ms after which the request may be made again */
+  readonly retryAfter: number | undefined
+
+  constructor (readonly status: number, readonly body: object, retryAfter?: number) {
+    super('refused')
+    this.retryAfter = retryAfter ?? (PASSING.includes(status) ? RETRY : undefined)
+  }
+
+  /** As an upgrade is answered that is not let in. */
+  static rejected ({ status, error }: Rejection): HttpRefusal {
+    return new HttpRefusal(status, { statusCode: status, error })
+  }
+
+  static because (status: number, code: string, error: string, { retryAfter, issues }: Pick<Partial<ErrorMessage>, 'retryAfter' | 'issues'> = {}): HttpRefusal {
+    return new HttpRefusal(status, { statusCode: status, code, error, issues }, retryAfter)
+  }
+
+  /** An ERROR frame, or a refusal that would be one. What may be tried again is 503, not 500. */
+  static of (code: ErrorCode, message: string, more: Partial<ErrorMessage> = {}): HttpRefusal {
+    const status = code === 'INTERNAL' && more.retryAfter !== undefined ? 503 : STATUS_OF_ERROR[code]
+    return HttpRefusal.because(status, code, message, more)
+  }
+
+  /** The connection was closed, for example by `disconnectUser`. */
+  static closed ({ code, reason }: CloseReason): HttpRefusal {
+    return HttpRefusal.because(STATUS_OF_CLOSE[code] ?? 503, 'CLOSED', reason)
+  }
+
+  /** What was thrown, if it is a refusal. */
+  static from (thrown: unknown): HttpRefusal | undefined {
+    if (thrown instanceof Refusal) return HttpRefusal.of(thrown.code, thrown.message, thrown.more)
+    return thrown instanceof HttpRefusal ? thrown : undefined
+  }
+}
