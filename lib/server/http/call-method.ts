@@ -1,7 +1,8 @@
+import { isUtf8 } from 'node:buffer'
 import { RpcCode } from '../../protocol/codes.js'
 import type { RpcError, RpcResponse } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
-import { BadFrame, textOf } from '../connection/payload.js'
+import { exceedsDepth } from '../connection/json-depth.js'
 import type { Exchange } from './exchange.js'
 import { HttpRefusal, STATUS_OF_RPC } from './http-refusal.js'
 
@@ -37,15 +38,18 @@ function failed (error: RpcError): HttpRefusal {
 
 /**
  * The JSON text of a body.
- * @throws HttpRefusal 400 where it is none, or nested too deep
+ * @param maxDepth levels of nesting
+ * @throws HttpRefusal 400 if it is none, or nested too deep
  */
 export function jsonTextOf (body: Buffer, maxDepth: number): string {
-  let text
+  const refuse = (why: string): HttpRefusal => HttpRefusal.of('BAD_FRAME', `the body is ${why}`)
+  if (!isUtf8(body)) throw refuse('not UTF-8')
+  if (exceedsDepth(body, maxDepth)) throw refuse(`nested deeper than ${maxDepth} levels`)
+  const text = body.toString()
   try {
-    text = textOf(body, maxDepth)
     JSON.parse(text)
-  } catch (error) {
-    throw HttpRefusal.of('BAD_FRAME', error instanceof BadFrame ? error.message.replace('payload', 'body') : 'the body is not JSON')
+  } catch {
+    throw refuse('not JSON')
   }
   return text
 }
