@@ -17,6 +17,7 @@ import { StateEvents } from '../lib/server/http/state-events.js'
 import { HTTP } from '../lib/server/scope/services.js'
 import { type Inside, define } from './define.js'
 
+export type { Query } from '../lib/server/http/operator-acts.js'
 export type { Permission } from '../lib/server/http/permissions.js'
 
 export interface HttpPluginOptions {

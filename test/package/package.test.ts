@@ -19,7 +19,7 @@ const { installed, tarball, packed } = await consumer(t)
 t.test('the package holds what a user needs, and nothing else', async (t) => {
   const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts', 'test/helpers/until.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => (path.startsWith('lib/cli/') ? ['dist'] : ['dist', 'dist/cjs']).flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
-  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'docs/client.md', 'docs/cluster.md', 'docs/contract.md', 'docs/errors.md', 'docs/executors.md', 'docs/grafana-dashboard.json', 'docs/limits.md', 'docs/metrics.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/react.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/svelte.md', 'docs/testing.md', 'docs/vue.md', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
+  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist/cjs/package.json', 'docs/client.md', 'docs/cluster.md', 'docs/contract.md', 'docs/errors.md', 'docs/executors.md', 'docs/grafana-dashboard.json', 'docs/http.md', 'docs/limits.md', 'docs/metrics.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/react.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/svelte.md', 'docs/testing.md', 'docs/vue.md', 'lib/protocol/PROTOCOL.md', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
   t.ok(packed.size < 704 * 1024, `${packed.size} bytes packed`)

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Datasole } from '../../index.js'
 import backend from '../../plugins/backend.js'
 import executor from '../../plugins/executor.js'
+import http from '../../plugins/http.js'
 import metrics, { OpenTelemetryExporter, PrometheusExporter } from '../../plugins/metrics.js'
 import memory from '../../plugins/memory.js'
 import postgres from '../../plugins/postgres.js'
@@ -24,6 +25,9 @@ export async function onFastify (app: FastifyInstance): Promise<void> {
   await app.register(rateLimit, { defaultRule: { windowMs: 1000, maxRequests: 5 }, rules: { search: { windowMs: 1000, maxRequests: 1 } } })
   await app.register(sessions, { ttlMs: 60_000, enableChangeStream: true })
   await app.register(executor, { model: 'thread-pool', poolSize: 2, workerScript: './worker.js' })
+  await app.register(http, { prefix: '/api', allowPatch: ({ userId }, { key }) => userId === key, allowBroadcast: async (_connection, { event }) => event !== '', allowConnections: true, maxStreams: 5 })
+  // @ts-expect-error -- there is no such option
+  await app.register(http, { allowRpc: true })
   await app.register(metrics, { prefix: '/ops', exporter: new PrometheusExporter({ prefix: 'app_' }), openTelemetry: new OpenTelemetryExporter(), healthTimeoutMs: 500 })
   // @ts-expect-error -- an exporter of another kind
   await app.register(metrics, { exporter: new OpenTelemetryExporter() })

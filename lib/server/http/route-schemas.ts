@@ -78,7 +78,6 @@ export const SCHEMAS = {
     response: {
       204: { type: 'null', description: 'Done. The ETag is that of the new value.' },
       404: refusal('The key takes no patches.'),
-      409: refusal('The value was changed at the same time.'),
       412: refusal('The value is another one than If-Match names.'),
       413: refusal('The patch or the value is too large.'),
       415: refusal('The body has another content type.'),
