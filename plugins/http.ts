@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
 import { redactUrl } from '../lib/server/auth/authenticate.js'
-import { integer, invalid } from '../lib/server/config/checks.js'
+import { TIMER, integer, invalid } from '../lib/server/config/checks.js'
 import { callMethod, jsonTextOf } from '../lib/server/http/call-method.js'
 import { Callers } from '../lib/server/http/callers.js'
 import { EntityTags, entityTagOf, parsePosition, waitOf } from '../lib/server/http/entity-tags.js'
@@ -37,6 +37,8 @@ export interface HttpPluginOptions {
   maxStreamsPerUser?: number
   /** ms that a long poll may wait, whatever it asks for. Default 60,000. */
   maxWaitMs?: number
+  /** ms that hooks and the backend have to read a key. Default 10,000. */
+  readTimeoutMs?: number
 }
 
 type Request = FastifyRequest<{ Params: { key: string, method: string, event: string }, Querystring: Query, Body: Buffer | undefined }>
@@ -59,14 +61,15 @@ const PATCH_TYPE = 'application/json-patch+json'
  */
 export default define<HttpPluginOptions>('datasole/http', async (inside, options) => {
   const { app, core, scope, plugin } = inside
-  const { prefix = '', maxStreams = 1000, maxStreamsPerUser = 100, maxWaitMs = 60_000, allowPatch = false, allowBroadcast = false, allowConnections = false, allowDisconnect = false } = options
+  const { prefix = '', maxStreams = 1000, maxStreamsPerUser = 100, maxWaitMs = 60_000, readTimeoutMs = 10_000, allowPatch = false, allowBroadcast = false, allowConnections = false, allowDisconnect = false } = options
   if (typeof prefix !== 'string' || !PATH.test(prefix)) throw invalid('prefix', `of ${plugin} must be a path such as "/api", not ${JSON.stringify(prefix)}`)
   integer('maxStreams', maxStreams, 0, Infinity)
   integer('maxStreamsPerUser', maxStreamsPerUser, 0, Infinity)
-  integer('maxWaitMs', maxWaitMs, 0, 2 ** 31 - 1)
+  integer('maxWaitMs', maxWaitMs, 0, TIMER)
+  integer('readTimeoutMs', readTimeoutMs, 1, TIMER)
   for (const [name, permission] of Object.entries({ allowPatch, allowBroadcast, allowConnections, allowDisconnect })) checkPermission(name, permission as boolean)
   scope.provide(HTTP, {}, plugin)
-  const resolved = { prefix, maxStreams, maxStreamsPerUser, maxWaitMs, allowPatch, allowBroadcast, allowConnections, allowDisconnect }
+  const resolved = { prefix, maxStreams, maxStreamsPerUser, maxWaitMs, readTimeoutMs, allowPatch, allowBroadcast, allowConnections, allowDisconnect }
   // a scope below, so that the parsers are those of these routes only
   await app.register(async (instance) => { addRoutes(instance, inside, resolved) }, { prefix })
   for (const route of ['state', 'rpc', 'events']) core.routes.addTree(`${app.prefix}${prefix}/${route}/`)
@@ -120,7 +123,7 @@ function addRoutes (app: FastifyInstance, { core, scope, app: { ds } }: Inside, 
     const wait = asked === undefined ? undefined : waitOf(headers.prefer as string | undefined, options.maxWaitMs)
     const release = wait === undefined ? undefined : callers.wait(exchange.http.connection)
     try {
-      const { tag, json } = await readState(exchange, core.keyspace.subscriptions, { key, known: asked === undefined ? undefined : new EntityTags(asked), waitMs: wait ?? 0 })
+      const { tag, json } = await readState(exchange, core.keyspace.subscriptions, { key, known: asked === undefined ? undefined : new EntityTags(asked), waitMs: wait ?? 0, timeoutMs: options.readTimeoutMs })
       if (wait !== undefined) reply.header('preference-applied', `wait=${wait / 1000}`)
       reply.headers({ etag: tag, 'cache-control': 'no-cache', vary: 'accept' })
       return json === undefined ? await reply.code(304).send() : await reply.type(JSON_TYPE).send(Buffer.from(json))
@@ -132,7 +135,7 @@ function addRoutes (app: FastifyInstance, { core, scope, app: { ds } }: Inside, 
   app.get('/state/:key', { ...UNCHECKED, schema: SCHEMAS.read, exposeHeadRoute: true } as RouteShorthandOptions, async (request, reply) => {
     if (request.method === 'HEAD' || !/\btext\/event-stream\b/i.test(request.headers.accept ?? '')) return await read(request, reply)
     const since = parsePosition(String(request.headers['last-event-id'] ?? ''))
-    const stream = await StateEvents.open(core, callers, asHttp(request, reply), (request as Request).params.key, since).catch((error: unknown) => { throw refusalFor(error) })
+    const stream = await StateEvents.open(core, callers, asHttp(request, reply), (request as Request).params.key, since, options.readTimeoutMs).catch((error: unknown) => { throw refusalFor(error) })
     // proxies that buffer would keep events for themselves
     return await reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-cache, no-transform', vary: 'accept', 'x-accel-buffering': 'no' }).send(stream)
   })

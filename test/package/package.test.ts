@@ -22,8 +22,8 @@ t.test('the package holds what a user needs, and nothing else', async (t) => {
   const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist/cjs/package.json', 'docs/client.md', 'docs/cluster.md', 'docs/contract.md', 'docs/errors.md', 'docs/executors.md', 'docs/grafana-dashboard.json', 'docs/http.md', 'docs/limits.md', 'docs/metrics.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/react.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/svelte.md', 'docs/testing.md', 'docs/vue.md', 'lib/protocol/PROTOCOL.md', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
-  t.ok(packed.size < 704 * 1024, `${packed.size} bytes packed`)
-  t.ok(packed.unpackedSize < 3.5 * 1024 * 1024, `${packed.unpackedSize} bytes unpacked`)
+  t.ok(packed.size < 736 * 1024, `${packed.size} bytes packed`)
+  t.ok(packed.unpackedSize < 3.75 * 1024 * 1024, `${packed.unpackedSize} bytes unpacked`)
 })
 
 t.test('package: installing it runs nothing', async (t) => {

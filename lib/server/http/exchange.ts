@@ -79,7 +79,8 @@ export class Exchange implements Receiver {
 
   #end (ending: CloseReason): void {
     this.#ending ??= ending
-    this.#fail(HttpRefusal.closed(this.#ending))
+    // most requests have been answered by then
+    if (this.#waiting !== undefined) this.#fail(HttpRefusal.closed(this.#ending))
   }
 
   #settle (frame: ServerFrame | undefined): void {

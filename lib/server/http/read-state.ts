@@ -7,9 +7,6 @@ import { type Exchange, STATE } from './exchange.js'
 import type { ServerFrame } from './frame-stream.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** ms that hooks and the backend have for the first answer. */
-export const READ_TIMEOUT = 10_000
-
 /** Those that have the whole value. */
 const WHOLE: readonly number[] = [Opcode.STATE_SNAPSHOT, Opcode.CRDT_STATE]
 
@@ -19,6 +16,8 @@ export interface Reading {
   known: EntityTags | undefined
   /** ms to wait for another value than those. */
   waitMs: number
+  /** ms that hooks and the backend have for each answer. */
+  timeoutMs: number
 }
 
 /** A value as JSON text; without it the client has it. */
@@ -28,10 +27,10 @@ export interface Read { tag: string, json: string | undefined }
  * Reads a key as a subscription does, and ends it.
  * @throws HttpRefusal
  */
-export async function readState (exchange: Exchange, subscriptions: Subscriptions, { key, known, waitMs }: Reading): Promise<Read> {
+export async function readState (exchange: Exchange, subscriptions: Subscriptions, { key, known, waitMs, timeoutMs }: Reading): Promise<Read> {
   const { connection } = exchange.http
   const held = known?.only
-  let frame = await exchange.ask(Opcode.SUBSCRIBE, JSON.stringify({ key, ...held }), STATE, READ_TIMEOUT)
+  let frame = await exchange.ask(Opcode.SUBSCRIBE, JSON.stringify({ key, ...held }), STATE, timeoutMs)
   const deadline = performance.now() + waitMs
   for (;;) {
     if (frame === undefined) throw unreadable()
@@ -45,7 +44,7 @@ export async function readState (exchange: Exchange, subscriptions: Subscription
     } else if (WHOLE.includes(frame.opcode)) {
       return valueIn(frame)
     } else {
-      const whole = exchange.next(WHOLE, READ_TIMEOUT)
+      const whole = exchange.next(WHOLE, timeoutMs)
       subscriptions.resync(connection, key)
       frame = await whole
     }

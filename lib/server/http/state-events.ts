@@ -10,7 +10,7 @@ import { STATE, refusalOf } from './exchange.js'
 import type { FrameStream, ServerFrame } from './frame-stream.js'
 import { HttpConnection, type HttpRequest, type Receiver } from './http-connection.js'
 import { HttpRefusal } from './http-refusal.js'
-import { READ_TIMEOUT, unreadable } from './read-state.js'
+import { unreadable } from './read-state.js'
 
 /** ms after which a client connects again, as it is told. */
 const RECONNECT = 2000
@@ -34,9 +34,10 @@ export class StateEvents implements Receiver {
   /**
    * Resolves once the first event is there.
    * @param since the position up to which the client has the key
+   * @param timeoutMs that hooks and the backend have for it
    * @throws HttpRefusal
    */
-  static async open (core: Core, callers: Callers, request: HttpRequest, key: string, since: Head | undefined): Promise<FrameStream> {
+  static async open (core: Core, callers: Callers, request: HttpRequest, key: string, since: Head | undefined, timeoutMs: number): Promise<FrameStream> {
     const events = new StateEvents(core, key)
     const http = await HttpConnection.open(core, callers, request, events)
     events.#http = http
@@ -46,7 +47,7 @@ export class StateEvents implements Receiver {
       http.stream.push(`retry: ${RECONNECT}\n\n`)
       const first = new Promise<void>((resolve, reject) => { events.#first = { resolve, reject } })
       http.send(Opcode.SUBSCRIBE, JSON.stringify({ key, ...since }))
-      await within(READ_TIMEOUT, first, unreadable)
+      await within(timeoutMs, first, unreadable)
     } catch (error) {
       http.leave()
       throw error

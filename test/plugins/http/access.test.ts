@@ -3,6 +3,7 @@ import { get } from 'node:http'
 import Fastify from 'fastify'
 import t from 'tap'
 import datasole from '../../../index.js'
+import { defineContract } from '../../../lib/contract/exports.js'
 import http from '../../../plugins/http.js'
 import { DatasoleServer, type DatasoleServerOptions } from '../../../plugins/server.js'
 import { until } from '../../helpers/until.js'
@@ -107,6 +108,13 @@ t.test('access: the hooks and handlers of the scope come first, and no other sco
   t.match(await app.inject({ method: 'POST', url: '/v1/own', payload: 'a', headers: { 'x-key': 'right', 'content-type': 'text/plain' } }), { statusCode: 200, body: '{"body":"mine"}' })
   t.match(await app.inject({ method: 'POST', url: '/v1/own', payload: { a: 1 }, headers: { 'x-key': 'right' } }), { statusCode: 200, body: '{"body":{"a":1}}' })
   t.equal((await app.inject({ method: 'OPTIONS', url: '/v1/ds/state/a', headers: { 'x-key': 'right' } })).statusCode, 404, 'CORS is for @fastify/cors')
+})
+
+t.test('access: a client of a contract that is too old', async (t) => {
+  const { api } = await startFastify(t, { contract: defineContract({ version: 3, accepts: '>=2', state: {} }) })
+  t.match(await ask(`${api}/state/a?contract=1`), { status: 409, body: { code: 'CLOSED', error: /contract version 1 is not accepted/ } })
+  t.match(await ask(`${api}/state/a?contract=1`, { headers: { accept: 'text/event-stream' } }), { status: 409 })
+  t.equal((await ask(`${api}/state/a?contract=3`)).status, 404)
 })
 
 t.test('access: mistakes of registration', async (t) => {

@@ -43,7 +43,7 @@ t.test('docs: links, tables and commands', async (t) => {
   for (const [, link] of page.matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) if (!link!.includes('://')) t.ok(existsSync(join('docs', link!)), link)
   const table = Array.from(page.matchAll(/^\| (-\d+) `(\w+)` \| (\d+) \|$/gm), ([, code, name, status]) => [name, Number(code), Number(status)])
   t.strictSame(table, Object.entries(RpcCode).map(([name, code]) => [name, code, STATUS_OF_RPC[code]]))
-  for (const [, header] of page.matchAll(/^\| `(allow\w+|max\w+)` \|/gm)) t.match(readFileSync('plugins/http.ts', 'utf8'), new RegExp(`\\b${header!}\\?:`))
+  for (const [, header] of page.matchAll(/^\| `(allow\w+|max\w+|read\w+)` \|/gm)) t.match(readFileSync('plugins/http.ts', 'utf8'), new RegExp(`\\b${header!}\\?:`))
   t.equal(sessions.length, page.match(/\$ curl/g)!.length)
   for (const cell of page.split('\n').filter((line) => line.startsWith('|')).flatMap((line) => line.split('|'))) t.ok(cell.length <= 120, cell)
 })

@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import t from 'tap'
 import { tcp, exchange } from '../../helpers/raw.js'
 import { until } from '../../helpers/until.js'
-import { ask, httpEntrances, startFastify } from './start.js'
+import { follow } from './event-reader.js'
+import { type Answer, ask, httpEntrances, startFastify, startPlain } from './start.js'
 
 for (const [entrance, start] of httpEntrances) {
   t.test(`hostile, ${entrance}: bodies that are too large or cut off`, async (t) => {
@@ -91,4 +92,33 @@ t.test('hostile: a server closes with every kind of request under way', async (t
   t.match(poll, /^HTTP\/1\.1 503 .*retry-after: 1/s)
   t.match(call, /^HTTP\/1\.1 503 /)
   t.notMatch(logs.join(''), /"level":[56]0/)
+})
+
+t.test('hostile: a key that cannot be read is 503 in time', async (t) => {
+  const { api, ds, logs } = await startFastify(t, {
+    http: { readTimeoutMs: 50 },
+    prepare: (ds) => {
+      ds.primitives.live.register('hook')
+      ds.addHook('preSubscribe', async () => { await new Promise(() => {}) })
+    }
+  })
+  for (const accept of ['*/*', 'text/event-stream']) {
+    const late = await ask(`${api}/state/hook`, { headers: { accept } })
+    t.match({ status: late.status, body: late.body, after: late.headers.get('retry-after') }, { status: 503, body: { code: 'BUSY', error: 'the key cannot be read now' }, after: '1' }, accept)
+  }
+  await until(() => ds.transport.getConnectionCount() === 0)
+  t.notMatch(logs.join(''), /"level":[56]0/)
+})
+
+t.test('hostile: a server that drains ends streams in waves, and takes no more', async (t) => {
+  const { api, ds, close } = await startPlain(t, { drainMs: 300 })
+  await ds.primitives.live.setState('a', 1)
+  const readers = await Promise.all(Array.from({ length: 6 }, () => follow(t, `${api}/state/a`)))
+  const closing = close()
+  await until(() => ds.transport.getConnectionCount() < 6)
+  const late = await ask(`${api}/state/a`).catch((error: unknown) => error) as Answer
+  t.match(late, { status: 503 })
+  await Promise.all(readers.map((reader) => reader.until(({ isOver }) => isOver)))
+  for (const { events } of readers) t.match(events.at(-1), { event: 'close', data: { code: 1001 } })
+  await closing
 })
