@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { get } from 'node:http'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import datasole from '../../../index.js'
 import { defineContract } from '../../../lib/contract/exports.js'
@@ -108,6 +108,18 @@ t.test('access: the hooks and handlers of the scope come first, and no other sco
   t.match(await app.inject({ method: 'POST', url: '/v1/own', payload: 'a', headers: { 'x-key': 'right', 'content-type': 'text/plain' } }), { statusCode: 200, body: '{"body":"mine"}' })
   t.match(await app.inject({ method: 'POST', url: '/v1/own', payload: { a: 1 }, headers: { 'x-key': 'right' } }), { statusCode: 200, body: '{"body":{"a":1}}' })
   t.equal((await app.inject({ method: 'OPTIONS', url: '/v1/ds/state/a', headers: { 'x-key': 'right' } })).statusCode, 404, 'CORS is for @fastify/cors')
+})
+
+t.test('access: headers that hooks of the scope set, as @fastify/cors does, are on every answer', async (t) => {
+  const { api } = await startFastify(t, {
+    prepare: (ds, scope) => {
+      (scope as FastifyInstance).addHook('onRequest', async (_request, reply) => { reply.header('access-control-allow-origin', 'https://app.example') })
+      ds.rpc.register('act', () => 1)
+    }
+  })
+  const answers = [await ask(`${api}/state/a`), await ask(`${api}/rpc/act`, { method: 'POST' }), await ask(`${api}/connections`)]
+  for (const { status, headers } of answers) t.equal(headers.get('access-control-allow-origin'), 'https://app.example', String(status))
+  t.equal((await follow(t, `${api}/state/a`)).response.headers['access-control-allow-origin'], 'https://app.example')
 })
 
 t.test('access: a client of a contract that is too old', async (t) => {
