@@ -2,7 +2,7 @@ import neostandard from 'neostandard'
 import tseslint from 'typescript-eslint'
 
 export default [
-  { ignores: ['dist/', '.tap/', 'coverage/'] },
+  { ignores: ['docs/.vitepress/cache', 'docs/.vitepress/dist', 'docs/public', 'dist/', '.tap/', 'coverage/'] },
   ...neostandard({ ts: true }),
   {
     files: ['**/*.ts'],

@@ -26,9 +26,23 @@ export function writeSnippets (t: Test, name: string, snippets: ReadonlyMap<stri
   return folder
 }
 
+/** Parsed once for all programs of a test: most of a program is the declarations of libraries. */
+const parsed = new Map<string, ts.SourceFile | undefined>()
+
+function cachingHost (options: ts.CompilerOptions): ts.CompilerHost {
+  const host = ts.createCompilerHost(options)
+  const { getSourceFile } = host
+  host.getSourceFile = (file, ...rest) => {
+    if (!file.includes('node_modules')) return getSourceFile(file, ...rest)
+    if (!parsed.has(file)) parsed.set(file, getSourceFile(file, ...rest))
+    return parsed.get(file)
+  }
+  return host
+}
+
 /** The compiler's errors about files of a folder, as a user's strict configuration has them; none if the types are right. */
 export function typeErrors (folder: string, files: Iterable<string>, isOfPage = false): string[] {
-  const program = ts.createProgram(Array.from(files, (name) => join(folder, name)), {
+  const options: ts.CompilerOptions = {
     target: ts.ScriptTarget.ES2023,
     ...isOfPage && { lib: ['lib.es2023.d.ts', 'lib.dom.d.ts'], jsx: ts.JsxEmit.ReactJSX },
     module: ts.ModuleKind.NodeNext,
@@ -37,6 +51,7 @@ export function typeErrors (folder: string, files: Iterable<string>, isOfPage = 
     noEmit: true,
     skipLibCheck: true,
     types: ['node']
-  })
+  }
+  const program = ts.createProgram(Array.from(files, (name) => join(folder, name)), options, cachingHost(options))
   return ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
 }

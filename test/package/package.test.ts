@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { readFile, readdir } from 'node:fs/promises'
+import { readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
@@ -19,7 +20,8 @@ const { installed, tarball, packed } = await consumer(t)
 t.test('the package holds what a user needs, and nothing else', async (t) => {
   const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts', 'test/helpers/until.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => (path.startsWith('lib/cli/') ? ['dist'] : ['dist', 'dist/cjs']).flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js']
-  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist/cjs/package.json', 'docs/client.md', 'docs/cluster.md', 'docs/contract.md', 'docs/errors.md', 'docs/executors.md', 'docs/grafana-dashboard.json', 'docs/http.md', 'docs/limits.md', 'docs/metrics.md', 'docs/packaging.md', 'docs/plugins.md', 'docs/react.md', 'docs/security.md', 'docs/shared-state.md', 'docs/stores.md', 'docs/svelte.md', 'docs/testing.md', 'docs/vue.md', 'lib/protocol/PROTOCOL.md', 'package.json']
+  const pages = readdirSync('docs', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md') && !/^(\.vitepress|public|reference\/api)/.test(name)).map((name) => `docs/${name}`)
+  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', ...pages, 'docs/grafana-dashboard.json', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
   t.ok(packed.size < 736 * 1024, `${packed.size} bytes packed`)

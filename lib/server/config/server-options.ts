@@ -36,6 +36,7 @@ export type ErrorHandler = (error: unknown, ctx: ErrorContext) => Error | undefi
 
 /** A backend by name, for configuration files: the options of its class, under its name. */
 export interface BackendConfig {
+  /** Which backend. */
   type: 'memory' | 'redis' | 'postgres'
   /** See RedisBackendOptions. */
   redis?: { url?: string, keyPrefix?: string, prefix?: string, connectTimeoutMs?: number, commandTimeoutMs?: number, maxCommands?: number }
@@ -128,28 +129,35 @@ export interface DatasoleServerOptions<Request = never> {
   contract?: Contract<unknown>
   /** HTTP path that serves the contract as an AsyncAPI document. Default: none. */
   asyncapiPath?: string
-  /** Authenticates the upgrade. Default: everyone, with the remote address as userId. */
+  /**
+   * Authenticates the upgrade. It gets the request, whose token `getToken(req)` reads, and resolves to an `AuthResult`: `false` is
+   * HTTP 401, a throw HTTP 500. It runs again for each new token. Default: everyone, with the remote address as `userId`.
+   */
   authHandler?: AuthHandlerFn<Request>
-  /** Default `new MemoryBackend()`. Not together with `backendConfig`. */
+  /** Where state, messages, limits and sessions are. Default `new MemoryBackend()`, of which a cluster worker warns. Not together with `backendConfig`. */
   stateBackend?: StateBackend
+  /** A backend by name, in place of `stateBackend`. The options of the other backends are ignored. Default none. */
   backendConfig?: BackendConfig
   /** Decides on frames instead of `new DefaultRateLimiter(stateBackend)`. */
   rateLimiter?: RateLimiter
-  /** Default `{ model: 'async' }`. The thread models need the package piscina. */
+  /** Where handlers run. Default `{ model: 'async' }`. The thread models need the package piscina. */
   executor?: Partial<ExecutorOptions>
-  /** `false` for none. Default 100 requests per minute and connection. */
+  /** How many frames a client may send: an exact sliding window. `false` for no limit. Default 100 per minute and connection. */
   rateLimit?: RateLimitConfig | false
   /** When what is set in sessions reaches the backend, and how long it stays. */
   session?: SessionOptions
-  /** Default 10,000; then HTTP 503, before authentication. */
+  /** Connections of this process. Default 10,000; then HTTP 503, before authentication. */
   maxConnections?: number
-  /** Default unlimited; then HTTP 503. */
+  /** Connections of one remote address. Default unlimited; then HTTP 503. */
   maxConnectionsPerAddress?: number
   /** CRDT keys, of server code and of clients together. Default 1,000; then LIMIT_EXCEEDED. */
   maxCrdtKeys?: number
   /** Characters. Default 256; events with longer names are dropped and counted. */
   maxEventNameLength?: number
-  /** Origins that browsers may connect from. Default: the host that the request names. Requests without Origin pass. */
+  /**
+   * Origins that browsers may connect from, such as `https://example.com`, `null` or `capacitor://localhost`. Others get HTTP 403.
+   * Default: the host that the request names; loopback names match each other on any port. Requests without Origin pass.
+   */
   allowedOrigins?: string[] | ((origin: string, req: IncomingMessage) => boolean)
   /**
    * Which proxies say in X-Forwarded-For and X-Forwarded-Host who connects, and where to; as Fastify's option of this
@@ -196,6 +204,6 @@ export interface DatasoleServerOptions<Request = never> {
    * what is not meant for clients is logged, and they get -32603 or `INTERNAL` with its id.
    */
   errorHandler?: ErrorHandler
-  /** Default: the Fastify instance's, or pino at level `warn`. */
+  /** Where the server logs. Default: the Fastify instance's logger, or pino at level `warn`. */
   logger?: Logger
 }

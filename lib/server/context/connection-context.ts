@@ -2,9 +2,11 @@ import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
 import type { Logger } from './logger.js'
 
 export interface AuthResult {
+  /** Whether the client may connect. */
   authenticated: boolean
   /** Unique user identifier. */
   userId?: string
+  /** Roles that hooks and handlers look at. Default none. */
   roles?: string[]
   /** Anything that handlers should find on the connection. */
   metadata?: Record<string, unknown>
