@@ -1,0 +1,154 @@
+import { join } from 'node:path'
+import { type Browser, type Page, chromium } from 'playwright-core'
+import t from 'tap'
+import { until } from '../helpers/until.js'
+import { consumer } from './consumer.js'
+import { START, STEPS, brokenLinks, listingsOf, startApp, writeApp } from './tutorial-app.js'
+
+/** The pages up to the board, as they are read: copied, run by the packed package, and looked at in a browser. */
+const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+const { folder } = await consumer(t)
+let browser: Browser
+
+t.before(async () => {
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM_PATH, chromiumSandbox: false, args: FLAGS })
+})
+t.teardown(() => browser?.close())
+
+const app = async (step: number): Promise<string> => await writeApp(join(folder, `step-${step}`), STEPS.slice(0, step))
+
+async function open (url: string, complaints: string[] = []): Promise<Page> {
+  const page = await (await browser.newContext()).newPage()
+  page.on('console', (message) => { if (['error', 'warning'].includes(message.type()) && !/favicon/.test(message.location().url)) complaints.push(message.text()) })
+  page.on('pageerror', (error) => { complaints.push(error.message) })
+  await page.goto(url)
+  await page.waitForSelector('#status:text-is("connected")')
+  return page
+}
+
+const shows = async (page: Page, selector: string, text: string | RegExp): Promise<void> => {
+  await page.locator(selector).filter({ hasText: text }).waitFor()
+}
+
+t.test('tutorial: the pages are there, and their links lead somewhere', async (t) => {
+  t.equal(STEPS.length, 8)
+  for (const page of [START, 'docs/tutorial/index.md', ...STEPS]) t.strictSame(brokenLinks(page), [], page)
+  for (const page of [START, ...STEPS]) t.ok(listingsOf(page).has('server.js'), `${page} has the whole server`)
+  t.ok(listingsOf(START).get('server.js')!.trim().split('\n').length <= 17, 'a short one at the start')
+})
+
+t.test('five minutes: two tabs show one value, and reconnect', async (t) => {
+  const start = await writeApp(join(folder, 'five-minutes'), [START])
+  const server = await startApp(t, start)
+  const [one, two] = await Promise.all([1, 2].map(async () => {
+    const page = await (await browser.newContext()).newPage()
+    await page.goto(server.url)
+    await shows(page, '#clicks', '0')
+    return page
+  })) as [Page, Page]
+  await one.click('button')
+  await Promise.all([shows(one, '#clicks', '1'), shows(two, '#clicks', '1')])
+  await server.stop('SIGINT')
+  await startApp(t, start, { PORT: new URL(server.url).port })
+  await Promise.all([shows(one, '#clicks', '0'), shows(two, '#clicks', '0')])
+})
+
+t.test('step 1: a method answers, and refuses', async (t) => {
+  const complaints: string[] = []
+  const folder = await app(1)
+  const server = await startApp(t, folder)
+  const page = await open(server.url, complaints)
+  await page.click('#pick button')
+  await shows(page, '#pick output', /^(Ada|Bob|Cem)$/)
+  await page.fill('#pick [name=names]', '')
+  await page.click('#pick button')
+  await shows(page, '#notice', /issues/)
+  t.strictSame(complaints, [])
+  for (const path of ['/server.js', '/..%2fserver.js', '/.%2e/server.js', '/none.js']) t.equal((await fetch(server.url + path)).status, 404, path)
+
+  t.equal(await server.stop('SIGINT'), 0)
+  await shows(page, '#status', 'reconnecting')
+  await page.fill('#pick [name=names]', 'Zoe')
+  await page.click('#pick button')
+  const again = await startApp(t, folder, { PORT: new URL(server.url).port })
+  await shows(page, '#pick output', 'Zoe')
+  t.equal(await again.stop(), 0)
+})
+
+t.test('step 2: the dashboard follows', async (t) => {
+  const server = await startApp(t, await app(2))
+  const [one, two] = await Promise.all([open(server.url), open(server.url)])
+  await shows(one, '[data-field=online]', '2')
+  await one.click('#pick button')
+  await Promise.all([shows(one, '[data-field=picks]', '1'), shows(two, '[data-field=picks]', '1')])
+  const time = await two.textContent('[data-field=time]')
+  t.match(time, /^\d\d:\d\d:\d\d$/)
+  await until(async () => await two.textContent('[data-field=time]') !== time)
+  await one.context().close()
+  await shows(two, '[data-field=online]', '1')
+  t.equal(await server.stop(), 0)
+  t.equal(server.output(), `Open ${server.url}\n`, 'nothing is logged at the end')
+})
+
+t.test('step 3: the chat reaches its room only', async (t) => {
+  const server = await startApp(t, await app(3))
+  const [ada, bob, eve] = await Promise.all([open(server.url), open(server.url), open(server.url)])
+  await eve.selectOption('#chat [name=room]', 'kitchen')
+  await ada.fill('#chat [name=by]', 'Ada')
+  await bob.fill('#chat [name=by]', 'Bob')
+  await eve.fill('#chat [name=by]', 'Eve')
+
+  await ada.fill('#chat [name=text]', '<b>hello</b>')
+  await shows(bob, '#typing', 'Ada is typing')
+  await ada.click('#chat button')
+  await Promise.all([shows(ada, '#messages', 'Ada: <b>hello</b>'), shows(bob, '#messages', 'Ada: <b>hello</b>')])
+  await eve.fill('#chat [name=text]', 'tea?')
+  await eve.click('#chat button')
+  await shows(eve, '#messages', 'Eve: tea?')
+  t.equal(await eve.textContent('#typing'), '')
+  t.notMatch(await eve.textContent('#messages'), 'hello')
+  await eve.selectOption('#chat [name=room]', 'lobby')
+  await shows(eve, '#messages', /^Ada: <b>hello<\/b>$/)
+
+  for (let i = 2; i <= 5; i++) {
+    await ada.fill('#chat [name=text]', `message ${i}`)
+    await ada.click('#chat button')
+    await shows(bob, '#messages li:last-child', `message ${i}`)
+  }
+  await ada.fill('#chat [name=text]', 'the sixth')
+  await ada.click('#chat button')
+  await shows(ada, '#notice', /./)
+  t.equal(await ada.inputValue('#chat [name=text]'), 'the sixth')
+  t.equal(await bob.locator('#messages li').count(), 5)
+})
+
+t.test('step 4: the board converges', async (t) => {
+  const server = await startApp(t, await app(4))
+  const [one, two] = await Promise.all([open(server.url), open(server.url)])
+  const add = async (page: Page, text: string): Promise<void> => {
+    await page.fill('#board [name=text]', text)
+    await page.click('#board > button')
+  }
+  const cards = async (page: Page): Promise<string> => (await page.locator('#cards li').allTextContents()).map((text) => text.trim().replace(' Remove', '')).sort().join()
+
+  await add(one, 'first')
+  await shows(two, '#cards li', 'first')
+  await two.check('#cards input')
+  await one.locator('#cards input:checked').waitFor()
+  await add(one, 'x'.repeat(101))
+  await shows(one, '#notice', /./)
+  await until(async () => await cards(one) === 'first')
+
+  // a page without a network goes on, and so do the others
+  await one.context().setOffline(true)
+  await shows(one, '#status', 'reconnecting')
+  await add(one, 'offline')
+  await add(two, 'online')
+  await until(async () => await cards(one) === 'first,offline' && await cards(two) === 'first,online')
+  await one.context().setOffline(false)
+  for (const page of [one, two]) await until(async () => await cards(page) === 'first,offline,online')
+
+  await two.locator('#cards li', { hasText: 'first' }).locator('button').click()
+  await until(async () => await cards(one) === 'offline,online')
+  t.equal(await server.stop(), 0)
+})
