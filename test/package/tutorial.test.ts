@@ -1,14 +1,16 @@
 import { join } from 'node:path'
-import { type Browser, type Page, chromium } from 'playwright-core'
-import t from 'tap'
+import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core'
+import t, { type Test } from 'tap'
 import { until } from '../helpers/until.js'
 import { consumer } from './consumer.js'
 import { START, STEPS, brokenLinks, listingsOf, startApp, writeApp } from './tutorial-app.js'
 
-/** The pages up to the board, as they are read: copied, run by the packed package, and looked at in a browser. */
+/** The pages, as a reader uses them: copied, run by the packed package, and looked at in a browser. */
 const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 const { folder } = await consumer(t)
 let browser: Browser
+let context: BrowserContext
+let complaints: string[]
 
 t.before(async () => {
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM_PATH, chromiumSandbox: false, args: FLAGS })
@@ -17,13 +19,24 @@ t.teardown(() => browser?.close())
 
 const app = async (step: number): Promise<string> => await writeApp(join(folder, `step-${step}`), STEPS.slice(0, step))
 
-async function open (url: string, complaints: string[] = []): Promise<Page> {
-  const page = await (await browser.newContext()).newPage()
-  page.on('console', (message) => { if (['error', 'warning'].includes(message.type()) && !/favicon/.test(message.location().url)) complaints.push(message.text()) })
+/** A tab; those of one context share cookies. */
+async function open (url: string, isConnected = true, tabs = context): Promise<Page> {
+  const page = await tabs.newPage()
   page.on('pageerror', (error) => { complaints.push(error.message) })
   await page.goto(url)
-  await page.waitForSelector('#status:text-is("connected")')
+  if (isConnected) await page.waitForSelector('#status:text-is("connected")')
   return page
+}
+
+/** A test with tabs, in which no page may fail. */
+const withTabs = (name: string, use: (t: Test) => Promise<void>): void => {
+  void t.test(name, async (t) => {
+    complaints = []
+    context = await browser.newContext()
+    await use(t)
+    t.strictSame(complaints, [], 'no page has failed')
+    for (const each of browser.contexts()) await each.close()
+  })
 }
 
 const shows = async (page: Page, selector: string, text: string | RegExp): Promise<void> => {
@@ -37,12 +50,11 @@ t.test('tutorial: the pages are there, and their links lead somewhere', async (t
   t.ok(listingsOf(START).get('server.js')!.trim().split('\n').length <= 17, 'a short one at the start')
 })
 
-t.test('five minutes: two tabs show one value, and reconnect', async (t) => {
+withTabs('five minutes: two tabs show one value, and reconnect', async (t) => {
   const start = await writeApp(join(folder, 'five-minutes'), [START])
   const server = await startApp(t, start)
   const [one, two] = await Promise.all([1, 2].map(async () => {
-    const page = await (await browser.newContext()).newPage()
-    await page.goto(server.url)
+    const page = await open(server.url, false)
     await shows(page, '#clicks', '0')
     return page
   })) as [Page, Page]
@@ -53,17 +65,15 @@ t.test('five minutes: two tabs show one value, and reconnect', async (t) => {
   await Promise.all([shows(one, '#clicks', '0'), shows(two, '#clicks', '0')])
 })
 
-t.test('step 1: a method answers, and refuses', async (t) => {
-  const complaints: string[] = []
+withTabs('step 1: a method answers, and refuses', async (t) => {
   const folder = await app(1)
   const server = await startApp(t, folder)
-  const page = await open(server.url, complaints)
+  const page = await open(server.url)
   await page.click('#pick button')
   await shows(page, '#pick output', /^(Ada|Bob|Cem)$/)
   await page.fill('#pick [name=names]', '')
   await page.click('#pick button')
   await shows(page, '#notice', /issues/)
-  t.strictSame(complaints, [])
   for (const path of ['/server.js', '/..%2fserver.js', '/.%2e/server.js', '/none.js']) t.equal((await fetch(server.url + path)).status, 404, path)
 
   t.equal(await server.stop('SIGINT'), 0)
@@ -75,7 +85,7 @@ t.test('step 1: a method answers, and refuses', async (t) => {
   t.equal(await again.stop(), 0)
 })
 
-t.test('step 2: the dashboard follows', async (t) => {
+withTabs('step 2: the dashboard follows', async (t) => {
   const server = await startApp(t, await app(2))
   const [one, two] = await Promise.all([open(server.url), open(server.url)])
   await shows(one, '[data-field=online]', '2')
@@ -84,13 +94,13 @@ t.test('step 2: the dashboard follows', async (t) => {
   const time = await two.textContent('[data-field=time]')
   t.match(time, /^\d\d:\d\d:\d\d$/)
   await until(async () => await two.textContent('[data-field=time]') !== time)
-  await one.context().close()
+  await one.close()
   await shows(two, '[data-field=online]', '1')
   t.equal(await server.stop(), 0)
   t.equal(server.output(), `Open ${server.url}\n`, 'nothing is logged at the end')
 })
 
-t.test('step 3: the chat reaches its room only', async (t) => {
+withTabs('step 3: the chat reaches its room only', async (t) => {
   const server = await startApp(t, await app(3))
   const [ada, bob, eve] = await Promise.all([open(server.url), open(server.url), open(server.url)])
   await eve.selectOption('#chat [name=room]', 'kitchen')
@@ -122,8 +132,9 @@ t.test('step 3: the chat reaches its room only', async (t) => {
   t.equal(await bob.locator('#messages li').count(), 5)
 })
 
-t.test('step 4: the board converges', async (t) => {
-  const server = await startApp(t, await app(4))
+withTabs('step 4: the board converges', async (t) => {
+  const folder = await app(4)
+  const server = await startApp(t, folder)
   const [one, two] = await Promise.all([open(server.url), open(server.url)])
   const add = async (page: Page, text: string): Promise<void> => {
     await page.fill('#board [name=text]', text)
@@ -139,16 +150,57 @@ t.test('step 4: the board converges', async (t) => {
   await shows(one, '#notice', /./)
   await until(async () => await cards(one) === 'first')
 
-  // a page without a network goes on, and so do the others
-  await one.context().setOffline(true)
-  await shows(one, '#status', 'reconnecting')
-  await add(one, 'offline')
-  await add(two, 'online')
-  await until(async () => await cards(one) === 'first,offline' && await cards(two) === 'first,online')
-  await one.context().setOffline(false)
-  for (const page of [one, two]) await until(async () => await cards(page) === 'first,offline,online')
-
   await two.locator('#cards li', { hasText: 'first' }).locator('button').click()
-  await until(async () => await cards(one) === 'offline,online')
+  await until(async () => await cards(one) === '')
+
+  // without a server
   t.equal(await server.stop(), 0)
+  await add(one, 'left')
+  await add(two, 'right')
+  await Promise.all([shows(one, '#cards li', 'left'), shows(two, '#cards li', 'right')])
+  await startApp(t, folder, { PORT: new URL(server.url).port })
+  for (const page of [one, two]) await until(async () => await cards(page) === 'left,right')
+})
+
+withTabs('step 5: the page asks who it is', async (t) => {
+  const server = await startApp(t, await app(5))
+  const [ada, other] = await Promise.all([open(server.url, false), open(server.url, false)])
+  const logIn = async (page: Page, name: string, password: string): Promise<void> => {
+    await page.fill('#login [name=name]', name)
+    await page.fill('#login [name=password]', password)
+    await page.click('#login button')
+  }
+  await logIn(ada, 'ada', 'wrong')
+  await shows(ada, '#notice', 'wrong name or password')
+  await logIn(ada, 'ada', 'lovelace')
+  await shows(ada, '#me', 'ada')
+  await shows(ada, '#status', 'connected')
+  await other.reload()
+  await shows(other, '#status', 'connected')
+  const bob = await open(server.url, false, await browser.newContext())
+  await logIn(bob, 'bob', 'builder')
+  await shows(bob, '#me', 'bob')
+  t.strictSame(await bob.locator('#chat option').allTextContents(), ['lobby', 'kitchen'])
+  await bob.fill('#chat [name=text]', 'hello')
+  await shows(ada, '#typing', 'bob is typing')
+  await bob.click('#chat button')
+  await shows(ada, '#messages', 'bob: hello')
+  await ada.click('#logout')
+  await Promise.all([ada, other].map(async (page) => { await page.waitForSelector('#login') }))
+  t.equal(await bob.textContent('#status'), 'connected')
+})
+
+withTabs('step 7: the page splits the work, and the last page is the same', async (t) => {
+  t.notOk(listingsOf(STEPS[7]!).has('page/index.html'))
+  const server = await startApp(t, await app(7))
+  const page = await open(server.url, false, await browser.newContext())
+  await page.fill('#login [name=name]', 'ada')
+  await page.fill('#login [name=password]', 'lovelace')
+  await page.click('#login button')
+  await page.click('#split button')
+  await shows(page, '#split output', 'computing')
+  await page.click('#pick button')
+  await shows(page, '#pick output', /./)
+  await shows(page, '#split output', /^\d( \+ \d)+ and \d( \+ \d)+$/)
+  await shows(page, '#dashboard', 'Online: 1, on 1 nodes')
 })
