@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { typeErrors, writeSnippets } from '../helpers/snippets.js'
 import { until } from '../helpers/until.js'
 import { consumer } from './consumer.js'
 import { START, STEPS, brokenLinks, listingsOf, startApp, writeApp } from './tutorial-app.js'
@@ -48,6 +49,16 @@ t.test('tutorial: the pages are there, and their links lead somewhere', async (t
   for (const page of [START, 'docs/tutorial/index.md', ...STEPS]) t.strictSame(brokenLinks(page), [], page)
   for (const page of [START, ...STEPS]) t.ok(listingsOf(page).has('server.js'), `${page} has the whole server`)
   t.ok(listingsOf(START).get('server.js')!.trim().split('\n').length <= 17, 'a short one at the start')
+})
+
+t.test('tutorial: the contract types the server', async (t) => {
+  const listings = new Map([...listingsOf('docs/tutorial/index.md'), ['contract.ts', listingsOf(STEPS[7]!).get('contract.js') ?? listingsOf(STEPS[6]!).get('contract.js')!]])
+  const typed = "import { fastify } from './app.js'\nfastify.ds.rpc.register('pick', ({ names }) => names[0]!)\n"
+  const wrong = typed.replace('names[0]!', '1')
+  const app = "import 'datasole'\nimport './register.js'\nimport Fastify from 'fastify'\nexport const fastify = Fastify()\n"
+  const folder = writeSnippets(t, 'tutorial-types', new Map([...listings, ['app.ts', app], ['typed.ts', typed], ['wrong.ts', wrong]]))
+  t.strictSame(typeErrors(folder, ['register.ts', 'typed.ts']), [])
+  t.match(typeErrors(folder, ['register.ts', 'wrong.ts']), [/number/])
 })
 
 withTabs('five minutes: two tabs show one value, and reconnect', async (t) => {
@@ -101,7 +112,8 @@ withTabs('step 2: the dashboard follows', async (t) => {
 })
 
 withTabs('step 3: the chat reaches its room only', async (t) => {
-  const server = await startApp(t, await app(3))
+  const folder = await app(3)
+  const server = await startApp(t, folder)
   const [ada, bob, eve] = await Promise.all([open(server.url), open(server.url), open(server.url)])
   await eve.selectOption('#chat [name=room]', 'kitchen')
   await ada.fill('#chat [name=by]', 'Ada')
@@ -130,6 +142,13 @@ withTabs('step 3: the chat reaches its room only', async (t) => {
   await shows(ada, '#notice', /./)
   t.equal(await ada.inputValue('#chat [name=text]'), 'the sixth')
   t.equal(await bob.locator('#messages li').count(), 5)
+
+  // without a server
+  await server.stop()
+  await eve.fill('#chat [name=text]', 'late')
+  await eve.click('#chat button')
+  await startApp(t, folder, { PORT: new URL(server.url).port })
+  await Promise.all([eve, bob].map(async (page) => { await shows(page, '#messages', /^Eve: late$/) }))
 })
 
 withTabs('step 4: the board converges', async (t) => {
