@@ -6,6 +6,7 @@ import { DatasoleError } from './lib/protocol/errors.js'
 import type { DatasoleServerOptions } from './plugins/connections.js'
 import { enter } from './plugins/standalone/front-door.js'
 import { begin, mount } from './plugins/mount.js'
+import { upgrades } from './plugins/upgrades.js'
 import { WORKER_SCHEMAS, schemaCompiler, watchCompilers } from './plugins/schema-compiler.js'
 
 /**
@@ -61,7 +62,8 @@ async function datasole (app: FastifyInstance, options: DatasoleServerOptions): 
   app.decorate('ds', root)
   app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance), instance.pluginName) })
   await begin(app, core)
-  const { route } = await mount(app, core)
+  const route = await upgrades(app, core)
+  await mount(app, core, route)
   const leave = enter(app.server, { path: app.prefix + core.settings.path, upgrade: route })
   app.addHook('onClose', leave)
 }

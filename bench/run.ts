@@ -1,6 +1,7 @@
 import { contractTypes } from './contract-types.js'
 import type { Figure } from './compare.js'
 import { executor } from './executor.js'
+import { inspectorCost } from './inspector.js'
 import { micro } from './micro.js'
 import { commits, nodes } from './nodes.js'
 import { echo, fanout, idle, live } from './scenarios.js'
@@ -13,7 +14,7 @@ import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'schemas', 'types', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', ...Object.keys(scenarios)]
+const parts = ['micro', 'schemas', 'types', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', 'inspector', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -81,6 +82,11 @@ if (isAsked('start')) {
 if (isAsked('executor')) {
   row(['\nWorker threads', '', 'target'])
   for (const { name, value, unit, target } of await executor()) row([name, `${value.toFixed(1)} ${unit}`, target])
+}
+
+if (isAsked('inspector')) {
+  row(['\nA server with 1,000 connections that get 4 frames a second, and its inspector', 'CPU'])
+  for (const { what, cpu } of await inspectorCost()) row([what, `${cpu.toFixed(1)} %`])
 }
 
 const names = Object.keys(scenarios).filter(isAsked)

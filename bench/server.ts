@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { WebSocket, WebSocketServer } from 'ws'
+import inspector from '../plugins/inspector.js'
 import { DatasoleServer } from '../plugins/server.js'
 import { records } from './records.js'
 
@@ -61,6 +62,7 @@ async function datasole (): Promise<Subject> {
   const http = createServer()
   const ds = new DatasoleServer({ rateLimit: false, ...url !== undefined && { backendConfig: { type: 'redis', redis: { url } } } })
   ds.rpc.register('echo', (params) => params)
+  if (process.env.INSPECTOR !== undefined) ds.register(inspector, { prefix: process.env.INSPECTOR })
   ds.transport.attach(http)
   await ds.init()
   const port = await listen(http)

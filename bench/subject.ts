@@ -31,6 +31,8 @@ export class Subject {
     return this
   }
 
+  get origin (): string { return `http://127.0.0.1:${this.#port}` }
+
   async connect (count: number): Promise<void> {
     for (let i = 0; i < count; i += 100) {
       await Promise.all(Array.from({ length: Math.min(100, count - i) }, async () => {

@@ -23,42 +23,45 @@ export function assetPath (path: string, bundle: string): string {
   return `${path === '/' ? '' : path}/${bundle}`
 }
 
-/**
- * Serves the client bundles of this package under the server's path, with a validator (RFC 9110 section
- * 8.8.3), compressed as the client can take it. Each is compressed once, when it is first asked for.
- */
+/** Serves the client bundles of this package under the server's path. */
 export async function assets (app: FastifyInstance, { settings, log }: Core): Promise<void> {
   for (const bundle of BUNDLES) {
     const body = await read(bundle).catch((error: unknown) => {
       log.warn({ err: error }, `${bundle} cannot be read, so it is not served`)
     })
     if (body === undefined) continue
-    const hash = createHash('sha256').update(body).digest('base64url').slice(0, 27)
-    const encoded = new Map<Encoding, Promise<Buffer>>()
-    app.get(assetPath(settings.path, bundle), { exposeHeadRoute: true }, async (request, reply) => {
-      const encoding = encodingFor(request.headers['accept-encoding'])
-      // another representation needs another validator (RFC 9110 section 8.8.3.3)
-      const etag = encoding === 'identity' ? `"${hash}"` : `"${hash}-${encoding}"`
-      reply.headers({
-        etag,
-        vary: 'accept-encoding',
-        'cache-control': 'public, no-cache',
-        // pages of other origins may load it, and those that are cross-origin isolated
-        'access-control-allow-origin': '*',
-        'cross-origin-resource-policy': 'cross-origin',
-        'cross-origin-embedder-policy': 'require-corp'
-      })
-      const known = request.headers['if-none-match']
-      if (known !== undefined && (known.trim() === '*' || known.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag))) {
-        return await reply.code(304).send()
-      }
-      let content = encoded.get(encoding)
-      if (content === undefined) encoded.set(encoding, content = ENCODERS[encoding](body))
-      const bytes = await content
-      if (encoding !== 'identity') reply.header('content-encoding', encoding)
-      return await reply.type('text/javascript; charset=utf-8').header('content-length', bytes.length).send(bytes)
+    serveFile(app, assetPath(settings.path, bundle), body, 'text/javascript; charset=utf-8', {
+      'cache-control': 'public, no-cache',
+      // pages of other origins may load it, and those that are cross-origin isolated
+      'access-control-allow-origin': '*',
+      'cross-origin-resource-policy': 'cross-origin',
+      'cross-origin-embedder-policy': 'require-corp'
     })
   }
+}
+
+/**
+ * Serves bytes with a validator (RFC 9110 section 8.8.3), compressed as the client can take it. Each encoding is made once,
+ * when it is first asked for.
+ */
+export function serveFile (app: FastifyInstance, url: string, body: Buffer, type: string, headers: Record<string, string>): void {
+  const hash = createHash('sha256').update(body).digest('base64url').slice(0, 27)
+  const encoded = new Map<Encoding, Promise<Buffer>>()
+  app.get(url, { exposeHeadRoute: true }, async (request, reply) => {
+    const encoding = encodingFor(request.headers['accept-encoding'])
+    // another representation needs another validator (RFC 9110 section 8.8.3.3)
+    const etag = encoding === 'identity' ? `"${hash}"` : `"${hash}-${encoding}"`
+    reply.headers({ etag, vary: 'accept-encoding', ...headers })
+    const known = request.headers['if-none-match']
+    if (known !== undefined && (known.trim() === '*' || known.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag))) {
+      return await reply.code(304).send()
+    }
+    let content = encoded.get(encoding)
+    if (content === undefined) encoded.set(encoding, content = ENCODERS[encoding](body))
+    const bytes = await content
+    if (encoding !== 'identity') reply.header('content-encoding', encoding)
+    return await reply.type(type).header('content-length', bytes.length).send(bytes)
+  })
 }
 
 /** Of an Accept-Encoding the best that we have (RFC 9110 section 12.5.3); as it is where nothing else is accepted. */

@@ -69,7 +69,7 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
     return reply.code(426).send({ statusCode: 426, error: 'Upgrade Required', message: 'this is the endpoint of a WebSocket' })
   }
 
-  app.decorateRequest('datasoleAdmission', null)
+  if (!app.hasRequestDecorator('datasoleAdmission')) app.decorateRequest('datasoleAdmission', null)
   app.route({
     method: 'GET',
     url: settings.path,

@@ -4,7 +4,7 @@ import type { Core } from '../lib/server/core.js'
 import { assets } from './assets.js'
 import { asyncapi } from './asyncapi.js'
 import { connections } from './connections.js'
-import { type UpgradeRouter, upgrades } from './upgrades.js'
+import type { UpgradeRouter } from './upgrades.js'
 
 export interface Mounted {
   route: UpgradeRouter
@@ -30,8 +30,7 @@ export async function begin (app: FastifyInstance, core: Core): Promise<void> {
 }
 
 /** Serves the WebSocket and the client bundles. */
-export async function mount (app: FastifyInstance, core: Core): Promise<Mounted> {
-  const route = await upgrades(app, core)
+export async function mount (app: FastifyInstance, core: Core, route: UpgradeRouter): Promise<Mounted> {
   await assets(app, core)
   asyncapi(app, core)
   const release = connections(app, core)

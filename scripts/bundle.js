@@ -1,9 +1,10 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 
 /*
- * Writes dist/client: the client for pages that load it by a script tag, and its Web Worker. Prints their sizes, and
+ * Writes dist/client: the client for pages that load it by a script tag, and its Web Worker; and dist/inspector, the
+ * page of datasole/inspector. Prints their sizes, and
  * those of what an application pays for that bundles the client itself; test/package/sizes.test.ts has the budgets.
  */
 const gzip = (bytes) => gzipSync(bytes, { level: 9 }).length
@@ -30,5 +31,9 @@ sizes['with CRDTs'] = await imports(`${live}; export { crdt } from './client.js'
 sizes['with Yjs'] = await imports(`${live}; export * from './yjs.js'`)
 sizes.everything = await imports("export * from './client.js'")
 sizes['hooks of React'] = await imports("export * from '../bindings/react/react-hooks.js'")
+await mkdir('dist/inspector', { recursive: true })
+await build({ ...common, entryPoints: [{ in: 'lib/inspector-page/main.ts', out: 'page' }, { in: 'lib/inspector-page/style.css', out: 'style' }], format: 'iife', outdir: 'dist/inspector' })
+await copyFile('lib/inspector-page/index.html', 'dist/inspector/index.html')
+sizes['page of the inspector'] = gzip(await readFile('dist/inspector/page.js')) + gzip(await readFile('dist/inspector/style.css')) + gzip(await readFile('dist/inspector/index.html'))
 await writeFile('dist/sizes.json', JSON.stringify(sizes, null, 2))
 for (const [name, size] of Object.entries(sizes)) console.log(`${(size / 1024).toFixed(1).padStart(6)} KB gzip  ${name}`)

@@ -69,6 +69,8 @@ export class Core implements ConnectionHost {
   isDraining = false
   /** Paths that plugins serve, beside the server's own. */
   readonly routes = new OwnedPaths()
+  /** Those of them that are of WebSockets. */
+  readonly socketRoutes = new Set<string>()
   readonly #limits = new Map<Scope, Limits>()
   /** By scope, for the way of a frame. */
   readonly #frameLimiters = new Map<Scope, FrameLimiter>()

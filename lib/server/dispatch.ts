@@ -67,6 +67,7 @@ export class Dispatch {
       }
       if (!isWellFormed(frame)) throw new BadFrame('the frame is truncated, or its declared length is wrong')
       head = frame
+      this.#metrics.tap?.received(connection, frame, data.length)
       this.#admit(connection, frame)
     } catch (error) {
       this.#failed(connection, head, error)

@@ -17,6 +17,7 @@ import type { DatasoleServerOptions } from '../connections.js'
 import { enter, pathOf } from './front-door.js'
 import { type Mounted, begin, mount } from '../mount.js'
 import { WORKER_SCHEMAS, schemaCompiler } from '../schema-compiler.js'
+import { type UpgradeRouter, upgrades } from '../upgrades.js'
 
 /** Characters of a key in a URL, as long as a frame has them. */
 const MAX_PARAM = 8 * 1024
@@ -124,6 +125,7 @@ class PrivateHost {
   readonly #app: FastifyInstance
   readonly #core: Core
   readonly #leave = new Map<AnyHttpServer, () => void>()
+  #route: UpgradeRouter | undefined
   #starting: Promise<Mounted> | undefined
   #closing: Promise<void> | undefined
 
@@ -137,7 +139,10 @@ class PrivateHost {
     this.#app.decorate('ds', ds as never)
     this.#app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance), instance.pluginName) })
     // before every other plugin, so that they find the backend connected, and a failure of theirs closes it
-    this.#app.register(fp(async (app) => { await begin(app, this.#core) }, { name: 'datasole' }))
+    this.#app.register(fp(async (app) => {
+      await begin(app, this.#core)
+      this.#route = await upgrades(app, this.#core) // before plugins that have routes of WebSockets
+    }, { name: 'datasole' }))
   }
 
   register<O extends FastifyPluginOptions> (plugin: (app: FastifyInstance, options: O) => Promise<void>, options?: O): void {
@@ -153,7 +158,7 @@ class PrivateHost {
 
   async #start (): Promise<Mounted> {
     let mounted: Mounted | undefined
-    this.#app.register(async (app) => { mounted = await mount(app, this.#core) })
+    this.#app.register(async (app) => { mounted = await mount(app, this.#core, this.#route!) })
     try {
       await this.#app.ready()
     } catch (error) {
@@ -175,7 +180,8 @@ class PrivateHost {
     this.#leave.set(server, enter(server as Server, {
       path,
       upgrade: (req, socket, head) => {
-        if (req.method !== 'GET' || pathOf(req) !== path) return false
+        const requested = pathOf(req)
+        if (req.method !== 'GET' || (requested !== path && !this.#core.socketRoutes.has(requested))) return false
         if (sockets.isClosing && !server.listening) {
           refuseUpgrade(socket, '503 Service Unavailable')
           return true

@@ -9,14 +9,14 @@ const lazyPackages = ['@opentelemetry/api', 'ioredis', 'pg', 'piscina', 'prom-cl
 const browserSafePackages = ['yjs', 'y-protocols/awareness']
 const frameworks = ['react', 'svelte', 'vue']
 const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/exports.ts']
-const composers = ['plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/server.ts']
+const composers = ['plugins/inspector.ts', 'plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/server.ts'] // the inspector has a server of its own
 
 const pluginTools = ['plugins/define.ts', 'plugins/schema-compiler.ts'] // no plugins, but what they are made with
 
 const loaders = ['lib/executor/thread/worker-thread.ts', 'lib/cli/load-contract.ts'] // load a module of the user's
 
 /** Plugins that carry the name of the thing that they register. */
-const sharedNames = ['asyncapi.ts', 'backend.ts', 'executor.ts', 'memory.ts', 'metrics.ts', 'postgres.ts', 'redis.ts', 'sessions.ts']
+const sharedNames = ['asyncapi.ts', 'backend.ts', 'executor.ts', 'inspector.ts', 'memory.ts', 'metrics.ts', 'postgres.ts', 'redis.ts', 'sessions.ts']
 
 const isOurs = (to: string): boolean => to.endsWith('.ts')
 const isIn = (path: string, ...folders: string[]): boolean => folders.some((folder) => path.startsWith(`${folder}/`))
@@ -35,6 +35,8 @@ const importRules: Record<string, (entry: Import) => boolean> = {
     isIn(from, 'lib/client') && !isIn(to, 'lib/client', 'lib/protocol', 'lib/crdt') && !browserSafePackages.includes(to),
   '3a: bindings import client, protocol and crdt, and a framework from its own folder only': ({ from, to }) =>
     isIn(from, 'lib/bindings') && !isIn(to, 'lib/bindings', 'lib/client', 'lib/protocol', 'lib/crdt') && !(frameworks.includes(packageOf(to)) && isIn(from, `lib/bindings/${packageOf(to)}`)),
+  '3c: the page of the inspector imports the client, and the types of the inspector': ({ from, to, kind }) =>
+    isIn(from, 'lib/inspector-page') && !isIn(to, 'lib/inspector-page', 'lib/client', 'lib/protocol') && !(to === 'lib/inspector/views.ts' && kind === 'type'),
   '3b: only bindings know the frameworks of pages': ({ from, to }) =>
     frameworks.includes(packageOf(to)) && !isIn(from, 'lib/bindings'),
   '4: the server imports protocol, crdt and contracts; only datasole.ts names implementations': ({ from, to }) =>

@@ -4,6 +4,7 @@ import type { Datasole } from '../../index.js'
 import backend from '../../plugins/backend.js'
 import executor from '../../plugins/executor.js'
 import http from '../../plugins/http.js'
+import inspector from '../../plugins/inspector.js'
 import metrics, { OpenTelemetryExporter, PrometheusExporter } from '../../plugins/metrics.js'
 import memory from '../../plugins/memory.js'
 import postgres from '../../plugins/postgres.js'
@@ -29,6 +30,9 @@ export async function onFastify (app: FastifyInstance): Promise<void> {
   // @ts-expect-error -- there is no such option
   await app.register(http, { allowRpc: true })
   await app.register(metrics, { prefix: '/ops', exporter: new PrometheusExporter({ prefix: 'app_' }), openTelemetry: new OpenTelemetryExporter(), healthTimeoutMs: 500 })
+  await app.register(inspector, { prefix: '/ops', allowActions: (request) => request.ip === '::1', allowedOrigins: ['https://a.example'], maxViewers: 3 })
+  // @ts-expect-error -- a word for a decision
+  await app.register(inspector, { allowActions: 'yes' })
   // @ts-expect-error -- an exporter of another kind
   await app.register(metrics, { exporter: new OpenTelemetryExporter() })
   // @ts-expect-error -- a number is no URL

@@ -58,8 +58,10 @@ export type Question =
   | { kind: 'count', selector?: Selector }
   | { kind: 'list', selector?: Selector, limit: number }
   | { kind: 'disconnect', selector: Selector, code: number, reason: string }
+  | { kind: 'plugin', plugin: string, asked: unknown }
 
-export interface Answer { count: number, connections?: ConnectionCard[] }
+/** `answered` is of a plugin; absent on a node that does not have it. */
+export interface Answer { count: number, connections?: ConnectionCard[], answered?: unknown }
 
 /** A node's handler for each kind of message. */
 export type BusHandlers = { [K in keyof BusMessages]: (message: BusMessages[K], bus: Bus) => void }

@@ -13,22 +13,25 @@ const MAX_ASKED = 1000
 /** The answers of the nodes. `missing` has the known nodes that did not answer in time. */
 export interface Answers { byNode: Map<string, Answer>, missing: string[] }
 
+type OwnQuestion = Exclude<Question, { kind: 'plugin' }>
+
 interface Asked { missing: Set<string>, byNode: Map<string, Answer>, done: () => void }
 
 /** The nodes that share a backend: which there are, and questions to all of them. */
 export class Cluster implements Part {
   readonly #bus: () => Bus
-  readonly #answer: (question: Question) => Answer
+  readonly #answer: (question: OwnQuestion) => Answer
   readonly #heartbeatMs: number
   readonly #startedAt = Date.now()
   /** The other nodes, with the time of their last sign of life (ms, monotonic). */
   readonly #others = new Map<string, { card: NodeCard, seenAt: number }>()
   readonly #asked = new Map<number, Asked>()
+  readonly #plugins = new Map<string, (asked: unknown) => unknown>()
   #lastId = 0
   #timer: NodeJS.Timeout | undefined
 
   /** @param answer answers a question for this node */
-  constructor (bus: () => Bus, answer: (question: Question) => Answer, heartbeatMs = HEARTBEAT) {
+  constructor (bus: () => Bus, answer: (question: OwnQuestion) => Answer, heartbeatMs = HEARTBEAT) {
     this.#bus = bus
     this.#answer = answer
     this.#heartbeatMs = heartbeatMs
@@ -42,7 +45,7 @@ export class Cluster implements Part {
       // or a new node would know the others only after their next heartbeat
       if (isNew) this.#tell()
     },
-    ask: ({ node, id, question }) => { this.#bus().publish('answer', { to: node, node: this.#bus().node, id, answer: this.#answer(question) }) },
+    ask: ({ node, id, question }) => { this.#bus().publish('answer', { to: node, node: this.#bus().node, id, answer: this.#answerTo(question) }) },
     answer: ({ to, node, id, answer }) => {
       const asked = to === this.#bus().node ? this.#asked.get(id) : undefined
       if (asked === undefined) return
@@ -71,6 +74,19 @@ export class Cluster implements Part {
     for (const { done } of this.#asked.values()) done()
   }
 
+  /**
+   * From now on a plugin answers its own questions: plain JSON, of a bounded size. It must not throw.
+   * @throws DatasoleError `DUPLICATE_REGISTRATION`
+   */
+  answerBy (plugin: string, answer: (asked: unknown) => unknown): void {
+    if (this.#plugins.has(plugin)) throw new DatasoleError('DUPLICATE_REGISTRATION', `${plugin} is registered already; a server has it once`)
+    this.#plugins.set(plugin, answer)
+  }
+
+  #answerTo (question: Question): Answer {
+    return question.kind === 'plugin' ? { count: 0, answered: this.#plugins.get(question.plugin)?.(question.asked) } : this.#answer(question)
+  }
+
   /** This node first, then the others that gave a sign of life. */
   nodes (): NodeCard[] {
     this.#dropSilent()
@@ -84,7 +100,7 @@ export class Cluster implements Part {
    */
   async ask (question: Question, timeoutMs: number): Promise<Answers> {
     const [self, ...others] = this.nodes().map(({ node }) => node)
-    const byNode = new Map([[self!, this.#answer(question)]])
+    const byNode = new Map([[self!, this.#answerTo(question)]])
     if (others.length === 0) return { byNode, missing: [] }
     if (this.#asked.size >= MAX_ASKED) throw new DatasoleError('BUSY', `${MAX_ASKED} questions to the other nodes wait for answers already`)
     const id = ++this.#lastId

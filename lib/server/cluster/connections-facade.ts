@@ -35,7 +35,7 @@ export interface NodeInfo extends NodeCard {
 interface Missing { missing: string[] }
 
 /** The answer of this node. A connection that is closing does not count. */
-export function answerOf (hub: Hub, pending: PendingUpgrades, question: Question): Answer {
+export function answerOf (hub: Hub, pending: PendingUpgrades, question: Exclude<Question, { kind: 'plugin' }>): Answer {
   const selected = Array.from(hub.select({ to: question.selector })).filter(({ isOpen }) => isOpen)
   const count = selected.length
   if (question.kind === 'count') return { count }

@@ -10,7 +10,7 @@ import { encodeMessage } from './encoding.js'
 import type { Flushable, Flusher } from './flusher.js'
 import { Inflation } from './inflate.js'
 import type { InboundQueue } from './inbound-queue.js'
-import type { ServerSocket } from './server-socket.js'
+import { type ServerSocket, bytesOf } from './server-socket.js'
 import type { Logger } from '../context/logger.js'
 import type { RepeatLog } from '../context/repeat-log.js'
 import type { Metrics } from '../metrics/metrics.js'
@@ -103,6 +103,8 @@ export class Connection implements Flushable {
     return (this.#messageContext ??= { get auth () { return context.auth }, connectionId: context.connectionId, connection: context, log: this.#host.log.child({ connectionId: context.connectionId }) })
   }
 
+  /** Bytes that came by the socket, and that it took. */
+  get bytes (): { read: number, written: number } { return bytesOf(this.#raw) }
   /** Bytes that the kernel has not taken yet. */
   get bufferedBytes (): number { return this.#queued + this.#raw.writableLength }
 
@@ -175,7 +177,7 @@ export class Connection implements Flushable {
   /** Pings, and ends a connection that has been silent for two heartbeats. */
   beat (): void {
     if (!this.#open) return
-    const { bytesRead = 0 } = this.#raw as Duplex & { bytesRead?: number }
+    const { read: bytesRead } = this.bytes
     if (bytesRead !== this.#bytesHeard) {
       this.#bytesHeard = bytesRead
       this.#silentBeats = 0
@@ -240,6 +242,7 @@ export class Connection implements Flushable {
   }
 
   #enqueue (message: Buffer): void {
+    this.#host.metrics.tap?.sent(this, message)
     this.#queue.push(message)
     this.#queued += message.length
     this.#makeDirty()
@@ -259,10 +262,8 @@ export class Connection implements Flushable {
     this.#queue = []
     this.#queued = 0
     if (!raw.writable) return
-    if (queue.length === 1) {
-      raw.write(queue[0]!)
-    } else if (size <= JOIN_LIMIT) {
-      raw.write(Buffer.concat(queue, size))
+    if (queue.length === 1 || size <= JOIN_LIMIT) {
+      raw.write(queue.length === 1 ? queue[0]! : Buffer.concat(queue, size))
     } else {
       raw.cork()
       for (const message of queue) raw.write(message)

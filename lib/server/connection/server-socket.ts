@@ -1,3 +1,10 @@
+import type { Duplex } from 'node:stream'
+
+/** Bytes that a stream has read and written; 0 where it does not count. */
+export function bytesOf ({ bytesRead = 0, bytesWritten = 0 }: Duplex & { bytesRead?: number, bytesWritten?: number }): { read: number, written: number } {
+  return { read: bytesRead, written: bytesWritten }
+}
+
 /** The part of a WebSocket that a connection uses; one of `ws` has it. */
 export interface ServerSocket {
   on (event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown

@@ -54,6 +54,12 @@ export class Subscriptions implements SourceHost {
     return this.#sources.get(store)?.has(key) ?? false
   }
 
+  /** The keys of a store that have subscribers on this node. */
+  sourcesOf (store: StateStore): ReadonlyMap<string, KeySource> { return this.#sources.get(store) ?? new Map() }
+
+  /** The keys that a connection subscribes to. */
+  keysOf (connection: Connection): string[] { return [...this.#byConnection.get(connection)?.keys() ?? []] }
+
   readonly frames: { readonly [Opcode.SUBSCRIBE]: FrameHandler<Wanted>, readonly [Opcode.UNSUBSCRIBE]: FrameHandler<string> } = {
     [Opcode.SUBSCRIBE]: {
       charge: {

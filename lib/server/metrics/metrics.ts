@@ -1,3 +1,4 @@
+import type { FrameTap } from './frame-tap.js'
 import { type DurationName, type Recorder, Recorders } from './recorder.js'
 import type { Tracer } from './tracer.js'
 import { type RefusalCounts, type RefusalPlace, Refusals, closeReason } from './refusals.js'
@@ -122,6 +123,8 @@ export class Metrics {
   #recorder: Recorder | undefined
   #recorders: readonly Recorder[] = []
   #tracer: Tracer | undefined
+  #tap: FrameTap | undefined
+  #isHidden = false
   messagesIn = 0
   messagesOut = 0
   bytesIn = 0
@@ -166,6 +169,15 @@ export class Metrics {
     return () => { if (this.#tracer === tracer) this.#tracer = undefined }
   }
 
+  /** @internal Undefined where nobody looks at frames. */
+  get tap (): FrameTap | undefined { return this.#tap }
+
+  /** @internal Shows all frames from now on, to one tap at a time. Returns what ends that. */
+  watch (tap: FrameTap): () => void {
+    this.#tap = tap
+    return () => { if (this.#tap === tap) this.#tap = undefined }
+  }
+
   #setRecorders (recorders: readonly Recorder[]): void {
     this.#recorders = recorders
     this.#recorder = recorders.length > 1 ? new Recorders(recorders) : recorders[0]
@@ -185,8 +197,8 @@ export class Metrics {
   }
 
   /** @internal What began then has ended now; nothing is recorded where nobody did when it began. */
-  end (name: DurationName, label: string, began: number): void {
-    if (began > 0) this.#recorder?.observe(name, label, performance.now() - began)
+  end (name: DurationName, label: string, began: number, hasFailed = false): void {
+    if (began > 0) this.#recorder?.observe(name, label, performance.now() - began, hasFailed)
   }
 
   /** @internal As `end`, once the sockets have what is queued for them. */
@@ -204,9 +216,15 @@ export class Metrics {
     this.#refusals.count('close', closeReason(code))
   }
 
+  /** @internal The server of a plugin: to exporters, it is none of the process. */
+  hide (): void {
+    this.#isHidden = true
+    running.delete(this)
+  }
+
   /** @internal The server starts. */
   start (): void {
-    running.add(this)
+    if (!this.#isHidden) running.add(this)
   }
 
   /** @internal The server stops. */

@@ -101,18 +101,18 @@ export class Call implements CallInFlight {
 
   #refuse (error: RpcError): void {
     // nobody is there to be told
-    if (!this.connection.isOpen) return this.#settle()
-    this.#answer(errorAnswer(this.host, this.correlationId, error))
+    if (!this.connection.isOpen) return this.#settle(true)
+    this.#answer(errorAnswer(this.host, this.correlationId, error), true)
   }
 
-  #settle (): void {
+  #settle (hasFailed: boolean): void {
     this.#answered = true
     clearTimeout(this.#timer)
-    this.host.metrics.end('rpc', this.method.name, this.#began)
+    this.host.metrics.end('rpc', this.method.name, this.#began, hasFailed)
   }
 
-  #answer (json: string): void {
-    this.#settle()
+  #answer (json: string, hasFailed = false): void {
+    this.#settle(hasFailed)
     this.connection.send(encodeMessage(Opcode.RPC_RES, this.correlationId, json, this.host.compressionThreshold))
   }
 

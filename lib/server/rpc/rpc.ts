@@ -66,6 +66,9 @@ export class RpcRegistry implements CallHost, Part {
 
   get compressionThreshold (): number { return this.settings.compressionThreshold }
 
+  /** Every registered method. */
+  get methods (): Iterable<Method | WorkerMethod> { return this.#methods.values() }
+
   register (name: string, options: RpcOptions, handler: RpcHandler, scope: Scope): void {
     const method = methodOf(name, options, handler, this.settings.rpcTimeoutMs, scope, this.contract.method(name))
     if (this.#isCompiled) method.compile()

@@ -128,7 +128,7 @@ export class WorkerCall implements CallInFlight, Task {
   #settle (failure?: RpcError): void {
     this.#answered = true
     this.#span?.end(failure)
-    this.host.metrics.end('rpc', this.method.name, this.#began)
+    this.host.metrics.end('rpc', this.method.name, this.#began, failure !== undefined)
   }
 
   #fail (error: RpcError): void {

@@ -68,6 +68,20 @@ export class Sessions implements Part {
     this.#flusher = new SessionFlusher(store, session, log, (each) => this.#load(each))
   }
 
+  /** Sessions that are loaded on this node. */
+  get size (): number { return this.#sessions.size }
+
+  /** Whether the sessions are in a store. */
+  areIn (store: StateStore): boolean { return store === this.#store }
+
+  /** Deletes every field of a session. Resolves to whether there was one, once the backend has it. */
+  async clear (userId: string): Promise<boolean> {
+    const fields = Object.keys(await this.restore(userId))
+    for (const field of fields) this.delete(userId, field)
+    await this.flush(userId)
+    return fields.length > 0
+  }
+
   async restore (userId: string | undefined): Promise<Record<string, unknown>> {
     const session = this.#open(userId)
     session.restores++

@@ -109,6 +109,12 @@ export class Replica implements Position {
     return `[${texts.join(',')}]`
   }
 
+  /** The last commits that are held, the newest last. */
+  lastCommits (count: number): Array<{ version: number, patches: string }> {
+    const first = Math.max(0, this.#history.length - count)
+    return this.#history.slice(first).map(({ patches }, i) => ({ version: this.version - this.#history.length + first + i + 1, patches }))
+  }
+
   #restart (epoch: string, snapshot: Snapshot | undefined): void {
     if (this.epoch !== epoch && this.epoch !== '') {
       this.#former.add(this.epoch)

@@ -77,6 +77,15 @@ export class StateStore implements StateHost {
     return key.loading ?? key.replica
   }
 
+  /** Keys that this node holds. */
+  get size (): number { return this.#keys.size }
+
+  /** The replicas that this node holds. */
+  * replicas (): IterableIterator<Replica> { for (const { replica } of this.#keys.values()) yield replica }
+
+  /** The replica of a key, if this node holds it. */
+  held (name: string): Replica | undefined { return this.#keys.get(name)?.replica }
+
   /** The committed value, as a copy that the caller owns. */
   async get (name: string): Promise<unknown> {
     const replica = await this.replica(name)

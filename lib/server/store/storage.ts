@@ -65,6 +65,9 @@ export class Storage {
     return this.#open(prefix, owner, { ttlMs, maxIdle: 0, maxStateBytes: MAX_MERGED_SESSION, maxJsonDepth: this.#settings.maxJsonDepth + FIELD_DEPTH })
   }
 
+  /** Every store in it. */
+  get stores (): readonly StateStore[] { return this.#stores }
+
   /** A backend that has to connect cannot be used before; others can be at once. */
   get isUsable (): boolean { return this.#readiness.isReady }
 

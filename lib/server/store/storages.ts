@@ -51,15 +51,20 @@ export class Storages implements Iterable<Storage> {
     return this.#byOwner.get(scope.ownerOf([BACKEND]))
   }
 
-  /** Asks every backend; each is named after the first scope that has it. */
-  async health (timeoutMs: number): Promise<BackendHealth[]> {
+  /** Each storage with its name: that of the first scope that has it. */
+  get names (): Map<Storage, string> {
     const names = new Map<Storage, string>()
     for (const [{ name }, storage] of this.#byOwner) {
       if (names.has(storage)) continue
       const taken = Array.from(names.values()).filter((each) => each === name || each.startsWith(`${name}#`)).length
       names.set(storage, taken === 0 ? name : `${name}#${taken + 1}`)
     }
-    return await Promise.all(Array.from(names, async ([storage, scope]) => ({ scope, ...await storage.health(timeoutMs) })))
+    return names
+  }
+
+  /** Asks every backend. */
+  async health (timeoutMs: number): Promise<BackendHealth[]> {
+    return await Promise.all(Array.from(this.names, async ([storage, scope]) => ({ scope, ...await storage.health(timeoutMs) })))
   }
 
   /** Whether the storage of a scope is its own, so that no plugin can give it another. */

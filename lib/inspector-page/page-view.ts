@@ -1,0 +1,23 @@
+import type { ServerLink } from './server-link.js'
+
+/** What a view of the page gets. */
+export interface ViewHost {
+  readonly link: ServerLink
+  readonly main: HTMLElement
+  /** Parts of the address after the view's name, decoded. */
+  readonly path: readonly string[]
+  /** The filter in the address. */
+  readonly filter: string
+  /** Puts a filter into the address, without another entry in the history. */
+  setFilter: (filter: string) => void
+  /** Says what went wrong; undefined takes it away. */
+  notice: (text: string | undefined) => void
+}
+
+/** Shows a view in `main`, and returns what ends it. */
+export type ShowView = (host: ViewHost) => () => void
+
+/** The address of a view. */
+export function addressOf (...parts: string[]): string {
+  return `#/${parts.map(encodeURIComponent).join('/')}`
+}

@@ -1,0 +1,58 @@
+import { constants, inflateSync } from 'node:zlib'
+import { HEADER_SIZE, ZLIB_MAGIC, readUint32 } from '../protocol/frame.js'
+import { Opcode } from '../protocol/opcodes.js'
+import { topMember } from '../server/connection/top-member.js'
+
+/** A frame, as a tail shows it. */
+export interface DecodedFrame { opcode: string, id: number, text: string, isCut: boolean }
+
+/** Characters of a payload that are shown. */
+const SHOWN = 2048
+/** Bytes of a frame that are looked at: the key of a frame stands at its beginning. */
+const LOOKED_AT = 16 * 1024
+/** Bytes of a compressed frame that these come from, where they inflate to no more than INFLATED, and where they do. */
+const COMPRESSED = 16 * 1024
+const DENSE = 512
+const INFLATED = 1024 * 1024
+
+/** First byte of a final, binary WebSocket message (RFC 6455 section 5.2). */
+const BINARY = 0x82
+
+const NAMES = new Map<number, string>(Object.entries(Opcode).map(([name, opcode]) => [opcode, name]))
+
+/** The frame in a message of the server's, as far as it is looked at; undefined for a ping or a close. */
+export function frameOf (message: Buffer): Buffer | undefined {
+  if (message[0] !== BINARY) return undefined
+  const length = message[1]!
+  const frame = message.subarray(length < 126 ? 2 : length === 126 ? 4 : 10)
+  const plain = frame[0] === ZLIB_MAGIC ? inflateBeginning(frame, COMPRESSED) ?? inflateBeginning(frame, DENSE) : frame
+  return plain === undefined || plain.length < HEADER_SIZE ? undefined : plain
+}
+
+function inflateBeginning (frame: Buffer, size: number): Buffer | undefined {
+  try {
+    return inflateSync(frame.subarray(0, size), { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: INFLATED })
+  } catch {
+    return undefined // it inflates to more
+  }
+}
+
+/** The member `key` of a frame's payload, where its beginning has it. */
+export function keyOf (frame: Buffer): string | undefined {
+  return topMember(frame.subarray(HEADER_SIZE, HEADER_SIZE + LOOKED_AT), 'key')
+}
+
+/** A token is never shown. */
+export function decode (frame: Buffer): DecodedFrame {
+  const opcode = frame[0]!
+  const size = readUint32(frame, 5)
+  const isSecret = opcode === Opcode.AUTH
+  // four bytes are one character at the least
+  const text = isSecret ? '(a token, which is not shown)' : frame.toString('utf8', HEADER_SIZE, HEADER_SIZE + SHOWN * 4)
+  return {
+    opcode: NAMES.get(opcode) ?? `0x${opcode.toString(16).padStart(2, '0')}`,
+    id: readUint32(frame, 1),
+    text: text.slice(0, SHOWN),
+    isCut: !isSecret && (text.length > SHOWN || size > frame.length - HEADER_SIZE)
+  }
+}

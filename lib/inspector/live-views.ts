@@ -1,0 +1,107 @@
+import type { Core } from '../server/core.js'
+import type { StateStore } from '../server/store/state-store.js'
+import { mergeConnections, mergeKeys, mergeMethods, mergeNodes } from './merge.js'
+import { askNodes } from './nodes-asker.js'
+import { type Ask, MAX_FILTER, type Overview } from './views.js'
+
+/** ms between two samples. */
+const PERIOD = 1000
+/** Samples without a subscriber after which the timer ends: one subscription may still be on its way. */
+const PATIENCE = 2
+
+/** The view that a key of the inspector's own server is, by its name; undefined for any other key. */
+export function viewOf (key: string): { kind: 'overview' | 'methods' } | { kind: 'connections' | 'keys', filter: string } | undefined {
+  if (key === 'overview' || key === 'methods') return { kind: key }
+  const [, kind, filter] = /^(connections|keys):(.*)$/s.exec(key) ?? []
+  return kind === undefined || filter!.length > MAX_FILTER ? undefined : { kind: kind as 'connections' | 'keys', filter: filter! }
+}
+
+/**
+ * Keeps the live state of the inspector's own server up to date, once a second and for as long as somebody is
+ * subscribed. Only the views that somebody looks at are asked for, in one question to all nodes.
+ */
+export class LiveViews {
+  readonly #outer: Core
+  readonly #inner: Core
+  readonly #shown = new Set<string>()
+  #timer: NodeJS.Timeout | undefined
+  #isRunning = false
+  #idle = 0
+  #isStopped = false
+
+  /** @param outer the server that is inspected @param inner the one whose clients look */
+  constructor (outer: Core, inner: Core) {
+    this.#outer = outer
+    this.#inner = inner
+  }
+
+  /** Whether it looks, or is about to. */
+  get isLooking (): boolean { return this.#isRunning || this.#timer !== undefined }
+
+  /** Somebody subscribes: look at once. */
+  wake (): void {
+    this.#idle = 0
+    if (this.#isRunning) return
+    clearTimeout(this.#timer)
+    // the subscription is there once its hooks have run
+    this.#timer = setTimeout(() => { void this.#run() }, 0)
+  }
+
+  stop (): void {
+    this.#isStopped = true
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  async #run (): Promise<void> {
+    this.#isRunning = true
+    this.#timer = undefined
+    try {
+      await this.#refresh()
+    } catch (error) {
+      this.#outer.repeats.warn({ err: error }, 'the inspector could not refresh what it shows')
+    }
+    this.#isRunning = false
+    if (this.#isStopped || this.#idle >= PATIENCE) return
+    this.#timer = setTimeout(() => { void this.#run() }, PERIOD).unref()
+  }
+
+  async #refresh (): Promise<void> {
+    const store = this.#inner.keyspace.storages.root.state
+    const wanted = [...this.#inner.keyspace.subscriptions.sourcesOf(store).keys()]
+    this.#idle = wanted.length === 0 ? this.#idle + 1 : 0
+    for (const key of this.#shown) if (!wanted.includes(key)) await this.#forget(store, key)
+    if (wanted.length === 0) return
+    const { told, missing } = await askNodes(this.#outer, askFor(wanted))
+    for (const key of wanted) {
+      const view = viewOf(key)
+      if (view === undefined) continue
+      this.#shown.add(key)
+      await store.set(key, this.#valueOf(view, told, missing), true)
+    }
+  }
+
+  #valueOf (view: NonNullable<ReturnType<typeof viewOf>>, told: Parameters<typeof mergeMethods>[0], missing: readonly string[]): unknown {
+    if ('filter' in view) return view.kind === 'keys' ? mergeKeys(view.filter, told) : mergeConnections(view.filter, told)
+    if (view.kind === 'methods') return mergeMethods(told)
+    const cards = this.#outer.cluster.nodes()
+    return { at: Date.now(), viewers: this.#inner.hub.size, nodes: mergeNodes(cards, cards[0]!.node, told, missing) } satisfies Overview
+  }
+
+  async #forget (store: StateStore, key: string): Promise<void> {
+    this.#shown.delete(key)
+    await store.delete(key)
+  }
+}
+
+/** One question for all views. */
+function askFor (keys: readonly string[]): Ask {
+  const ask: Ask = {}
+  for (const key of keys) {
+    const view = viewOf(key)
+    if (view === undefined) continue
+    if ('filter' in view) (ask[view.kind] ??= []).push(view.filter)
+    else ask[view.kind] = true
+  }
+  return ask
+}
