@@ -7,6 +7,9 @@ export function snippetsOf (page: string, language = 'ts'): Map<string, string> 
   return new Map(Array.from(page.matchAll(new RegExp(`\`\`\`${language}\\n// (\\S+)\\n([\\s\\S]+?)\`\`\``, 'g')), ([, name, code]) => [name!, code!]))
 }
 
+/** As NestJS needs them; they change nothing where there are none. */
+const decorators = { experimentalDecorators: true, emitDecoratorMetadata: true }
+
 interface Test { teardown (end: () => void): void }
 
 /**
@@ -20,7 +23,7 @@ export function writeSnippets (t: Test, name: string, snippets: ReadonlyMap<stri
   t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
   for (const [file, code] of snippets) {
     writeFileSync(join(folder, file), code)
-    const { outputText } = ts.transpileModule(code, { fileName: file, compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, jsx: ts.JsxEmit.ReactJSX } })
+    const { outputText } = ts.transpileModule(code, { fileName: file, compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext, jsx: ts.JsxEmit.ReactJSX, ...decorators } })
     writeFileSync(join(folder, file.replace(/tsx?$/, 'js')), outputText)
   }
   return folder
@@ -48,6 +51,7 @@ export function typeErrors (folder: string, files: Iterable<string>, isOfPage = 
     module: ts.ModuleKind.NodeNext,
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
     strict: true,
+    ...decorators,
     noEmit: true,
     skipLibCheck: true,
     types: ['node']

@@ -1,0 +1,138 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { get, type IncomingMessage } from 'node:http'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import { DatasoleClient } from '../../lib/client/client.js'
+import { blocksOf, program, serve, sourcesOf } from '../helpers/doc-pages.js'
+import { writeSnippets } from '../helpers/snippets.js'
+import { until } from '../helpers/until.js'
+
+t.setTimeout(180_000) // it starts many programs
+
+const folderOf = (t: Test, name: string): string => writeSnippets(t, `run-run-${name}`, sourcesOf(`docs/run/${name}.md`))
+const config = (page: string, name: string): string => blocksOf(`docs/run/${page}.md`).find(({ file }) => file === name)!.code
+
+async function status (port: number, path: string, headers: Record<string, string> = {}): Promise<number> {
+  const [response] = await once(get({ port, host: '127.0.0.1', path, headers, agent: false }), 'response') as [IncomingMessage]
+  response.resume()
+  return response.statusCode!
+}
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0)
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  return port
+}
+
+async function clientOf (t: Test, url: string, headers: Record<string, string> = {}): Promise<DatasoleClient> {
+  class WithHeaders extends WebSocket {
+    constructor (address: string, protocols: string[]) { super(address, protocols, { headers }) }
+  }
+  const client = new DatasoleClient({ url, webSocket: WithHeaders as never, connectTimeoutMs: 5000, onError: () => {} })
+  t.teardown(async () => { await client.disconnect() })
+  await client.connect()
+  return client
+}
+
+t.test('run: the server of proxies.md believes its proxy, and no other', async (t) => {
+  const { port } = await serve(t, folderOf(t, 'proxies'))
+  const client = await clientOf(t, `http://127.0.0.1:${port}`, { 'x-forwarded-for': '203.0.113.9', 'x-forwarded-host': 'example.com', origin: 'https://example.com' })
+  t.equal(await client.rpc('address'), '203.0.113.9')
+})
+
+function installed (name: string, args: string[]): boolean {
+  try {
+    execFileSync(name, args, { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Starts a proxy in the foreground; it ends with the test. */
+async function proxy (t: Test, name: string, port: number, args: string[]): Promise<void> {
+  const child = spawn(name, args, { stdio: 'ignore', env: { ...process.env, XDG_DATA_HOME: '/nonexistent' } })
+  t.teardown(() => { child.kill('SIGKILL') })
+  await until(async () => await status(port, '/').then(() => true, () => false))
+}
+
+t.test('run: the configurations of proxies.md work in nginx and Caddy, where those are installed', async (t) => {
+  const { port } = await serve(t, folderOf(t, 'proxies'))
+  const to = (text: string): string => text.replaceAll(/127\.0\.0\.1:300[01]/g, `127.0.0.1:${port}`)
+  const folder = mkdtempSync(join(tmpdir(), 'datasole-proxy-'))
+  t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
+  const origin = { host: 'example.com:8443', origin: 'https://example.com:8443' }
+  const check = async (front: number, prefixes: string[]): Promise<void> => {
+    for (const prefix of prefixes) {
+      const client = await clientOf(t, `http://127.0.0.1:${front}${prefix}`, origin)
+      t.equal(await client.rpc('address'), '127.0.0.1', `a client by ${prefix}/__ds`)
+      t.equal(await status(front, `${prefix}/__ds/datasole-worker.iife.min.js`), 200)
+    }
+  }
+
+  // without the programs: at least every brace is closed
+  for (const text of [config('proxies', 'nginx.conf'), config('proxies', 'sub-path.conf'), config('proxies', 'Caddyfile')]) t.equal(text.split('{').length, text.split('}').length)
+  if (installed('nginx', ['-v'])) {
+    const front = await freePort()
+    const site = to(config('proxies', 'nginx.conf')).replace('listen 443 ssl', `listen 127.0.0.1:${front}`).replaceAll(/^ *ssl_.*$/gm, '')
+      .replace('  location / {', `${to(config('proxies', 'sub-path.conf'))}\n  location / {`)
+    writeFileSync(join(folder, 'nginx.conf'), `daemon off; pid ${folder}/pid; error_log ${folder}/error.log; events {} http { access_log off; ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}\n${site} }`)
+    await proxy(t, 'nginx', front, ['-c', join(folder, 'nginx.conf'), '-p', folder])
+    await check(front, ['', '/my-app'])
+  }
+  if (installed('caddy', ['version'])) {
+    const front = await freePort()
+    writeFileSync(join(folder, 'Caddyfile'), `{\n  admin off\n}\n${to(config('proxies', 'Caddyfile')).replace('example.com', `http://:${front}`)}`)
+    await proxy(t, 'caddy', front, ['run', '--config', join(folder, 'Caddyfile'), '--adapter', 'caddyfile'])
+    await check(front, ['', '/my-app'])
+  }
+})
+
+t.test('run: the server of containers.md says that it is ready, guards its metrics, and drains', async (t) => {
+  const { port, stop } = await serve(t, folderOf(t, 'containers'), 'server.js', { OPS_TOKEN: 'secret', REDIS_URL: process.env.REDIS_URL! })
+  t.equal(await status(port, '/ops/health'), 200)
+  t.equal(await status(port, '/ops/metrics'), 401)
+  t.equal(await status(port, '/ops/metrics', { authorization: 'Bearer secret' }), 200)
+  const client = await clientOf(t, `http://127.0.0.1:${port}`)
+  t.type(await client.rpc('now'), 'string')
+  await client.disconnect()
+  t.equal(await stop(), 0)
+})
+
+t.test('run: the server of pm2.md tells its manager that it is ready', async (t) => {
+  const folder = folderOf(t, 'pm2')
+  const { port, stop } = await serve(t, folder, 'server.js', { REDIS_URL: process.env.REDIS_URL! })
+  const client = await clientOf(t, `http://127.0.0.1:${port}`)
+  t.type(await client.rpc('pid'), 'number')
+  await client.disconnect()
+  t.equal(await stop(), 0)
+})
+
+t.test('run: the backends of redis-postgres.md are made of options that exist', async (t) => {
+  const folder = folderOf(t, 'redis-postgres')
+  const load = async (name: string): Promise<Record<string, unknown>> => await import(resolve(folder, `${name}.js`)) as Record<string, unknown>
+  t.ok((await load('sentinel')).backend instanceof Object)
+  t.ok((await load('redis-cluster')).backend instanceof Object)
+  t.match((await load('migration')).sql, /CREATE TABLE/)
+  const store = await load('store') as Record<string, () => { init: () => Promise<void>, close: () => Promise<void> }>
+  process.env.DATABASE_URL = process.env.POSTGRES_URL
+  for (const make of [store.onRedis!, store.onPostgres!]) {
+    const ds = make()
+    await ds.init()
+    await ds.close()
+  }
+})
+
+t.test('run: the script of capacity.md measures, and the hooks of the checklist load', async (t) => {
+  const { line } = program(t, folderOf(t, 'capacity'), 'measure.js')
+  t.match(await line(/-?[\d.]+ KB per connection/), /KB/)
+  await import(resolve(folderOf(t, 'security-checklist'), 'hooks.js'))
+})
