@@ -64,7 +64,7 @@ t.test('from: the list of members of socket-io.md follows connections', async (t
   await members(ds)
   const wire = await connect()
   await until(async () => Object.keys(await ds.primitives.live.getState('members') ?? {}).length === 1)
-  wire.close()
+  await wire.close()
   await until(async () => Object.keys(await ds.primitives.live.getState('members') ?? {}).length === 0)
   t.pass('as it should')
 })
