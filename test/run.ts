@@ -23,7 +23,7 @@ const limitMs = 1_500_000 // it takes nine minutes on two cores: this ends what 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** What starts programs or threads takes its time. */
-const slow = ['bindings/react-docs.test.js', 'client/declarations.test.js', 'contract/docs.test.js', 'contract/documents.test.js', 'contract/worker.test.js', 'plugins', 'executor', 'examples', 'package', 'readme.test.js', 'server/close.test.js'].map((name) => join('dist', 'test', name))
+const slow = ['bindings/react-docs.test.js', 'client/declarations.test.js', 'contract/docs.test.js', 'contract/documents.test.js', 'contract/worker.test.js', 'plugins', 'executor', 'examples', 'package', 'pages', 'pages.test.js', 'readme.test.js', 'server/close.test.js'].map((name) => join('dist', 'test', name))
 
 async function unitTests (files: string[]): Promise<string[]> {
   const quick = files.filter((file) => !slow.some((name) => file.startsWith(name)))
