@@ -6,7 +6,7 @@ import { Subject } from './subject.js'
 /** Connections, seconds of a measurement, and how often each is made. */
 const CONNECTIONS = 1000
 const SECONDS = 5
-const ROUNDS = 5
+const ROUNDS = 3
 /** ms between two broadcasts to all connections, so that every row of a table changes with every sample. */
 const PACE = 500
 

@@ -68,6 +68,7 @@ t.test('layers: what breaks a rule is found', async (t) => {
     ['3a', 'lib/bindings/react/a.ts', "import { target } from '../../server/target.js'"],
     ['3a', 'lib/bindings/react/a.ts', "import { createRoot } from 'react-dom/client'"],
     ['3a', 'lib/bindings/a.ts', "import { useState } from 'react'"],
+    ['3c', 'lib/inspector-page/a.ts', "import { target } from '../server/target.js'"],
     ['3b', 'lib/client/a.ts', "import type { ReactNode } from 'react'"],
     ['4', 'lib/server/a.ts', "import { MemoryBackend } from '../backend/memory/memory.js'"],
     ['4', 'lib/server/a.ts', "const inline = await import('../executor/inline.js')"],

@@ -6,6 +6,8 @@ import { type Ask, MAX_FILTER, type Overview } from './views.js'
 
 /** ms between two samples. */
 const PERIOD = 1000
+/** Tables are refreshed at every second sample: most of what the inspector costs is what they change. */
+const TABLES = 2
 /** Samples without a subscriber after which the timer ends: one subscription may still be on its way. */
 const PATIENCE = 2
 
@@ -17,7 +19,7 @@ export function viewOf (key: string): { kind: 'overview' | 'methods' } | { kind:
 }
 
 /**
- * Keeps the live state of the inspector's own server up to date, once a second and for as long as somebody is
+ * Keeps the live state of the inspector's own server up to date, the overview once a second and for as long as somebody is
  * subscribed. Only the views that somebody looks at are asked for, in one question to all nodes.
  */
 export class LiveViews {
@@ -27,6 +29,7 @@ export class LiveViews {
   #timer: NodeJS.Timeout | undefined
   #isRunning = false
   #idle = 0
+  #samples = 0
   #isStopped = false
 
   /** @param outer the server that is inspected @param inner the one whose clients look */
@@ -71,9 +74,10 @@ export class LiveViews {
     const wanted = [...this.#inner.keyspace.subscriptions.sourcesOf(store).keys()]
     this.#idle = wanted.length === 0 ? this.#idle + 1 : 0
     for (const key of this.#shown) if (!wanted.includes(key)) await this.#forget(store, key)
-    if (wanted.length === 0) return
-    const { told, missing } = await askNodes(this.#outer, askFor(wanted))
-    for (const key of wanted) {
+    const due = this.#samples++ % TABLES === 0 ? wanted : wanted.filter((key) => key === 'overview' || !this.#shown.has(key))
+    if (due.length === 0) return
+    const { told, missing } = await askNodes(this.#outer, askFor(due))
+    for (const key of due) {
       const view = viewOf(key)
       if (view === undefined) continue
       this.#shown.add(key)

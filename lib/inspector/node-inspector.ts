@@ -10,7 +10,7 @@ import { ProcessLoad } from './process-load.js'
 import { type Ask, FRESH, MAX_ROWS, type Rates, type Told } from './views.js'
 
 /** ms after the last question until nothing is measured any more. */
-const LEASE = 5000
+const LEASE = 5000 // tables are asked for every 2 s
 /** ms between two questions to the backends. */
 const HEALTH = 5000
 
