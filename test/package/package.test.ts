@@ -24,7 +24,7 @@ t.test('the package holds what a user needs, and nothing else', async (t) => {
   const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', ...pages, 'docs/grafana-dashboard.json', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
-  t.ok(packed.size < 832 * 1024, `${packed.size} bytes packed`)
+  t.ok(packed.size < 896 * 1024, `${packed.size} bytes packed`)
   t.ok(packed.unpackedSize < 4 * 1024 * 1024, `${packed.unpackedSize} bytes unpacked`)
 })
 
