@@ -6,8 +6,7 @@ import { entrances } from '../helpers/entrances.js'
 import { snippetsOf, typeErrors, writeSnippets } from '../helpers/snippets.js'
 
 const page = readFileSync('docs/react.md', 'utf8')
-const contract = snippetsOf(readFileSync('README.md', 'utf8')).get('contract.ts')!
-const snippets = new Map([['contract.ts', contract], ...snippetsOf(page, 'tsx')])
+const snippets = new Map([...snippetsOf(page), ...snippetsOf(page, 'tsx')])
 const folder = writeSnippets(t, 'react-docs', snippets)
 
 t.test('react docs: the snippets have the right types', async (t) => {
