@@ -13,14 +13,24 @@ export interface Position extends Head {
   id: string
 }
 
-/** One accepted write: a unique id (up to 120 characters, no line break) and a JSON Patch as JSON text. */
-export interface LogEntry { id: string, patches: string }
+/** One accepted write. */
+export interface LogEntry {
+  /** Unique: up to 120 characters, no line break. */
+  id: string
+  /** A JSON Patch (RFC 6902) as JSON text. */
+  patches: string
+}
 
 /**
  * The whole value at a version. A backend stores the text unchanged: it is JSON of the value, or a space and
  * JSON of an object with the value and the server's own data.
  */
-export interface Snapshot { version: number, value: string }
+export interface Snapshot {
+  /** The version that the value has. */
+  version: number
+  /** The stored text. */
+  value: string
+}
 
 /**
  * A key as the journal holds it, or the part that a reader lacks. `commits` are consecutive and end at `version`.
@@ -31,11 +41,13 @@ export interface KeyRecord extends Position {
   live: boolean
   /** Absent if `commits` are enough for the reader, and at version 0. */
   snapshot?: Snapshot
+  /** One version each, in order. */
   commits: LogEntry[]
   /** The journal has lost the reader's position: the epoch is the same, the history is not. The record is complete. */
   isLost?: boolean
 }
 
+/** A request to the journal: commits, or a new epoch, on a position. */
 export interface CommitRequest {
   /** The position that the first commit was made on. */
   base: Position
@@ -64,14 +76,18 @@ export interface CommitRequest {
   ttlMs?: number
 }
 
+/** The answer of the journal: the new head, or the commits that the caller lacks. */
 export type CommitResult =
   | (Head & { accepted: true, /** bytes of log since the snapshot; writers send a new one when it is large */ logBytes: number })
   | { accepted: false, missed: KeyRecord }
 
 /** Published by the journal to `subscribe(key)` with every accepted commit. */
 export interface CommitNotice {
+  /** The position before the commits. */
   base: Position
+  /** The position after them. */
   head: Position
+  /** Whether clients may see the key now. */
   live: boolean
   /** Absent with a reset, and if the journal did not send them; the receiver then reads the key. */
   commits?: LogEntry[]
@@ -104,7 +120,9 @@ export interface Journal {
 
 /** A backend logs once that its store is away, and once that it is back. */
 export interface BackendLog {
+  /** Logs an error of the store, which `data.err` has. */
   error (data: object, message: string): void
+  /** Logs that the store is back. */
   info (message: string): void
 }
 

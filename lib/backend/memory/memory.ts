@@ -55,22 +55,29 @@ export class MemoryBackend implements StateBackend {
   /** @internal Keys of the journal, remembered deleted ones included. */
   get size (): number { return this.#logs.size }
 
+  /** Implements `StateBackend.get`; at once, from memory. */
   async get<T = unknown> (key: string): Promise<T | undefined> {
     const stored = this.#value(key)
     return stored === undefined ? undefined : JSON.parse(stored.json) as T
   }
 
+  /**
+   * Implements `StateBackend.set`.
+   * @throws TypeError `INVALID_JSON`, or `INVALID_ARGUMENT` for undefined, if JSON cannot hold the value
+   */
   async set<T = unknown> (key: string, value: T): Promise<void> {
     const json = stringify(value)
     if (json === undefined) throw invalidArgument(`MemoryBackend.set("${key}"): the value is not JSON`)
     this.#values.set(key, { json, expiresAt: Infinity })
   }
 
+  /** Implements `StateBackend.delete`. */
   async delete (key: string): Promise<boolean> {
     this.#buckets.delete(key)
     return this.#value(key) !== undefined && this.#values.delete(key)
   }
 
+  /** Implements `StateBackend.expire`. @param ttlMs ms */
   async expire (key: string, ttlMs: number): Promise<boolean> {
     const stored = this.#value(key)
     if (stored === undefined) return false
@@ -79,13 +86,17 @@ export class MemoryBackend implements StateBackend {
     return true
   }
 
-  /** Returns no promise, so that frames do not wait. There are at most 100,000 buckets; the oldest are dropped. */
+  /**
+   * Implements `StateBackend.consume`, without a promise. There are at most 100,000 buckets; the oldest are dropped.
+   * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
+   */
   consume (bucket: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<never> {
     if (cost > rule.maxRequests) return Promise.reject(coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT'))
     const now = Math.floor(performance.now())
     return this.#buckets.get(bucket, rule, now).consume(now, cost)
   }
 
+  /** Implements `StateBackend.subscribe`. */
   subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe {
     let handlers = this.#handlers.get(key)
     if (handlers === undefined) this.#handlers.set(key, handlers = new Set())
@@ -98,6 +109,7 @@ export class MemoryBackend implements StateBackend {
     })
   }
 
+  /** Implements `StateBackend.publish`. Subscribers get a copy in a microtask. */
   async publish (key: string, value: unknown): Promise<void> {
     const handlers = this.#handlers.get(key)
     if (handlers === undefined) return
@@ -108,6 +120,7 @@ export class MemoryBackend implements StateBackend {
     })
   }
 
+  /** Implements `Journal.commit`. */
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     const log = this.#log(key) ?? emptyLog(this.#history)
     if (log.epoch !== base.epoch || log.version !== base.version || headId(log) !== base.id) return { accepted: false, missed: recordOf(log, base) }
@@ -133,10 +146,12 @@ export class MemoryBackend implements StateBackend {
     return { accepted: true, epoch, version, logBytes: log.sizeSinceSnapshot }
   }
 
+  /** Implements `Journal.read`. */
   async read (key: string, have?: Position): Promise<KeyRecord> {
     return recordOf(this.#log(key) ?? emptyLog(this.#history), have)
   }
 
+  /** Implements `Journal.liveKeys`. */
   async liveKeys (prefix = ''): Promise<string[]> {
     const keys = []
     for (const key of this.#logs.keys()) if (key.startsWith(prefix) && this.#log(key)?.live) keys.push(key)

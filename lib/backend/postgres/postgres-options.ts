@@ -15,10 +15,15 @@ export interface PostgresPoolClient {
 
 /** The part of a `pg.Pool` that is used here. */
 export interface PostgresPool {
+  /** The options of its connections. */
   readonly options: object
+  /** Gives `done` a connection, or the error. */
   connect (done: (error: Error | undefined, client: PostgresPoolClient | undefined) => void): void
+  /** Adds a listener for errors of idle connections. */
   on (event: 'error', listener: (error: Error) => void): unknown
+  /** Removes the listener. */
   removeListener (event: 'error', listener: (error: Error) => void): unknown
+  /** Closes all connections. Never called on a pool of yours. */
   end (): Promise<void>
 }
 
@@ -31,6 +36,7 @@ export interface PostgresClient {
   readonly connection: { readonly stream: { destroy (): void } }
 }
 
+/** Options of `PostgresBackend`. */
 export interface PostgresBackendOptions {
   /** `postgres://user:password@host:port/database`. Default: the environment variables of Postgres (PGHOST …). */
   connectionString?: string

@@ -21,6 +21,9 @@ const MAX_ENTRIES = 1000
  * State and pub/sub in Postgres 13 or newer. All processes with the same database, tables and prefix share it. A commit
  * is one statement, which also notifies.
  *
+ * A call waits up to `commandTimeoutMs` while Postgres is away. Then it rejects with DatasoleError
+ * `BACKEND_UNAVAILABLE`; with `BUSY` beyond `maxCommands`, and with `BACKEND_REFUSED` if Postgres refuses it.
+ *
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
 export class PostgresBackend implements StateBackend {
@@ -35,7 +38,12 @@ export class PostgresBackend implements StateBackend {
     this.#connection = new PostgresConnection(options, this.#settings, this.#sql, REMEMBERED_TERMS * term * 1000, async () => (await import('pg')).default)
   }
 
-  /** The statements that make the tables, for applications that run them themselves. */
+  /**
+   * Returns the SQL that creates the tables, for applications that run it themselves.
+   * @param tableName default `datasole`
+   * @param options.unlogged default false
+   * @throws DatasoleError `INVALID_OPTION`
+   */
   static tables (tableName = 'datasole', { unlogged = false } = {}): string {
     const settings = checkPostgresOptions({ tableName, unlogged })
     return createTables(settings.tableName, settings.unlogged)
@@ -46,42 +54,57 @@ export class PostgresBackend implements StateBackend {
     await this.#connection.connect(log)
   }
 
+  /** Implements `StateBackend.close`: ends the connections after the last `close`. */
   async close (): Promise<void> {
     await this.#connection.close()
   }
 
+  /** Implements `StateBackend.get`. */
   async get<T = unknown> (key: string): Promise<T | undefined> {
     const [row] = await this.#repeat(this.#sql.get, this.#hash(key))
     return row === undefined ? undefined : JSON.parse(row.value as string) as T
   }
 
+  /**
+   * Implements `StateBackend.set`.
+   * @throws TypeError `INVALID_JSON`, or `INVALID_ARGUMENT` for undefined, if JSON cannot hold the value
+   */
   async set<T = unknown> (key: string, value: T): Promise<void> {
     const json = stringify(value)
     if (json === undefined) throw invalidArgument(`PostgresBackend.set("${key}"): the value is not JSON`)
     await this.#repeat(this.#sql.set, this.#hash(key), json)
   }
 
+  /** Implements `StateBackend.delete`. */
   async delete (key: string): Promise<boolean> {
     const [row] = await this.#repeat(this.#sql.delete, this.#hash(key))
     return row?.existed === true
   }
 
+  /** Implements `StateBackend.expire`. @param ttlMs ms */
   async expire (key: string, ttlMs: number): Promise<boolean> {
     return (await this.#repeat(this.#sql.expire, this.#hash(key), ttlMs)).length > 0
   }
 
+  /** Implements `StateBackend.subscribe`. */
   subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe & { ready: Promise<void> } {
     return this.#connection.channels.add(this.#channel(key), key, handler)
   }
 
+  /** Implements `StateBackend.publish`. */
   async publish (key: string, value: unknown): Promise<void> {
     await this.#connection.publish(this.#channel(key), encodeValue(value))
   }
 
+  /** Implements `StateBackend.onDoubt`: calls `fn` after a reconnect. */
   onDoubt (fn: () => void): Unsubscribe {
     return this.#connection.onMessagesLost(fn)
   }
 
+  /**
+   * Implements `Journal.commit`.
+   * @throws DatasoleError `OUTCOME_UNKNOWN` if an attempt may have taken effect
+   */
   async commit (key: string, request: CommitRequest): Promise<CommitResult> {
     const { base, commits, reset, snapshot, ttlMs } = request
     const [statement, ...values] = reset === undefined ? this.#commitQuery(key, request) : this.#resetQuery(key, base, reset, ttlMs)
@@ -106,6 +129,7 @@ export class PostgresBackend implements StateBackend {
     }
   }
 
+  /** Implements `Journal.read`. */
   async read (key: string, have?: Position): Promise<KeyRecord> {
     for (;;) {
       const [row] = await this.#repeat(this.#sql.read, this.#hash(key), HISTORY, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '')
@@ -117,6 +141,7 @@ export class PostgresBackend implements StateBackend {
     }
   }
 
+  /** Implements `Journal.liveKeys`. */
   async liveKeys (prefix = ''): Promise<string[]> {
     const wanted = this.#settings.prefix + prefix
     const { from, to } = prefixRange(wanted, (text) => JSON.stringify(text).slice(0, -1).slice(0, INDEXED))!
@@ -125,7 +150,10 @@ export class PostgresBackend implements StateBackend {
     return keys.filter((key) => key.startsWith(wanted)).map((key) => key.slice(this.#settings.prefix.length))
   }
 
-  /** Sent once: a second attempt would count twice. */
+  /**
+   * Implements `StateBackend.consume`. The request is sent once, as a second attempt would count twice.
+   * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
+   */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
     if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
     const values = [this.#hash(bucket), rule.windowMs, rule.maxRequests, cost]

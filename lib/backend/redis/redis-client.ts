@@ -18,24 +18,34 @@ export interface RedisClient {
 
 /** A Redis, Cluster or Sentinel client of ioredis. It is a template: its connection is never used. */
 export interface RedisInstance {
+  /** Makes a client with the same options. */
   duplicate (...args: never[]): unknown
+  /** The options of the client. */
   readonly options: object
 }
 
 /** Options of ioredis. */
 export interface RedisConnectionOptions {
+  /** Default `localhost`. */
   host?: string
+  /** Default 6379. */
   port?: number
+  /** The user of the ACL. Default: the user `default`. */
   username?: string
+  /** Default none. */
   password?: string
+  /** Number of the database. Default 0. */
   db?: number
+  /** Options of `tls.connect`; an empty object is enough for TLS. Default: no TLS. */
   tls?: object
+  /** Addresses of Sentinels, with `name`. Default none. */
   sentinels?: Array<{ host?: string, port?: number }>
   /** Name of the Sentinel group. */
   name?: string
   [option: string]: unknown
 }
 
+/** Options of `RedisBackend`. */
 export interface RedisBackendOptions {
   /** `redis://` or `rediss://` (TLS), with user, password and database. Default `redis://127.0.0.1:6379`. */
   url?: string

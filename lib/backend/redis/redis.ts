@@ -17,6 +17,9 @@ import { COMMIT, CONSUME, READ, TERM } from './redis-scripts.js'
  * its newest commits, nodes notice, and all clients converge on what is left. If Redis evicts a part of a key, the
  * whole key is lost: set `maxmemory-policy noeviction`.
  *
+ * A call waits up to `commandTimeoutMs` while Redis is away. Then it rejects with DatasoleError `BACKEND_UNAVAILABLE`;
+ * with `BUSY` beyond `maxCommands`, and with `BACKEND_REFUSED` if Redis refuses it.
+ *
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
 export class RedisBackend implements StateBackend {
@@ -38,43 +41,58 @@ export class RedisBackend implements StateBackend {
     await this.#connection.connect(log)
   }
 
+  /** Implements `StateBackend.close`: ends the connections after the last `close`. */
   async close (): Promise<void> {
     await this.#connection.close()
   }
 
+  /** Implements `StateBackend.get`. */
   async get<T = unknown> (key: string): Promise<T | undefined> {
     const json = await this.#connection.repeat('get', this.#name('value', key)) as string | null
     return json === null ? undefined : JSON.parse(json) as T
   }
 
+  /**
+   * Implements `StateBackend.set`.
+   * @throws TypeError `INVALID_JSON`, or `INVALID_ARGUMENT` for undefined, if JSON cannot hold the value
+   */
   async set<T = unknown> (key: string, value: T): Promise<void> {
     const json = stringify(value)
     if (json === undefined) throw invalidArgument(`RedisBackend.set("${key}"): the value is not JSON`)
     await this.#connection.repeat('set', this.#name('value', key), json)
   }
 
+  /** Implements `StateBackend.delete`. */
   async delete (key: string): Promise<boolean> {
     const [values] = await Promise.all([this.#connection.repeat('del', this.#name('value', key)), this.#connection.repeat('del', this.#name('bucket', key))])
     return values === 1
   }
 
+  /** Implements `StateBackend.expire`. @param ttlMs ms */
   async expire (key: string, ttlMs: number): Promise<boolean> {
     return await this.#connection.repeat('pexpire', this.#name('value', key), Math.ceil(ttlMs)) === 1
   }
 
+  /** Implements `StateBackend.subscribe`. */
   subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe & { ready: Promise<void> } {
     return this.#connection.channels.add(this.#channel(key), key, handler)
   }
 
+  /** Implements `StateBackend.publish`. */
   async publish (key: string, value: unknown): Promise<void> {
     const text = encodeValue(value)
     await this.#connection.policy.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key), text))
   }
 
+  /** Implements `StateBackend.onDoubt`: calls `fn` after a reconnect. */
   onDoubt (fn: () => void): Unsubscribe {
     return this.#connection.onMessagesLost(fn)
   }
 
+  /**
+   * Implements `Journal.commit`.
+   * @throws DatasoleError `OUTCOME_UNKNOWN` if an attempt may have taken effect
+   */
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     if (live) await this.#names.add([key])
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
@@ -97,6 +115,7 @@ export class RedisBackend implements StateBackend {
     return { accepted: true, epoch: String(reply[1]), version: Number(reply[2]), logBytes: Number(reply[3]) }
   }
 
+  /** Implements `Journal.read`. */
   async read (key: string, have?: Position): Promise<KeyRecord> {
     return await this.#connection.policy.repeat(() => this.#read(key, have))
   }
@@ -106,6 +125,7 @@ export class RedisBackend implements StateBackend {
     return recordOf(await this.#connection.run(READ, this.#journalKeys(key), [await this.#connection.historyId(), this.#term, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '']))
   }
 
+  /** Implements `Journal.liveKeys`. */
   async liveKeys (prefix = ''): Promise<string[]> {
     const live = []
     for await (const keys of this.#names.pages(prefix)) {
@@ -118,7 +138,10 @@ export class RedisBackend implements StateBackend {
     return live
   }
 
-  /** Sent once: a second attempt would count twice. */
+  /**
+   * Implements `StateBackend.consume`. The request is sent once, as a second attempt would count twice.
+   * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
+   */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
     if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
     const [allowed, remaining, emptyIn, retryAfter] = await this.#connection.policy.once(() => this.#connection.run(CONSUME, [this.#name('bucket', bucket)], [rule.windowMs, rule.maxRequests, cost])) as number[]
