@@ -8,11 +8,13 @@ import { channel } from '../client/open-channels.js'
 import type { SubscriptionStatus } from '../client/state-subscriptions.js'
 import { HeldStore, storeOf } from './held-store.js'
 
+/** A sync channel at one moment. */
 export interface ChannelSnapshot<T = unknown> {
   /** The value with own changes that the server does not have yet. It is frozen. */
   readonly value: DeepReadonly<T> | undefined
   /** Whether changes wait for the server. */
   readonly isPending: boolean
+  /** The status of the subscription: `stale` while the connection is gone, `denied` if the server refused. */
   readonly status: SubscriptionStatus
   /** Why the subscription is denied, or has to wait. */
   readonly error: DatasoleError | undefined

@@ -4,7 +4,9 @@ import type { ConnectionState } from '../client/link.js'
 import type { LiveClient } from '../client/live-client.js'
 import { storeOf } from './held-store.js'
 
+/** A client's connection at one moment. */
 export interface ConnectionSnapshot {
+  /** As `client.getConnectionState()`. */
   readonly state: ConnectionState
   /** Why the connection was lost, or could not be made. */
   readonly error: DatasoleError | undefined

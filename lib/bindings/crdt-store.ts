@@ -4,6 +4,7 @@ import { type ClientCrdt, crdt } from '../client/client-crdt-handle.js'
 import type { LiveClient } from '../client/live-client.js'
 import { HeldStore, storeOf } from './held-store.js'
 
+/** A CRDT at one moment. */
 export interface CrdtSnapshot<V = unknown> {
   /** The value, with own operations that the server has not included yet. It is frozen. */
   readonly value: V

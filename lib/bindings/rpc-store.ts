@@ -5,6 +5,7 @@ import { DatasoleError, RpcError, memberOf, messageOf } from '../protocol/errors
 import type { LiveClient } from '../client/live-client.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
+/** The calls of a method that one component makes. */
 export interface RpcSnapshot<C extends DatasoleContract = DatasoleContract, M extends RpcName<C> = RpcName<C>> {
   /** Whether the latest call has no answer yet. */
   readonly isPending: boolean

@@ -12,6 +12,7 @@ import type { LiveClient } from './live-client.js'
 /** Nesting levels of a value: the server's default. */
 const MAX_DEPTH = 128
 
+/** Options of `subscribe` of a CRDT. */
 export interface CrdtSubscription {
   /** Gets refused operations, which are undone, and a refused subscription. Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
@@ -21,7 +22,9 @@ export interface CrdtSubscription {
 
 /** The members that all CRDTs have for a client. `V` is the value. */
 interface AnyCrdt<Type, V> {
+  /** The key of the CRDT. */
   readonly key: string
+  /** `pn-counter`, `lww-register`, `lww-map` or `yjs`. */
   readonly type: Type
   /** The value, with own operations that the server has not included yet. It is frozen. */
   readonly value: DeepReadonly<V>
@@ -39,25 +42,31 @@ interface AnyCrdt<Type, V> {
 export interface ClientCounter extends AnyCrdt<'pn-counter', number> {
   /** @param amount from 0; default 1 */
   increment (amount?: number): void
+  /** @param amount from 0; default 1 */
   decrement (amount?: number): void
 }
 
 /** A value whose last write wins. It is undefined before the first write. */
 export interface ClientRegister<V> extends AnyCrdt<'lww-register', V | undefined> {
+  /** Writes a value. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`; DatasoleError `BUSY` */
   set (value: V | DeepReadonly<V>): void
 }
 
 /** Fields. The last write of each field wins. */
 export interface ClientMap<V> extends AnyCrdt<'lww-map', Partial<V>> {
+  /** Writes a field. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`; DatasoleError `BUSY` */
   set<F extends keyof V & string> (field: F, value: NonNullable<V[F]> | DeepReadonly<NonNullable<V[F]>>): void
+  /** Removes a field. @throws DatasoleError `BUSY` */
   remove<F extends keyof V & string> (field: F): void
 }
 
 /** A Yjs document, as updates in base64. `value` has the new ones. `bindYjs` of `datasole/client/yjs` uses it. */
 export interface ClientDocument extends AnyCrdt<'yjs', string[]> {
+  /** Adds an update of Yjs. @param base64 the update @throws DatasoleError `BUSY` */
   update (base64: string): void
 }
 
+/** The CRDT of a type, as a client has it. `V` is the value of a register, or the fields of a map. */
 export type ClientCrdt<Type extends CrdtType, V> = {
   'pn-counter': ClientCounter
   'lww-register': ClientRegister<V>

@@ -5,6 +5,7 @@ import type { Inflate } from './compression.js'
 import type { LinkOptions, WebSocketConstructor } from './link.js'
 import { type WorkerLike, workerConstructor } from './load-worker.js'
 
+/** Options of a client. A wrong value or an unknown name throws `INVALID_OPTION`, which names the option. */
 export interface DatasoleClientOptions {
   /**
    * URL of the server: http(s):, ws(s):, or relative to the page's origin. Default: the page's origin. `path` is
@@ -50,6 +51,7 @@ export interface DatasoleClientOptions {
   onError?: (error: unknown) => void
 }
 
+/** The option `outbox`: bounds on events that wait for a connection. */
 export interface OutboxOptions {
   /** Most events that wait. Default and most: 1,000, calls included. */
   maxEvents?: number

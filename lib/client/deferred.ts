@@ -1,6 +1,7 @@
 import { type AbortSignalLike, onAbort } from '../protocol/abort.js'
 import { DatasoleError } from '../protocol/errors.js'
 
+/** Options of `connect()`. */
 export interface ConnectOptions {
   /** Ends the attempt for all callers. `connect()` rejects with `CONNECT_ABORTED`, and the reason as `cause`. */
   signal?: AbortSignalLike

@@ -1,6 +1,7 @@
 import type { Welcome } from '../protocol/messages.js'
 import type { Bytes } from './codec.js'
 
+/** The state of a client's connection. `reconnecting`: it was lost or could not be made, and the client tries again. */
 export type ConnectionState = 'disconnected' | 'connecting' | 'connected' | 'reconnecting'
 
 /** Why a connection ended or failed. Plain data, as it may come from a Web Worker. */
@@ -52,15 +53,23 @@ export interface Link {
 
 /** The part of a WebSocket that the client uses. Browsers, Node.js from 22 on and `ws` have it. */
 export interface WebSocketLike {
+  /** The client sets it to `arraybuffer`. */
   binaryType: string
   /** Bytes that are not sent yet. */
   readonly bufferedAmount: number
+  /** Called once the handshake is done. */
   onopen: ((event: never) => void) | null
+  /** Called for each message; `data` has its bytes. */
   onmessage: ((event: never) => void) | null
+  /** Called once the connection has ended; `code` and `reason` are the server's. */
   onclose: ((event: never) => void) | null
+  /** Called for a failure. `onclose` follows. */
   onerror: ((event: never) => void) | null
+  /** Queues a binary message. */
   send (data: Bytes): void
+  /** Starts the closing handshake (RFC 6455, section 7). */
   close (code?: number, reason?: string): void
 }
 
+/** The constructor of a WebSocket implementation. */
 export type WebSocketConstructor = new (url: string, protocols: string[]) => WebSocketLike

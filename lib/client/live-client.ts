@@ -19,6 +19,7 @@ import { Requests } from './requests.js'
 import { type Selection, onSelection } from './selection.js'
 import { type StateHandler, type SubscriptionOptions, type SubscriptionStatus, StateSubscriptions } from './state-subscriptions.js'
 
+/** Gets each new state of the connection, and the failure that led to it, if there is one. */
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
 /** How a call of a method has ended. */
@@ -189,6 +190,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
     return this.#subscriptions.statusOf(key)
   }
 
+  /** The state of the connection now. */
   getConnectionState (): ConnectionState { return this.#state }
 
   /** Calls the handler at every change of the connection's state. `cause` is the failure, if there is one. */

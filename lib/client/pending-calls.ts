@@ -3,6 +3,7 @@ import { RpcCode } from '../protocol/codes.js'
 import { DatasoleError, RpcError, invalidArgument } from '../protocol/errors.js'
 import type { RpcResponse } from '../protocol/messages.js'
 
+/** Options of a call. */
 export interface CallOptions {
   /** ms to wait for the answer. Default the client's `rpcTimeoutMs`; 0 or Infinity for no limit. */
   timeoutMs?: number

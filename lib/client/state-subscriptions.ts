@@ -16,8 +16,12 @@ export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, hea
 export type SubscriptionStatus = 'loading' | 'live' | 'stale' | 'denied'
 
 /** A value that was rendered on a server, with its position: `await ds.primitives.live.…` there. */
-export interface InitialState<T = unknown> extends Head { value: T }
+export interface InitialState<T = unknown> extends Head {
+  /** Plain JSON. The client freezes it. */
+  value: T
+}
 
+/** Options of `subscribeState`. */
 export interface SubscriptionOptions<T = unknown> {
   /** Gets a refusal such as `FORBIDDEN`, or a long wait (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void

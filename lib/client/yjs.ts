@@ -7,6 +7,7 @@ import type { LiveClient } from './live-client.js'
 /** ms before an update that found no room is tried again. */
 const RETRY = 1000
 
+/** A `Y.Doc` that is kept in sync: see `bindYjs`. */
 export interface YjsBinding {
   /** Resolves once the document has the server's updates. */
   readonly synced: Promise<void>

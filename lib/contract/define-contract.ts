@@ -3,9 +3,25 @@ import { KeyIndex } from './key-index.js'
 import { type Schema, isSchema, standardOf } from './schema.js'
 import { rangeOf } from './version.js'
 
-export interface MethodSchemas { params?: Schema, result?: Schema, errors?: Record<string, Schema> }
-export interface EventSchemas { toServer?: Schema, toClient?: Schema }
+/** The schemas of a method. */
+export interface MethodSchemas {
+  /** Default: anything. */
+  params?: Schema
+  /** Default: anything. */
+  result?: Schema
+  /** Details of the errors that the method may answer with, by code. Default none. */
+  errors?: Record<string, Schema>
+}
 
+/** The schemas of an event, by direction. */
+export interface EventSchemas {
+  /** The data, as clients send it. */
+  toServer?: Schema
+  /** The data, as the server sends it. */
+  toClient?: Schema
+}
+
+/** A CRDT of a contract: its type, and schemas of a register's value or of a map's fields. */
 export type CrdtDefinition =
   | 'pn-counter' | 'yjs' | 'lww-register' | 'lww-map'
   | { type: 'pn-counter' | 'yjs' }
@@ -48,7 +64,9 @@ export class Contract<out D = ContractDefinition> {
   readonly definition: D
   /** @internal The schemas, whichever way they were written. */
   readonly schemas: ContractSchemas
+  /** The version of the contract; undefined if it has none. */
   readonly version: number | undefined
+  /** The versions of clients that a server takes; undefined for all. */
   readonly accepts: string | undefined
   readonly #isAccepted: (version: number) => boolean
 

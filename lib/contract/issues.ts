@@ -2,8 +2,13 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { coded, memberOf } from '../protocol/errors.js'
 import { escapeSegment } from './json-schema.js'
 
-/** A place (a JSON Pointer, RFC 6901) at which a value is refused, and the reason. It never has the value itself. */
-export interface Issue { readonly path: string, readonly message: string }
+/** A place at which a value is refused, and the reason. It never has the value itself. */
+export interface Issue {
+  /** A JSON Pointer (RFC 6901), up to 1,000 characters. */
+  readonly path: string
+  /** The reason, up to 500 characters. */
+  readonly message: string
+}
 
 /** Issues of one value that are told. */
 const MAX_ISSUES = 20

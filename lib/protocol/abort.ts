@@ -1,9 +1,14 @@
 /** The used part of an AbortSignal. */
 export interface AbortSignalLike {
+  /** Whether it was aborted. */
   readonly aborted: boolean
+  /** The reason of the abort. */
   readonly reason: unknown
+  /** Throws the reason if it was aborted. */
   throwIfAborted (): void
+  /** Calls the listener at the abort. */
   addEventListener (type: 'abort', listener: () => void): void
+  /** Removes the listener. */
   removeEventListener (type: 'abort', listener: () => void): void
 }
 

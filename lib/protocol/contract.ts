@@ -50,7 +50,9 @@ export type EventMap<C> = Section<C, 'events', Record<string, unknown>>
 export type StateMap<C> = Section<C, 'state', Record<string, unknown>>
 type CrdtMap<C> = Section<C, 'crdts', Record<string, { type: CrdtType }>>
 
+/** A name of a method of the contract; any string if the contract is open. */
 export type RpcName<C> = keyof RpcMap<C> & string
+/** A name of an event of the contract; any string if the contract is open. */
 export type EventName<C> = keyof EventMap<C> & string
 /** A key of live state: a name of the contract, or a key of one of its templates. */
 export type StateName<C> = KeysOf<keyof StateMap<C> & string>
@@ -65,6 +67,7 @@ export type RpcParams<C, M extends RpcName<C>> = In<Params<C, M>>
 export type RpcResult<C, M extends RpcName<C>> = Out<Result<C, M>>
 /** What a handler gets: the same as a caller gives, unless a schema transforms it. */
 export type HandlerParams<C, M extends RpcName<C>> = Out<Params<C, M>>
+/** The result that a handler gives. */
 export type HandlerResult<C, M extends RpcName<C>> = In<Result<C, M>>
 /** The details of a method's declared errors, by code: as a caller gets them, and as a handler gives them. */
 export type RpcErrors<C, M extends RpcName<C>> = { [Code in keyof Errors<C, M> & string]: Out<Errors<C, M>[Code]> }
@@ -85,6 +88,7 @@ export type SentData<C, E extends EventName<C>> = In<ToServer<EventMap<C>[E]>>
 /** The data of an event that clients send, as handlers get it. */
 export type ReceivedData<C, E extends EventName<C>> = Out<ToServer<EventMap<C>[E]>>
 
+/** The value of a key of live state. */
 export type StateValue<C, K extends StateName<C>> = StateAt<C, K>
 /** The same for any key: TypeScript before 5.5 does not see that a key which is one of a template satisfies the bound. */
 export type StateAt<C, K> = ValueAt<StateMap<C>, K>
@@ -97,8 +101,10 @@ export type MatchedKey<C> = { pattern?: undefined, params?: undefined } | (strin
   ? { pattern: string, params: Readonly<Record<string, string>> }
   : { [Name in KeyPattern<C>]: { pattern: Name, params: Readonly<ParamsOf<Name>> } }[KeyPattern<C>])
 
+/** A key of a CRDT: a name of the contract, or a key of one of its templates. */
 export type CrdtName<C> = KeysOf<keyof CrdtMap<C> & string>
 type CrdtAt<C, K> = ValueAt<CrdtMap<C>, K>
+/** The type of a key's CRDT; any of the four if the contract does not say. */
 export type CrdtTypeOf<C, K> = CrdtAt<C, K> extends { type: infer T extends CrdtType } ? T : CrdtType
 
 /** Of a map, an object of its fields; where the contract does not say, anything. */

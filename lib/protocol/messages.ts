@@ -9,10 +9,17 @@ export type Operation =
   | { op: 'copy', from: string, path: string }
   | { op: 'test', path: string, value: unknown }
 
-/** The position of a replica. `epoch` names one life of the version counter. */
-export interface Head { epoch: string, version: number }
+/** The position of a replica. */
+export interface Head {
+  /** Names one life of the version counter. */
+  epoch: string
+  /** Counts commits; 0 without a value. */
+  version: number
+}
 
+/** Who writes a sync channel. `client-to-server`: each connection has a value of its own. */
 export type ChannelDirection = 'server-to-client' | 'client-to-server' | 'bidirectional'
+/** The updates of a sync channel: JSON Patches, whole values, or operations that merge. */
 export type ChannelMode = 'json-patch' | 'snapshot' | 'crdt'
 /** The description of a sync channel in the answer to SUBSCRIBE. */
 export interface ChannelInfo { direction: ChannelDirection, mode: ChannelMode }

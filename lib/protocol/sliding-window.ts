@@ -1,3 +1,4 @@
+/** A limit: at most `maxRequests` in any interval of `windowMs`. */
 export interface RateLimitRule {
   /** Length of the sliding window in ms. */
   windowMs: number
@@ -5,7 +6,9 @@ export interface RateLimitRule {
   maxRequests: number
 }
 
+/** The decision of a rate limiter. */
 export interface RateLimitResult {
+  /** Whether the request is admitted. */
   allowed: boolean
   /** Requests that the window still admits. */
   remaining: number

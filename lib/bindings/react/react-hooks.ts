@@ -16,6 +16,7 @@ export type { Live } from './react-live.js'
 export type { InitialStates } from '../initial-states.js'
 export type { RpcCalls } from './react-rpc.js'
 
+/** The result of `useChannel`: the channel's snapshot, and functions that change it. */
 export interface ChannelState<T> extends ChannelSnapshot<T> {
   /** As `Channel.update`: the recipe changes a draft, or returns a new value. It shows at once. */
   readonly update: (recipe: (draft: T | undefined) => T | DeepReadonly<T> | void) => void
@@ -23,21 +24,33 @@ export interface ChannelState<T> extends ChannelSnapshot<T> {
   readonly set: (value: T | DeepReadonly<T>) => void
 }
 
+/** The result of `useCrdt`: the CRDT's snapshot, and the operations of its type. */
 export type CrdtState<Handle extends { readonly value: unknown }> = CrdtSnapshot<Handle['value']> & Readonly<CrdtOperations<Handle>>
 
-/** The hooks of a contract. They work below the `Provider` that came with them. */
+/**
+ * The hooks of a contract. They work below the `Provider` that came with them, and throw DatasoleError `NO_PROVIDER`
+ * without one.
+ */
 export interface Hooks<C extends DatasoleContract> {
   /** Gives the components below it a client. */
   Provider: (props: ProviderProps<C>) => ReactElement
+  /** Follows a key of live state, or a part of it. */
   useLive: UseLive<C>
+  /** As `useLive`, and suspends until the first value is known. */
   useSuspenseLive: UseSuspenseLive<C>
+  /** Calls of a method, with the state of the latest one. */
   useRpc: UseRpc<C>
   /** Calls the function at every event of that name while the component is mounted. It need not be stable. */
   useEvent: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
   /** Follows a sync channel, and changes it. */
   useChannel: <K extends StateName<C>>(key: K) => ChannelState<StateAt<C, K>>
-  /** Follows a value that merges, with the operations of its type. */
+  /**
+   * Follows a CRDT, and gives the operations of its type.
+   * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
+   * @throws DatasoleError `TYPE_MISMATCH` if the client has the key open as another type
+   */
   useCrdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: K, type: T) => CrdtState<ClientCrdt<T, CrdtValue<C, K, T>>>
+  /** Follows the client's connection. */
   useConnection: () => ConnectionSnapshot
   /** The Provider's client, for everything else. Not while rendering on a server. */
   useClient: () => LiveClient<C>

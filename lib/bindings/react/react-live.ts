@@ -6,6 +6,7 @@ import { DatasoleError } from '../../protocol/errors.js'
 import type { DeepReadonly } from '../../protocol/frozen.js'
 import { type Scope, type ScopeContext, useScope } from './react-provider.js'
 
+/** The result of `useLive`. */
 export interface Live<S> {
   /** The value, or what the selector made of it. Frozen; undefined while it is unknown, and if the key has none. */
   readonly value: S
@@ -19,6 +20,7 @@ export interface Live<S> {
 
 type Selector<C, K, S> = (value: DeepReadonly<StateAt<C, K>> | undefined) => S
 
+/** The hook `useLive` of a contract. */
 export interface UseLive<C extends DatasoleContract> {
   /**
    * Follows a key of live state. The component renders again when the value or the status changes.
@@ -33,6 +35,7 @@ export interface UseLive<C extends DatasoleContract> {
   <K extends StateName<C>, S> (key: K | null, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>
 }
 
+/** The hook `useSuspenseLive` of a contract. */
 export interface UseSuspenseLive<C extends DatasoleContract> {
   /**
    * As `useLive`, and suspends until the first value is known; a reconnect does not suspend again.

@@ -3,7 +3,9 @@ import type { DatasoleContract, RpcName } from '../../protocol/contract.js'
 import { type RpcCall, type RpcSnapshot, RpcStore } from '../rpc-store.js'
 import { type ScopeContext, useScope } from './react-provider.js'
 
+/** The result of `useRpc`: the state of the latest call, and the function that calls. */
 export interface RpcCalls<C extends DatasoleContract, M extends RpcName<C>> extends RpcSnapshot<C, M> {
+  /** Calls the method. It stays the same function while the method does. */
   readonly call: RpcCall<C, M>
 }
 

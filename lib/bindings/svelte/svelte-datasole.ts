@@ -27,11 +27,13 @@ export interface Live<S> extends Readable<S> {
   readonly value: S
   /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
   readonly status: 'skipped' | SubscriptionStatus
+  /** The version with which the value changed last; undefined until it is known. */
   readonly version: number | undefined
   /** Why the subscription is denied, or has to wait. */
   readonly error: DatasoleError | undefined
 }
 
+/** Options of `createDatasole`. `client` and `options` exclude each other. */
 export interface Options<C extends DatasoleContract> {
   /** Yours, which you connect and disconnect. */
   client?: LiveClient<C>
@@ -65,8 +67,13 @@ export interface Datasole<C extends DatasoleContract> {
     readonly update: (recipe: (draft: StateAt<C, K> | undefined) => StateAt<C, K> | DeepReadonly<StateAt<C, K>> | void) => void
     readonly set: (value: StateAt<C, K> | DeepReadonly<StateAt<C, K>>) => void
   }
-  /** Follows a value that merges, with the operations of its type. */
+  /**
+   * Follows a CRDT, and gives the operations of its type.
+   * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
+   * @throws DatasoleError `TYPE_MISMATCH` if the client has the key open as another type
+   */
   crdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: NameOrGetter<K>, type: T) => CrdtSnapshot<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readable<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readonly<CrdtOperations<ClientCrdt<T, CrdtValue<C, K, T>>>>
+  /** Follows the client's connection. As a store it gives the state. */
   connection: () => ConnectionSnapshot & Readable<ConnectionSnapshot['state']>
   /** The client, for everything else. Not while rendering on a server. */
   readonly client: LiveClient<C>

@@ -5,7 +5,10 @@ import { type Unsubscribe, unsubscriber } from '../../protocol/unsubscribe.js'
 export interface Store<S> { getSnapshot (): S, subscribe (listener: () => void): () => void }
 
 /** Svelte's store contract: `run` is called at once, and after each change. */
-export interface Readable<T> { subscribe (run: (value: T) => void): Unsubscribe }
+export interface Readable<T> {
+  /** @returns ends the subscription */
+  subscribe (run: (value: T) => void): Unsubscribe
+}
 
 const subscribers = new WeakMap<Store<never>, () => void>()
 

@@ -20,16 +20,19 @@ export type { ChannelSnapshot, ConnectionSnapshot, CrdtOperations, CrdtSnapshot,
 /** The members of a snapshot as refs. */
 export type Refs<S> = { readonly [Name in keyof S]-?: ComputedRef<S[Name]> }
 
+/** The result of `useLive`, of which each member is a ref. */
 export interface Live<S> {
   /** The value, or what the selector made of it. Read-only; undefined while it is unknown, and if the key has none. */
   readonly value: S
   /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
   readonly status: 'skipped' | SubscriptionStatus
+  /** The version with which the value changed last; undefined until it is known. */
   readonly version: number | undefined
   /** Why the subscription is denied, or has to wait. */
   readonly error: DatasoleError | undefined
 }
 
+/** Options of the plugin. `client` and `options` exclude each other. */
 export interface PluginOptions<C extends DatasoleContract> {
   /** Yours, which you connect and disconnect. */
   client?: LiveClient<C>
@@ -66,8 +69,13 @@ export interface Composables<C extends DatasoleContract> {
     readonly update: (recipe: (draft: StateAt<C, K> | undefined) => StateAt<C, K> | DeepReadonly<StateAt<C, K>> | void) => void
     readonly set: (value: StateAt<C, K> | DeepReadonly<StateAt<C, K>>) => void
   }
-  /** Follows a value that merges, with the operations of its type. */
+  /**
+   * Follows a CRDT, and gives the operations of its type.
+   * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
+   * @throws DatasoleError `TYPE_MISMATCH` if the client has the key open as another type
+   */
   useCrdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: MaybeRefOrGetter<K>, type: T) => Refs<CrdtSnapshot<ClientCrdt<T, CrdtValue<C, K, T>>['value']>> & Readonly<CrdtOperations<ClientCrdt<T, CrdtValue<C, K, T>>>>
+  /** Follows the client's connection. */
   useConnection: () => Refs<ConnectionSnapshot>
   /** The plugin's client, for everything else. Not while rendering on a server. */
   useClient: () => LiveClient<C>

@@ -9,6 +9,7 @@ export interface AsyncApiInfo {
   title?: string
   /** Default: the contract's version, else "0". */
   version?: string
+  /** Text about the application. Default none. */
   description?: string
   /** The address that clients connect to, e.g. `{ host: 'example.com', pathname: '/__ds', protocol: 'wss' }`. */
   server?: { host: string, pathname?: string, protocol?: string, description?: string }
@@ -16,11 +17,17 @@ export interface AsyncApiInfo {
 
 /** An AsyncAPI 3.0 document. */
 export interface AsyncApiDocument {
+  /** The version of the specification. */
   asyncapi: '3.0.0'
+  /** The application. */
   info: { title: string, version: string, description?: string }
+  /** The WebSocket endpoint, if it was given. */
   servers?: Record<string, object>
+  /** Methods, events and keys, by id. */
   channels: Record<string, object>
+  /** The messages that the server receives and sends on each channel, by id. */
   operations: Record<string, object>
+  /** JSON Schemas of the messages, by id. */
   components: { schemas: Record<string, object> }
 }
 
