@@ -68,6 +68,11 @@ async function datasole (app: FastifyInstance, options: DatasoleServerOptions): 
   app.addHook('onClose', leave)
 }
 
+/**
+ * The Fastify plugin: `await fastify.register(datasole, options)` decorates the instance with `ds`.
+ * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_REGISTRATION`; `PATH_TAKEN`;
+ *   `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`
+ */
 export default fp(datasole, { fastify: '5.x', name: 'datasole' })
 
 export { Datasole, DatasoleError }

@@ -3,6 +3,7 @@ import { invalid } from '../lib/server/config/checks.js'
 import { checkStateBackend } from '../lib/server/config/settings.js'
 import { define } from './define.js'
 
+/** Options of the plugin `datasole/backend`. */
 export interface BackendPluginOptions {
   /** An instance of one of datasole's backends, or of one of your own. */
   stateBackend: StateBackend

@@ -24,6 +24,7 @@ declare module 'fastify' {
   }
 }
 
+/** The option `authHandler`, with Fastify's request. */
 export type AuthHandlerFn = AuthHandler<FastifyRequest>
 
 /** Every option has a default; an unknown name or a wrong value throws at construction, naming the option. */

@@ -20,6 +20,7 @@ import { type Inside, define } from './define.js'
 export type { Query } from '../lib/server/http/operator-acts.js'
 export type { Permission } from '../lib/server/http/permissions.js'
 
+/** Options of the plugin `datasole/http`. */
 export interface HttpPluginOptions {
   /** Path before the routes, after the prefix of the scope. Default none. */
   prefix?: string

@@ -10,6 +10,7 @@ import { serveFile } from './assets.js'
 import { connections } from './connections.js'
 import { define } from './define.js'
 
+/** Options of the plugin `datasole/inspector`. */
 export interface InspectorOptions {
   /** Path of the page, after the prefix of the scope. Default `/inspector`. */
   prefix?: string

@@ -7,6 +7,7 @@ import { define } from './define.js'
 export { OpenTelemetryExporter, type OpenTelemetryExporterOptions } from '../lib/metrics/open-telemetry-exporter.js'
 export { PrometheusExporter, type PrometheusExporterOptions, type PrometheusRegistry } from '../lib/metrics/prometheus-exporter.js'
 
+/** Options of the plugin `datasole/metrics`. */
 export interface MetricsPluginOptions {
   /** Path before `/metrics` and `/health`, after the prefix of the scope. Default none. */
   prefix?: string

@@ -3,6 +3,7 @@ import { checkRateLimiter, resolveRateLimit } from '../lib/server/config/setting
 import { RATE_LIMIT } from '../lib/server/scope/services.js'
 import { define } from './define.js'
 
+/** Options of the plugin `datasole/rate-limit`. */
 export interface RateLimitPluginOptions extends RateLimitConfig {
   /** A limiter of your own, which decides on every frame. Default: windows in this process and in the scope's backend. */
   rateLimiter?: RateLimiter

@@ -4,6 +4,7 @@ export type { CrdtType }
 
 /** One operation, as on the wire. */
 export interface CrdtOp {
+  /** The type of the key's CRDT. */
   type: CrdtType
   /** The replica that made it. */
   nodeId: string

@@ -2,7 +2,10 @@ import { DatasoleError } from '../protocol/errors.js'
 import { type Metrics, runningMetrics } from '../server/metrics/metrics.js'
 
 /** A server to export: `fastify.ds`, or a `DatasoleServer`. */
-export interface ExportedServer { readonly metrics: Pick<Metrics, 'snapshot' | 'backends'> }
+export interface ExportedServer {
+  /** Its `ds.metrics`. */
+  readonly metrics: Pick<Metrics, 'snapshot' | 'backends'>
+}
 
 /** The metrics of a server, as exporters use them. */
 export function metricsOf (server: ExportedServer): Metrics {

@@ -8,6 +8,7 @@ import { OpenTelemetryTracer } from './open-telemetry-tracer.js'
 
 type Api = typeof OpenTelemetry
 
+/** Options of `OpenTelemetryExporter`. */
 export interface OpenTelemetryExporterOptions {
   /** Put before every name of an instrument. Default `datasole.`. */
   prefix?: string

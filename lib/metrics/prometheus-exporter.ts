@@ -9,12 +9,17 @@ type PromClient = typeof Prom
 
 /** The used part of a `Registry` of prom-client. */
 export interface PrometheusRegistry {
+  /** The media type of the text. */
   readonly contentType: string
+  /** @returns all metrics as text */
   metrics (): Promise<string>
+  /** Adds a metric. */
   registerMetric (metric: never): void
+  /** Removes a metric by name. */
   removeSingleMetric (name: string): void
 }
 
+/** Options of `PrometheusExporter`. */
 export interface PrometheusExporterOptions {
   /** Put before every name, with a `_` where it ends with none. Default `datasole_`; empty for no prefix. */
   prefix?: string

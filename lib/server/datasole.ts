@@ -59,21 +59,33 @@ function openBackend ({ type, redis, postgres }: BackendConfig, log: Logger): St
 
 /** `ds.primitives` of a server `S`. */
 export interface Primitives<C, S> {
+  /** State that clients mirror. */
   readonly live: LiveFacade<C, S>
+  /** State of the server's own. */
   readonly state: StateFacade<C, S>
+  /** Events of clients and nodes. */
   readonly events: EventsFacade<C, S>
+  /** Events to clients. */
   readonly fanout: FanoutFacade<C, S>
+  /** Sliding windows for server code. */
   readonly rateLimiter: RateLimiterFacade<S>
+  /** Values of users, beyond connections. */
   readonly sessions: SessionsFacade<S>
+  /** Values that merge. */
   readonly crdt: CrdtFacade<C, S>
 }
 
 /** What `ds` is: in a route of Fastify, and beside any HTTP server. `C` is the application's contract. */
 export class Datasole<C extends DatasoleContract = DatasoleContract> {
+  /** Methods that clients call. */
   readonly rpc: RpcFacade<C, this>
+  /** State, events, messages, limits, sessions and CRDTs. */
   readonly primitives: Primitives<C, Datasole<C>>
+  /** Counters of this node, and the health of its backends. */
   readonly metrics: Pick<Metrics, 'snapshot' | 'backends'>
+  /** The open connections of this node. */
   readonly transport: TransportFacade<this>
+  /** The connections of all nodes. */
   readonly connections: ConnectionsFacade<this>
   readonly #core: Core
   readonly #scope: Scope
@@ -100,20 +112,24 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
   /**
    * Adds a hook. Under Fastify it applies to the methods, events and keys registered in the scope of
    * this `ds` and below it; `onConnect` and `onDisconnect` always apply to all connections.
+   * @throws TypeError `INVALID_ARGUMENT` for an unknown name, or a hook that is no function
    */
   addHook<N extends HookName> (name: N, hook: Hooks<C>[N]): this {
     this.#scope.add(name, hook as Hooks[N])
     return this
   }
 
-  /** Closes every connection of a user, on every node. Default 4401: the client does not come back by itself. */
+  /**
+   * Closes every connection of a user, on every node.
+   * @param options.code close code; default 4401, after which a client does not come back by itself
+   * @param options.reason at most 123 bytes
+   * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `INVALID_CLOSE`
+   */
   disconnectUser (userId: string, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server' }: { code?: number, reason?: string } = {}): void {
     this.#core.disconnects.disconnectUser(userId, code, reason)
   }
 
-  /**
-   * The nodes that share the backend, this one first. A node that was silent for 15 s is left out.
-   */
+  /** The nodes that share the backend, this one first. A node that was silent for 15 s is left out. */
   nodes (): NodeInfo[] {
     return this.#core.cluster.nodes().map((card, i) => ({ ...card, isSelf: i === 0 }))
   }

@@ -35,7 +35,9 @@ export type AttachTarget = AnyHttpServer | { getHttpServer: () => unknown } | { 
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
 export class DatasoleServer<C extends DatasoleContract = DatasoleContract> extends Datasole<C> {
+  /** State, events, messages, limits, sessions and CRDTs. */
   declare readonly primitives: Primitives<C, DatasoleServer<C>>
+  /** The open connections of this node, and `attach`. */
   declare readonly transport: StandaloneTransport<this>
   readonly #host: PrivateHost
 

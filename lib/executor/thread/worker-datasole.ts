@@ -20,7 +20,9 @@ type ServerValue<C, K extends string> = K extends StateName<C> ? StateAt<C, K> :
  * the main thread's `ds` does, or with `BUSY` if 1,000 requests of the thread are in flight.
  */
 export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
+  /** Methods that run in this thread. */
   readonly rpc: WorkerRpc<C>
+  /** Events, state, messages, sessions and CRDTs, as `ds.primitives` on the main thread. */
   readonly primitives: {
     readonly events: WorkerEvents<C>
     readonly live: WorkerLive<C>
@@ -103,18 +105,22 @@ class WorkerLive<C> {
 
   constructor (states: WorkerStates) { this.#states = states }
 
+  /** As `live.setState` on the main thread. @returns the committed JSON Patch (RFC 6902) */
   setState<K extends StateName<C>> (key: K, value: StateAt<C, K>): Promise<Operation[]> {
     return this.#states.set(key, value, true)
   }
 
+  /** As `live.update` on the main thread. @returns the committed JSON Patch (RFC 6902) */
   update<K extends StateName<C>> (key: K, recipe: Recipe<StateAt<C, K>>): Promise<Operation[]> {
     return this.#states.update(key, recipe as Recipe<unknown>, true)
   }
 
+  /** @returns the committed value, undefined if there is none */
   getState<K extends StateName<C>> (key: K): Promise<StateAt<C, K> | undefined> {
     return this.#states.get(key) as Promise<StateAt<C, K> | undefined>
   }
 
+  /** @returns whether there was a value */
   deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
     return this.#states.delete(key)
   }
@@ -126,18 +132,22 @@ class WorkerState<C> {
 
   constructor (states: WorkerStates) { this.#states = states }
 
+  /** As `state.setState` on the main thread. @returns the committed JSON Patch (RFC 6902) */
   setState<K extends string> (key: K, value: ServerValue<C, K>): Promise<Operation[]> {
     return this.#states.set(key, value, false)
   }
 
+  /** As `state.update` on the main thread. @returns the committed JSON Patch (RFC 6902) */
   update<K extends string> (key: K, recipe: Recipe<ServerValue<C, K>>): Promise<Operation[]> {
     return this.#states.update(key, recipe as Recipe<unknown>, false)
   }
 
+  /** @returns the committed value, undefined if there is none */
   getState<K extends string> (key: K): Promise<ServerValue<C, K> | undefined> {
     return this.#states.get(key) as Promise<ServerValue<C, K> | undefined>
   }
 
+  /** @returns whether there was a value */
   deleteState (key: string): Promise<boolean> {
     return this.#states.delete(key)
   }
@@ -175,22 +185,27 @@ class WorkerSessions {
     this.#maxDepth = maxDepth
   }
 
+  /** Loads the session of a connection's user. @returns a copy of all fields */
   async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
     return await this.#link.request('sessionRestore', userOf(connection)) as Partial<T>
   }
 
+  /** @returns a copy of a field, undefined if there is none */
   async get<T = unknown> (userId: string, key: string): Promise<T | undefined> {
     return await this.#link.request('sessionGet', userId, key) as T | undefined
   }
 
+  /** Sets a field. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP` */
   async set (userId: string, key: string, value: unknown): Promise<void> {
     await this.#link.request('sessionSet', userId, key, sessionValue(key, value, this.#maxDepth))
   }
 
+  /** Deletes a field. @returns whether it was there */
   async delete (userId: string, key: string): Promise<boolean> {
     return await this.#link.request('sessionDelete', userId, key) as boolean
   }
 
+  /** Resolves once the backend has all that was written before. */
   async flush (userId: string): Promise<void> {
     await this.#link.request('sessionFlush', userId)
   }

@@ -33,22 +33,31 @@ export interface BusMessages {
 export interface NodeCard {
   /** Made anew at each start. */
   node: string
+  /** The id of the process. */
   pid: number
+  /** The name of its host. */
   host: string
   /** Unix time in ms */
   startedAt: number
 }
 
+/** A connection, as another node lists it. */
 export interface ConnectionCard {
+  /** The id of the connection. */
   connectionId: string
+  /** The user of the auth result; absent without one. */
   userId: string | undefined
+  /** The client's address. */
   remoteAddress: string
+  /** Protocol version. */
   protocol: 1 | 2
   /** `http` for a request of `datasole/http`. */
   transport: Transport
   /** Unix time in ms */
   connectedAt: number
+  /** The tags of the connection. */
   tags: string[]
+  /** Keys that the client is subscribed to. */
   subscriptions: number
   /** Bytes that wait for the client to read. */
   bufferedBytes: number

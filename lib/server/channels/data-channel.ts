@@ -27,6 +27,7 @@ type Broadcast<C, N> = N extends EventName<C> ? BroadcastData<C, N> : unknown
 /** A method's handler, or the handler with the options of `rpc.register`. */
 export type DataChannelMethod<P, R, E = Record<string, unknown>> = RpcHandler<P, R, E> | (RpcOptions & { handler: RpcHandler<P, R, E> })
 
+/** Options of `live.createDataChannel`. */
 export interface DataChannelOptions<C, K extends string> {
   /** The key of the state, and what the names of methods and events begin with: `key.name`. */
   key: K
@@ -43,6 +44,7 @@ export interface DataChannelParts { readonly rpc: RpcRegistry, readonly events: 
 
 /** Methods, events and state of one key: a composition of what is there by itself, with one end. */
 export class DataChannel<C = unknown, K extends string = string> {
+  /** The key of the state, and the prefix of names. */
   readonly key: K
   /** The sync channel, where the options have `state`. */
   readonly state: SyncChannel<Value<C, K>, Value<C, K> | undefined> | undefined

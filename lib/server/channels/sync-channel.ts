@@ -9,10 +9,13 @@ import type { FlushHandler } from './flush-handlers.js'
 import { type FlushOptions, type FlushRule, resolveFlush } from './flush-strategy.js'
 import type { PushValidator } from './push-check.js'
 
+/** Options of `live.createSyncChannel`. */
 export interface SyncChannelOptions<T = unknown, K extends string = string> {
   /** The key under which clients find it; its value is that of `live.getState(key)`, unless each connection has its own. */
   key: K
+  /** Who writes: the server, each client a value of its own, or both the same value. */
   direction: ChannelDirection
+  /** The updates: `json-patch` sends differences, `snapshot` whole values, `crdt` operations that merge. */
   mode: ChannelMode
   /** Default: at once. */
   flush?: FlushOptions
@@ -36,8 +39,11 @@ export interface SyncChannelOptions<T = unknown, K extends string = string> {
  * `Draft` is what a recipe gets: without an `initialValue` there may be no value yet.
  */
 export interface SyncChannel<T = unknown, Draft = T> {
+  /** The key under which clients find it. */
   readonly key: string
+  /** As in the options. */
   readonly direction: ChannelDirection
+  /** As in the options. */
   readonly mode: ChannelMode
   /**
    * The committed value, as a copy of your own. For `client-to-server`: that of a connection, or, without

@@ -15,6 +15,7 @@ const MAX_LIST = 10_000
 /** Characters of JSON that a node answers at the most: a connection may have many tags. */
 const MAX_ANSWER = 1024 * 1024
 
+/** Options of a question to all nodes. */
 export interface ClusterOptions {
   /** ms that the other nodes have to answer. Default 1,000. */
   timeoutMs?: number
@@ -26,6 +27,7 @@ export interface ConnectionInfo extends ConnectionCard {
   node: string
 }
 
+/** A node that shares the backend. */
 export interface NodeInfo extends NodeCard {
   /** Whether it is this process. */
   isSelf: boolean

@@ -25,6 +25,7 @@ export interface ErrorContext {
   readonly event?: string
   /** Of `preSubscribe`, `prePush` and `validate`. */
   readonly key?: string
+  /** The connection that the handler or hook worked for. */
   readonly connection: ConnectionContext
 }
 
@@ -44,6 +45,7 @@ export interface BackendConfig {
   postgres?: { connectionString?: string, tableName?: string, prefix?: string, unlogged?: boolean, connectTimeoutMs?: number, commandTimeoutMs?: number, maxCommands?: number }
 }
 
+/** Limits on the frames of clients: the option `rateLimit`. */
 export interface RateLimitConfig {
   /** Default `{ windowMs: 60_000, maxRequests: 100 }`, per connection. */
   defaultRule?: RateLimitRule
@@ -78,6 +80,7 @@ export interface RateLimiter {
   reset (key: string): void | Promise<void>
   /** Awaited by `init()`; then, and only then, `close` is called when the server closes. */
   connect? (): Promise<void>
+  /** Called when the server closes, if `connect` was called. */
   close? (): Promise<void>
 }
 
@@ -110,6 +113,7 @@ export interface ExecutorOptions {
   stuckTimeoutMs?: number
 }
 
+/** The option `session`: when changes reach the backend, and how long a session stays. */
 export interface SessionOptions {
   /** Changes of a session after which it is written to the backend. Default 10. */
   flushThreshold?: number

@@ -5,13 +5,21 @@ import type { Connection } from './connection.js'
 
 /** Several members of one selector are a union; several values of one member too. */
 export interface Selector {
+  /** By id. */
   connection?: string | string[]
+  /** By `userId`: all connections of the user. */
   user?: string | string[]
+  /** By tag: all connections that have it. */
   tag?: string | string[]
 }
 
-/** The receivers of a broadcast: all that `to` selects (everyone, if it is absent) but those that `except` selects. */
-export interface Target { to?: Selector, except?: Selector }
+/** The receivers of a broadcast. */
+export interface Target {
+  /** The connections that get it. Default: all. */
+  to?: Selector
+  /** Connections that do not. Default: none. */
+  except?: Selector
+}
 
 const SELECTS = ['connection', 'user', 'tag'] as const satisfies Array<keyof Selector>
 

@@ -1,6 +1,7 @@
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
 import type { Logger } from './logger.js'
 
+/** The result of an auth handler. */
 export interface AuthResult {
   /** Whether the client may connect. */
   authenticated: boolean
@@ -37,8 +38,11 @@ const MAX_TAG = 1024
 export interface MessageContext {
   /** The newest result of the auth handler: after a refresh, `roles` and `metadata` may be others. */
   readonly auth?: AuthResult
+  /** The id of the connection. */
   connectionId: string
+  /** The connection that sent the message. */
   connection: ConnectionContext
+  /** The server's logger; each line has the `connectionId`. */
   log: Logger
 }
 
@@ -71,6 +75,7 @@ export class ConnectionContext {
   revision = 0
 
   constructor (
+    /** Unique on all nodes. */
     readonly connectionId: string,
     auth: AuthResult,
     /** The client's address, as the HTTP layer saw it (behind proxies: see Fastify's `trustProxy`). */
@@ -88,7 +93,9 @@ export class ConnectionContext {
 
   /** The result of the auth handler, or a pass-through result without one; after a refresh the newest. */
   get auth (): AuthResult { return this.#auth }
+  /** The roles of the auth result; empty if it has none. */
   get roles (): string[] { return this.auth.roles ?? [] }
+  /** The metadata of the auth result; empty if it has none. */
   get metadata (): Record<string, unknown> { return this.auth.metadata ?? {} }
 
   /** @internal */
@@ -105,6 +112,7 @@ export class ConnectionContext {
 
   /** A value that server code keeps for this connection. */
   get<T = unknown> (key: string): T | undefined { return this.#values?.get(key) as T | undefined }
+  /** Keeps a value for this connection, under a key of yours. */
   set (key: string, value: unknown): void {
     (this.#values ??= new Map()).set(key, value)
     this.revision++

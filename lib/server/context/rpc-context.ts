@@ -14,6 +14,7 @@ export let declareErrors: (context: RpcContext, check: (code: string, details: u
 export class RpcContext<Errors = Record<string, unknown>> implements MessageContext {
   /** The result of the auth handler. */
   readonly auth?: AuthResult
+  /** The id of the caller's connection; `local` for `rpc.call` without one. */
   readonly connectionId: string
   /** The caller: userId, metadata, tags, and values kept for it. */
   readonly connection: ConnectionContext
@@ -41,6 +42,7 @@ export class RpcContext<Errors = Record<string, unknown>> implements MessageCont
     return this.#controller.signal
   }
 
+  /** The server's logger. For a client's call each line has its `connectionId`. */
   get log (): Logger { return this.#log() }
 
   /**

@@ -8,7 +8,9 @@ export type ServerOp = Omit<CrdtOp, 'nodeId' | 'timestamp'> & Partial<Pick<CrdtO
 
 /** The members that all CRDTs have for server code. */
 interface AnyCrdt<Type, V> {
+  /** The key of the CRDT. */
   readonly key: string
+  /** `pn-counter`, `lww-register`, `lww-map` or `yjs`. */
   readonly type: Type
   /** The value that the store has, as this node knows it: a copy of your own; undefined where nobody has written any. */
   value (): Promise<V | undefined>
@@ -18,25 +20,31 @@ interface AnyCrdt<Type, V> {
 export interface ServerCounter extends AnyCrdt<'pn-counter', number> {
   /** Resolves once the store has it. @param amount from 0; default 1 */
   increment (amount?: number): Promise<void>
+  /** Resolves once the store has it. @param amount from 0; default 1 */
   decrement (amount?: number): Promise<void>
 }
 
 /** A value of which the last write wins. */
 export interface ServerRegister<V> extends AnyCrdt<'lww-register', V> {
+  /** Resolves once the store has it. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP` */
   set (value: V): Promise<void>
 }
 
 /** Fields, of each of which the last write wins. */
 export interface ServerMap<V> extends AnyCrdt<'lww-map', V> {
+  /** Resolves once the store has it. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP` */
   set<F extends keyof V & string> (field: F, value: NonNullable<V[F]>): Promise<void>
+  /** Removes a field. Resolves once the store has it. */
   remove<F extends keyof V & string> (field: F): Promise<void>
 }
 
 /** A Yjs document, as updates in base64 that make it up. */
 export interface ServerDocument extends AnyCrdt<'yjs', string[]> {
+  /** Resolves once the store has it. @param base64 an update of Yjs @throws TypeError `INVALID_ARGUMENT` */
   update (base64: string): Promise<void>
 }
 
+/** The CRDT of a type, as server code has it. `V` is the value of a register, or the fields of a map. */
 export type ServerCrdt<Type extends CrdtType, V> = {
   'pn-counter': ServerCounter
   'lww-register': ServerRegister<V>

@@ -15,18 +15,27 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
     this.#events = events
   }
 
-  /** Several handlers may be there; one that throws or rejects is logged, and the others still run. */
+  /**
+   * Calls the handler at each event that a client of this node sends, or server code of any node emits. An error of a
+   * handler is logged, and the others still run.
+   * @param handler gets `{ event, data, timestamp }` (Unix ms), and the client's connection; none for `emit`
+   * @returns ends the subscription
+   * @throws TypeError `INVALID_ARGUMENT`
+   */
   on<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): Unsubscribe {
     return this.#events.on(event, handler as EventHandler, this.scope)
   }
 
+  /** Ends one subscription of this handler, the latest. */
   off<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): void {
     this.#events.off(event, handler as EventHandler)
   }
 
   /**
-   * Reaches the handlers on every node; for clients there is `fanout.broadcast`.
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`
+   * Reaches the handlers on every node, at most once; for clients there is `fanout.broadcast`.
+   * @param data plain JSON; handlers get a copy
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_VALUE` where the contract refuses it,
+   *   `INVALID_ARGUMENT` for a name that is no string; RangeError `TOO_DEEP`
    */
   emit<E extends EventName<C>> (event: E, data: SentData<C, E>): void {
     this.#events.emit(event, data, this.scope)
@@ -45,7 +54,10 @@ export class FanoutFacade<C, S> extends ScopedFacade<S> {
   /**
    * Sends an event to every client, on every node, or to those that `target` selects. It is encoded
    * once; delivery is at most once, in order per connection.
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_ARGUMENT` for a target that is none
+   * @param data plain JSON
+   * @param target connections, users or tags to send to, or to leave out. Default: everyone
+   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_VALUE` where the contract refuses it,
+   *   `INVALID_ARGUMENT` for a target that is none; RangeError `TOO_DEEP`
    */
   broadcast<E extends EventName<C>> (event: E, data: BroadcastData<C, E>, target?: Target): void {
     this.#fanout.broadcast(event, data, target, this.scope)

@@ -16,18 +16,32 @@ export class StateFacade<C, S> extends ScopedFacade<S> {
     this.#storeOf = storeOf
   }
 
+  /**
+   * Commits a new value. Only the difference is stored.
+   * @returns the committed JSON Patch (RFC 6902), empty if nothing changed
+   * @throws TypeError `INVALID_JSON` with the path, `INVALID_VALUE` where the contract refuses the value; RangeError
+   *   `TOO_DEEP`, `LIMIT_EXCEEDED` (`maxStateBytes`); DatasoleError `BUSY`; as the backend does
+   */
   setState<K extends string> (key: K, value: ServerValue<C, K>): Promise<Operation[]> {
     return this.#storeOf(this.scope, 'state.setState').set(key, value, false)
   }
 
+  /**
+   * Commits the changes that a recipe makes to a draft.
+   * @param recipe changes the draft, or returns a new value; runs again after a conflict with another node
+   * @returns the committed JSON Patch (RFC 6902), empty if nothing changed
+   * @throws as `setState`, and what the recipe throws
+   */
   update<K extends string> (key: K, recipe: Recipe<ServerValue<C, K>>): Promise<Operation[]> {
     return this.#storeOf(this.scope, 'state.update').update(key, recipe as Recipe<unknown>, false)
   }
 
+  /** @returns the committed value, as a copy of your own; undefined if there is none */
   getState<K extends string> (key: K): Promise<ServerValue<C, K> | undefined> {
     return this.#storeOf(this.scope, 'state.getState').get(key) as Promise<ServerValue<C, K> | undefined>
   }
 
+  /** Deletes the value. @returns whether there was one */
   deleteState (key: string): Promise<boolean> {
     return this.#storeOf(this.scope, 'state.deleteState').delete(key)
   }

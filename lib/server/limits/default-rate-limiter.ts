@@ -19,24 +19,33 @@ export class DefaultRateLimiter implements RateLimiter {
     this.#backend = backend
   }
 
+  /** Implements `RateLimiter.check`. @throws TypeError `INVALID_ARGUMENT`; what the backend throws */
   async check (key: string, rule: RateLimitRule): Promise<RateLimitResult> {
     checkRequest(key, rule)
     return await this.decide(key, rule, 0)
   }
 
-  /** @throws RangeError where `cost` is over `rule.maxRequests`; what the backend throws */
+  /**
+   * Implements `RateLimiter.consume`.
+   * @param cost a whole number from 0; default 1
+   * @throws TypeError `INVALID_ARGUMENT`; RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`; what the
+   *   backend throws
+   */
   async consume (key: string, rule: RateLimitRule, cost = 1): Promise<RateLimitResult> {
     checkRequest(key, rule, cost)
     return await this.decide(key, rule, cost)
   }
 
+  /** Implements `RateLimiter.reset`. @throws TypeError `INVALID_ARGUMENT`; what the backend throws */
   async reset (key: string): Promise<void> {
     checkKey(key)
     if (this.#backend.consume === undefined) this.#own.delete(key)
     else await this.#backend.delete(PREFIX + key)
   }
 
+  /** Connects the backend. */
   async connect (): Promise<void> { await this.#backend.connect?.() }
+  /** Closes the backend. */
   async close (): Promise<void> { await this.#backend.close?.() }
 
   /** @internal At once where the backend can. A cost that never fits is refused. */

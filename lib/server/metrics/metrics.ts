@@ -35,6 +35,7 @@ export interface MetricsSnapshot {
   messagesOut: number
   /** bytes of those messages on the wire, WebSocket headers included */
   bytesIn: number
+  /** bytes sent, counted likewise */
   bytesOut: number
   /** calls received from clients, refused ones included */
   rpcCalls: number
@@ -114,6 +115,7 @@ const running = new Set<Metrics>()
 /** @internal The metrics of the servers that run in this process. */
 export const runningMetrics = (): Metrics[] => [...running]
 
+/** The metrics of one node: `ds.metrics`. `snapshot()` has the counters. */
 export class Metrics {
   readonly #startedAt = performance.now()
   readonly #connections: () => number
@@ -125,28 +127,28 @@ export class Metrics {
   #tracer: Tracer | undefined
   #tap: FrameTap | undefined
   #isHidden = false
-  messagesIn = 0
-  messagesOut = 0
-  bytesIn = 0
-  bytesOut = 0
-  rpcCalls = 0
-  rpcErrors = 0
-  statePatches = 0
-  stateSnapshots = 0
-  stateOversized = 0
-  commits = 0
-  pushes = 0
-  pushesRefused = 0
-  eventsIn = 0
-  eventsDropped = 0
-  eventsUnhandled = 0
-  badFrames = 0
-  rateLimited = 0
-  rateLimitFallbacks = 0
-  upgradesRefused = 0
-  slowConsumers = 0
-  commitConflicts = 0
-  commitFailures = 0
+  /** @internal */ messagesIn = 0
+  /** @internal */ messagesOut = 0
+  /** @internal */ bytesIn = 0
+  /** @internal */ bytesOut = 0
+  /** @internal */ rpcCalls = 0
+  /** @internal */ rpcErrors = 0
+  /** @internal */ statePatches = 0
+  /** @internal */ stateSnapshots = 0
+  /** @internal */ stateOversized = 0
+  /** @internal */ commits = 0
+  /** @internal */ pushes = 0
+  /** @internal */ pushesRefused = 0
+  /** @internal */ eventsIn = 0
+  /** @internal */ eventsDropped = 0
+  /** @internal */ eventsUnhandled = 0
+  /** @internal */ badFrames = 0
+  /** @internal */ rateLimited = 0
+  /** @internal */ rateLimitFallbacks = 0
+  /** @internal */ upgradesRefused = 0
+  /** @internal */ slowConsumers = 0
+  /** @internal */ commitConflicts = 0
+  /** @internal */ commitFailures = 0
 
   constructor (connections: () => number, executors: () => ExecutorMetrics[], sources = NO_SOURCES) {
     this.#connections = connections

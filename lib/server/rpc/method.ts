@@ -11,8 +11,10 @@ import { type Scope, runHooks } from '../scope/scope.js'
 import { HookThrew } from '../errors/thrown.js'
 import { type RpcContext, declareErrors } from '../context/rpc-context.js'
 
+/** The handler of a method. It returns the result, or a promise of it, as JSON; or it throws. */
 export type RpcHandler<P = unknown, R = unknown, Errors = Record<string, unknown>> = (params: P, ctx: RpcContext<Errors>) => R | Promise<R>
 
+/** Options of `rpc.register`. */
 export interface RpcOptions {
   /**
    * Schemas of what the method takes and gives: JSON Schema, TypeBox, or a Standard Schema (zod, valibot, arktype).

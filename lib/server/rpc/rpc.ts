@@ -41,6 +41,7 @@ interface CallMessage { method: string, params: unknown, traceparent?: unknown }
 
 /** For whom server code calls a method, e.g. the user of an HTTP request. */
 export interface LocalCallContext {
+  /** The caller. Default: that of `connection`, else `{ authenticated: false }`. */
   auth?: AuthResult
   /** The connection on whose behalf the call is made, if there is one. */
   connection?: ConnectionContext

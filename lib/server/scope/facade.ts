@@ -8,6 +8,7 @@ export class Facade<S> {
     this.#server = server
   }
 
+  /** The server that the facade belongs to. */
   get server (): S { return this.#server }
 }
 

@@ -18,12 +18,15 @@ export interface Hooks<C = DatasoleContract> {
   onDisconnect: (connection: ConnectionContext, closeCode: number) => Result
   /** Before validation and handler. The error's numeric `code` and `data` reach the client, else -32003. */
   preRpc: (ctx: RpcContext, call: { method: string, params: unknown }) => Result
+  /** Before validation and handlers of an event that a client sent. A refusal reaches its `onError`. */
   preEvent: (ctx: MessageContext, message: { event: string, data: unknown }) => Result
   /** For version 1 clients it runs once per live key. `pattern` and `params` are of the contract's key, if it has it. */
   preSubscribe: (ctx: MessageContext, subscription: { key: string } & MatchedKey<C>) => Result
+  /** Before a client's change of a key. `patches` or `data` is the change; for a CRDT `data` is the operation. */
   prePush: (ctx: MessageContext, push: { key: string, patches?: Operation[], data?: unknown } & MatchedKey<C>) => Result
 }
 
+/** A name that `addHook` takes. */
 export type HookName = keyof Hooks
 
 const NAMES: readonly HookName[] = ['onConnect', 'onDisconnect', 'preRpc', 'preEvent', 'preSubscribe', 'prePush']
