@@ -29,6 +29,7 @@ export class DatasoleClient<C extends DatasoleContract = DatasoleContract> exten
    * of others. Operations made offline are sent with the next connection, and count once.
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
    * @throws DatasoleError `TYPE_MISMATCH` if this client has the key open as another type
+   * @throws TypeError `INVALID_ARGUMENT` for another type
    */
   crdt<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ClientCrdt<T, CrdtValue<C, K, T>> {
     return crdt(this, key, type)

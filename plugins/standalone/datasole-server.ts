@@ -64,7 +64,10 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
     return this
   }
 
-  /** Connects the backend, and takes effect once; nothing to wait for in memory. */
+  /**
+   * Connects the backend, and loads the plugins of `register`. Takes effect once.
+   * @throws DatasoleError `CLOSED`, `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`; what a plugin throws
+   */
   async init (): Promise<void> {
     await this.#host.start()
   }
@@ -78,7 +81,12 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
   }
 }
 
-/** Constructs, starts and attaches a server in one go. */
+/**
+ * Constructs, starts and attaches a server in one go.
+ * @param target the http server, or an object that has one
+ * @param options as of `new DatasoleServer`
+ * @throws as the constructor, `transport.attach` and `init`; the server is closed then
+ */
 export async function attach<C extends DatasoleContract = DatasoleContract> (target: AttachTarget, options?: DatasoleServerOptions): Promise<DatasoleServer<C>> {
   const server = new DatasoleServer<C>(options)
   try {
@@ -106,7 +114,7 @@ export class StandaloneTransport<S> extends TransportFacade<S> {
    *
    * Where the http server closes first, it takes its clients along: with 1001, once their calls are done.
    * @param adapter gets the http server out of a target that is not recognized
-   * @throws TypeError where there is no http server; DatasoleError `PATH_TAKEN`, `CLOSED`
+   * @throws TypeError `INVALID_ARGUMENT` where there is no http server; DatasoleError `PATH_TAKEN`, `CLOSED`
    */
   attach<T = AttachTarget> (target: T, adapter?: (target: T) => AnyHttpServer): void {
     this.#host.attach(httpServerOf(target, adapter))

@@ -58,7 +58,8 @@ class WorkerRpc<C> {
 
   /**
    * Registers a method that runs in this thread. Only while the script loads.
-   * @throws DatasoleError `DUPLICATE_METHOD`, `TOO_LATE`
+   * @param options as of `rpc.register` on the main thread
+   * @throws DatasoleError `DUPLICATE_METHOD`, `INVALID_METHOD`, `INVALID_OPTION`, `TOO_LATE`
    */
   register<M extends RpcName<C>> (method: M, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
   register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
@@ -93,7 +94,7 @@ class WorkerEvents<C> {
     this.#tasks.off(event, handler as EventHandler)
   }
 
-  /** Resolves once it is on its way to the handlers of every node. */
+  /** Resolves once it is on its way to the handlers of every node. @throws as `events.emit` on the main thread */
   async emit<E extends EventName<C>> (event: E, data: SentData<C, E>): Promise<void> {
     await this.#link.request('emit', event, ...present(data, this.#maxDepth))
   }
@@ -163,7 +164,7 @@ class WorkerFanout<C> {
     this.#maxDepth = maxDepth
   }
 
-  /** Resolves once it is on its way to the clients of every node. */
+  /** Resolves once it is on its way to the clients of every node. @throws as `fanout.broadcast` on the main thread */
   async broadcast<E extends EventName<C>> (event: E, data: BroadcastData<C, E>, target: Target = {}): Promise<void> {
     checkTarget(event, target) // here, where nothing has been left out by JSON yet
     await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))

@@ -22,7 +22,10 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
     this.#channels = parts.channels
   }
 
-  /** Declares a key as this scope's, so that its `preSubscribe` hooks guard it. Not needed otherwise. */
+  /**
+   * Declares a key as this scope's, so that its `preSubscribe` hooks guard it. Not needed otherwise.
+   * @throws DatasoleError `DUPLICATE_KEY` if the key is registered already, or is a CRDT
+   */
   register<K extends StateName<C>> (key: K): void {
     this.#live.register(key, this.scope)
   }
@@ -30,9 +33,13 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * Commits a new value and makes the key live. The value is compared with the committed one; only
    * the difference travels.
+   * @param value plain JSON
    * @returns the JSON Patch (RFC 6902) that was committed, empty where nothing changed
-   * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, with its path; RangeError for what is
-   *   too deep (`TOO_DEEP`) or too large (`LIMIT_EXCEEDED`)
+   * @throws TypeError `INVALID_JSON` for what JSON cannot hold, with its path; `INVALID_VALUE` where the contract
+   *   refuses it
+   * @throws RangeError `TOO_DEEP`, or `LIMIT_EXCEEDED` over `maxStateBytes`
+   * @throws DatasoleError `BUSY` if too many writes of the key wait; `UNDECLARED_KEY` in a scope with a backend of its
+   *   own; as the backend does
    */
   async setState<K extends StateName<C>> (key: K, value: StateAt<C, K>): Promise<Operation[]> {
     return await this.#store(key, 'setState').set(key, value, true)
@@ -41,12 +48,18 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * Commits what a recipe does to a draft of the value, at a cost that follows the change and not
    * the size of the state. A key without a value gives the recipe `undefined`.
+   * @param recipe changes the draft, or returns a new value; it runs again after a conflict with another node
+   * @returns the JSON Patch (RFC 6902) that was committed, empty where nothing changed
+   * @throws as `setState`; what the recipe throws; TypeError `INVALID_ARGUMENT` for a recipe that is no function
    */
   async update<K extends StateName<C>> (key: K, recipe: Recipe<StateAt<C, K>>): Promise<Operation[]> {
     return await this.#store(key, 'update').update(key, recipe as Recipe<unknown>, true)
   }
 
-  /** The committed value, as a copy of your own; undefined where there is none. */
+  /**
+   * The committed value, as a copy of your own; undefined where there is none.
+   * @throws DatasoleError `UNDECLARED_KEY` in a scope with a backend of its own; as the backend does
+   */
   async getState<K extends StateName<C>> (key: K): Promise<StateAt<C, K> | undefined> {
     return await this.#store(key, 'getState').get(key) as Promise<StateAt<C, K> | undefined>
   }
@@ -54,13 +67,18 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * The committed value with its position, as a copy of your own: a page that is rendered with it follows from there
    * (the client's `initial`). Without a value, `value` is undefined.
+   * @throws as `getState`
    */
   async getSnapshot<K extends StateName<C>> (key: K): Promise<Head & { value: StateAt<C, K> | undefined }> {
     const { epoch, version, value } = await this.#store(key, 'getSnapshot').read(key)
     return { epoch, version, value: value === undefined ? undefined : JSON.parse(value) as StateAt<C, K> }
   }
 
-  /** Deletes the value; the key is live no more. Resolves to whether there was one. */
+  /**
+   * Deletes the value; the key is live no more.
+   * @returns whether there was one
+   * @throws as `getState`
+   */
   async deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
     return await this.#store(key, 'deleteState').delete(key)
   }

@@ -51,11 +51,18 @@ export interface SyncChannel<T = unknown, Draft = T> {
    */
   get (connection?: ConnectionContext): Promise<T | undefined>
   /**
-   * Commits a value; resolves to the patch, as `live.setState`.
+   * Commits a value, as `live.setState`.
+   * @param value plain JSON
+   * @returns the JSON Patch (RFC 6902) that was committed
    * @throws DatasoleError `WRONG_DIRECTION` where only clients write
    */
   set (value: T): Promise<Operation[]>
-  /** Commits what a recipe does to a draft, as `live.update`. */
+  /**
+   * Commits what a recipe does to a draft, as `live.update`.
+   * @param recipe changes the draft, or returns a new value
+   * @returns the JSON Patch (RFC 6902) that was committed
+   * @throws DatasoleError `WRONG_DIRECTION` where only clients write
+   */
   update (recipe: (draft: Draft) => T | void): Promise<Operation[]>
   /** Sends the pending changes now. Resolves once the handlers have run. */
   flush (): Promise<void>

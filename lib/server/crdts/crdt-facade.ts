@@ -18,6 +18,8 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   /**
    * Declares a key as this scope's, so that its `preSubscribe` and `prePush` hooks guard it, and makes it:
    * clients of protocol version 1 are told of it from then on.
+   * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
+   * @returns the key, with the operations of the type
    * @throws DatasoleError `DUPLICATE_KEY` where it is registered already, `LIMIT_EXCEEDED` beyond `maxCrdtKeys`, those of
    *   clients included as soon as they are known: what is registered before the server has started is made in any case
    */
@@ -28,6 +30,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
 
   /**
    * The same, for code that may run twice: a key that is registered already is given again.
+   * @returns the key, with the operations of the type
    * @throws DatasoleError `TYPE_MISMATCH` where it is registered as another type
    */
   registerByType<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ServerCrdt<T, CrdtValue<C, K, T>> {
@@ -49,8 +52,10 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   /**
    * Applies an operation, and makes the key where it is not there. Resolves once the store has it.
    * With `nodeId` and `seq`, applying it again changes nothing.
-   * @throws TypeError `INVALID_ARGUMENT` where it is none; DatasoleError `CONFLICT` for a key of another type, `LIMIT_EXCEEDED`;
-   *   as the backend does
+   * @param op `type`, `op`, `value` (plain JSON), and for a map `key`. Default `nodeId` and `timestamp`: the server's
+   * @throws TypeError `INVALID_ARGUMENT` where it is none, `INVALID_JSON`, or `INVALID_VALUE` where the contract
+   *   refuses it
+   * @throws DatasoleError `CONFLICT` for a key of another type, `LIMIT_EXCEEDED`, `BUSY`; as the backend does
    */
   apply<K extends CrdtName<C>> (key: K, op: ServerOp): Promise<void> {
     return this.#crdts.apply(key, op)
@@ -59,13 +64,16 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   /**
    * `fn(key, value, type)` hears of every change of a key that this node holds: one that is registered here,
    * or that a client here has subscribed to. `value` is a copy, made for each call.
+   * @returns ends it
+   * @throws TypeError `INVALID_ARGUMENT`
    */
   onChange (fn: CrdtListener): Unsubscribe {
     return this.#crdts.onChange(fn)
   }
 
   /**
-   * Deletes a key that clients have made; to clients it is as if it had never been there. Resolves to whether it was.
+   * Deletes a key that clients have made; to clients it is as if it had never been there.
+   * @returns whether it was there
    * @throws DatasoleError `REGISTERED` for a key that server code has registered
    */
   delete (key: CrdtName<C>): Promise<boolean> {

@@ -17,7 +17,11 @@ export class RateLimiterFacade<S> extends ScopedFacade<S> {
     this.#limitsOf = limitsOf
   }
 
-  /** Whether a cost of 1 would be admitted; counts nothing. */
+  /**
+   * Whether a cost of 1 would be admitted; counts nothing.
+   * @param rule `windowMs` (ms, from 1) and `maxRequests` (from 0)
+   * @throws TypeError `INVALID_ARGUMENT` for what is no key or no rule; as the backend does
+   */
   async check (key: string, rule: RateLimitRule): Promise<RateLimitResult> {
     checkRequest(key, rule)
     const { limiter, ready } = this.#limitsOf(this.scope, 'rateLimiter.check')
@@ -27,7 +31,10 @@ export class RateLimiterFacade<S> extends ScopedFacade<S> {
 
   /**
    * Counts `cost` if it is admitted.
-   * @throws RangeError where `cost` is over `rule.maxRequests`
+   * @param rule `windowMs` (ms, from 1) and `maxRequests` (from 0)
+   * @param cost a whole number from 0; default 1
+   * @throws TypeError `INVALID_ARGUMENT` for what is no key, rule or cost; as the backend does
+   * @throws RangeError `INVALID_ARGUMENT` where `cost` is over `rule.maxRequests`
    */
   async consume (key: string, rule: RateLimitRule, cost = 1): Promise<RateLimitResult> {
     checkRequest(key, rule, cost)
@@ -36,7 +43,7 @@ export class RateLimiterFacade<S> extends ScopedFacade<S> {
     return await limiter.consume(`app:${key}`, rule, cost)
   }
 
-  /** Empties a bucket. */
+  /** Empties a bucket. @throws TypeError `INVALID_ARGUMENT`; as the backend does */
   async reset (key: string): Promise<void> {
     checkKey(key)
     const { limiter, ready } = this.#limitsOf(this.scope, 'rateLimiter.reset')

@@ -15,10 +15,13 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
 
   /**
    * Registers a method.
+   * @param method its name, which clients call it by
+   * @param options schemas of parameters and result, and `timeoutMs` (ms, default the server's `rpcTimeoutMs`)
    * @param handler gets the parameters and a context; what it returns or resolves to is the answer, as JSON.
    *   An error that is meant for the client reaches it with message, numeric `code` and `data`: an RpcError, one
    *   with a numeric `code`, `expose: true` or a `statusCode` below 500, a plain `Error`. Of others it gets an id
-   * @throws DatasoleError `DUPLICATE_METHOD` where the name is taken
+   * @throws DatasoleError `DUPLICATE_METHOD` where the name is taken; `INVALID_METHOD` for a name or handler that is
+   *   none; `INVALID_OPTION`, naming the option
    */
   register<M extends RpcName<C>> (method: M, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
   register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
@@ -30,8 +33,11 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
   /**
    * Runs a method in this process, with its hooks and schema and without the limits on clients:
    * for HTTP routes and tests. Parameters and result are copies, of what JSON holds; nothing is null.
+   * @param params plain JSON
+   * @param context the caller: `auth`, `connection`, and a `signal` that cancels. Default: nobody
+   * @returns the result; rejects with the error of the method
    * @throws RpcError with `code` and `data`, as a client would get it; its `cause` is what was thrown
-   * @throws TypeError `INVALID_JSON` for parameters that JSON cannot hold, with the path
+   * @throws TypeError `INVALID_JSON` for parameters that JSON cannot hold, with the path; RangeError `TOO_DEEP`
    */
   call<M extends RpcName<C>> (method: M, params: RpcParams<C, M>, context?: LocalCallContext): Promise<RpcResult<C, M>> {
     return this.#rpc.call(method, params, context) as Promise<RpcResult<C, M>>

@@ -11,7 +11,8 @@ import type { SessionListener, Sessions } from './sessions.js'
  * A copy goes where its user has no connection here, no `onConnect` hook is letting one in, and nothing waits:
  * 60 s after its last use, two where it was never restored, or sooner where 10,000 such are here.
  *
- * Every method throws (or rejects with) DatasoleError `NO_USER_ID` for a user without an id.
+ * Every method throws (or rejects with) DatasoleError `NO_USER_ID` for a user without an id, and TypeError
+ * `INVALID_ARGUMENT` for an id or key that is no string.
  */
 export class SessionsFacade<S> extends ScopedFacade<S> {
   readonly #sessionsOf: (scope: Scope, user: string) => Sessions
@@ -25,28 +26,39 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
 
   /**
    * Loads the session of a connection's user, as the backend has it now; with `ttlMs` its term begins anew.
+   * @param connection of a hook or handler, or `{ userId }`
    * @returns a copy of all fields
+   * @throws DatasoleError `NO_USER_ID`; as the backend does
    */
   async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
     return await this.#sessions.restore(userOf(connection)) as Partial<T>
   }
 
-  /** A copy of a field's value; undefined where there is none, or the session has not been restored on this node. */
+  /**
+   * A copy of a field's value; undefined where there is none, or the session has not been restored on this node.
+   * @throws DatasoleError `NO_USER_ID`
+   */
   get<T = unknown> (userId: string, key: string): T | undefined {
     return this.#sessions.get(userId, key) as T | undefined
   }
 
   /**
-   * Also for users whose session is not loaded: then it is merged with what there is.
-   * @throws TypeError (`INVALID_JSON`) for what JSON cannot hold, with its path; RangeError for what is
-   *   too deep (`TOO_DEEP`) or too large (`LIMIT_EXCEEDED`); DatasoleError `BUSY` where the changes of 10,000
-   *   users without a connection here wait already, `CLOSED`
+   * Sets a field, also for users whose session is not loaded: then it is merged with what there is.
+   * @param value plain JSON; a copy is kept
+   * @throws TypeError `INVALID_JSON` for what JSON cannot hold, with its path
+   * @throws RangeError `TOO_DEEP`, or `LIMIT_EXCEEDED` for a session over 256 KiB
+   * @throws DatasoleError `NO_USER_ID`; `BUSY` where the changes of 10,000 users without a connection here wait
+   *   already; `CLOSED`
    */
   set (userId: string, key: string, value: unknown): void {
     this.#sessions.set(userId, key, value)
   }
 
-  /** Whether it was there, as far as this node has loaded it; where it has not, the field is deleted all the same. */
+  /**
+   * Deletes a field.
+   * @returns whether it was there, as far as this node has loaded it; if it has not, the field is deleted all the same
+   * @throws DatasoleError `NO_USER_ID`, `BUSY`, `CLOSED`
+   */
   delete (userId: string, key: string): boolean {
     return this.#sessions.delete(userId, key)
   }
@@ -54,6 +66,7 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   /**
    * Resolves once the backend has all that was written before. Rejects as the backend does; what was written
    * is not lost by that, but tried again.
+   * @throws DatasoleError `NO_USER_ID`; as the backend does
    */
   flush (userId: string): Promise<void> {
     return this.#sessions.flush(userId)
