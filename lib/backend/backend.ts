@@ -137,9 +137,12 @@ export interface BackendLog {
 export interface StateBackend extends Partial<Journal> {
   /** Reads the value that `set` stored last, as a copy that the caller owns; `undefined` if there is none. */
   get<T = unknown> (key: string): Promise<T | undefined>
-  /** Stores a JSON value. Once it resolves, every `get` on every node sees this value or a later one. */
+  /**
+   * Stores a JSON value. Once it resolves, every `get` on every node sees this value or a later one.
+   * @param value plain JSON
+   */
   set<T = unknown> (key: string, value: T): Promise<void>
-  /** Resolves to whether there was a value. Also empties a bucket of `consume`. */
+  /** Deletes a value, and empties a bucket of `consume`. @returns whether there was a value */
   delete (key: string): Promise<boolean>
   /**
    * Calls `handler` for each message that any node publishes under `key`, in the order of publication, and never before
@@ -165,9 +168,15 @@ export interface StateBackend extends Partial<Journal> {
    * Admits `cost` to a sliding window if it fits, and counts it, atomically (see SlidingWindow). Cost 0 counts nothing
    * and says whether a cost of 1 would fit. Buckets are apart from other keys; an empty bucket vanishes. A backend that
    * needs no I/O returns the result without a promise, so that frames do not wait for one.
+   * @param rule `windowMs` (ms) and `maxRequests`
+   * @param cost a whole number from 0
    * @throws RangeError if `cost` is over `rule.maxRequests`
    */
   consume? (bucket: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<RateLimitResult>
-  /** Lets the value that `set` stored expire after `ttlMs`, unless it is set again. Resolves to whether there was a value. */
+  /**
+   * Lets the value that `set` stored expire, unless it is set again.
+   * @param ttlMs ms from now
+   * @returns whether there was a value
+   */
   expire? (key: string, ttlMs: number): Promise<boolean>
 }

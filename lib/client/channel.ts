@@ -78,6 +78,7 @@ export class Channel<T = unknown> {
 
   /**
    * Replaces the whole value, whatever other clients made of it.
+   * @param value plain JSON; a copy is kept
    * @throws TypeError `INVALID_JSON` if JSON cannot hold the value
    * @throws DatasoleError as `update`
    */

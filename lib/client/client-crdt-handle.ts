@@ -32,7 +32,11 @@ interface AnyCrdt<Type, V> {
   readonly isSynced: boolean
   /** Whether operations of this client wait for acknowledgement. */
   readonly isPending: boolean
-  /** Calls the handler as soon as the value is known and after each change, own changes included. */
+  /**
+   * Calls the handler as soon as the value is known and after each change, own changes included.
+   * @returns unsubscribes the handler
+   * @throws TypeError `INVALID_ARGUMENT`
+   */
   subscribe (handler: (value: DeepReadonly<V>) => void, options?: CrdtSubscription): Unsubscribe
   /** Unsubscribes from the key. Waiting operations are still sent. An operation opens the key again. */
   close (): void

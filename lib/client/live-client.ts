@@ -34,8 +34,7 @@ export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T
  * A client of a datasole server, in a browser or Node.js, with RPC, events and live state. `C` is the application's
  * contract. `channel()` and `crdt()` add what else a page needs; `DatasoleClient` has all of it.
  *
- * After a lost connection the client reconnects with backoff. Every subscription resumes from the version
- * that it had.
+ * After a lost connection the client reconnects with backoff. Every subscription resumes from its version.
  */
 export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   readonly #settings: ClientSettings
@@ -117,8 +116,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
    * @throws RpcError the server's error, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` (the connection dropped meanwhile), `NOT_CONNECTED`, `BUSY` (too many
    *   messages wait), `PAYLOAD_TOO_LARGE` (larger than the server accepts)
-   * @throws TypeError `INVALID_JSON` if JSON cannot hold the parameters
-   * @throws the signal's reason, if it was aborted
+   * @throws TypeError `INVALID_JSON` if JSON cannot hold the parameters; the signal's reason, if it was aborted
    */
   async rpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcResult<C, M>> {
     const [params, options = {}] = args
@@ -153,7 +151,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
     return (this.#state !== 'disconnected' || this.#settings.outbox !== undefined) && this.#requests.emit(event, json)
   }
 
-  /** Calls the handler at each event of the server. A handler that is added twice is called twice. */
+  /** Calls the handler at each event of the server, twice if it is added twice. @throws TypeError `INVALID_ARGUMENT` */
   on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
     return this.#handlers.on(event, handler as EventHandler)
   }
@@ -169,6 +167,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
    * @param options.selector selects a part; the handler is called only when the part is another by `equals`.
    *   TypeScript infers the part if the parameter of the selector or of the handler has a type
    * @returns unsubscribes the handler
+   * @throws TypeError `INVALID_ARGUMENT` for a handler or selector that is no function
    */
   subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateAt<C, K>>, options?: SubscriptionOptions<StateAt<C, K>>): Unsubscribe
   subscribeState<K extends StateName<C>, S> (key: K, handler: (selected: S, head: Readonly<Head>) => void, options: SubscriptionOptions<StateAt<C, K>> & Selection<StateAt<C, K>, S>): Unsubscribe
@@ -193,7 +192,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   /** The state of the connection now. */
   getConnectionState (): ConnectionState { return this.#state }
 
-  /** Calls the handler at every change of the connection's state. `cause` is the failure, if there is one. */
+  /** Calls the handler at every change of the connection's state. @throws TypeError `INVALID_ARGUMENT` */
   onConnectionState (handler: ConnectionStateHandler): Unsubscribe {
     checkHandler('onConnectionState', handler)
     const own = { handler }

@@ -39,7 +39,8 @@ export interface UseLive<C extends DatasoleContract> {
 export interface UseSuspenseLive<C extends DatasoleContract> {
   /**
    * As `useLive`, and suspends until the first value is known; a reconnect does not suspend again.
-   * @throws DatasoleError the refusal, if the server denies the first subscription
+   * @throws DatasoleError the refusal, if the server denies the first subscription; `NO_INITIAL` on a server without
+   *   the value in the Provider's `initial`
    */
   <K extends StateName<C>> (key: K): Live<DeepReadonly<StateAt<C, K>> | undefined>
   <K extends StateName<C>, S> (key: K, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>

@@ -75,7 +75,10 @@ export interface Datasole<C extends DatasoleContract> {
   crdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: NameOrGetter<K>, type: T) => CrdtSnapshot<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readable<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readonly<CrdtOperations<ClientCrdt<T, CrdtValue<C, K, T>>>>
   /** Follows the client's connection. As a store it gives the state. */
   connection: () => ConnectionSnapshot & Readable<ConnectionSnapshot['state']>
-  /** The client, for everything else. Not while rendering on a server. */
+  /**
+   * The client, for everything else.
+   * @throws DatasoleError `NO_CLIENT` while rendering on a server, if none was given
+   */
   readonly client: LiveClient<C>
 }
 

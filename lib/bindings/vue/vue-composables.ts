@@ -46,7 +46,10 @@ export interface PluginOptions<C extends DatasoleContract> {
 
 type Selector<C, K, S> = (value: DeepReadonly<StateAt<C, K>> | undefined) => S
 
-/** The composables of a contract. They work in apps that use the plugin which came with them. */
+/**
+ * The composables of a contract. They work in apps that use the plugin which came with them, and throw DatasoleError
+ * `NO_PROVIDER` in others.
+ */
 export interface Composables<C extends DatasoleContract> {
   /** `app.use(plugin, { options: { url } })` */
   plugin: { install (app: App, options?: PluginOptions<C>): void }
@@ -77,7 +80,10 @@ export interface Composables<C extends DatasoleContract> {
   useCrdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: MaybeRefOrGetter<K>, type: T) => Refs<CrdtSnapshot<ClientCrdt<T, CrdtValue<C, K, T>>['value']>> & Readonly<CrdtOperations<ClientCrdt<T, CrdtValue<C, K, T>>>>
   /** Follows the client's connection. */
   useConnection: () => Refs<ConnectionSnapshot>
-  /** The plugin's client, for everything else. Not while rendering on a server. */
+  /**
+   * The plugin's client, for everything else.
+   * @throws DatasoleError `NO_CLIENT` while rendering on a server, if the plugin was given none
+   */
   useClient: () => LiveClient<C>
 }
 

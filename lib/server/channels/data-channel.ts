@@ -77,12 +77,16 @@ export class DataChannel<C = unknown, K extends string = string> {
     parts.channels.composed.set(key, this)
   }
 
-  /** Sends the event `key.name` to clients, as `fanout.broadcast`. */
+  /**
+   * Sends the event `key.name` to clients.
+   * @param target connections, users or tags. Default: everyone
+   * @throws as `fanout.broadcast`
+   */
   broadcast<N extends EventNames<C, K>> (name: N, data: Broadcast<C, Full<C, K, N>>, target?: Target): void {
     this.#parts.fanout.broadcast(`${this.key}.${name}`, data, target, this.#scope)
   }
 
-  /** Sends the event `key.name` to the handlers on every node, as `events.emit`. */
+  /** Sends the event `key.name` to the handlers on every node. @throws as `events.emit` */
   emit<N extends EventNames<C, K>> (name: N, data: Sent<C, Full<C, K, N>>): void {
     this.#parts.events.emit(`${this.key}.${name}`, data, this.#scope)
   }

@@ -86,7 +86,11 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * Makes a key a channel: who writes it, what travels, and when. The key belongs to this scope, whose
    * `preSubscribe` and `prePush` hooks guard it. Every node declares its channels.
-   * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` where the key is taken; `LIMIT_EXCEEDED` in mode `crdt` beyond `maxCrdtKeys`
+   * @param options at least `key`, `direction` and `mode`. Default flush: at once
+   * @returns the channel, until `close()`
+   * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` where the key is taken; `LIMIT_EXCEEDED`
+   *   in mode `crdt` beyond `maxCrdtKeys`
+   * @throws TypeError `INVALID_JSON`, or `INVALID_VALUE` where the contract refuses the `initialValue`
    */
   createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateAt<C, K>, K> & { initialValue: StateAt<C, K> }): SyncChannel<StateAt<C, K>>
   createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateAt<C, K>, K>): SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined>
@@ -102,6 +106,8 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * Methods, events and state that belong together, in one call: what is named `move` here is `board.move`
    * to clients, where the key is `board`; the state is the sync channel `board`.
+   * @param options the `key`, and `rpc`, `events` and `state` of it
+   * @returns the data channel, until `close()`
    * @throws what the registrations throw; then none of them is made
    */
   createDataChannel<K extends string> (options: DataChannelOptions<C, K>): DataChannel<C, K> {

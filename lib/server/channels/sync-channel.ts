@@ -67,8 +67,9 @@ export interface SyncChannel<T = unknown, Draft = T> {
   /** Sends the pending changes now. Resolves once the handlers have run. */
   flush (): Promise<void>
   /**
-   * Hears every flush on this node, one after the other: what comes while an asynchronous handler works
-   * is joined into the next. Returns its unsubscriber.
+   * Calls the handler at every flush on this node, one after the other. Changes that come while an asynchronous
+   * handler works are joined into the next flush.
+   * @returns removes the handler
    */
   onFlush (handler: FlushHandler<T>): Unsubscribe
   /**

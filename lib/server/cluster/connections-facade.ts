@@ -92,6 +92,8 @@ export class ConnectionsFacade<S> extends Facade<S> {
 
   /**
    * Counts connections of all nodes, or those that a selector has.
+   * @param selector by connection, user or tag; several members are a union. Default: all
+   * @returns with the nodes that did not answer within `timeoutMs`
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `BUSY`
    */
   async count (selector?: Selector, { timeoutMs = TIMEOUT }: ClusterOptions = {}): Promise<Missing & { count: number }> {

@@ -72,7 +72,7 @@ export interface RateLimitConfig {
  * `rateLimit.timeoutMs`, is `rateLimit.onBackendError`'s to decide.
  */
 export interface RateLimiter {
-  /** Whether a cost of 1 would be admitted; counts nothing. */
+  /** Whether a cost of 1 would be admitted; counts nothing. @param rule its window is in ms */
   check (key: string, rule: RateLimitRule): RateLimitResult | Promise<RateLimitResult>
   /** Counts `cost` (default 1) if it is admitted. */
   consume (key: string, rule: RateLimitRule, cost?: number): RateLimitResult | Promise<RateLimitResult>

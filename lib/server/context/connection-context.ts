@@ -110,7 +110,7 @@ export class ConnectionContext {
    */
   get tags (): Set<string> { return (this.#tags ??= new TagSet(this)) }
 
-  /** A value that server code keeps for this connection. */
+  /** A value that server code keeps for this connection; undefined if there is none. */
   get<T = unknown> (key: string): T | undefined { return this.#values?.get(key) as T | undefined }
   /** Keeps a value for this connection, under a key of yours. */
   set (key: string, value: unknown): void {
