@@ -90,6 +90,21 @@ t.test('patch: keys of server code, where the option allows it', async (t) => {
   t.match(await patch(`${api}/state/unknown`, [{ op: 'add', path: '', value: {} }], ann), { status: 204 }, 'the contract says nothing of it')
 })
 
+t.test('patch: state of the server alone stays so, whatever the option allows', async (t) => {
+  const { api, ds } = await startFastify(t, { http: { allowPatch: true } })
+  await ds.primitives.state.setState('secret', { n: 1 })
+  const url = `${api}/state/secret`
+  for (const json of [[], replace('/n', 2), [{ op: 'add', path: '', value: { n: 2 } }]]) {
+    t.match(await patch(url, json), { status: 404, body: { statusCode: 404, code: 'UNKNOWN_KEY' } })
+    t.equal((await ask(url)).status, 404, 'clients still cannot read it')
+  }
+  t.strictSame(await ds.primitives.state.getState('secret'), { n: 1 })
+  const [shown, patched] = await Promise.all([ds.primitives.live.setState('secret', { n: 2 }), patch(url, replace('/n', 3))])
+  t.ok(shown)
+  t.equal(patched.status, 204, 'server code has shown it')
+  t.strictSame((await ask(url)).body, { n: 3 })
+})
+
 t.test('patch: of many at once with If-Match one wins, and without it all count', async (t) => {
   const { api, ds } = await startFastify(t, { http: { allowPatch: true } })
   await ds.primitives.live.setState('list', [])
