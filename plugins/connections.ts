@@ -48,7 +48,7 @@ const PLAIN_REQUEST = 'a plain request came for the path of the WebSocket. Where
  * replies, never throws, so that no log line holds the request's URL with its token.
  * @returns ends what came by some sockets: connections when their calls are done, the others at once
  */
-export function connections (app: FastifyInstance, core: Core): (sockets: ReadonlySet<Duplex>) => Promise<void> {
+export function connections (app: FastifyInstance, core: Core): (upgrades: ReadonlySet<Duplex>, requests: Pick<WeakSet<Duplex>, 'has'>) => Promise<void> {
   const { settings, metrics } = core
   const slots = new Slots(settings.maxConnections, settings.maxConnectionsPerAddress)
 
@@ -140,9 +140,9 @@ export function connections (app: FastifyInstance, core: Core): (sockets: Readon
     }
   })
 
-  return async (sockets) => {
-    const connected: Connection[] = []
-    for (const socket of sockets) {
+  return async (upgrades, requests) => {
+    const connected = Array.from(core.hub).filter(({ carrier }) => carrier !== undefined && requests.has(carrier))
+    for (const socket of upgrades) {
       const connection = slots.at(socket)
       if (connection === undefined) socket.destroy()
       else connected.push(connection)

@@ -8,8 +8,8 @@ import type { UpgradeRouter } from './upgrades.js'
 
 export interface Mounted {
   route: UpgradeRouter
-  /** Ends what came by these sockets, as `close()` would. */
-  release: (sockets: ReadonlySet<Duplex>) => Promise<void>
+  /** Ends what came by these sockets, as `close()` would: upgrades, and the connections that are requests. */
+  release: (upgrades: ReadonlySet<Duplex>, requests: Pick<WeakSet<Duplex>, 'has'>) => Promise<void>
 }
 
 /**

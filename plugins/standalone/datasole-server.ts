@@ -208,12 +208,15 @@ class PrivateHost {
         const requested = pathOf(req)
         // at the root, pages are the owner's
         if (!own.has(requested) && !this.#core.routes.has(requested) && (requested !== path || path === '/')) return false
+        // on a connection that is kept alive: a stream would keep the http server open again
+        if (sockets.isClosing && !server.listening) return unavailable(req, res)
+        sockets.carriers.add(req.socket)
         this.#serve(req, res)
         return true
       },
       closing: () => {
         sockets.isClosing = true
-        this.#starting?.then(({ release }) => release(sockets.all), () => {}) // a start that failed has been told
+        this.#starting?.then(({ release }) => release(sockets.all, sockets.carriers), () => {}) // a start that failed has been told
       }
     }))
   }
@@ -250,7 +253,10 @@ class PrivateHost {
 
 /** The sockets of one http server. */
 class Sockets {
+  /** Of upgrades. */
   readonly all = new Set<Duplex>()
+  /** Of requests. */
+  readonly carriers = new WeakSet<Duplex>()
   isClosing = false
   readonly #ended: (this: Duplex) => void
 
@@ -263,6 +269,12 @@ class Sockets {
     this.all.add(socket)
     socket.once('close', this.#ended)
   }
+}
+
+function unavailable ({ httpVersionMajor }: IncomingMessage, res: ServerResponse): true {
+  // HTTP/2 has no such header (RFC 9113 section 8.2.2)
+  res.writeHead(503, httpVersionMajor === 2 ? {} : { connection: 'close' }).end()
+  return true
 }
 
 function destroy (this: { destroy: () => void }): void {

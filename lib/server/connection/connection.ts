@@ -63,6 +63,8 @@ export class Connection implements Flushable {
   inbound: InboundQueue | undefined
   /** Unix time in ms */
   readonly connectedAt = Date.now()
+  /** The socket of a request that is a connection. */
+  carrier: Duplex | undefined
   /** Whether it begins no more calls, as it is about to be closed. */
   isLeaving = false
   badFrames = 0

@@ -74,6 +74,7 @@ export class HttpConnection {
         throw HttpRefusal.rejected({ status: 503, error: 'the server is going away' })
       }
       const opened = new HttpConnection(core, callers, admitted, receiver)
+      opened.connection.carrier = raw.socket
       response.once('close', () => { opened.leave(ABNORMAL) })
       const ending = arrival.closeReasonOf(admitted.context.userId)
       if (ending !== undefined) opened.connection.close(ending.code, ending.reason)

@@ -1,7 +1,11 @@
 import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import http from '../../../plugins/http.js'
+import { DatasoleServer } from '../../../plugins/server.js'
 import { tcp, exchange } from '../../helpers/raw.js'
-import { until } from '../../helpers/until.js'
+import { inTime, until } from '../../helpers/until.js'
 import { follow } from './event-reader.js'
 import { type Answer, ask, httpEntrances, startFastify, startPlain } from './start.js'
 
@@ -121,4 +125,42 @@ t.test('hostile: a server that drains ends streams in waves, and takes no more',
   await Promise.all(readers.map((reader) => reader.until(({ isOver }) => isOver)))
   for (const { events } of readers) t.match(events.at(-1), { event: 'close', data: { code: 1001 } })
   await closing
+})
+
+t.test('hostile: an http server that closes first takes streams, long polls and calls along', async (t) => {
+  const plain = createServer((_req, res) => { res.end('the rest') })
+  const ds = new DatasoleServer({ rateLimit: false, closeTimeoutMs: 300 })
+  t.teardown(async () => {
+    plain.closeAllConnections()
+    await ds.close()
+  })
+  ds.register(http, { prefix: '/api' })
+  ds.transport.attach(plain)
+  let answer = (): void => {}
+  ds.rpc.register('slow', async () => { await new Promise<void>((resolve) => { answer = resolve }) })
+  ds.rpc.register('hang', async () => await new Promise(() => {}))
+  await ds.init()
+  await ds.primitives.live.setState('a', 1)
+  await once(plain.listen(0, '127.0.0.1'), 'listening')
+  const { port } = plain.address() as AddressInfo
+  const ends = (head: string): Promise<string> => exchange(port, `${head}\r\nhost: a\r\nconnection: close\r\n\r\n`)
+  const answers = ['GET /api/state/a HTTP/1.1\r\naccept: text/event-stream', 'GET /api/state/a HTTP/1.1\r\nif-none-match: *\r\nprefer: wait=60', 'POST /api/rpc/slow HTTP/1.1\r\ncontent-length: 0', 'POST /api/rpc/hang HTTP/1.1\r\ncontent-length: 0'].map(ends)
+  const idle = await tcp(port)
+  idle.write('GET /api/state/a HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n')
+  await until(() => ds.transport.getConnectionCount() === 5)
+  const closed = once(plain, 'close')
+  plain.close()
+  answer()
+  const [stream, poll, slow, hang] = await Promise.all(answers.map((each) => inTime(each, () => 'an answer')))
+  t.match(stream, 'event: close\ndata: {"code":1001,"reason":"server going away"}')
+  t.match(poll, /^HTTP\/1\.1 503 /)
+  t.match(slow, /^HTTP\/1\.1 200 /)
+  t.match(hang, /^HTTP\/1\.1 503 /)
+  // its connection is kept alive, and tries to follow again
+  let late = ''
+  idle.on('data', (chunk) => { late += String(chunk) })
+  idle.write('GET /api/state/a HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n')
+  await until(() => late.includes('HTTP/1.1 503 '))
+  await inTime(closed, () => 'the http server')
+  t.equal(ds.transport.getConnectionCount(), 0)
 })
