@@ -47,6 +47,8 @@ type Request = FastifyRequest<{ Params: { key: string, method: string, event: st
 /** A path as routes begin with it. */
 const PATH = /^(\/[^/?#*:]+)*$/
 
+const OPTIONS = ['prefix', 'allowPatch', 'allowBroadcast', 'allowConnections', 'allowDisconnect', 'maxStreams', 'maxStreamsPerUser', 'maxWaitMs', 'readTimeoutMs']
+
 /** How a request is logged: its URL may have a token in it. */
 const WITHOUT_TOKEN = { req: (req: FastifyRequest) => ({ method: req.method, url: redactUrl(req.url), host: req.host, remoteAddress: req.ip }) }
 
@@ -68,6 +70,7 @@ export default define<HttpPluginOptions>('datasole/http', async (inside, options
   integer('maxStreamsPerUser', maxStreamsPerUser, 0, Infinity)
   integer('maxWaitMs', maxWaitMs, 0, TIMER)
   integer('readTimeoutMs', readTimeoutMs, 1, TIMER)
+  for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw invalid(name, `is not an option of ${plugin}`)
   for (const [name, permission] of Object.entries({ allowPatch, allowBroadcast, allowConnections, allowDisconnect })) checkPermission(name, permission as boolean)
   scope.provide(HTTP, {}, plugin)
   const resolved = { prefix, maxStreams, maxStreamsPerUser, maxWaitMs, readTimeoutMs, allowPatch, allowBroadcast, allowConnections, allowDisconnect }

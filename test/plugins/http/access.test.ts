@@ -142,6 +142,7 @@ t.test('access: mistakes of registration', async (t) => {
   await t.rejects(starting({ maxStreamsPerUser: 0.5 }), { code: 'INVALID_OPTION', message: /maxStreamsPerUser/ })
   await t.rejects(starting({ maxWaitMs: 'long' }), { code: 'INVALID_OPTION', message: /maxWaitMs/ })
   await t.rejects(starting({ allowPatch: 'yes' }), { code: 'INVALID_OPTION', message: /allowPatch/ })
+  await t.rejects(starting({ allowPush: true }), { code: 'INVALID_OPTION', message: /allowPush/ })
   await t.rejects(starting({}, { prefix: '/two' }), { code: 'DUPLICATE_REGISTRATION' })
   await t.rejects(async () => { await Fastify().register(http).ready() }, /datasole/)
   const ds = new DatasoleServer()
