@@ -7,6 +7,9 @@ import { age, bytes, count } from './units.js'
 /** ms between two looks. */
 const PERIOD = 1000
 
+/** As much of a name as a filter may have. */
+const beginningOf = (name: string): string => name.slice(0, 100).replace(/[\ud800-\udbff]$/, '')
+
 /** One connection: its subscriptions, and its frames from now on. */
 export const showConnection: ShowView = (host) => {
   const { link, main, path: [id = ''], notice } = host
@@ -45,7 +48,7 @@ export const showConnection: ShowView = (host) => {
     setText(keysNote, keyCount > names.length ? `${count(names.length)} of ${count(keyCount)} keys` : keyCount === 0 ? 'no subscription' : '')
     if (keys.dataset.names === names.join('\n')) return
     keys.dataset.names = names.join('\n')
-    keys.replaceChildren(...names.map((name) => h('li', {}, h('a', { href: addressOf('keys', 'filter', name.slice(0, 100)) }, name))))
+    keys.replaceChildren(...names.map((name) => h('li', {}, h('a', { href: addressOf('keys', 'filter', beginningOf(name)) }, name))))
   }
 
   const ask = async (): Promise<void> => {

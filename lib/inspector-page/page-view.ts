@@ -17,7 +17,10 @@ export interface ViewHost {
 /** Shows a view in `main`, and returns what ends it. */
 export type ShowView = (host: ViewHost) => () => void
 
+/** Half of a surrogate pair: clients may name keys so, and no address can have it. */
+const HALF = /\p{Surrogate}/gu
+
 /** The address of a view. */
 export function addressOf (...parts: string[]): string {
-  return `#/${parts.map(encodeURIComponent).join('/')}`
+  return `#/${parts.map((part) => encodeURIComponent(part.replace(HALF, '\ufffd'))).join('/')}`
 }

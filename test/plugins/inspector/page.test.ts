@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 import type { Page } from 'playwright-core'
 import t from 'tap'
+import { Opcode } from '../../../lib/protocol/opcodes.js'
 import { inTime, until } from '../../helpers/until.js'
 import { startBrowser, visit } from '../../bindings/vite-app.js'
 import { HOSTILE, openShop } from './load.js'
@@ -159,6 +160,24 @@ t.test('page: with allowActions it disconnects, edits and deletes', async (t) =>
   await page.click('dialog button:has-text("Delete")')
   await holds(page, "document.querySelector('main').textContent.includes('There is no value.')")
   t.equal(await ds.primitives.live.getState('flags'), undefined)
+  t.strictSame(complaints, [])
+})
+
+t.test('page: names that are no text of Unicode break nothing', async (t) => {
+  const { url, nodes: [node], wires: [ann] } = await openShop(t, {})
+  const names = ['half \ud800', `${'a'.repeat(99)}😀`]
+  for (const [i, key] of names.entries()) {
+    ann!.send(Opcode.SUBSCRIBE, 200 + i, { key })
+    await node!.ds.primitives.live.setState(key, i)
+  }
+  const { page, complaints } = await visit(t, browser, `${url}/inspector/#/connections/filter/ann`, { viewport: size })
+  await holds(page, "document.querySelector('tbody')?.rows.length === 1")
+  await page.click('tbody a')
+  await holds(page, "document.querySelectorAll('.keys li').length === 5")
+  await page.click(`.keys a:has-text("😀")`)
+  await holds(page, "document.querySelector('tbody')?.rows.length === 1")
+  await page.fill('input[type=search]', '')
+  await holds(page, "document.querySelector('tbody').textContent.includes('half')")
   t.strictSame(complaints, [])
 })
 
