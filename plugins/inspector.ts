@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MemoryBackend } from '../lib/backend/memory/memory.js'
 import { Inspector } from '../lib/inspector/inspector.js'
 import { checkFunction, integer, invalid } from '../lib/server/config/checks.js'
@@ -79,16 +79,25 @@ export default define<InspectorOptions>(NAME, async ({ app, core }, options) => 
   connections(app, inner)
   core.socketRoutes.add(app.prefix + path)
   core.routes.add(app.prefix + path)
-  await servePage(app, core, prefix)
+  await app.register(async (pages) => { await servePage(pages, core, prefix) })
 })
 
 async function servePage (app: FastifyInstance, core: Core, prefix: string): Promise<void> {
+  // relative, for proxies that take away a part of the path
+  const redirect = async (_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => await reply.code(302).header('location', `${prefix.slice(prefix.lastIndexOf('/') + 1)}/`).send()
+  const { ignoreTrailingSlash, routerOptions } = app.initialConfig
+  if (routerOptions?.ignoreTrailingSlash ?? ignoreTrailingSlash ?? false) {
+    // to such a router both paths are one route
+    app.addHook('onRequest', async (request, reply) => {
+      if (request.routeOptions.url === `${app.prefix}${prefix}/` && !request.url.split('?', 1)[0]!.endsWith('/')) return await redirect(request, reply)
+    })
+  } else {
+    app.get(prefix, { exposeHeadRoute: true }, redirect)
+  }
   for (const [url, [file, type]] of Object.entries(FILES)) {
     serveFile(app, prefix + url, await readFile(packageFile(`inspector/${file}`)), type, HEADERS)
     core.routes.add(app.prefix + prefix + url)
   }
-  // relative, for proxies that take away a part of the path
-  app.get(prefix, { exposeHeadRoute: true }, async (_request, reply) => await reply.code(302).header('location', `${prefix.slice(prefix.lastIndexOf('/') + 1)}/`).send())
   core.routes.add(app.prefix + prefix)
 }
 

@@ -32,7 +32,9 @@ export function registerMethods (outer: Core, inner: Core): void {
 async function connectionDetail (outer: Core, id: string): Promise<ConnectionDetail> {
   const { told, missing } = await askNodes(outer, { connection: id, connections: [id.slice(0, MAX_FILTER)] })
   for (const [node, answer] of told) {
-    const row = answer?.connections?.[0]?.rows[id]
+    const rows = answer?.connections?.[0]?.rows
+    // a name such as "constructor" is a member of every object
+    const row = rows !== undefined && Object.hasOwn(rows, id) ? rows[id] : undefined
     if (row !== undefined) return { row: { id, ...row, node }, keys: [], keyCount: 0, ...answer!.connection, missing }
   }
   return { keys: [], keyCount: 0, missing }

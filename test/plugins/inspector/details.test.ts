@@ -212,6 +212,34 @@ t.test('inspector: wrong options are refused by name', async (t) => {
   await t.rejects(Promise.resolve(app.register(async (scope) => { await scope.register(inspector, { prefix: '/other' }) })), { code: 'DUPLICATE_REGISTRATION' })
 })
 
+t.test('inspector: a connection that is named like a member of every object is none', async (t) => {
+  const { url } = await inspected(t)
+  const look = await viewer(t, `${url}/inspector`)
+  for (const id of ['constructor', '__proto__', 'toString']) t.strictSame(await look.call('connection', { node: '', id }), { keys: [], keyCount: 0, missing: [] }, id)
+})
+
+t.test('inspector: it loads where the router ignores slashes at the end', async (t) => {
+  for (const options of [{ routerOptions: { ignoreTrailingSlash: true } }, { routerOptions: { caseSensitive: false } }, {}]) {
+    const app = Fastify(options)
+    t.teardown(() => app.close())
+    await app.register(datasole)
+    await app.register(async (ops) => {
+      ops.addHook('onRequest', async (request, reply) => { if (request.headers.cookie === undefined) return await reply.code(401).send() })
+      await ops.register(inspector)
+    }, { prefix: '/ops' })
+    const headers = { cookie: 'a=b' }
+    for (const path of ['/ops/inspector', '/ops/inspector?a=/', ...options.routerOptions?.caseSensitive === false ? ['/OPS/Inspector'] : []]) {
+      t.equal((await app.inject(path)).statusCode, 401, 'a hook guards it')
+      const { statusCode, headers: { location } } = await app.inject({ url: path, headers })
+      t.strictSame([statusCode, location], [302, 'inspector/'], `${path} ${JSON.stringify(options)}`)
+    }
+    for (const [path, type] of [['', /html/], ['?a', /html/], ['page.js', /javascript/], ['style.css', /css/]] as const) {
+      const { statusCode, headers: { 'content-type': found } } = await app.inject({ url: `/ops/inspector/${path}`, headers })
+      t.match([statusCode, found], [200, type], path)
+    }
+  }
+})
+
 t.test('inspector: a tail is a ring, for as long as somebody asks', (t) => {
   const tails = new FrameTails(() => 'ann')
   const target = { connection: 'c' }
