@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, FastifyTypeProviderDefault, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase, RawServerDefault } from 'fastify'
 import fp from 'fastify-plugin'
 import type { DatasoleContract } from './lib/protocol/contract.js'
-import { Datasole, createCore } from './lib/server/datasole.js'
+import { Datasole as Server, createCore } from './lib/server/datasole.js'
 import { DatasoleError } from './lib/protocol/errors.js'
 import type { DatasoleServerOptions } from './plugins/connections.js'
 import { enter } from './plugins/standalone/front-door.js'
@@ -43,7 +43,7 @@ declare module 'fastify' {
   > {
   /* eslint-enable @typescript-eslint/no-unused-vars */
     /** This scope's view of the datasole server; hooks added to it apply to what is registered in the scope and below. */
-    ds: Datasole<ContractOf<TypeProvider>>
+    ds: Server<ContractOf<TypeProvider>>
   }
 }
 
@@ -58,7 +58,7 @@ async function datasole (app: FastifyInstance, options: DatasoleServerOptions): 
   if (options.trustProxy !== undefined) throw new DatasoleError('INVALID_OPTION', 'datasole: option trustProxy is an option of Fastify here: set it in Fastify({ trustProxy })')
   watchCompilers(app)
   const core = createCore(options, options.logger ?? app.log, schemaCompiler(app), WORKER_SCHEMAS)
-  const root = new Datasole<RegisteredContract>(core)
+  const root = new Server<RegisteredContract>(core)
   app.decorate('ds', root)
   app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance), instance.pluginName) })
   await begin(app, core)
@@ -75,6 +75,9 @@ async function datasole (app: FastifyInstance, options: DatasoleServerOptions): 
  */
 export default fp(datasole, { fastify: '5.x', name: 'datasole' })
 
-export { Datasole, DatasoleError }
+/** `fastify.ds`, by default of the contract that `Register` names. */
+export type Datasole<C extends DatasoleContract = RegisteredContract> = Server<C>
+export const Datasole = Server
+export { DatasoleError }
 export { RpcError } from './lib/protocol/errors.js'
 export type { DatasoleContract, DatasoleServerOptions }

@@ -9,7 +9,7 @@ import { snippetsOf, typeErrors, writeSnippets } from './helpers/snippets.js'
 /** Pages whose `server.ts` and `client.ts` run, where the client prints what the page says. */
 const PAGES = ['rpc', 'events', 'live-state', 'channels', 'crdts', 'sessions', 'rate-limits', 'authentication', 'executors', 'backends']
 /** Pages whose snippets have the right types. */
-const TYPED = ['yjs', 'errors', 'security', 'stores', 'testing']
+const TYPED = ['hooks', 'yjs', 'errors', 'security', 'stores', 'testing']
 
 /** Runs a snippet; `line` resolves to the first part of its output that matches, `output` to all of it. */
 function run (t: Test, file: string, env: Record<string, string>): { line: (pattern: RegExp) => Promise<string>, output: Promise<string> } {

@@ -50,7 +50,7 @@ export default defineConfig({
       group('Start', pages('start')),
       group('Tutorial', pages('tutorial')),
       group('Examples', pages('examples')),
-      group('Guides', ['rpc', 'events', 'live-state', 'channels', 'crdts', 'yjs', 'shared-state', 'sessions', 'rate-limits', 'authentication', 'executors', 'backends', 'plugins', 'contract', 'errors'].map(page)),
+      group('Guides', ['rpc', 'events', 'live-state', 'hooks', 'channels', 'crdts', 'yjs', 'shared-state', 'sessions', 'rate-limits', 'authentication', 'executors', 'backends', 'plugins', 'contract', 'errors'].map(page)),
       group('Client', ['client', 'react', 'vue', 'svelte'].map(page)),
       group('Run it', [...['metrics', 'cluster', 'http', 'inspector', 'stores', 'security', 'packaging', 'testing'].filter((name) => existsSync(join(docs, `${name}.md`))).map(page), ...pages('run')]),
       group('Beside', pages('beside')),

@@ -105,7 +105,7 @@ export type MatchedKey<C> = { pattern?: undefined, params?: undefined } | (strin
 export type CrdtName<C> = KeysOf<keyof CrdtMap<C> & string>
 type CrdtAt<C, K> = ValueAt<CrdtMap<C>, K>
 /** The type of a key's CRDT; any of the four if the contract does not say. */
-export type CrdtTypeOf<C, K> = CrdtAt<C, K> extends { type: infer T extends CrdtType } ? T : CrdtType
+export type CrdtTypeOf<C, K> = CrdtAt<C, K> extends { type: infer T extends CrdtType } ? T : CrdtAt<C, K> extends infer T extends CrdtType ? T : CrdtType
 
 /** Of a map, an object of its fields; where the contract does not say, anything. */
 export type CrdtValue<C, K, T> =

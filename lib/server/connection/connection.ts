@@ -70,7 +70,6 @@ export class Connection implements Flushable {
   badFrames = 0
   subscriptions = 0
   #inflation: Inflation | undefined
-
   readonly #host: ConnectionHost
   readonly #socket: ServerSocket
   readonly #raw: Duplex
@@ -98,7 +97,6 @@ export class Connection implements Flushable {
   get protocol (): 1 | 2 { return this.context.protocol }
   /** False from the first `close` on. */
   get isOpen (): boolean { return this.#open }
-
   /** The context that hooks and event handlers get. */
   get messageContext (): MessageContext {
     const { context } = this
@@ -109,7 +107,6 @@ export class Connection implements Flushable {
   get bytes (): { read: number, written: number } { return bytesOf(this.#raw) }
   /** Bytes that the kernel has not taken yet. */
   get bufferedBytes (): number { return this.#queued + this.#raw.writableLength }
-
   /** Whether state updates should wait for the socket to drain. */
   get isCongested (): boolean { return this.bufferedBytes > this.#host.settings.highWaterMark }
 
