@@ -73,8 +73,8 @@ function write (store: StateStore, key: string, operations: Operation[], expecte
       make: (_document, replica, before) => {
         const { epoch } = replica
         const version = versionOf(replica, before)
-      // to write it as live state would show clients what server code keeps for itself
-      if (version > 0 && !replica.live && !before.some(({ write }) => write.live)) throw HttpRefusal.of('UNKNOWN_KEY', 'this key takes no patches')
+        // to write it as live state would show clients what server code keeps for itself
+        if (version > 0 && !replica.live && !before.some(({ write }) => write.live)) throw HttpRefusal.of('UNKNOWN_KEY', 'this key takes no patches')
         if (expected !== undefined && (version === 0 || !expected.hasStrong(entityTagOf({ epoch, version })))) throw HttpRefusal.because(412, 'CONFLICT', 'the value is another one than If-Match names')
         head = { epoch, version: operations.length === 0 ? version : version + 1 }
         return clonePlain(operations) as Operation[]

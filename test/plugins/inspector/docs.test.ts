@@ -10,6 +10,7 @@ import { TAIL_LEASE } from '../../../lib/inspector/frame-tails.js'
 import { MAX_FILTER, MAX_FRAMES, MAX_ROWS, MAX_VALUE } from '../../../lib/inspector/views.js'
 import type { DatasoleServer } from '../../../plugins/server.js'
 import { snippetsOf, typeErrors, writeSnippets } from '../../helpers/snippets.js'
+import { connect } from '../../helpers/wire.js'
 import { viewer } from './viewer.js'
 
 const page = readFileSync('docs/inspector.md', 'utf8')
@@ -53,13 +54,15 @@ t.test('docs: the snippets have the right types, and run', async (t) => {
   const plain = await viewer(t, `http://127.0.0.1:${(http.address() as AddressInfo).port}/ops/inspector`)
   t.equal((await plain.call('hello', undefined)).mayAct, true)
   await plain.client.disconnect()
+  const rebound = `other.example:${(http.address() as AddressInfo).port}`
+  await t.rejects(connect(`ws://127.0.0.1:${(http.address() as AddressInfo).port}/ops/inspector/live`, { headers: { host: rebound, origin: `http://${rebound}` } }), /403/, 'a name that was made to lead here')
   await ds.close()
   http.close()
 
   const acting = await load<{ fastify: FastifyInstance }>('inspector-actions.js')
   t.teardown(() => acting.fastify.close())
   const address = await acting.fastify.listen({ port: 0, host: '127.0.0.1' })
-  for (const [role, mayAct] of [['admin', true], ['guest', false]] as const) {
-    t.equal((await (await viewer(t, `${address}/inspector`, { 'x-role': role })).call('hello', undefined)).mayAct, mayAct)
+  for (const [token, mayAct] of [['ann-token', true], ['bob-token', false], ['', false]] as const) {
+    t.equal((await (await viewer(t, `${address}/inspector`, { cookie: `ops=${token}` })).call('hello', undefined)).mayAct, mayAct)
   }
 })
