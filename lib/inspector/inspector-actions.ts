@@ -1,6 +1,6 @@
 import { CloseCode, RpcCode } from '../protocol/codes.js'
 import { diff } from '../protocol/diff.js'
-import { RpcError, isThenable, messageOf } from '../protocol/errors.js'
+import { RpcError, isThenable, memberOf, messageOf } from '../protocol/errors.js'
 import { clonePlain } from '../protocol/json.js'
 import type { Head } from '../protocol/messages.js'
 import { checkCloseReason } from '../server/auth/pending-upgrades.js'
@@ -59,10 +59,12 @@ export class InspectorActions {
       throw new RpcError(RpcCode.INVALID_PARAMS, `the value is not JSON: ${messageOf(error)}`)
     }
     const replica = await this.#unchanged(store, ref, seen)
-    const patches = diff(clonePlain(replica.document.value), value, this.#outer.settings.maxJsonDepth)
-    this.#log(ctx, 'edit', { ...ref, ...seen })
-    if (patches.length > 0) await store.patch(ref.key, seen, patches, replica.live)
-    return { changes: patches.length }
+    return await told(async () => {
+      const patches = diff(clonePlain(replica.document.value), value, this.#outer.settings.maxJsonDepth)
+      this.#log(ctx, 'edit', { ...ref, ...seen })
+      if (patches.length > 0) await store.patch(ref.key, seen, patches, replica.live)
+      return { changes: patches.length }
+    })
   }
 
   /** Deletes a key or a session, unless it has changed since the viewer saw it. */
@@ -71,9 +73,11 @@ export class InspectorActions {
     const store = this.#storeOf(ref)
     await this.#unchanged(store, ref, seen)
     this.#log(ctx, 'evict', { ...ref, ...seen })
-    if (store.kind === 'crdt') return { wasThere: await this.#outer.keyspace.crdts.delete(ref.key) }
-    const sessions = this.#outer.parts.find((part): part is Sessions => part instanceof Sessions && part.areIn(store))
-    return { wasThere: await (sessions === undefined ? store.delete(ref.key) : sessions.clear(ref.key)) }
+    return await told(async () => {
+      if (store.kind === 'crdt') return { wasThere: await this.#outer.keyspace.crdts.delete(ref.key) }
+      const sessions = this.#outer.parts.find((part): part is Sessions => part instanceof Sessions && part.areIn(store))
+      return { wasThere: await (sessions === undefined ? store.delete(ref.key, seen) : sessions.clear(ref.key)) }
+    })
   }
 
   #check (ctx: RpcContext): void {
@@ -97,5 +101,18 @@ export class InspectorActions {
 
   #log ({ connection }: RpcContext, action: string, what: object): void {
     this.#outer.log.info({ action, ...what, remoteAddress: connection.remoteAddress }, 'an action in the inspector')
+  }
+}
+
+/** Errors of a commit that the viewer can do something about. */
+const TOLD: readonly unknown[] = ['CONFLICT', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'TOO_DEEP', 'BUSY', 'BACKEND_UNAVAILABLE', 'OUTCOME_UNKNOWN']
+
+/** Runs an action. @throws RpcError with the code of what failed in its data */
+async function told<T> (run: () => Promise<T>): Promise<T> {
+  try {
+    return await run()
+  } catch (error) {
+    const code = memberOf(error, 'code')
+    throw TOLD.includes(code) ? new RpcError(RpcCode.APPLICATION, messageOf(error), { code }) : error
   }
 }

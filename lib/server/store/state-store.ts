@@ -130,9 +130,12 @@ export class StateStore implements StateHost {
     this.#key(name).write(write)
   }
 
-  /** Resolves to whether there was a value. */
-  delete (name: string): Promise<boolean> {
-    return new Promise((resolve, reject) => { this.#key(name).write(deleteWrite({ resolve, reject })) })
+  /**
+   * Resolves to whether there was a value.
+   * @throws DatasoleError `CONFLICT` where `base` is given, and the key has moved on since
+   */
+  delete (name: string, base?: Head): Promise<boolean> {
+    return new Promise((resolve, reject) => { this.#key(name).write(deleteWrite(base, { resolve, reject })) })
   }
 
   /** Starts the term of a key anew that stays for `ttlMs`. */

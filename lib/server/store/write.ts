@@ -66,23 +66,32 @@ export function patchWrite (base: Head, patches: Operation[], live: boolean, set
     ...settle,
     live,
     make: (_document, replica, before) => {
-      if (replica.epoch !== base.epoch || versionOf(replica, before) !== base.version) throw new DatasoleError('CONFLICT', `"${replica.key}" was changed meanwhile`)
+      checkBase(base, replica, before)
       return patches
     }
   }
+}
+
+/** @throws DatasoleError `CONFLICT` */
+function checkBase ({ epoch, version }: Head, replica: Replica, before: readonly Prepared[]): void {
+  if (replica.epoch !== epoch || versionOf(replica, before) !== version) throw new DatasoleError('CONFLICT', `"${replica.key}" was changed meanwhile`)
 }
 
 export function touchWrite (settle: Settle): Write {
   return { ...settle, live: false, touches: true, make: () => [] }
 }
 
-/** @param resolve told whether there was a value */
-export function deleteWrite ({ resolve, reject }: { resolve: (existed: boolean) => void, reject: (error: unknown) => void }): Write {
+/**
+ * @param base where the key has to stand, else it rejects with `CONFLICT`; undefined for anywhere
+ * @param resolve told whether there was a value
+ */
+export function deleteWrite (base: Head | undefined, { resolve, reject }: { resolve: (existed: boolean) => void, reject: (error: unknown) => void }): Write {
   let existed = false
   return {
     live: false,
     resets: true,
-    make: (document) => {
+    make: (document, replica, before) => {
+      if (base !== undefined) checkBase(base, replica, before)
       existed = document.value !== undefined
       return []
     },

@@ -1,7 +1,9 @@
 import { deflateSync } from 'node:zlib'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import { number, object } from 'zod'
 import datasole from '../../../index.js'
+import { defineContract } from '../../../lib/contract/exports.js'
 import { FrameTails, TAIL_LEASE } from '../../../lib/inspector/frame-tails.js'
 import { Histogram } from '../../../lib/inspector/histogram.js'
 import type { FrameRow, TailTarget } from '../../../lib/inspector/views.js'
@@ -160,6 +162,30 @@ t.test('inspector: with allowActions viewers act, and each action is logged', as
 
   const actions = logs.filter((line) => line.includes('an action in the inspector')).map((line) => JSON.parse(line) as object)
   t.match(actions, [{ level: 30, action: 'disconnect', connectionId: id, remoteAddress: '127.0.0.1' }, { action: 'disconnect' }, { action: 'edit', key: 'board' }, { action: 'edit' }, { action: 'evict', key: 'board' }, { action: 'evict', kind: 'session' }])
+})
+
+t.test('inspector: an action that the server refuses says why, and a change that is on its way counts', async (t) => {
+  const contract = defineContract({ state: { user: object({ age: number() }) } })
+  const { app, url, logs } = await inspected(t, { allowActions: true }, { contract, maxStateBytes: 1000, maxJsonDepth: 10 })
+  const { call } = await viewer(t, `${url}/inspector`)
+  const { live } = app.ds.primitives
+  await live.setState('user', { age: 30 })
+  await live.setState('any' as never, 1 as never)
+  const headOf = async (key: string): Promise<Parameters<typeof call<'evict'>>[1]> => {
+    const { epoch, version } = await call('key', { scope: 'root', kind: 'state', key })
+    return { scope: 'root', kind: 'state', key, epoch, version }
+  }
+  await t.rejects(call('edit', { ...await headOf('user'), text: '{"age":"old"}' }), { code: -32000, message: /age/, data: { code: 'INVALID_VALUE' } })
+  await t.rejects(call('edit', { ...await headOf('any'), text: `"${'x'.repeat(2000)}"` }), { code: -32000, message: /maxStateBytes/, data: { code: 'LIMIT_EXCEEDED' } })
+  await t.rejects(call('edit', { ...await headOf('any'), text: `${'['.repeat(20)}${']'.repeat(20)}` }), { code: -32000, data: { code: 'TOO_DEEP' } })
+  t.notMatch(logs.join(''), /"level":[56]0/)
+
+  const store = Datasole.insideOf(app).core.keyspace.storages.root.state
+  const { epoch, version } = await headOf('any')
+  const [changed, deleted] = await Promise.allSettled([store.set('any', 2, true), store.delete('any', { epoch, version })])
+  t.match([changed.status, deleted], ['fulfilled', { status: 'rejected', reason: { code: 'CONFLICT' } }], 'a deletion is compared when it is committed')
+  t.equal(await live.getState('any' as never), 2)
+  t.equal(await store.delete('any', { epoch, version: version + 1 }), true)
 })
 
 t.test('inspector: nothing is measured before somebody looks, and after', async (t) => {
