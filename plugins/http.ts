@@ -118,8 +118,8 @@ function addRoutes (app: FastifyInstance, { core, scope, app: { ds } }: Inside, 
 
   /** An act of the operator's, beyond what clients can do: counted, then asked for. */
   const act = async <About>(exchange: Exchange, name: string, option: keyof HttpPluginOptions, about: About): Promise<void> => {
-    await countRequest(core, scope, exchange.http.connection, name)
-    await requirePermission(options[option] as Permission<About>, exchange.http.connection, about, option)
+    await exchange.during(countRequest(core, scope, exchange.http.connection, name))
+    await exchange.during(requirePermission(options[option] as Permission<About>, exchange.http.connection, about, option))
   }
 
   const read = exchanging(async (exchange, { params: { key }, headers }, reply) => {

@@ -21,6 +21,7 @@ export class Exchange implements Receiver {
   /** The newest frame for which nobody waited yet. Only how things stand counts, so that one is enough. */
   #newest: ServerFrame | undefined
   #ending: CloseReason | undefined
+  #onEnd: ((ending: CloseReason) => void) | undefined
 
   private constructor () {}
 
@@ -64,6 +65,21 @@ export class Exchange implements Receiver {
     })
   }
 
+  /**
+   * Waits for a step of the request, and no longer than it lasts: nothing is done for a user who was disconnected since.
+   * @throws HttpRefusal where the connection is closed, or the client has gone; whatever the step throws
+   */
+  async during<T> (step: T | Promise<T>): Promise<T> {
+    const over = new Promise<never>((_resolve, reject) => { this.#onEnd = (ending) => { reject(HttpRefusal.closed(ending)) } })
+    if (this.#ending !== undefined) this.#onEnd?.(this.#ending)
+    try {
+      // the end first, where both are there
+      return await Promise.race([over, step])
+    } finally {
+      this.#onEnd = undefined
+    }
+  }
+
   take (frame: ServerFrame): undefined {
     const { opcode } = frame
     if (this.#waiting?.opcodes.includes(opcode) === true) this.#settle(frame)
@@ -79,6 +95,7 @@ export class Exchange implements Receiver {
 
   #end (ending: CloseReason): void {
     this.#ending ??= ending
+    this.#onEnd?.(this.#ending)
     // most requests have been answered by then
     if (this.#waiting !== undefined) this.#fail(HttpRefusal.closed(this.#ending))
   }

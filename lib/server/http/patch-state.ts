@@ -41,16 +41,17 @@ export async function patchState (core: Core, exchange: Exchange, { key, patches
   const known = channels.get(key)
   const channel = known instanceof StateChannel && known.takesPushes ? known : undefined
   const scope = keys.scopeOf(key)
-  await countRequest(core, scope, connection, key)
-  if (channel === undefined) await requirePermission(allow, connection, { key }, 'allowPatch')
+  await exchange.during(countRequest(core, scope, connection, key))
+  if (channel === undefined) await exchange.during(requirePermission(allow, connection, { key }, 'allowPatch'))
   if (known?.direction === 'client-to-server' || keys.kindOf(key) === 'crdt' || crdts.names.has(key)) throw HttpRefusal.of('UNKNOWN_KEY', 'this key takes no patches')
   if (channel !== undefined) metrics.pushes++
   try {
     const size = Buffer.byteLength(patches)
     const operations = parsePush(key, channel?.mode ?? 'json-patch', { push: { client: 'http', seq: 1 }, patches: JSON.parse(patches) as unknown }, size, maxJsonDepth).patches!
     try {
-      await runHooks(scope.chain('prePush'), ctx, { key, patches: operations, data: undefined, ...contract.keyParams(key) })
+      await exchange.during(runHooks(scope.chain('prePush'), ctx, { key, patches: operations, data: undefined, ...contract.keyParams(key) }))
     } catch (thrown) {
+      if (thrown instanceof HttpRefusal) throw thrown
       throw refusalOf(core, thrown, { source: 'prePush', key, connection: connection.context })
     }
     if (channels.get(key) !== known) throw HttpRefusal.of('UNKNOWN_KEY', 'the channel has ended')

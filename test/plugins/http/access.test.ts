@@ -4,11 +4,12 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import datasole from '../../../index.js'
 import { defineContract } from '../../../lib/contract/exports.js'
+import { Opcode } from '../../../lib/protocol/opcodes.js'
 import http from '../../../plugins/http.js'
 import { DatasoleServer, type DatasoleServerOptions } from '../../../plugins/server.js'
 import { until } from '../../helpers/until.js'
 import { follow } from './event-reader.js'
-import { ask, httpEntrances, startFastify } from './start.js'
+import { type Answer, ask, httpEntrances, startFastify } from './start.js'
 
 /** The answer of an upgrade that is refused. */
 async function upgrade (port: number, headers: Record<string, string>): Promise<{ status: number, body: unknown }> {
@@ -164,4 +165,34 @@ t.test('access: a permission that fails is no permission', async (t) => {
   t.match(failed, { status: 500, body: { code: 'INTERNAL', error: /^internal error \([\w-]+\)$/ } })
   t.match(logs.join(''), 'a secret')
   t.equal((await ask(`${api}/connections`)).status, 403)
+})
+
+t.test('access: nothing is done for a user who was disconnected while a permission or a hook was asked', async (t) => {
+  const waiting: Array<() => void> = []
+  const wait = async (): Promise<true> => await new Promise((resolve) => { waiting.push(() => { resolve(true) }) })
+  const { api, ds, connect } = await startFastify(t, {
+    authHandler: async (req) => ({ authenticated: true, userId: req.headers.authorization ?? 'bob' }),
+    http: { allowPatch: wait, allowBroadcast: wait, allowDisconnect: wait },
+    prepare: (ds) => {
+      ds.primitives.live.createSyncChannel({ key: 'form', direction: 'bidirectional', mode: 'json-patch', initialValue: 0 })
+      ds.addHook('prePush', async (ctx, { key }) => { if (key === 'form' && ctx.connection.userId === 'ann') await wait() })
+    }
+  })
+  const bob = await connect()
+  const headers = { authorization: 'ann' }
+  const patch = (key: string): Promise<Answer> => ask(`${api}/state/${key}`, { method: 'PATCH', json: [{ op: 'add', path: '', value: 1 }], type: 'application/json-patch+json', headers })
+  const changes = (data: number): Array<Promise<Answer>> => [patch('other'), patch('form'), ask(`${api}/events/news`, { method: 'POST', json: { data }, headers })]
+  const refused = [...changes(1), ask(`${api}/connections?user=bob`, { method: 'DELETE', headers })]
+  await until(() => waiting.length === 4)
+  ds.disconnectUser('ann')
+  for (const answer of refused) t.match(await answer, { status: 401, body: { code: 'CLOSED', error: 'disconnected by the server' } })
+  for (const release of waiting.splice(0)) release()
+  t.equal(await ds.primitives.live.getState('other'), undefined)
+  t.equal(await ds.primitives.live.getState('form'), 0)
+  const done = changes(2)
+  await until(() => waiting.length === 3)
+  for (const release of waiting.splice(0)) release()
+  t.strictSame((await Promise.all(done)).map(({ status }) => status), [204, 204, 204])
+  t.match((await bob.nextOf(Opcode.EVENT_S2C)).payload, { data: 2 }, 'it is connected, and has not heard of the first')
+  await until(() => ds.transport.getConnectionCount() === 1)
 })
