@@ -1,0 +1,24 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { RESULT, Remote } from './control.js'
+import { Fleet } from './fleet.js'
+import type { Figures, Run } from './measure.js'
+import type { Adapter } from './peer.js'
+import { RawSocket } from './raw-socket.js'
+
+/** What the main process asks for, as the argument. */
+export interface Job { scenario: string, variant: string, peer: string, seconds: number, servers: Array<{ port: number, control: number }> }
+
+const { scenario, variant, peer, seconds, servers } = JSON.parse(process.argv[2]!) as Job
+RawSocket.onLost = () => { throw new Error(`${peer} closed a connection`) }
+const { protocol } = await import(`./adapters/${peer === 'bun' ? 'ws' : peer}.js`) as Adapter
+const remotes = []
+for (const { control } of servers) {
+  const socket = connect(control, '127.0.0.1')
+  await once(socket, 'connect')
+  remotes.push(new Remote(socket))
+}
+const { run } = await import(`./scenarios/${scenario}.js`) as { run: (run: Run) => Promise<Figures> }
+const figures = await run({ variant, ms: seconds * 1000, protocol, remotes, fleet: new Fleet(protocol, servers.at(-1)!.port) })
+console.log(RESULT + JSON.stringify(figures))
+process.exit()

@@ -1,0 +1,34 @@
+import { writeFileSync } from 'node:fs'
+import { RedisServer } from '../../test/helpers/redis-server.js'
+import { scenarios } from './catalog.js'
+import { readOptions } from './options.js'
+import { type Result, machine, table } from './report.js'
+import { trial } from './trial.js'
+
+/** `npm run bench:peers`: datasole beside its peers. The peers take turns in each round of a scenario. */
+const options = readOptions(process.argv.slice(2))
+const about = machine()
+const redis = options.scenarios.some((name) => scenarios[name]!.isCluster) ? await RedisServer.start() : undefined
+const all: Result[] = []
+try {
+  console.log(`Node.js ${process.version}, ${String(about.cores)} × ${String(about.cpu)}, load average ${Number(about.loadAverage).toFixed(1)}; ${options.rounds} rounds of ${options.seconds} s; median (smallest–largest)`)
+  for (const name of options.scenarios) {
+    const scenario = scenarios[name]!
+    const results: Result[] = options.peers.filter((peer) => scenario.without?.includes(peer) !== true).map((peer) => ({ scenario: name, title: scenario.title, peer, rounds: [], errors: [] }))
+    for (let round = 0; round < options.rounds; round++) {
+      for (const { peer, rounds, errors } of results) {
+        try {
+          rounds.push(await trial(scenario, peer, options.seconds, redis?.url ?? ''))
+        } catch (error) {
+          errors.push((error as Error).message)
+          console.error(`${name}, ${peer}: ${(error as Error).message}`)
+        }
+      }
+    }
+    all.push(...results)
+    console.log(`\n### ${scenario.title}\n\n${table(results)}`)
+  }
+} finally {
+  await redis?.close()
+}
+if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify({ machine: about, seconds: options.seconds, rounds: options.rounds, results: all }, null, 2)}\n`)

@@ -1,0 +1,75 @@
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
+import type { RawSocket } from './raw-socket.js'
+
+/** A value of live state: records of about 118 bytes of JSON. */
+export interface Item { id: number, name: string, email: string, score: number, seen: number, active: boolean }
+export interface Value { records: Item[] }
+
+/** Keys that clients subscribe to, and the two ways to change them. */
+export interface PeerState {
+  create (key: string, value: Value): unknown
+  /** Two fields of one record become `n`. */
+  update (key: string, index: number, n: number): unknown
+  /** A whole new value, which shares the records that did not change. */
+  replace? (key: string, value: Value): unknown
+}
+
+/** The server of a peer, in a process of its own. */
+export interface Peer {
+  port: number
+  /** The event `tick` to every connection. */
+  broadcast (data: unknown): unknown
+  state?: PeerState
+}
+
+export interface PeerOptions {
+  /** Where it is one node of two. */
+  redis?: string
+  /** Whether clients that come back get what they missed, where that is an option. */
+  recovery: boolean
+}
+
+/** Everything a message from a server can be to the load generator. */
+export const Kind = { CONTROL: 0, READY: 1, EVENT: 2, REPLY: 3, PATCH: 4, SNAPSHOT: 5 } as const
+export type Kind = (typeof Kind)[keyof typeof Kind]
+
+/** The cheap client of a peer: its frames are built once, and of those that arrive it reads a few bytes. */
+export interface Protocol {
+  /** Of the upgrade, or how to get one. */
+  path: string | ((port: number) => Promise<string>)
+  subprotocol?: string
+  /** Sent once the connection is open. */
+  hello?: (socket: RawSocket) => Uint8Array[]
+  /** Whether a connection is usable as soon as it is open; otherwise `read` says READY. */
+  isReadyWhenOpen: boolean
+  /** Messages of up to 4 KB are there in full, of others the first bytes. May answer, and set `socket.covers`. */
+  read (head: Buffer, start: number, end: number, socket: RawSocket, opcode: number): Kind
+  echo (id: number): Uint8Array
+  /** None where a connection gets the state by itself. */
+  subscribe?: (key: string, socket: RawSocket, isBack: boolean) => Uint8Array[]
+}
+
+/** A file of `bench/peers/adapters`. */
+export interface Adapter {
+  start (options: PeerOptions): Promise<Peer>
+  protocol: Protocol
+}
+
+const require = createRequire(new URL('../../../bench/package.json', import.meta.url))
+
+/** A package of bench/package.json: its types are unknown here, since it need not be installed to build. */
+export async function load<T> (name: string): Promise<T> {
+  return await import(pathToFileURL(require.resolve(name)).href) as T
+}
+
+/** The version that is installed in bench/. */
+export function versionOf (name: string): string {
+  const path = require.resolve.paths(name)!.map((folder) => `${folder}/${name}/package.json`)
+  for (const candidate of path) {
+    try {
+      return (require(candidate) as { version: string }).version
+    } catch {} // not in that folder
+  }
+  return 'not installed'
+}

@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs'
+import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
+import { peers } from './catalog.js'
+import type { Figures } from './measure.js'
+import { versionOf } from './peer.js'
+
+/** Of one peer in one scenario: the figures of each round, or why there are none. */
+export interface Result { scenario: string, title: string, peer: string, rounds: Figures[], errors: string[] }
+
+export function machine (): Record<string, unknown> {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
+  return {
+    date: new Date().toISOString(),
+    cpu: cpus()[0]?.model,
+    cores: availableParallelism(),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    kernel: release(),
+    node: process.version,
+    loadAverage: loadavg()[0],
+    versions: Object.fromEntries(Object.values(peers).map(({ package: name }) => [name, name === 'datasole' ? version : versionOf(name)]))
+  }
+}
+
+/** A Markdown table of a scenario: medians, with the smallest and the largest of the rounds. */
+export function table (results: Result[]): string {
+  const columns = [...new Set(results.flatMap(({ rounds }) => rounds.flatMap((figures) => Object.keys(figures))))]
+  const lines = [`| peer | ${columns.join(' | ')} |`, `|---|${columns.map(() => '---:|').join('')}`]
+  for (const { peer, rounds, errors } of results) {
+    const { title } = peers[peer]!
+    if (rounds.length === 0) lines.push(`| ${title} | failed: ${errors[0]!.slice(0, 80)} |${columns.slice(1).map(() => ' |').join('')}`)
+    else lines.push(`| ${title} | ${columns.map((column) => cell(rounds.map((figures) => figures[column]!))).join(' | ')} |`)
+  }
+  return lines.join('\n')
+}
+
+function cell (values: number[]): string {
+  const { median, min, max } = spread(values)
+  return min === max ? format(median) : `${format(median)} (${format(min)}–${format(max)})`
+}
+
+export function spread (values: number[]): { median: number, min: number, max: number } {
+  const sorted = values.toSorted((a, b) => a - b)
+  return { median: sorted[Math.floor(sorted.length / 2)]!, min: sorted[0]!, max: sorted.at(-1)! }
+}
+
+function format (value: number): string {
+  return value.toLocaleString('en', { maximumFractionDigits: value < 10 ? 2 : value < 1000 ? 1 : 0 })
+}

@@ -1,0 +1,30 @@
+import { type Figures, type Run, measure } from '../measure.js'
+import { Kind } from '../peer.js'
+import { RawSocket } from '../raw-socket.js'
+
+const KEYS = 10_000
+const CONNECTIONS = 1000
+
+/** Each key has one subscriber, and changes in its turn. */
+export async function run (context: Run): Promise<Figures> {
+  const { ms, fleet, protocol, remotes: [server] } = context
+  await server!.ask({ do: 'keys', count: KEYS })
+  await fleet.connect(CONNECTIONS)
+  let missing = KEYS
+  await new Promise<void>((resolve) => {
+    RawSocket.onMessage = (_socket, kind) => { if (kind === Kind.SNAPSHOT && --missing === 0) resolve() }
+    for (let key = 0; key < KEYS; key++) {
+      const socket = fleet.sockets[key % CONNECTIONS]!
+      socket.send(...protocol.subscribe!(`k${key}`, socket, false))
+    }
+  })
+  const change = async (ms: number): Promise<number> => {
+    let received = 0
+    RawSocket.onMessage = ({ covers }, kind) => { if (kind === Kind.PATCH) server!.ack(received += covers) }
+    return (await server!.ask({ do: 'flood', operation: 'key', window: 256, ms })).sent
+  }
+  await change(ms / 2)
+  let sent = 0
+  const { cpu, elapsed, load } = await measure(context, async () => { sent = await change(ms) })
+  return { 'server µs/update': cpu / sent, 'updates/s': sent / elapsed * 1000, 'load CPU %': load }
+}

@@ -1,0 +1,29 @@
+import { type Figures, type Run, measure } from '../measure.js'
+import { Kind } from '../peer.js'
+
+/** Two fields of a state of 118 KB change. The variant is `<subscribers>-<operation>`. */
+export async function run (context: Run): Promise<Figures> {
+  const { variant, ms, fleet, remotes: [server] } = context
+  const [subscribers, operation] = variant.split('-') as [string, 'update' | 'replace']
+  const count = Number(subscribers)
+  if (context.protocol.subscribe === undefined) {
+    // the room has its state before anybody comes
+    await fleet.connect(1)
+    await server!.ask({ do: 'state', key: 'state', records: 1000 })
+    fleet.drop()
+    await fleet.connect(count)
+  } else {
+    await server!.ask({ do: 'state', key: 'state', records: 1000 })
+    await fleet.connect(count)
+    await fleet.subscribe('state')
+  }
+  const change = async (ms: number): Promise<number> => {
+    fleet.count((kind) => kind === Kind.PATCH, (complete) => { server!.ack(complete) })
+    return (await server!.ask({ do: 'flood', operation, window: count === 1 ? 64 : 8, ms })).sent
+  }
+  await change(ms / 2)
+  const before = fleet.bytes
+  let sent = 0
+  const { cpu, elapsed, load } = await measure(context, async () => { sent = await change(ms) })
+  return { 'server µs/update': cpu / sent, 'updates/s': sent / elapsed * 1000, 'bytes/update and client': (fleet.bytes - before) / sent / count, 'load CPU %': load }
+}

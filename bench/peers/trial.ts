@@ -1,0 +1,53 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { Scenario } from './catalog.js'
+import { RESULT } from './control.js'
+import type { Job } from './load.js'
+import type { Figures } from './measure.js'
+
+/** ms, beside those of the measurement. */
+const TIMEOUT = 60_000
+
+const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
+const BUN = file('../../../bench/node_modules/.bin/bun')
+
+/** One peer in one scenario, once: a server (or two), a load generator, and both end. */
+export async function trial (scenario: Scenario, peer: string, seconds: number, redis: string): Promise<Figures> {
+  const env = { ...process.env, NODE_ENV: 'production', ...scenario.isCluster === true && { BENCH_REDIS: redis }, ...scenario.recovery === true && { BENCH_RECOVERY: '1' } }
+  const [program, args] = peer === 'bun' ? [BUN, []] : [process.execPath, ['--expose-gc']]
+  const children: ChildProcess[] = []
+  const start = (program: string, args: string[]): ChildProcess => {
+    const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'inherit'] })
+    children.push(child)
+    return child
+  }
+  const timer = setTimeout(() => { for (const child of children) child.kill('SIGKILL') }, TIMEOUT + seconds * 2000)
+  try {
+    const servers = []
+    for (let i = 0; i < (scenario.isCluster === true ? 2 : 1); i++) servers.push(await json<Job['servers'][number]>(start(program, [...args, file('peer-server.js'), peer])))
+    const job: Job = { scenario: scenario.file, variant: scenario.variant, peer, seconds, servers }
+    return await json<Figures>(start(process.execPath, [file('load.js'), JSON.stringify(job)]))
+  } finally {
+    clearTimeout(timer)
+    await Promise.all(children.map(async (child) => {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const ended = once(child, 'exit')
+      child.kill('SIGKILL')
+      await ended
+    }))
+  }
+}
+
+/** The result that a process prints, among its log. */
+async function json<T> (child: ChildProcess): Promise<T> {
+  const lines = createInterface(child.stdout!)
+  for await (const line of lines) {
+    if (!line.startsWith(RESULT)) continue
+    lines.close()
+    child.stdout!.resume() // a log that nobody reads would stop the process
+    return JSON.parse(line.slice(RESULT.length)) as T
+  }
+  throw new Error('a process ended without a result')
+}

@@ -1,0 +1,20 @@
+import type { Item, Value } from './peer.js'
+
+/** An event of 97 bytes of JSON, another one each time. */
+export function smallEvent (n: number): object {
+  return { id: 1_000_000 + n % 8_000_000, symbol: 'EURUSD', bid: '1.08421', ask: '1.08437', at: 1_700_000_000_000, venue: 'XET' }
+}
+
+/** About 8 KB of JSON. */
+export function largeEvent (n: number): object {
+  return { id: n, records: items(70) }
+}
+
+export function items (count: number): Item[] {
+  return Array.from({ length: count }, (_, id) => ({ id, name: `record number ${id} of the state`, email: `someone.${id}@example.com`, score: 0, seen: 0, active: id % 2 === 0 }))
+}
+
+/** 1,000 are 118 KB. */
+export function makeValue (records: number): Value {
+  return { records: items(records) }
+}
