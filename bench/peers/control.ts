@@ -51,6 +51,8 @@ export async function serveControl (run: (command: Command) => Promise<Answer>, 
 export class Remote {
   readonly #socket: Socket
   readonly #waiting: Array<(answer: Answer) => void> = []
+  /** Acknowledged in this turn, 0 where nothing is. */
+  #count = 0
 
   constructor (socket: Socket) {
     this.#socket = socket
@@ -63,8 +65,14 @@ export class Remote {
     return new Promise((resolve) => { this.#waiting.push(resolve) })
   }
 
-  /** Everybody has had so many operations. */
+  /** Everybody has had so many operations. Several of one turn are one line, so that they cost the server little. */
   ack (count: number): void {
-    this.#socket.write(`${count}\n`)
+    if (this.#count === 0) {
+      setImmediate(() => {
+        this.#socket.write(`${this.#count}\n`)
+        this.#count = 0
+      })
+    }
+    this.#count = count
   }
 }

@@ -19,6 +19,6 @@ for (const { control } of servers) {
   remotes.push(new Remote(socket))
 }
 const { run } = await import(`./scenarios/${scenario}.js`) as { run: (run: Run) => Promise<Figures> }
-const figures = await run({ variant, ms: seconds * 1000, protocol, remotes, fleet: new Fleet(protocol, servers.at(-1)!.port) })
+const figures = await run({ variant, ms: seconds * 1000, warmUp: Math.max(1000, seconds * 500), protocol, remotes, fleet: new Fleet(protocol, servers.at(-1)!.port) })
 console.log(RESULT + JSON.stringify(figures))
 process.exit()

@@ -7,8 +7,10 @@ export type Figures = Record<string, number>
 
 export interface Run {
   variant: string
-  /** Of a measurement, in ms; what comes before it, to be compiled, takes half as long. */
+  /** Of a measurement, in ms. */
   ms: number
+  /** Before it, until code is compiled, in ms. */
+  warmUp: number
   protocol: Protocol
   /** One, but for the scenario of two nodes. */
   remotes: Remote[]

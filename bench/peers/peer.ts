@@ -1,5 +1,4 @@
 import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import type { RawSocket } from './raw-socket.js'
 
 /** A value of live state: records of about 118 bytes of JSON. */
@@ -60,7 +59,8 @@ const require = createRequire(new URL('../../../bench/package.json', import.meta
 
 /** A package of bench/package.json: its types are unknown here, since it need not be installed to build. */
 export async function load<T> (name: string): Promise<T> {
-  return await import(pathToFileURL(require.resolve(name)).href) as T
+  const { default: from } = await import(new URL('../../../bench/import.js', import.meta.url).href) as { default: (name: string) => Promise<T> }
+  return await from(name)
 }
 
 /** The version that is installed in bench/. */

@@ -20,7 +20,7 @@ export async function start ({ redis }: PeerOptions): Promise<Peer> {
       open (socket: BunSocket) { socket.subscribe('tick') },
       message (socket: BunSocket, text: string) {
         const message = JSON.parse(text) as { id: number, params: unknown, key?: string }
-        if (message.key === undefined) return void socket.send(JSON.stringify({ id: message.id, result: message.params }))
+        if (message.key === undefined) return socket.send(JSON.stringify({ id: message.id, result: message.params }))
         socket.subscribe(message.key)
         socket.send(state.snapshot(message.key, (value) => JSON.stringify({ key: message.key, value })))
       }

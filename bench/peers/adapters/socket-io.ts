@@ -20,7 +20,7 @@ interface Io {
 
 /** By its page "Performance tuning": the WebSocket transport only, `ws` with bufferutil, the request of the upgrade let go. */
 export async function start ({ redis, recovery }: PeerOptions): Promise<Peer> {
-  const { Server } = (await load<{ default: { Server: new (http: unknown, options: object) => Io } }>('socket.io')).default
+  const { Server } = await load<{ Server: new (http: unknown, options: object) => Io }>('socket.io')
   const http = createServer()
   const io = new Server(http, {
     transports: ['websocket'],

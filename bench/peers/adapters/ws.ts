@@ -18,7 +18,7 @@ export async function start (options: PeerOptions): Promise<Peer> {
 }
 
 export async function ws (): Promise<WsModule> {
-  return (await load<{ default: WsModule }>('ws')).default
+  return await load<WsModule>('ws')
 }
 
 /** The least that the same job needs: JSON, and a frame that is built once and written to each socket. */

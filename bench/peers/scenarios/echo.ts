@@ -25,7 +25,7 @@ export async function run (context: Run): Promise<Figures> {
     })
     return took
   }
-  await calls(context.ms / 2)
+  await calls(context.warmUp)
   let took: number[] = []
   const { cpu, elapsed, load } = await measure(context, async () => { took = await calls(context.ms) })
   const { p50, p99 } = quantiles(took)

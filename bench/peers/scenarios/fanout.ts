@@ -12,7 +12,7 @@ const variants: Record<string, Variant> = {
 
 /** One event to all connections. */
 export async function run (context: Run): Promise<Figures> {
-  const { variant, ms, fleet, remotes: [server] } = context
+  const { variant, ms, warmUp, fleet, remotes: [server] } = context
   const { connections, operation, window, perSecond } = variants[variant]!
   await fleet.connect(connections)
   const deliver = async (ms: number): Promise<{ sent: number, times: number[] }> => {
@@ -21,7 +21,7 @@ export async function run (context: Run): Promise<Figures> {
     fleet.arrivals = []
     return await server!.ask({ do: 'paced', operation, perSecond, ms })
   }
-  await deliver(ms / 2)
+  await deliver(warmUp)
   const before = fleet.bytes
   let sent = 0
   let times: number[] = []

@@ -7,7 +7,7 @@ const CONNECTIONS = 1000
 
 /** Each key has one subscriber, and changes in its turn. */
 export async function run (context: Run): Promise<Figures> {
-  const { ms, fleet, protocol, remotes: [server] } = context
+  const { ms, warmUp, fleet, protocol, remotes: [server] } = context
   await server!.ask({ do: 'keys', count: KEYS })
   await fleet.connect(CONNECTIONS)
   let missing = KEYS
@@ -23,7 +23,7 @@ export async function run (context: Run): Promise<Figures> {
     RawSocket.onMessage = ({ covers }, kind) => { if (kind === Kind.PATCH) server!.ack(received += covers) }
     return (await server!.ask({ do: 'flood', operation: 'key', window: 256, ms })).sent
   }
-  await change(ms / 2)
+  await change(warmUp)
   let sent = 0
   const { cpu, elapsed, load } = await measure(context, async () => { sent = await change(ms) })
   return { 'server µs/update': cpu / sent, 'updates/s': sent / elapsed * 1000, 'load CPU %': load }

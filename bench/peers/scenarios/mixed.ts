@@ -9,7 +9,7 @@ const CALLS_PER_SECOND = 400
 
 /** Calls at a steady rate, while everybody gets 20 events a second. */
 export async function run (context: Run): Promise<Figures> {
-  const { ms, fleet, remotes: [server] } = context
+  const { ms, warmUp, fleet, remotes: [server] } = context
   await fleet.connect(CONNECTIONS)
   const both = async (ms: number): Promise<number[]> => {
     const took: number[] = []
@@ -19,20 +19,18 @@ export async function run (context: Run): Promise<Figures> {
       if (kind === Kind.REPLY) reply(socket)
       else if (kind === Kind.EVENT) counted(socket)
     }
-    let isOver = false
     const calls = async (): Promise<void> => {
       const began = performance.now()
-      for (let i = 0; !isOver; i++) {
+      for (let i = 0; performance.now() < began + ms; i++) {
         await setTimeout(Math.max(0, began + i * 1000 / CALLS_PER_SECOND - performance.now()))
         call(fleet.sockets[i % CALLERS]!)
       }
     }
-    const events = server!.ask({ do: 'paced', operation: 'event', perSecond: 20, ms }).then(() => { isOver = true })
-    await Promise.all([events, calls()])
+    await Promise.all([server!.ask({ do: 'paced', operation: 'event', perSecond: 20, ms }), calls()])
     while (fleet.sockets.some(({ calls }) => calls.length > 0)) await setTimeout(5)
     return took
   }
-  await both(ms / 2)
+  await both(warmUp)
   let took: number[] = []
   const { cpu, elapsed, load } = await measure(context, async () => { took = await both(ms) })
   const { p50, p99 } = quantiles(took)

@@ -6,7 +6,7 @@ const BURST = 100
 
 /** Bursts of events on one node, for the clients of another; CPU is that of both. */
 export async function run (context: Run): Promise<Figures> {
-  const { ms, fleet, remotes: [publisher] } = context
+  const { ms, warmUp, fleet, remotes: [publisher] } = context
   await fleet.connect(CONNECTIONS)
   const times: number[] = []
   const bursts = async (ms: number): Promise<number> => {
@@ -19,7 +19,7 @@ export async function run (context: Run): Promise<Figures> {
     }
     return sent
   }
-  await bursts(ms / 2)
+  await bursts(warmUp)
   times.length = 0
   let sent = 0
   const { cpu, elapsed, load } = await measure(context, async () => { sent = await bursts(ms) })

@@ -3,7 +3,7 @@ import { Kind } from '../peer.js'
 
 /** Two fields of a state of 118 KB change. The variant is `<subscribers>-<operation>`. */
 export async function run (context: Run): Promise<Figures> {
-  const { variant, ms, fleet, remotes: [server] } = context
+  const { variant, ms, warmUp, fleet, remotes: [server] } = context
   const [subscribers, operation] = variant.split('-') as [string, 'update' | 'replace']
   const count = Number(subscribers)
   if (context.protocol.subscribe === undefined) {
@@ -21,7 +21,7 @@ export async function run (context: Run): Promise<Figures> {
     fleet.count((kind) => kind === Kind.PATCH, (complete) => { server!.ack(complete) })
     return (await server!.ask({ do: 'flood', operation, window: count === 1 ? 64 : 8, ms })).sent
   }
-  await change(ms / 2)
+  await change(warmUp)
   const before = fleet.bytes
   let sent = 0
   const { cpu, elapsed, load } = await measure(context, async () => { sent = await change(ms) })
