@@ -9,6 +9,7 @@ import { RawSocket } from './raw-socket.js'
 /** What the main process asks for, as the argument. */
 export interface Job { scenario: string, variant: string, peer: string, seconds: number, servers: Array<{ port: number, control: number }> }
 
+process.stdin.on('end', () => { process.exit() }).resume()
 const { scenario, variant, peer, seconds, servers } = JSON.parse(process.argv[2]!) as Job
 RawSocket.onLost = () => { throw new Error(`${peer} closed a connection`) }
 const { protocol } = await import(`./adapters/${peer === 'bun' ? 'ws' : peer}.js`) as Adapter

@@ -1,17 +1,21 @@
 import { writeFileSync } from 'node:fs'
 import { RedisServer } from '../../test/helpers/redis-server.js'
-import { scenarios } from './catalog.js'
+import { peers, scenarios } from './catalog.js'
 import { readOptions } from './options.js'
-import { type Result, machine, table } from './report.js'
+import { type Result, machine, table, versionOf } from './report.js'
 import { trial } from './trial.js'
 
 /** `npm run bench:peers`: datasole beside its peers. The peers take turns in each round of a scenario. */
 const options = readOptions(process.argv.slice(2))
+const missing = options.peers.find((peer) => versionOf(peers[peer]!.package) === undefined)
+if (missing !== undefined) throw new Error(`${missing} is not installed: npm install --prefix bench`)
 const about = machine()
 const redis = options.scenarios.some((name) => scenarios[name]!.isCluster) ? await RedisServer.start() : undefined
 const all: Result[] = []
 try {
-  console.log(`Node.js ${process.version}, ${String(about.cores)} × ${String(about.cpu)}, load average ${Number(about.loadAverage).toFixed(1)}; ${options.rounds} rounds of ${options.seconds} s; median (smallest–largest)`)
+  console.log(`Node.js ${about.node}, ${about.cores} × ${about.cpu}, load average ${about.loadAverage.toFixed(1)}`)
+  console.log(Object.entries(about.versions).map((version) => version.join(' ')).join(', '))
+  console.log(`${options.rounds} rounds of ${options.seconds} s; median (smallest–largest)`)
   for (const name of options.scenarios) {
     const scenario = scenarios[name]!
     const results: Result[] = options.peers.filter((peer) => scenario.without?.includes(peer) !== true).map((peer) => ({ scenario: name, title: scenario.title, peer, rounds: [], errors: [] }))

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module'
 import type { RawSocket } from './raw-socket.js'
 
 /** A value of live state: records of about 118 bytes of JSON. */
@@ -55,21 +54,8 @@ export interface Adapter {
   protocol: Protocol
 }
 
-const require = createRequire(new URL('../../../bench/package.json', import.meta.url))
-
 /** A package of bench/package.json: its types are unknown here, since it need not be installed to build. */
 export async function load<T> (name: string): Promise<T> {
   const { default: from } = await import(new URL('../../../bench/import.js', import.meta.url).href) as { default: (name: string) => Promise<T> }
   return await from(name)
-}
-
-/** The version that is installed in bench/. */
-export function versionOf (name: string): string {
-  const path = require.resolve.paths(name)!.map((folder) => `${folder}/${name}/package.json`)
-  for (const candidate of path) {
-    try {
-      return (require(candidate) as { version: string }).version
-    } catch {} // not in that folder
-  }
-  return 'not installed'
 }

@@ -1,24 +1,32 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
 import { peers } from './catalog.js'
 import type { Figures } from './measure.js'
-import { versionOf } from './peer.js'
 
 /** Of one peer in one scenario: the figures of each round, or why there are none. */
 export interface Result { scenario: string, title: string, peer: string, rounds: Figures[], errors: string[] }
 
-export function machine (): Record<string, unknown> {
-  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }
+export interface Machine { date: string, cpu: string, cores: number, memoryGiB: number, kernel: string, node: string, loadAverage: number, versions: Record<string, string | undefined> }
+
+export function machine (): Machine {
   return {
     date: new Date().toISOString(),
-    cpu: cpus()[0]?.model,
+    cpu: cpus()[0]!.model,
     cores: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
     node: process.version,
-    loadAverage: loadavg()[0],
-    versions: Object.fromEntries(Object.values(peers).map(({ package: name }) => [name, name === 'datasole' ? version : versionOf(name)]))
+    loadAverage: loadavg()[0]!,
+    versions: Object.fromEntries(Object.values(peers).map(({ package: name }) => [name, versionOf(name)]))
   }
+}
+
+/** The version that the benchmarks find; undefined where it is not installed. */
+export function versionOf (name: string): string | undefined {
+  const folders = ['bench/node_modules', 'node_modules'].map((folder) => `${folder}/${name}`)
+  const path = (name === 'datasole' ? ['.'] : folders).find((folder) => existsSync(`${folder}/package.json`))
+  if (path === undefined) return undefined
+  return (JSON.parse(readFileSync(`${path}/package.json`, 'utf8')) as { version: string }).version
 }
 
 /** A Markdown table of a scenario: medians, with the smallest and the largest of the rounds. */
