@@ -15,19 +15,22 @@ import { redis } from './run/redis.js'
 
 /**
  * The end of `npm test [-- test/server/auth.test.ts …]`, when everything is compiled: starts what the tests
- * need, runs them, ends it. The last line is `N passed, N failed`. With `--unit` it runs those that need
- * nothing, and no program or thread of their own either.
+ * need, runs them, ends it. The last line is `N passed, N failed`. With `--unit` it runs those that start
+ * no server, program or thread.
  */
 const needs = [chromium, redis, postgres, faketime]
 const limitMs = 1_500_000 // it takes nine minutes on two cores: this ends what hangs
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** What starts programs or threads takes its time. */
-const slow = ['bindings/react-docs.test.js', 'client/declarations.test.js', 'contract/docs.test.js', 'contract/documents.test.js', 'contract/worker.test.js', 'plugins', 'executor', 'examples', 'package', 'pages', 'pages.test.js', 'readme.test.js', 'server/close.test.js'].map((name) => join('dist', 'test', name))
+const slow = ['bindings/react-docs.test.js', 'client/declarations.test.js', 'contract/docs.test.js', 'contract/documents.test.js', 'contract/worker.test.js', 'plugins', 'executor', 'examples', 'package', 'pages', 'pages.test.js', 'readme.test.js', 'docs-site.test.js', 'docstrings.test.js', 'reference.test.js', 'guides.test.js', 'server/close.test.js'].map((name) => join('dist', 'test', name))
+
+/** The imports of a test that starts a server. */
+const server = /helpers\/(entrances|nodes|wire|raw|doc-pages)\.js'|from 'fastify'|plugins\/server\.js'/
 
 async function unitTests (files: string[]): Promise<string[]> {
   const quick = files.filter((file) => !slow.some((name) => file.startsWith(name)))
-  const isUnit = await Promise.all(quick.map(async (file) => (await allNeeds([file])).length === 0))
+  const isUnit = await Promise.all(quick.map(async (file) => (await allNeeds([file])).length === 0 && !server.test(await readFile(join(root, file), 'utf8'))))
   return quick.filter((_, index) => isUnit[index])
 }
 
