@@ -1,32 +1,14 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { redisServer } from './helpers/redis-server.js'
+import { runProgram } from './helpers/run-program.js'
 import { snippetsOf, typeErrors, writeSnippets } from './helpers/snippets.js'
 
 /** Pages whose `server.ts` and `client.ts` run, where the client prints what the page says. */
 const PAGES = ['rpc', 'events', 'live-state', 'channels', 'crdts', 'sessions', 'rate-limits', 'authentication', 'executors', 'backends']
 /** Pages whose snippets have the right types. */
 const TYPED = ['hooks', 'yjs', 'errors', 'security', 'stores', 'testing']
-
-/** Runs a snippet; `line` resolves to the first part of its output that matches, `output` to all of it. */
-function run (t: Test, file: string, env: Record<string, string>): { line: (pattern: RegExp) => Promise<string>, output: Promise<string> } {
-  const child: ChildProcess = spawn(process.execPath, [file], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
-  t.teardown(() => { child.kill('SIGKILL') })
-  let output = ''
-  for (const stream of [child.stdout!, child.stderr!]) stream.setEncoding('utf8').on('data', (text: string) => { output += text; child.emit('printed') })
-  return {
-    output: once(child, 'close').then(() => output),
-    line: (pattern) => new Promise((resolve, reject) => {
-      const look = (): void => { if (pattern.test(output)) resolve(pattern.exec(output)![0]) }
-      child.on('printed', look)
-      child.on('exit', (code) => { reject(new Error(`${file} ended with ${code}: ${output}`)) })
-      look()
-    })
-  }
-}
 
 t.test('docs: every snippet in TypeScript names its file, so that a test can check it', async (t) => {
   for (const name of readdirSync('docs', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md') && !name.includes('api'))) {
@@ -45,9 +27,9 @@ for (const name of [...PAGES, ...TYPED]) {
   if (!PAGES.includes(name)) continue
   t.test(`${name}: the client prints what the page says`, async (t) => {
     const redis = name === 'backends' ? await redisServer(t) : undefined
-    const server = run(t, join(folder, 'server.js'), { PORT: '0', ...redis && { REDIS_URL: redis.url } })
+    const server = runProgram(t, join(folder, 'server.js'), { PORT: '0', ...redis && { REDIS_URL: redis.url } })
     const url = await server.line(/http:\S+/)
-    const client = run(t, join(folder, 'client.js'), { URL: url.replace('[::1]', 'localhost') })
+    const client = runProgram(t, join(folder, 'client.js'), { URL: url.replace('[::1]', 'localhost') })
     const [, printed] = /```text\n([\s\S]+?)```/.exec(page)!
     t.equal(await client.output, printed)
   })

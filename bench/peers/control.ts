@@ -11,7 +11,7 @@ export type Command =
   | { do: 'paced', operation: Operation, perSecond: number, ms: number }
   | { do: 'once', operation: Operation }
 
-/** What a process prints before its result, among lines of its log. */
+/** Marks the line with the result of a process, among lines of its log. */
 export const RESULT = 'bench:'
 
 export type Operation = 'event' | 'large' | 'update' | 'replace' | 'key'

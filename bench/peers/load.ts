@@ -6,7 +6,7 @@ import type { Figures, Run } from './measure.js'
 import type { Adapter } from './peer.js'
 import { RawSocket } from './raw-socket.js'
 
-/** What the main process asks for, as the argument. */
+/** The request of the main process, as the argument. */
 export interface Job { scenario: string, variant: string, peer: string, seconds: number, servers: Array<{ port: number, control: number }> }
 
 process.stdin.on('end', () => { process.exit() }).resume()

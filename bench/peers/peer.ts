@@ -22,7 +22,7 @@ export interface Peer {
 }
 
 export interface PeerOptions {
-  /** Where it is one node of two. */
+  /** Set if the server is one node of two. */
   redis?: string
   /** Whether clients that come back get what they missed, where that is an option. */
   recovery: boolean

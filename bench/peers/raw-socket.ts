@@ -33,7 +33,7 @@ export class RawSocket {
   /** When each unanswered call left. */
   readonly calls: number[] = []
   nextId = 1
-  /** What a protocol remembers, to recover. */
+  /** State of a protocol that it needs to recover. */
   token = ''
   position = ''
 

@@ -52,9 +52,9 @@ export interface RateLimitConfig {
   /** By name of RPC method or event, each with a bucket of its own; `$subscribe` is the rule for subscriptions. */
   rules?: Record<string, RateLimitRule>
   /**
-   * Whose bucket a frame counts in; by default the connection's own. Whoever it is has a bucket per rule,
-   * so that the user is enough: `(connectionId, _method, { userId }) => userId ?? connectionId`. `method` is undefined for names
-   * that nothing is registered under, so that invented names do not get buckets of their own.
+   * Returns the name of the bucket that a frame counts in. Default: the connection's own. Each name has a bucket for each rule, so the
+   * user is enough: `(connectionId, _method, { userId }) => userId ?? connectionId`. `method` is undefined for unregistered names, so
+   * that invented names do not get buckets of their own.
    */
   keyExtractor?: (connectionId: string, method: string | undefined, connection: ConnectionContext) => string
   /**
