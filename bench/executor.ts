@@ -6,7 +6,7 @@ import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
 import { encodeFrame } from '../lib/protocol/frame.js'
-import { Opcode, SUBPROTOCOL } from '../lib/protocol/opcodes.js'
+import { Opcode } from '../lib/protocol/opcodes.js'
 import { DatasoleServer } from '../plugins/server.js'
 
 /** What the pool is measured by: each in its unit, and what it must reach. */
@@ -62,7 +62,7 @@ class Server {
   }
 
   async connect (): Promise<Client> {
-    const socket = new WebSocket(`ws://127.0.0.1:${this.#port}/__ds`, [SUBPROTOCOL], { perMessageDeflate: false })
+    const socket = new WebSocket(`ws://127.0.0.1:${this.#port}/__ds`, ['datasole.v3'], { perMessageDeflate: false })
     await once(socket, 'message')
     return new Client(socket)
   }

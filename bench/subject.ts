@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { WebSocket } from 'ws'
 import { encodeFrame } from '../lib/protocol/frame.js'
-import { Opcode, SUBPROTOCOL } from '../lib/protocol/opcodes.js'
+import { Opcode } from '../lib/protocol/opcodes.js'
 import type { Answer, Command } from './server.js'
 
 export type Kind = 'datasole' | 'ws'
@@ -37,7 +37,7 @@ export class Subject {
     for (let i = 0; i < count; i += 100) {
       await Promise.all(Array.from({ length: Math.min(100, count - i) }, async () => {
         const isOurs = this.kind === 'datasole'
-        const socket = new WebSocket(`ws://127.0.0.1:${this.#port}${isOurs ? '/__ds' : ''}`, isOurs ? [SUBPROTOCOL] : [], { perMessageDeflate: false })
+        const socket = new WebSocket(`ws://127.0.0.1:${this.#port}${isOurs ? '/__ds' : ''}`, isOurs ? ['datasole.v3'] : [], { perMessageDeflate: false })
         socket.on('close', () => { if (!this.#isStopping) throw new Error(`the ${this.kind} server closed a connection`) })
         const ready = once(socket, isOurs ? 'message' : 'open') // ours says welcome
         this.#sockets.push(socket)

@@ -11,7 +11,7 @@ import type { Core } from '../lib/server/core.js'
 import type { AuthExpiry } from '../lib/server/auth/token-refresh.js'
 import { isAllowedOrigin } from '../lib/server/config/origins.js'
 import type { AuthHandlerFn as AuthHandler, DatasoleServerOptions as ServerOptions } from '../lib/server/config/server-options.js'
-import { SUBPROTOCOL } from '../lib/protocol/opcodes.js'
+import { type ProtocolVersion, SUBPROTOCOLS } from '../lib/protocol/opcodes.js'
 import { CloseCode } from '../lib/protocol/codes.js'
 import { versionRefusal } from '../lib/server/contract/contract-version.js'
 import { until } from '../lib/server/lifecycle/until.js'
@@ -93,7 +93,8 @@ export function connections (app: FastifyInstance, core: Core): (upgrades: Reado
     },
     preValidation: async (request, reply) => {
       if (!request.ws) return
-      const protocol = offers(request.raw, SUBPROTOCOL) ? 2 : 1
+      const subprotocol = bestSubprotocol(request.raw)
+      const protocol: ProtocolVersion = subprotocol === undefined ? 1 : SUBPROTOCOLS[subprotocol]
       const { socket } = request.raw
       const arrival = core.pendingUpgrades.begin()
       // refusals close the socket too; and there may be nothing left to come
@@ -121,7 +122,7 @@ export function connections (app: FastifyInstance, core: Core): (upgrades: Reado
           reply.raw.detachSocket(socket)
         }
       }
-      selectSubprotocol(request.raw, protocol)
+      selectSubprotocol(request.raw, subprotocol)
     },
     handler: (request, reply) => upgradeRequired(request, reply),
     wsHandler: (socket: WebSocket, { raw, datasoleAdmission }) => {
@@ -185,13 +186,15 @@ class Slots {
   }
 }
 
-function offers (req: IncomingMessage, subprotocol: string): boolean {
-  return (req.headers['sec-websocket-protocol'] ?? '').split(',').some((offer) => offer.trim() === subprotocol)
+/** The newest of our subprotocols that a client offers. */
+function bestSubprotocol ({ headers }: IncomingMessage): keyof typeof SUBPROTOCOLS | undefined {
+  const offers = (headers['sec-websocket-protocol'] ?? '').split(',').map((offer) => offer.trim())
+  return (Object.keys(SUBPROTOCOLS) as Array<keyof typeof SUBPROTOCOLS>).find((subprotocol) => offers.includes(subprotocol))
 }
 
 /** Of what was offered only our subprotocol may be selected, never a token; and no extension, so no deflate. */
-function selectSubprotocol ({ headers }: IncomingMessage, protocol: 1 | 2): void {
-  if (protocol === 2) headers['sec-websocket-protocol'] = SUBPROTOCOL
+function selectSubprotocol ({ headers }: IncomingMessage, subprotocol: string | undefined): void {
+  if (subprotocol !== undefined) headers['sec-websocket-protocol'] = subprotocol
   else delete headers['sec-websocket-protocol']
   delete headers['sec-websocket-extensions']
 }

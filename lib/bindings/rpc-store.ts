@@ -1,4 +1,4 @@
-import type { CallArguments } from '../client/live-client.js'
+import type { CallArguments } from '../client/call-types.js'
 import { onAbort } from '../protocol/abort.js'
 import type { DatasoleContract, RpcErrorOf, RpcName, RpcParams, RpcResult } from '../protocol/contract.js'
 import { DatasoleError, RpcError, memberOf, messageOf } from '../protocol/errors.js'

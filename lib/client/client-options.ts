@@ -1,5 +1,5 @@
 import { DatasoleError } from '../protocol/errors.js'
-import { DEFAULT_PATH, SUBPROTOCOL, TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
+import { DEFAULT_PATH, SUBPROTOCOLS, TOKEN_SUBPROTOCOL } from '../protocol/opcodes.js'
 import { addressesOf } from './addresses.js'
 import type { Inflate } from './compression.js'
 import type { LinkOptions, WebSocketConstructor } from './link.js'
@@ -177,9 +177,10 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   }
 }
 
-/** The subprotocols of the handshake: the protocol, and one that carries the token. */
+/** The subprotocols of the handshake: those of the protocol, and one that carries the token. */
 export function protocolsOf (token = ''): string[] {
-  return token === '' ? [SUBPROTOCOL] : [SUBPROTOCOL, TOKEN_SUBPROTOCOL + base64url(token)]
+  const protocols = Object.keys(SUBPROTOCOLS)
+  return token === '' ? protocols : [...protocols, TOKEN_SUBPROTOCOL + base64url(token)]
 }
 
 /** An error of the callback is thrown in a task of its own, so that the frames behind are still delivered. */

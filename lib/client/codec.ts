@@ -1,9 +1,14 @@
+import { readCompact } from '../protocol/compact.js'
 import { type Frame, decodeFrame, encodeFrame } from '../protocol/frame.js'
+import { Opcode } from '../protocol/opcodes.js'
 
 /** `Uint8Array<ArrayBuffer>`, spelled for compilers before TypeScript 5.7. */
 export type Bytes = ReturnType<Uint8ArrayConstructor['of']>
 
 export interface Message extends Pick<Frame, 'opcode' | 'correlationId'> { payload: unknown }
+
+/** The payload of a compact frame: two numbers, and what its JSON says; undefined for none. */
+export interface Compact { first: number, second: number, data: unknown }
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
@@ -15,9 +20,18 @@ export function encode (opcode: number, correlationId: number, json: string): By
 
 /**
  * @param frame not deflated
+ * @returns `payload` is `Compact` for the opcodes of compact frames
  * @throws if the bytes are no frame of JSON
  */
 export function decode (frame: Uint8Array): Message {
+  if (frame[0] === Opcode.EVENT_COMPACT || frame[0] === Opcode.PATCH_COMPACT) {
+    const { first, second, json } = readCompact(frame)
+    return { opcode: frame[0], correlationId: 0, payload: { first, second, data: json.length === 0 ? undefined : parse(json) } satisfies Compact }
+  }
   const { opcode, correlationId, payload } = decodeFrame(frame)
-  return { opcode, correlationId, payload: JSON.parse(decoder.decode(payload)) }
+  return { opcode, correlationId, payload: parse(payload) }
+}
+
+function parse (json: Uint8Array): unknown {
+  return JSON.parse(decoder.decode(json))
 }

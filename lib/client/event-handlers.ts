@@ -1,7 +1,8 @@
-import { checkHandler } from '../protocol/errors.js'
+import { DatasoleError, checkHandler } from '../protocol/errors.js'
 import { type DeepReadonly, deepFreeze } from '../protocol/frozen.js'
 import type { ServerEvent } from '../protocol/messages.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+import type { Compact } from './codec.js'
 
 /** Gets an event of the server. Handlers share the event, so it is frozen. `timestamp` is Unix time in ms. */
 export type EventHandler<T = unknown> = (message: { readonly event: string, readonly data: DeepReadonly<T>, readonly timestamp: number }) => void
@@ -12,6 +13,10 @@ interface Registered { handler: EventHandler }
 export class EventHandlers {
   readonly #handlers = new Map<string, Registered[]>()
   readonly #onError: (error: unknown) => void
+  /** The names of events, by the numbers that the server has given them on this connection. */
+  #names = new Map<number, string>()
+  /** Unix time in ms that compact events count from. */
+  #at = 0
 
   /** @param onError gets the error of a handler; the others still run */
   constructor (onError: (error: unknown) => void) {
@@ -30,13 +35,32 @@ export class EventHandlers {
     this.#remove(event, this.#handlers.get(event)?.findLast((registered) => registered.handler === handler))
   }
 
-  receive (message: ServerEvent): void {
+  /** A connection has begun, with numbers of its own. */
+  connected (at = 0): void {
+    this.#names = new Map()
+    this.#at = at
+  }
+
+  receive ({ n, ...message }: ServerEvent): void {
+    if (n !== undefined) this.#names.set(n, message.event)
+    this.#deliver(message)
+  }
+
+  /** @throws DatasoleError `BAD_FRAME` for a number that no event has had */
+  receiveCompact ({ first, second, data }: Compact): void {
+    const event = this.#names.get(first)
+    if (event === undefined) throw new DatasoleError('BAD_FRAME', `the server sent an event of number ${first}, which has no name`)
+    const timestamp = this.#at + second
+    this.#deliver(data === undefined ? { event, timestamp } : { event, data, timestamp })
+  }
+
+  #deliver (message: Pick<ServerEvent, 'event' | 'timestamp'> & { data?: unknown }): void {
     const handlers = this.#handlers.get(message.event)
     if (handlers === undefined) return
     deepFreeze(message)
     for (const { handler } of handlers) {
       try {
-        handler(message)
+        handler(message as ServerEvent)
       } catch (error) {
         this.#onError(error)
       }

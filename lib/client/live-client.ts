@@ -6,8 +6,9 @@ import type { AuthRefresh, ErrorMessage, GoAway, Head, RpcResponse, ServerEvent,
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { Deferred, type ConnectOptions, abortedBy } from './deferred.js'
-import { type CallOptions, notConnected } from './pending-calls.js'
-import { type Bytes, decode } from './codec.js'
+import type { CallArguments, EventArguments, RpcOutcome } from './call-types.js'
+import { notConnected } from './pending-calls.js'
+import { type Bytes, type Compact, type Message, decode } from './codec.js'
 import { type EventHandler, EventHandlers } from './event-handlers.js'
 import { type ClientHost, FEATURES, Features } from './feature.js'
 import type { ConnectionState, Failure, Link, LinkEvents } from './link.js'
@@ -21,14 +22,6 @@ import { type StateHandler, type SubscriptionOptions, type SubscriptionStatus, S
 
 /** Gets each new state of the connection, and the failure that led to it, if there is one. */
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
-
-/** How a call of a method has ended. */
-export type RpcOutcome<C, M extends RpcName<C>> = { ok: true, result: RpcResult<C, M> } | { ok: false, error: RpcErrorOf<C, M> }
-
-/** Arguments that may be undefined may be left out. */
-export type CallArguments<P> = undefined extends P ? [params?: P | DeepReadonly<P>, options?: CallOptions] : [params: P | DeepReadonly<P>, options?: CallOptions]
-export interface EmitOptions { /** of your span: W3C Trace Context */ traceparent?: string }
-export type EventArguments<T> = undefined extends T ? [data?: T | DeepReadonly<T>, options?: EmitOptions] : [data: T | DeepReadonly<T>, options?: EmitOptions]
 
 /**
  * A client of a datasole server, in a browser or Node.js, with RPC, events and live state. `C` is the application's
@@ -211,6 +204,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
       this.#renewal.end()
     }
     if (state === 'connected') {
+      this.#handlers.connected(welcome?.at)
       this[FEATURES].connected()
       this.#subscriptions.connected()
       this.#requests.connected(welcome?.maxCallsInFlight)
@@ -235,18 +229,17 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   #onFrame (frame: Bytes): void {
-    let message
+    let message: Message
     try {
       message = decode(frame)
     } catch (error) {
       return this.#settings.onError(new DatasoleError('BAD_FRAME', `the server sent what is not a frame: ${messageOf(error)}`))
     }
-    const { opcode, correlationId, payload } = message
     // a message of the wrong shape must not end the process
-    this.#guard(() => { this.#receive(opcode, correlationId, payload) })
+    this.#guard(() => { this.#receive(message) })
   }
 
-  #receive (opcode: number, correlationId: number, payload: unknown): void {
+  #receive ({ opcode, correlationId, payload }: Message): void {
     switch (opcode) {
       case Opcode.RPC_RES:
         return this.#requests.answered(correlationId, payload as RpcResponse)
@@ -254,6 +247,10 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
         return this.#requests.left(payload as GoAway)
       case Opcode.EVENT_S2C:
         return this.#handlers.receive(payload as ServerEvent)
+      case Opcode.EVENT_COMPACT:
+        return this.#handlers.receiveCompact(payload as Compact)
+      case Opcode.PATCH_COMPACT:
+        return this.#subscriptions.receiveCompact(payload as Compact)
       case Opcode.STATE_PATCH:
       case Opcode.STATE_SNAPSHOT:
         return this.#subscriptions.receive(opcode, correlationId, payload as StatePatch | StateSnapshot)

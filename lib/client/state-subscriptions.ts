@@ -1,8 +1,10 @@
+import { expandOperations } from '../protocol/compact.js'
 import { DatasoleError } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
 import type { ErrorMessage, Head, Operation, StatePatch, StateSnapshot } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
+import type { Compact } from './codec.js'
 import { SubscribeRetry } from './subscribe-retry.js'
 import { StateReplica, type ApplyResult } from './state-replica.js'
 
@@ -43,6 +45,10 @@ interface Subscriber extends Pick<SubscriptionOptions, 'onError' | 'onStatus'> {
 interface Entry {
   key: string
   replica: StateReplica
+  /** The position after the last message of the server, which the next compact patch leads on from. */
+  told?: Head
+  /** The number that stands for the key in compact patches. */
+  number?: number
   subscribers: Set<Subscriber>
   watcher?: Watcher
   /** Correlation id of the SUBSCRIBE in flight, else 0. */
@@ -68,6 +74,7 @@ export interface SubscriptionHost {
 export class StateSubscriptions {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
+  readonly #byNumber = new Map<number, Entry>()
 
   constructor (host: SubscriptionHost) {
     this.#host = host
@@ -122,6 +129,7 @@ export class StateSubscriptions {
     for (const entry of this.#entries.values()) {
       entry.asked = 0
       entry.isLive = false
+      this.#number(entry, undefined)
       entry.retry?.end()
       entry.retry = undefined
       this.#changed(entry)
@@ -131,6 +139,30 @@ export class StateSubscriptions {
   receive (opcode: number, correlationId: number, message: StatePatch | StateSnapshot): void {
     const entry = this.#entries.get(message.key)
     if (entry === undefined) return
+    entry.told = { epoch: message.epoch, version: message.version }
+    if (message.n !== undefined) this.#number(entry, message.n)
+    this.#apply(entry, opcode, correlationId, message)
+  }
+
+  /** A patch in its short form. One of a key that nobody subscribes to any more is none of ours. */
+  receiveCompact ({ first, second, data }: Compact): void {
+    const entry = this.#byNumber.get(first)
+    if (entry === undefined) return
+    const { key, told } = entry
+    const { epoch, version: from } = told!
+    const version = from + second
+    entry.told = { epoch, version } // first: after a patch that cannot be read, the next one shows the gap
+    this.#apply(entry, Opcode.STATE_PATCH, 0, { key, epoch, from, version, patches: expandOperations(data as unknown[]) })
+  }
+
+  #number (entry: Entry, number: number | undefined): void {
+    if (entry.number === number) return
+    if (entry.number !== undefined) this.#byNumber.delete(entry.number)
+    if (number !== undefined) this.#byNumber.set(number, entry)
+    entry.number = number
+  }
+
+  #apply (entry: Entry, opcode: number, correlationId: number, message: StatePatch | StateSnapshot): void {
     const isAnswer = correlationId !== 0 && correlationId === entry.asked
     if (isAnswer) {
       entry.asked = 0
@@ -208,6 +240,7 @@ export class StateSubscriptions {
     if (!entry.subscribers.delete(subscriber) || entry.subscribers.size > 0) return
     entry.retry?.end()
     this.#entries.delete(entry.key)
+    this.#number(entry, undefined)
     if (this.#host.isConnected) this.#host.send(Opcode.UNSUBSCRIBE, 0, { key: entry.key })
   }
 

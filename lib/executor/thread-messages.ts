@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import { DatasoleError, RpcError, memberOf, messageOf } from '../protocol/errors.js'
+import type { ProtocolVersion } from '../protocol/opcodes.js'
 import type { Transport } from '../server/context/connection-context.js'
 import { isPlain } from '../server/errors/thrown.js'
 import type { WorkerLimits } from './executor.js'
@@ -30,7 +31,7 @@ export interface ConnectionCopy {
   revision: number
   connectionId: string
   remoteAddress: string
-  protocol: 1 | 2
+  protocol: ProtocolVersion
   transport: Transport
   auth: ClonedMembers
   metadata: ClonedMembers | undefined

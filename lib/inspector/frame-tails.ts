@@ -14,6 +14,8 @@ const MAX_TEXT = 128 * 1024
 
 /** The user of a connection, for a row. */
 type UserOf = (id: string) => string
+/** The numbers that stand for a key in compact patches: one for each store that has it. */
+type NumbersOf = (key: string) => number[]
 
 class Tail {
   frames: FrameRow[] = []
@@ -37,15 +39,17 @@ class Tail {
 export class FrameTails implements FrameTap {
   readonly #tails = new Map<string, Tail>()
   readonly #userOf: UserOf
+  readonly #numbersOf: NumbersOf
   #second = 0
   #decoded = 0
   /** The message that was looked at last, and its key: a fan-out sends the same one again and again. */
   #message: Buffer | undefined
   #frame: Buffer | undefined
-  #key: string | undefined
+  #key: string | number | undefined
 
-  constructor (userOf: UserOf) {
+  constructor (userOf: UserOf, numbersOf: NumbersOf) {
     this.#userOf = userOf
+    this.#numbersOf = numbersOf
   }
 
   get size (): number { return this.#tails.size }
@@ -101,9 +105,13 @@ export class FrameTails implements FrameTap {
         continue
       }
       if (message !== this.#message && !this.#look(tail, message)) continue
-      if (this.#frame === undefined || ('key' in target && this.#key !== target.key)) continue
+      if (this.#frame === undefined || ('key' in target && !this.#isOf(target.key))) continue
       tail.add({ at: Date.now(), direction: 'out', bytes: message.length, connection: id, user: this.#userOf(id), receivers: 1, ...decode(this.#frame) }, message)
     }
+  }
+
+  #isOf (key: string): boolean {
+    return typeof this.#key === 'number' ? this.#numbersOf(key).includes(this.#key) : this.#key === key
   }
 
   /** False where too many frames were looked at in this second. */

@@ -1,4 +1,5 @@
 import { constants, inflateSync } from 'node:zlib'
+import { readCompact } from '../protocol/compact.js'
 import { HEADER_SIZE, ZLIB_MAGIC, readUint32 } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { topMember } from '../server/connection/top-member.js'
@@ -26,7 +27,7 @@ export function frameOf (message: Buffer): Buffer | undefined {
   const length = message[1]!
   const frame = message.subarray(length < 126 ? 2 : length === 126 ? 4 : 10)
   const plain = frame[0] === ZLIB_MAGIC ? inflateBeginning(frame, COMPRESSED) ?? inflateBeginning(frame, DENSE) : frame
-  return plain === undefined || plain.length < HEADER_SIZE ? undefined : plain
+  return plain === undefined || (plain.length < HEADER_SIZE && !isCompact(plain)) ? undefined : plain
 }
 
 function inflateBeginning (frame: Buffer, size: number): Buffer | undefined {
@@ -37,14 +38,20 @@ function inflateBeginning (frame: Buffer, size: number): Buffer | undefined {
   }
 }
 
-/** The member `key` of a frame's payload, where its beginning has it. */
-export function keyOf (frame: Buffer): string | undefined {
+function isCompact ([opcode]: Buffer): boolean {
+  return opcode === Opcode.EVENT_COMPACT || opcode === Opcode.PATCH_COMPACT
+}
+
+/** The member `key` of a frame's payload, where its beginning has it; of a compact patch the number that stands for the key. */
+export function keyOf (frame: Buffer): string | number | undefined {
+  if (isCompact(frame)) return frame[0] === Opcode.PATCH_COMPACT ? readCompact(frame).first : undefined
   return topMember(frame.subarray(HEADER_SIZE, HEADER_SIZE + LOOKED_AT), 'key')
 }
 
 /** A token is never shown. */
 export function decode (frame: Buffer): DecodedFrame {
   const opcode = frame[0]!
+  if (isCompact(frame)) return decodeCompact(frame)
   const size = readUint32(frame, 5)
   const isSecret = opcode === Opcode.AUTH
   // four bytes are one character at the least
@@ -55,4 +62,12 @@ export function decode (frame: Buffer): DecodedFrame {
     text: text.slice(0, SHOWN),
     isCut: !isSecret && (text.length > SHOWN || size > frame.length - HEADER_SIZE)
   }
+}
+
+/** Shown as the long form would begin: with the number that stands for a name or a key. */
+function decodeCompact (frame: Buffer): DecodedFrame {
+  const { first: n, second, json } = readCompact(frame)
+  const about = frame[0] === Opcode.PATCH_COMPACT ? { n, versions: second } : { n, ms: second }
+  const text = `${JSON.stringify(about)} ${Buffer.from(json.buffer, json.byteOffset, Math.min(json.length, SHOWN * 4)).toString()}`
+  return { opcode: NAMES.get(frame[0]!)!, id: 0, text: text.slice(0, SHOWN), isCut: text.length > SHOWN || json.length > SHOWN * 4 }
 }

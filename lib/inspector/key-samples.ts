@@ -41,6 +41,12 @@ export class KeySamples {
     return count
   }
 
+  /** The numbers that stand for a key in compact patches. */
+  numbersOf (key: string): number[] {
+    const sources = Array.from(this.#stores(), ({ store }) => this.#core.keyspace.subscriptions.sourcesOf(store).get(key)?.number)
+    return sources.filter((number) => number !== undefined)
+  }
+
   #sample (): void {
     const now = performance.now()
     if (now - this.#sampledAt < FRESH) return

@@ -36,7 +36,7 @@ class Watch {
     this.#before = core.metrics.snapshot()
     this.connections = new ConnectionSamples(core)
     this.keys = new KeySamples(core)
-    this.tails = new FrameTails((id) => this.connections.userOf(id))
+    this.tails = new FrameTails((id) => this.connections.userOf(id), (key) => this.keys.numbersOf(key))
     this.#stopRecording = core.metrics.record(this.recorder)
   }
 

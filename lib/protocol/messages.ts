@@ -29,11 +29,13 @@ export interface RpcError { code: number, message: string, data?: unknown }
 /** `begun` is false where the call never ran: since the server closes, or, with `again`, since it has no place for the call yet. */
 export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError, begun?: false, again?: true }
 export interface ClientEvent { event: string, data?: unknown, /** of the client's span: W3C Trace Context */ traceparent?: unknown }
-export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number }
+export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number, /** version 3: the number that stands for the name from now on */ n?: number }
+/** Version 3: stands for the key in compact patches that follow. */
+export type KeyNumber = number
 /** Takes a key from `from` to `version`. Several commits may be sent as one. */
-export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[], channel?: ChannelInfo }
+export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[], channel?: ChannelInfo, n?: KeyNumber }
 /** Version 0 without `data` is a key that has no value. */
-export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown, channel?: ChannelInfo }
+export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown, channel?: ChannelInfo, n?: KeyNumber }
 export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number, /** FORBIDDEN: the nodeId that is another user's */ nodeId?: string, /** the event that is refused */ event?: string, /** INTERNAL: what the server has logged it under */ id?: string, /** INVALID_VALUE: where the value is refused (JSON Pointers), and why */ issues?: ReadonlyArray<{ readonly path: string, readonly message: string }> }
 /** `epoch` and `version` are what the client still holds, if anything. */
 export interface Subscribe { key: string, epoch?: string, version?: number }
@@ -48,7 +50,7 @@ export interface Auth { token: string }
 /** The server closes the connection. Of the calls without an answer these were begun, and no other will be. */
 export interface GoAway { begun: number[] }
 export interface Welcome {
-  protocol: 2
+  protocol: 2 | 3
   connectionId: string
   userId?: string
   /** ms between heartbeats; a peer that is silent for two of them is gone */
@@ -57,4 +59,6 @@ export interface Welcome {
   maxPayload: number
   /** calls that the server has under way at once for the connection; absent from servers that do not say */
   maxCallsInFlight?: number
+  /** version 3: the Unix time in ms that compact events count from */
+  at?: number
 }

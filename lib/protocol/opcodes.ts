@@ -1,5 +1,5 @@
 /**
- * The first byte of every frame. 0x01 to 0x0b are protocol version 1; the rest came with version 2.
+ * The first byte of every frame. 0x01 to 0x0b are protocol version 1, up to 0x15 version 2; the rest came with version 3.
  * `0x78` can never be an opcode: it is the first byte of a zlib stream (RFC 1950), by which a
  * compressed frame is told from a plain one.
  */
@@ -24,7 +24,9 @@ export const Opcode = {
   CRDT_ACK: 0x12,
   AUTH_REFRESH: 0x13,
   AUTH: 0x14,
-  GOAWAY: 0x15
+  GOAWAY: 0x15,
+  EVENT_COMPACT: 0x16,
+  PATCH_COMPACT: 0x17
 } as const
 
 export type Opcode = (typeof Opcode)[keyof typeof Opcode]
@@ -32,8 +34,11 @@ export type Opcode = (typeof Opcode)[keyof typeof Opcode]
 /** Those of frames that clients send. */
 export type ClientOpcode = (typeof Opcode)['RPC_REQ' | 'RPC_CANCEL' | 'EVENT_C2S' | 'PING' | 'SUBSCRIBE' | 'UNSUBSCRIBE' | 'STATE_PUSH' | 'CRDT_OP' | 'AUTH']
 
-/** The WebSocket subprotocol that a version 2 client offers and the server selects. */
-export const SUBPROTOCOL = 'datasole.v2'
+/** Versions of the protocol that servers speak. */
+export type ProtocolVersion = 1 | 2 | 3
+
+/** The WebSocket subprotocols that clients offer, the best first, and their versions. Version 1 has none. */
+export const SUBPROTOCOLS = { 'datasole.v3': 3, 'datasole.v2': 2 } as const
 
 /** Prefix of the subprotocol entry that carries a token: `datasole.token.<base64url>`. */
 export const TOKEN_SUBPROTOCOL = 'datasole.token.'

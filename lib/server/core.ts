@@ -253,7 +253,7 @@ export class Core implements ConnectionHost {
       this.log.debug({ err: error, connectionId: connection.id }, 'a socket failed')
     })
     this.hub.add(connection)
-    if (context.protocol === 2) connection.send(welcomeOf(connection, this.settings))
+    if (context.protocol !== 1) connection.send(welcomeOf(connection, this.settings))
     this.tokens.grant(connection, expiry)
     for (const part of this.parts) part.connected?.(connection)
     return connection

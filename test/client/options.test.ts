@@ -116,12 +116,12 @@ t.test('options: in a page the server is where the page came from', async (t) =>
 
 t.test('options: the token is a subprotocol in base64url, and nowhere in the URL', async (t) => {
   const { link } = resolveOptions({ ...base, auth: { token: 'häß?>~=/+' } })
-  t.equal(link.protocols![0], 'datasole.v2')
-  const encoded = link.protocols![1]!.slice('datasole.token.'.length)
+  t.strictSame(link.protocols!.slice(0, 2), ['datasole.v3', 'datasole.v2'])
+  const encoded = link.protocols![2]!.slice('datasole.token.'.length)
   t.match(encoded, /^[\w-]+$/)
   t.equal(Buffer.from(encoded, 'base64url').toString(), 'häß?>~=/+')
   t.equal(link.url, 'ws://127.0.0.1:3000/__ds')
-  t.strictSame(resolveOptions({ ...base, auth: {} }).link.protocols, ['datasole.v2'])
+  t.strictSame(resolveOptions({ ...base, auth: {} }).link.protocols, ['datasole.v3', 'datasole.v2'])
 })
 
 t.test('options: what onError throws is thrown apart, so that the frames behind are still delivered', async (t) => {

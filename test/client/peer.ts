@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type WebSocket, WebSocketServer } from 'ws'
-import { Opcode, SUBPROTOCOL } from '../../lib/protocol/opcodes.js'
+import { Opcode } from '../../lib/protocol/opcodes.js'
 import { type Received, decode, encode } from '../helpers/wire.js'
 import { inTime } from '../helpers/until.js'
 
@@ -82,7 +82,7 @@ export interface Listening {
 
 /** A WebSocket server on which the test plays the datasole server. */
 export async function listen (t: Test, port = 0): Promise<Listening> {
-  const wss = new WebSocketServer({ port, host: '127.0.0.1', handleProtocols: (offered) => offered.has(SUBPROTOCOL) && SUBPROTOCOL })
+  const wss = new WebSocketServer({ port, host: '127.0.0.1', handleProtocols: (offered) => offered.has('datasole.v2') && 'datasole.v2' })
   await once(wss, 'listening')
   const arrived: Peer[] = []
   const news = new EventEmitter()

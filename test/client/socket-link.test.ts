@@ -18,7 +18,7 @@ t.test('socket link: connected is when the server has said welcome, and not befo
   const peer = await server.accept()
   t.equal(client.getConnectionState(), 'connecting')
   t.equal(peer.request.url, '/__ds')
-  t.strictSame(peer.offered, ['datasole.v2', 'datasole.token.' + Buffer.from('se/cret').toString('base64url')])
+  t.strictSame(peer.offered, ['datasole.v3', 'datasole.v2', 'datasole.token.' + Buffer.from('se/cret').toString('base64url')])
   t.equal(peer.socket.protocol, 'datasole.v2')
   peer.welcome()
   await connected

@@ -68,7 +68,7 @@ export function suite (t: Test, start: Start): void {
     })
     const wire = await server.connect()
     const { result } = await wire.call('context')
-    t.match(result, { auth: { userId: 'ada' }, userId: 'ada', roles: ['admin'], plan: 'pro', tags: ['from-main'], protocol: 2, remoteAddress: /127/ })
+    t.match(result, { auth: { userId: 'ada' }, userId: 'ada', roles: ['admin'], plan: 'pro', tags: ['from-main'], protocol: 3, remoteAddress: /127/ })
     t.match(await wire.call('get', 'db'), { error: { code: -32603 } })
     t.match(server.logs.join(''), /of the connection cannot cross between threads: at \/query there is a function/)
     t.match(await wire.call('metadata', 'check'), { error: { code: -32603 } })

@@ -1,6 +1,7 @@
 import { EventEmitter, once } from 'node:events'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { applyPatch } from '../../lib/protocol/patch.js'
+import { ShortForms } from './short-forms.js'
 import { type Received, type Wire, decode } from './wire.js'
 import { inTime } from './until.js'
 
@@ -34,8 +35,10 @@ export class Mirror {
     this.#known.clear()
     this.#dropped.clear()
     this.#restless.clear()
+    const short = new ShortForms()
     wire.socket.on('message', (data: Buffer) => {
-      if (this.#wire === wire) this.#take(decode(data))
+      const frame = decode(data, short)
+      if (this.#wire === wire) this.#take(frame)
       this.#news.emit('news')
     })
     for (const key of this.wanted) this.#ask(key)

@@ -35,7 +35,7 @@ for (const [entrance, start] of entrances) {
     t.test('without a handler everyone comes in, with the remote address as userId', async (t) => {
       const { connect } = await start(t)
       const wire = await connect({ localAddress: '127.0.0.3' })
-      t.match((await wire.next()).payload, { protocol: 2, userId: '127.0.0.3', connectionId: String })
+      t.match((await wire.next()).payload, { protocol: 3, userId: '127.0.0.3', connectionId: String })
     })
 
     t.test('what the handler returns is on the connection', async (t) => {

@@ -13,7 +13,7 @@ t.test('cluster: a node alone knows itself, and answers for itself', async (t) =
   await connect()
   t.match(ds.nodes(), [{ isSelf: true, pid: process.pid, host: String, startedAt: Number }])
   t.strictSame(await ds.connections.count(), { count: 1, missing: [] })
-  t.match(await ds.connections.list(), { count: 1, missing: [], connections: [{ userId: '127.0.0.1', protocol: 2, tags: [], subscriptions: 0, bufferedBytes: 0 }] })
+  t.match(await ds.connections.list(), { count: 1, missing: [], connections: [{ userId: '127.0.0.1', protocol: 3, tags: [], subscriptions: 0, bufferedBytes: 0 }] })
   for (const [call, options] of [['list', { limit: 0 }], ['list', { limit: 10_001 }], ['count', { timeoutMs: -1 }]] as const) {
     await t.rejects((ds.connections[call] as (selector: undefined, options: object) => Promise<unknown>)(undefined, options), { code: 'INVALID_ARGUMENT' })
   }

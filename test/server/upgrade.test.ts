@@ -206,13 +206,19 @@ for (const [entrance, start] of entrances) {
       t.equal(ds.transport.getConnectionCount(), 0)
     })
 
-    t.test('selects datasole.v2 and nothing else, in whichever order', async (t) => {
+    t.test('selects the newest of its subprotocols and nothing else, in whichever order', async (t) => {
       const { connect } = await start(t)
       const token = `datasole.token.${Buffer.from('secret').toString('base64url')}`
       for (const protocols of [['datasole.v2'], ['datasole.v2', token], [token, 'datasole.v2'], ['graphql-ws', 'datasole.v2']]) {
         const wire = await connect({ protocols })
         t.equal(wire.socket.protocol, 'datasole.v2')
-        t.equal((await wire.next()).opcode, Opcode.WELCOME)
+        t.strictSame([await wire.next()].map(({ opcode, payload: { protocol, at } }) => [opcode, protocol, at]), [[Opcode.WELCOME, 2, undefined]])
+        await wire.close()
+      }
+      for (const protocols of [['datasole.v3'], ['datasole.v2', token, 'datasole.v3'], ['datasole.v3', 'datasole.v2']]) {
+        const wire = await connect({ protocols })
+        t.equal(wire.socket.protocol, 'datasole.v3')
+        t.match(await wire.next(), { opcode: Opcode.WELCOME, payload: { protocol: 3, at: Number } })
         await wire.close()
       }
       const v1 = await connect({ protocols: [] })

@@ -80,7 +80,8 @@ for (const [entrance, start] of entrances) {
       await live.setState('k', '')
       const client = await connectV1()
       await client.until(({ state }) => state.has('k'))
-      const envelope = JSON.stringify({ key: 'k', epoch: crypto.randomUUID(), version: 2, data: '' }).length
+      const { payload } = client.wire.received.find(({ opcode }) => opcode === Opcode.STATE_SNAPSHOT)!
+      const envelope = JSON.stringify({ n: client.wire.short.numberOf('k'), ...payload }).length
       await live.setState('k', 'x'.repeat(LIMIT - envelope))
       await client.until(({ state }) => (state.get('k') as string).length === LIMIT - envelope)
       t.equal(ds.metrics.snapshot().stateOversized, 0)

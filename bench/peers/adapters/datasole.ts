@@ -1,6 +1,8 @@
 import { createServer } from 'node:http'
+import { constants, inflateSync } from 'node:zlib'
+import { readCompact } from '../../../lib/protocol/compact.js'
 import { encodeFrame } from '../../../lib/protocol/frame.js'
-import { Opcode, SUBPROTOCOL } from '../../../lib/protocol/opcodes.js'
+import { Opcode } from '../../../lib/protocol/opcodes.js'
 import { DatasoleServer } from '../../../plugins/server.js'
 import { listen } from '../listen.js'
 import { Kind, type Peer, type PeerOptions, type Protocol, type Value } from '../peer.js'
@@ -34,19 +36,33 @@ const kinds: Record<number, Kind> = {
   [Opcode.EVENT_S2C]: Kind.EVENT,
   [Opcode.RPC_RES]: Kind.REPLY,
   [Opcode.STATE_PATCH]: Kind.PATCH,
+  [Opcode.EVENT_COMPACT]: Kind.EVENT,
+  [Opcode.PATCH_COMPACT]: Kind.PATCH,
   [Opcode.STATE_SNAPSHOT]: Kind.SNAPSHOT,
   0x78: Kind.SNAPSHOT // compressed, as events and snapshots above 1 KiB are: the scenario knows which
 }
 
+/** The first characters of a frame, compressed or not. */
+function beginningOf (frame: Buffer): string {
+  const plain = frame[0] === 0x78 ? inflateSync(frame, { finishFlush: constants.Z_SYNC_FLUSH }) : frame
+  return plain.toString('latin1', 0, 256)
+}
+
 export const protocol: Protocol = {
   path: '/__ds',
-  subprotocol: SUBPROTOCOL,
+  subprotocol: 'datasole.v3',
   isReadyWhenOpen: false,
   read (head, start, end, socket) {
     const kind = kinds[head[start]!] ?? Kind.CONTROL
-    if (kind === Kind.PATCH) {
-      const [, epoch, from, version] = /"epoch":"([^"]*)","from":(\d+),"version":(\d+)/.exec(head.toString('latin1', start + 9, Math.min(end, start + 200)))!
-      socket.covers = Number(version) - Number(from)
+    if (head[start] === Opcode.PATCH_COMPACT) {
+      const { second } = readCompact(head.subarray(start, end))
+      socket.covers = second
+      socket.position = String(Number(socket.position) + second)
+    } else if (kind === Kind.PATCH || (kind === Kind.SNAPSHOT && head.length > start)) {
+      const position = /"epoch":"([^"]*)",(?:"from":(\d+),)?"version":(\d+)/.exec(beginningOf(head.subarray(start, Math.min(end, start + 2048))))
+      if (position === null) return kind // a compressed event
+      const [, epoch, from, version] = position
+      socket.covers = Number(version) - Number(from ?? version)
       socket.token = epoch!
       socket.position = version!
     }

@@ -72,7 +72,7 @@ export class TokenRefresh implements Part {
     if (lease === undefined) return
     this.#expiries.set(connection, lease)
     lease.connection = connection
-    lease.due = connection.protocol === 2 ? lease.until - lease.notice : lease.until
+    lease.due = connection.protocol === 1 ? lease.until : lease.until - lease.notice
     this.#deadlines.add(lease)
   }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { BackendUnsubscribe, StateBackend } from '../../backend/backend.js'
 import type { ServerEvent } from '../../protocol/messages.js'
+import type { ProtocolVersion } from '../../protocol/opcodes.js'
 import type { Transport } from '../context/connection-context.js'
 import type { Selector } from '../connection/hub.js'
 import type { Logger } from '../context/logger.js'
@@ -9,8 +10,8 @@ import type { Logger } from '../context/logger.js'
 export interface BusMessages {
   /** An event of server code, for the handlers of every node. */
   event: ServerEvent & { traceparent?: string }
-  /** A broadcast, for the clients of every node; `payload` is the frame's JSON, encoded by the sender. */
-  fanout: { payload: string, to?: object, except?: object }
+  /** A broadcast, for the clients of every node; `json` is the text of its data, encoded by the sender. */
+  fanout: { event: string, json: string | undefined, timestamp: number, to?: object, except?: object }
   /** A key became live. */
   live: { key: string }
   /** A key is live no more. */
@@ -50,7 +51,7 @@ export interface ConnectionCard {
   /** The client's address. */
   remoteAddress: string
   /** Protocol version. */
-  protocol: 1 | 2
+  protocol: ProtocolVersion
   /** `http` for a request of `datasole/http`. */
   transport: Transport
   /** Unix time in ms */

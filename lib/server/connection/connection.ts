@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import { CloseCode, type ErrorCode } from '../../protocol/codes.js'
 import type { RpcError } from '../../protocol/errors.js'
 import type { ErrorMessage } from '../../protocol/messages.js'
-import { Opcode } from '../../protocol/opcodes.js'
+import { Opcode, type ProtocolVersion } from '../../protocol/opcodes.js'
 import type { Buckets } from './buckets.js'
 import type { Budget } from './budget.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
@@ -59,6 +59,8 @@ export class Connection implements Flushable {
   /** Events wait for those before them where a hook is asynchronous. */
   events: Promise<void> | undefined
   buckets: Buckets | undefined
+  /** Numbers of events whose names the client knows. */
+  knownEvents: Set<number> | undefined
   /** Frames that have arrived and wait; undefined if none does. */
   inbound: InboundQueue | undefined
   /** Unix time in ms */
@@ -94,7 +96,7 @@ export class Connection implements Flushable {
 
   get id (): string { return this.context.connectionId }
   get inflation (): Inflation { return (this.#inflation ??= new Inflation()) }
-  get protocol (): 1 | 2 { return this.context.protocol }
+  get protocol (): ProtocolVersion { return this.context.protocol }
   /** False from the first `close` on. */
   get isOpen (): boolean { return this.#open }
   /** The context that hooks and event handlers get. */
@@ -218,9 +220,7 @@ export class Connection implements Flushable {
     this.#enqueue(message)
   }
 
-  terminate (): void {
-    this.#socket.terminate()
-  }
+  terminate (): void { this.#socket.terminate() }
 
   /** The socket has ended. */
   ended (): void {

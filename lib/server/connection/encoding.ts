@@ -1,4 +1,5 @@
 import { deflateSync } from 'node:zlib'
+import { varintSize, writeVarint } from '../../protocol/compact.js'
 import { HEADER_SIZE, ZLIB_MAGIC, writeHeader } from '../../protocol/frame.js'
 
 /** Level 1 costs half of the default's time for a few per cent more bytes. */
@@ -19,6 +20,22 @@ export function encodeMessage (opcode: number, correlationId: number, json: stri
   // where every character is one byte, V8 copies instead of encoding
   if (length === json.length) message.write(json, offset + HEADER_SIZE, length, 'latin1')
   else message.write(json, offset + HEADER_SIZE, length, 'utf8')
+  return deflatedAbove(threshold, message, offset)
+}
+
+/** The same for a compact frame: opcode, two varints, JSON. */
+export function encodeCompact (opcode: number, first: number, second: number, json: string, threshold: number): Buffer {
+  const size = 1 + varintSize(first) + varintSize(second) + Buffer.byteLength(json)
+  const offset = webSocketHeaderSize(size)
+  const message = Buffer.allocUnsafe(offset + size)
+  writeWebSocketHeader(message, size)
+  message[offset] = opcode
+  message.write(json, writeVarint(message, writeVarint(message, offset + 1, first), second), 'utf8')
+  return deflatedAbove(threshold, message, offset)
+}
+
+function deflatedAbove (threshold: number, message: Buffer, offset: number): Buffer {
+  const size = message.length - offset
   if (size <= threshold) return message
   const deflated = deflateSync(message.subarray(offset), LEVEL)
   return deflated.length < size ? wrap(deflated) : message

@@ -1,4 +1,5 @@
 import { DatasoleError, invalidArgument } from '../../protocol/errors.js'
+import type { ProtocolVersion } from '../../protocol/opcodes.js'
 import type { Logger } from './logger.js'
 
 /** The result of an auth handler. */
@@ -23,7 +24,7 @@ export interface AuthResult {
 export interface Identity {
   auth: AuthResult
   remoteAddress: string
-  protocol: 1 | 2
+  protocol: ProtocolVersion
   transport: Transport
 }
 
@@ -51,7 +52,7 @@ export interface ConnectionState {
   connectionId: string
   auth: AuthResult
   remoteAddress: string
-  protocol: 1 | 2
+  protocol: ProtocolVersion
   transport: Transport
   tags: Iterable<string>
   values: Iterable<[key: string, value: unknown]>
@@ -81,7 +82,7 @@ export class ConnectionContext {
     /** The client's address, as the HTTP layer saw it (behind proxies: see Fastify's `trustProxy`). */
     readonly remoteAddress: string,
     /** Protocol version, 1 or 2. */
-    readonly protocol: 1 | 2,
+    readonly protocol: ProtocolVersion,
     /** @internal */
     readonly maxTags: number = MAX_TAGS,
     /** `http` for a request of `datasole/http`, which ends with its answer. */

@@ -107,7 +107,7 @@ export class CrdtInbox {
         const reason = REFUSALS[result]
         // who has become another user can tell that it needs another one
         if (reason !== undefined) return refuse(new Refusal(...reason, result === 'foreign' ? { nodeId: op.nodeId } : {}))
-        if (correlationId !== 0 && connection.protocol === 2) connection.send(encodeMessage(Opcode.CRDT_ACK, correlationId, JSON.stringify({ key }), Infinity))
+        if (correlationId !== 0 && connection.protocol !== 1) connection.send(encodeMessage(Opcode.CRDT_ACK, correlationId, JSON.stringify({ key }), Infinity))
       },
       failed: (error) => {
         ended()

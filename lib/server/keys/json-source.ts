@@ -1,6 +1,7 @@
-import type { ChannelInfo } from '../../protocol/messages.js'
+import { compactOperations } from '../../protocol/compact.js'
+import type { ChannelInfo, Operation } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
-import { SharedPayload, encodeMessage } from '../connection/encoding.js'
+import { SharedPayload, encodeCompact, encodeMessage } from '../connection/encoding.js'
 import type { Replica } from '../store/replica.js'
 import { type KeySource, type SourceHost, answerAll } from './source.js'
 import type { Subscription } from './subscription.js'
@@ -14,6 +15,12 @@ const MIN_PATCH = 256
 /** Encoded catch-ups that are kept for the next one who needs the same. */
 const MAX_PATCHES = 8
 
+/** Characters of patches above which the short form saves too little for being made. */
+const MAX_COMPACT = 8192
+
+/** The number of the last source: one that is over never passes its number on. */
+let lastNumber = 0
+
 /** They drop a whole frame where one of its paths has such a segment. */
 const UNSAFE_IN_V1 = /"path":"(?:[^"\\]|\\.)*\/(?:__proto__|constructor|prototype)["/]/
 
@@ -24,6 +31,7 @@ export class JsonSource implements KeySource {
   /** Of the version that the replica has now: the whole, and what is new since earlier ones. */
   #snapshot: SharedPayload | undefined
   readonly #patches = new Map<number, SharedPayload>()
+  readonly number = ++lastNumber
   #isOversizedLogged = false
 
   /** @param channel what the key is beside live state, for subscribers to know */
@@ -46,8 +54,9 @@ export class JsonSource implements KeySource {
       return
     }
     if (!replica.live) return
-    let message: Buffer | undefined
-    let payload = ''
+    let patches: string | undefined
+    let plain: Buffer | undefined
+    let compact: Buffer | undefined
     let isUnsafe: boolean | undefined
     for (const subscription of subscriptions) {
       const { connection } = subscription
@@ -55,21 +64,30 @@ export class JsonSource implements KeySource {
         connection.markStale(subscription)
         continue
       }
-      if (message === undefined) {
-        const patches = replica.patchesSince({ epoch: replica.epoch, version: from })
-        if (patches === undefined) return this.publish(-1)
-        payload = this.#patchJson(from, patches)
-        message = encodeMessage(Opcode.STATE_PATCH, 0, payload, this.#host.compressionThreshold)
-      }
-      const isUnfit = !connection.hasRoomFor(message.length) || (connection.protocol === 1 && (isUnsafe ??= Buffer.byteLength(payload) > MAX_V1_PAYLOAD || UNSAFE_IN_V1.test(payload)))
-      if (isUnfit) {
+      patches ??= replica.patchesSince(subscription)
+      if (patches === undefined) return this.publish(-1)
+      const isCompact = connection.protocol === 3 && subscription.number === this.number && patches.length <= MAX_COMPACT
+      const message = isCompact ? (compact ??= this.#compact(from, patches)) : (plain ??= this.#plain(from, patches))
+      const isUnfit = connection.protocol === 1 && (isUnsafe ??= Buffer.byteLength(this.#patchJson(from, patches)) > MAX_V1_PAYLOAD || UNSAFE_IN_V1.test(patches))
+      if (isUnfit || !connection.hasRoomFor(message.length)) {
         connection.markStale(subscription)
         continue
       }
       subscription.version = replica.version
+      subscription.number = this.number
       this.#host.metrics.statePatches++
       connection.send(message)
     }
+  }
+
+  #plain (from: number, patches: string): Buffer {
+    return encodeMessage(Opcode.STATE_PATCH, 0, this.#patchJson(from, patches), this.#host.compressionThreshold)
+  }
+
+  /** For clients that know the number of the key, and that stand at `from`. */
+  #compact (from: number, patches: string): Buffer {
+    const short = JSON.stringify(compactOperations(JSON.parse(patches) as Operation[]))
+    return encodeCompact(Opcode.PATCH_COMPACT, this.number, this.replica.version - from, short, this.#host.compressionThreshold)
   }
 
   /**
@@ -91,6 +109,7 @@ export class JsonSource implements KeySource {
     if (connection.protocol === 1 && payload.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
     return answerAll(subscription, (id) => payload.message(id), () => {
       subscription.epoch = replica.epoch
+      subscription.number = this.number
       // a version 1 client has to get a snapshot before it can take a patch again
       subscription.version = connection.protocol === 1 && version === 0 ? -1 : version
       if (patch !== undefined) this.#host.metrics.statePatches++
@@ -120,7 +139,7 @@ export class JsonSource implements KeySource {
 
   #patchJson (from: number, patches: string, about = ''): string {
     const { key, epoch, version } = this.replica
-    return `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"from":${from},"version":${version},"patches":${patches}${about}}`
+    return `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"from":${from},"version":${version},"n":${this.number},"patches":${patches}${about}}`
   }
 
   /** Encoded once per version: all late joiners and resyncs share it. */
@@ -129,7 +148,7 @@ export class JsonSource implements KeySource {
     const cached = this.#snapshot
     if (cached !== undefined) return cached
     const data = version === 0 ? '' : `,"data":${JSON.stringify(document.value)}`
-    const payload = new SharedPayload(Opcode.STATE_SNAPSHOT, `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"version":${version}${data}${this.#about}}`, this.#host.compressionThreshold)
+    const payload = new SharedPayload(Opcode.STATE_SNAPSHOT, `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"version":${version},"n":${this.number}${data}${this.#about}}`, this.#host.compressionThreshold)
     this.#snapshot = payload
     return payload
   }

@@ -15,6 +15,8 @@ export interface SourceHost {
 /** The source of a key with subscribers on this node: it encodes each change once, for all of them. */
 export interface KeySource extends Source {
   readonly replica: Replica
+  /** The number that stands for the key in compact patches, where it has any. */
+  readonly number?: number
   /** The replica has changed: messages that were encoded of it are old. */
   expire (): void
   /** Sends subscribers the changes since a version, or, with -1, marks them for a catch-up. */

@@ -22,6 +22,8 @@ export class Subscription implements Stale, Head {
   asked: number[] | undefined
   /** The scope whose hooks have allowed it. */
   scope: Scope | undefined
+  /** The number that the client knows the key by; 0 for none. */
+  number = 0
   /** Times in a row that its hooks failed. */
   failures = 0
   /** The CRDT type that the client asked for, if it did. */

@@ -206,7 +206,7 @@ export class Subscriptions implements SourceHost {
     // the key now belongs to another scope, which may have hooks of its own
     if (subscription.scope !== this.#keys.scopeOf(key)) return this.#activate(subscription)
     const channel = this.#keys.channelOf(key)
-    if (channel?.source !== undefined && connection.protocol === 2) return this.#follow(subscription, channel.source(connection))
+    if (channel?.source !== undefined && connection.protocol !== 1) return this.#follow(subscription, channel.source(connection))
     const kind = found === undefined || this.#keys.has(key) ? this.#kindOf(key, type) : found
     if (isThenable(kind)) return this.#joinAfter(kind, subscription, (known) => { this.#join(subscription, isRefreshed, known) })
     const store = kind.storeOf(key)

@@ -65,7 +65,7 @@ for (const [entrance, start] of servedEntrances) {
     const { count, total, rows: connections, closed } = await busy
     t.match({ count, total, closed }, { count: 1, total: 1, closed: [] })
     const [[id, row]] = Object.entries(connections) as [[string, ConnectionsView['rows'][string]]]
-    t.match(row, { user: 'ann', address: '127.0.0.1', protocol: 2, subscriptions: 1, bufferedBytes: 0, tags: ['room-7'], node: String })
+    t.match(row, { user: 'ann', address: '127.0.0.1', protocol: 3, subscriptions: 1, bufferedBytes: 0, tags: ['room-7'], node: String })
     t.match((await changing).rows['root|state|board'], { scope: 'root', kind: 'state', key: 'board', isLive: true, subscribers: 1, bytes: Number })
     t.match(await call('connection', { node: '', id }), { row: { id, user: 'ann' }, keys: ['board'], keyCount: 1, missing: [] })
 

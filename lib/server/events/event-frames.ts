@@ -1,0 +1,59 @@
+import { Opcode } from '../../protocol/opcodes.js'
+import type { Connection } from '../connection/connection.js'
+import { encodeCompact, encodeMessage } from '../connection/encoding.js'
+import { TIME_BASE } from '../connection/welcome.js'
+
+/** Names that have a number; events of further names travel as JSON. */
+const MAX_NAMES = 1024
+
+/** Milliseconds from TIME_BASE that a compact event can count: five bytes, more than a year. */
+const MAX_TIME = 2 ** 35
+
+/** Numbers for the names of events: the same for all connections of a node, so that a frame is encoded once. */
+export class EventNumbers {
+  readonly #numbers = new Map<string, number>()
+
+  /** @returns undefined if too many names have one */
+  of (event: string): number | undefined {
+    let number = this.#numbers.get(event)
+    if (number === undefined && this.#numbers.size < MAX_NAMES) this.#numbers.set(event, number = this.#numbers.size)
+    return number
+  }
+}
+
+/** An event for the clients of this node; `json` is the text of its data, undefined for none. */
+export interface EncodedEvent { event: string, json: string | undefined, timestamp: number }
+
+/** The frames of one event: each form is encoded when the first connection needs it. */
+export class EventFrames {
+  readonly #event: EncodedEvent
+  readonly #threshold: number
+  readonly #number: number | undefined
+  #plain: Buffer | undefined
+  #introduction: Buffer | undefined
+  #compact: Buffer | undefined
+
+  constructor (event: EncodedEvent, numbers: EventNumbers, threshold: number) {
+    const time = event.timestamp - TIME_BASE
+    this.#event = event
+    this.#threshold = threshold
+    this.#number = time >= 0 && time < MAX_TIME ? numbers.of(event.event) : undefined
+  }
+
+  /** The frame for a connection: compact once it knows the number of the name, which the first event of that name tells it. */
+  for (connection: Connection): Buffer {
+    const { json = '', timestamp } = this.#event
+    const number = this.#number
+    if (connection.protocol < 3 || number === undefined) return (this.#plain ??= this.#encode(''))
+    const known = (connection.knownEvents ??= new Set())
+    if (known.has(number)) return (this.#compact ??= encodeCompact(Opcode.EVENT_COMPACT, number, timestamp - TIME_BASE, json, this.#threshold))
+    known.add(number)
+    return (this.#introduction ??= this.#encode(`,"n":${number}`))
+  }
+
+  #encode (more: string): Buffer {
+    const { event, json, timestamp } = this.#event
+    const text = `{"event":${JSON.stringify(event)},${json === undefined ? '' : `"data":${json},`}"timestamp":${timestamp}${more}}`
+    return encodeMessage(Opcode.EVENT_S2C, 0, text, this.#threshold)
+  }
+}
