@@ -8,6 +8,7 @@ import type { Core } from '../lib/server/core.js'
 import { createCore } from '../lib/server/datasole.js'
 import { serveFile } from './assets.js'
 import { connections } from './connections.js'
+import { Entrance } from '../lib/server/entrance.js'
 import { define } from './define.js'
 
 /** Options of the plugin `datasole/inspector`. */
@@ -76,7 +77,7 @@ export default define<InspectorOptions>(NAME, async ({ app, core }, options) => 
     await inner.drain()
   })
   app.addHook('onClose', () => inner.stop())
-  connections(app, inner)
+  connections(app, inner, new Entrance(inner))
   core.socketRoutes.add(app.prefix + path)
   core.routes.add(app.prefix + path)
   await app.register(async (pages) => { await servePage(pages, core, prefix) })

@@ -4,10 +4,11 @@ import type { Core } from '../lib/server/core.js'
 import { assets } from './assets.js'
 import { asyncapi } from './asyncapi.js'
 import { connections } from './connections.js'
-import type { UpgradeRouter } from './upgrades.js'
+import { Entrance, type UpgradeRouter } from '../lib/server/entrance.js'
 
 export interface Mounted {
   route: UpgradeRouter
+  entrance: Entrance
   /** Ends what came by these sockets, as `close()` would: upgrades, and the connections that are requests. */
   release: (upgrades: ReadonlySet<Duplex>, requests: Pick<WeakSet<Duplex>, 'has'>) => Promise<void>
 }
@@ -33,6 +34,7 @@ export async function begin (app: FastifyInstance, core: Core): Promise<void> {
 export async function mount (app: FastifyInstance, core: Core, route: UpgradeRouter): Promise<Mounted> {
   await assets(app, core)
   asyncapi(app, core)
-  const release = connections(app, core)
-  return { route, release }
+  const entrance = new Entrance(core)
+  const release = connections(app, core, entrance)
+  return { route, entrance, release }
 }

@@ -6,15 +6,15 @@ import type { FastifyInstance } from 'fastify'
 import { CloseCode } from '../lib/protocol/codes.js'
 import { HEADER_SIZE } from '../lib/protocol/frame.js'
 import type { Core } from '../lib/server/core.js'
+import type { UpgradeRouter } from '../lib/server/entrance.js'
 import { refuseUpgrade } from '../lib/server/auth/refuse-upgrade.js'
-
-/** Hands an upgrade to Fastify's router; false where no websocket route is meant. */
-export type UpgradeRouter = (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
 
 /**
  * Registers @fastify/websocket with a stub for its server, which gets the upgrades that are meant for
  * routes of Fastify, and no others: on the real server it would answer every neighbour's too. Where the
  * application has registered it before, that registration is shared.
+ *
+ * @returns hands an upgrade to Fastify's router
  */
 export async function upgrades (app: FastifyInstance, { settings, rpc, log }: Core): Promise<UpgradeRouter> {
   /** Upgrades for websocket routes, from their arrival until they are WebSockets or have ended. */
@@ -57,12 +57,12 @@ export async function upgrades (app: FastifyInstance, { settings, rpc, log }: Co
       if (!(isWebSocketRoute(req) ?? !rpc.isDraining)) return false
     } catch (error) {
       log.error({ err: error }, 'an upgrade could not be routed')
-      refuseUpgrade(socket, '500 Internal Server Error')
+      refuseUpgrade(socket, { status: 500 })
       return true
     }
     // Fastify itself would answer, and leave the socket open
     if (rpc.isDraining) {
-      refuseUpgrade(socket, '503 Service Unavailable')
+      refuseUpgrade(socket, { status: 503 })
       return true
     }
     if (!socket.destroyed) {

@@ -1,28 +1,16 @@
-import { Server, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { Http2SecureServer } from 'node:http2'
+import { Server } from 'node:http'
 import { Server as SecureServer } from 'node:https'
-import type { Duplex } from 'node:stream'
 import { Server as TlsServer } from 'node:tls'
-import Fastify, { type FastifyInstance, type FastifyPluginOptions } from 'fastify'
-import fp from 'fastify-plugin'
+import type { FastifyInstance, FastifyPluginOptions } from 'fastify'
 import { pino } from 'pino'
 import type { DatasoleContract } from '../../lib/protocol/contract.js'
 import type { Core } from '../../lib/server/core.js'
 import { Datasole, type Primitives, createCore } from '../../lib/server/datasole.js'
-import { DatasoleError, invalidArgument, messageOf } from '../../lib/protocol/errors.js'
+import { invalidArgument } from '../../lib/protocol/errors.js'
 import { TransportFacade } from '../../lib/server/connection/transport-facade.js'
-import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
-import { BUNDLES, assetPath } from '../assets.js'
 import type { DatasoleServerOptions } from '../connections.js'
-import { enter, pathOf } from './front-door.js'
-import { type Mounted, begin, mount } from '../mount.js'
 import { WORKER_SCHEMAS, schemaCompiler } from '../schema-compiler.js'
-import { type UpgradeRouter, upgrades } from '../upgrades.js'
-
-/** Characters of a key in a URL, as long as a frame has them. */
-const MAX_PARAM = 8 * 1024
-
-type AnyHttpServer = Server | SecureServer | Http2SecureServer
+import { type AnyHttpServer, PrivateHost, privateFastify } from './private-host.js'
 
 /** What `attach` takes: an http(s) server, or something that has one (NestJS, Fastify). */
 export type AttachTarget = AnyHttpServer | { getHttpServer: () => unknown } | { server: unknown }
@@ -49,7 +37,7 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
     const app = privateFastify(options)
     const core = createCore(options, log, schemaCompiler(app), WORKER_SCHEMAS)
     super(core)
-    this.#host = new PrivateHost(app, core)
+    this.#host = new PrivateHost(app, core, (options.trustProxy ?? false) !== false)
     this.#host.carry(this)
     this.transport = new StandaloneTransport(core, this, this.#host)
   }
@@ -119,166 +107,6 @@ export class StandaloneTransport<S> extends TransportFacade<S> {
   attach<T = AttachTarget> (target: T, adapter?: (target: T) => AnyHttpServer): void {
     this.#host.attach(httpServerOf(target, adapter))
   }
-}
-
-/** @throws DatasoleError `INVALID_OPTION` for addresses that are none */
-function privateFastify (options: DatasoleServerOptions | undefined): FastifyInstance {
-  const trustProxy = options?.trustProxy ?? false
-  try {
-    return Fastify({ logger: false, exposeHeadRoutes: true, forceCloseConnections: true, pluginTimeout: 0, trustProxy, routerOptions: { maxParamLength: MAX_PARAM } })
-  } catch (error) {
-    throw new DatasoleError('INVALID_OPTION', `datasole: option trustProxy: ${messageOf(error)}`)
-  }
-}
-
-class PrivateHost {
-  readonly #app: FastifyInstance
-  readonly #core: Core
-  readonly #leave = new Map<AnyHttpServer, () => void>()
-  #route: UpgradeRouter | undefined
-  #starting: Promise<Mounted> | undefined
-  #closing: Promise<void> | undefined
-
-  constructor (app: FastifyInstance, core: Core) {
-    this.#app = app
-    this.#core = core
-  }
-
-  /** Makes `ds` known to the plugins of the private instance, by scope. */
-  carry (ds: object): void {
-    this.#app.decorate('ds', ds as never)
-    this.#app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance), instance.pluginName) })
-    // before every other plugin, so that they find the backend connected, and a failure of theirs closes it
-    this.#app.register(fp(async (app) => {
-      await begin(app, this.#core)
-      this.#route = await upgrades(app, this.#core) // before plugins that have routes of WebSockets
-    }, { name: 'datasole' }))
-  }
-
-  register<O extends FastifyPluginOptions> (plugin: (app: FastifyInstance, options: O) => Promise<void>, options?: O): void {
-    if (this.#starting !== undefined || this.#closing !== undefined) throw new DatasoleError('TOO_LATE', 'register: plugins load at init(), which was called already; register them before')
-    this.#app.register(plugin, options as O)
-  }
-
-  start (): Promise<Mounted> {
-    if (this.#closing !== undefined) return Promise.reject(new DatasoleError('CLOSED', 'this server is closed; construct a new one'))
-    if (this.#starting === undefined) this.#core.announce(this.#starting = this.#start())
-    return this.#starting
-  }
-
-  async #start (): Promise<Mounted> {
-    let mounted: Mounted | undefined
-    this.#app.register(async (app) => { mounted = await mount(app, this.#core, this.#route!) })
-    try {
-      await this.#app.ready()
-    } catch (error) {
-      await this.#core.stop() // a plugin may have failed before the core began
-      throw error
-    }
-    return mounted!
-  }
-
-  attach (server: AnyHttpServer): void {
-    if (this.#closing !== undefined) throw new DatasoleError('CLOSED', 'this server is closed; construct a new one')
-    if (this.#leave.has(server)) {
-      this.#core.log.warn('transport.attach: this server is attached to that http server already, so this call does nothing; leave it out')
-      return
-    }
-    const { path, asyncapiPath } = this.#core.settings
-    const own = new Set<string | undefined>([...BUNDLES.map((bundle) => assetPath(path, bundle)), asyncapiPath])
-    const sockets = new Sockets()
-    this.#leave.set(server, enter(server as Server, {
-      path,
-      upgrade: (req, socket, head) => {
-        const requested = pathOf(req)
-        if (req.method !== 'GET' || (requested !== path && !this.#core.socketRoutes.has(requested))) return false
-        if (sockets.isClosing && !server.listening) {
-          refuseUpgrade(socket, '503 Service Unavailable')
-          return true
-        }
-        sockets.add(socket)
-        socket.on('error', destroy)
-        this.start().then(
-          ({ route }) => { socket.off('error', destroy); route(req, socket, head) },
-          (error: unknown) => { this.#failed(error); refuseUpgrade(socket, '503 Service Unavailable') }
-        )
-        return true
-      },
-      request: (req, res) => {
-        const requested = pathOf(req)
-        // at the root, pages are the owner's
-        if (!own.has(requested) && !this.#core.routes.has(requested) && (requested !== path || path === '/')) return false
-        // on a connection that is kept alive: a stream would keep the http server open again
-        if (sockets.isClosing && !server.listening) return unavailable(req, res)
-        sockets.carriers.add(req.socket)
-        this.#serve(req, res)
-        return true
-      },
-      closing: () => {
-        sockets.isClosing = true
-        this.#starting?.then(({ release }) => release(sockets.all, sockets.carriers), () => {}) // a start that failed has been told
-      }
-    }))
-  }
-
-  close (): Promise<void> {
-    return (this.#closing ??= this.#close())
-  }
-
-  async #close (): Promise<void> {
-    // what is still starting is let through first: half a start cannot be taken back
-    await this.#starting?.catch(() => {}) // whoever started it has been told
-    if (this.#starting === undefined) {
-      // to close the private instance would load its plugins first, and connect what was never used
-      await this.#core.drain()
-      await this.#core.stop()
-    } else {
-      await this.#app.close()
-    }
-    for (const leave of this.#leave.values()) leave()
-  }
-
-  #serve (req: IncomingMessage, res: ServerResponse): void {
-    this.start().then(
-      () => { this.#app.routing(req, res) },
-      (error: unknown) => { this.#failed(error); res.writeHead(503).end() }
-    )
-  }
-
-  #failed (error: unknown): void {
-    if (this.#closing !== undefined) return
-    this.#core.log.error({ err: error }, 'a request came, but the server did not start')
-  }
-}
-
-/** The sockets of one http server. */
-class Sockets {
-  /** Of upgrades. */
-  readonly all = new Set<Duplex>()
-  /** Of requests. */
-  readonly carriers = new WeakSet<Duplex>()
-  isClosing = false
-  readonly #ended: (this: Duplex) => void
-
-  constructor () {
-    const { all } = this
-    this.#ended = function () { all.delete(this) }
-  }
-
-  add (socket: Duplex): void {
-    this.all.add(socket)
-    socket.once('close', this.#ended)
-  }
-}
-
-function unavailable ({ httpVersionMajor }: IncomingMessage, res: ServerResponse): true {
-  // HTTP/2 has no such header (RFC 9113 section 8.2.2)
-  res.writeHead(503, httpVersionMajor === 2 ? {} : { connection: 'close' }).end()
-  return true
-}
-
-function destroy (this: { destroy: () => void }): void {
-  this.destroy()
 }
 
 function httpServerOf<T> (target: T, adapter?: (target: T) => AnyHttpServer): AnyHttpServer {

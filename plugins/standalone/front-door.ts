@@ -84,7 +84,7 @@ class FrontDoor {
   /** An upgrade that no tenant took. Where nobody else listens, nobody else would ever answer it. */
   readonly #unclaimed = (_req: IncomingMessage, socket: Duplex): void => {
     if (this.#server.listenerCount('upgrade') > 1) return
-    refuseUpgrade(socket, '404 Not Found')
+    refuseUpgrade(socket, { status: 404 })
   }
 }
 

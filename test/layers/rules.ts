@@ -9,7 +9,7 @@ const lazyPackages = ['@opentelemetry/api', 'ioredis', 'pg', 'piscina', 'prom-cl
 const browserSafePackages = ['yjs', 'y-protocols/awareness']
 const frameworks = ['react', 'svelte', 'vue']
 const barrels = ['index.ts', 'plugins/server.ts', 'lib/contract/exports.ts']
-const composers = ['plugins/inspector.ts', 'plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/server.ts'] // the inspector has a server of its own
+const composers = ['plugins/inspector.ts', 'plugins/mount.ts', 'plugins/standalone/datasole-server.ts', 'plugins/standalone/private-host.ts', 'plugins/server.ts'] // the inspector has a server of its own
 
 const pluginTools = ['plugins/define.ts', 'plugins/schema-compiler.ts'] // no plugins, but what they are made with
 

@@ -41,6 +41,7 @@ export class ConnectHooks implements Part {
     const { authTimeoutMs, maxTags } = this.settings
     const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol, maxTags, transport)
     const running = this.#letIn(context)
+    if (running === undefined) return context
     await within(authTimeoutMs, running, () => {
       // one that is let in after all has gone by then
       running.then(() => { this.departed(context, ABNORMAL) }, () => { /* it was refused anyway */ })
@@ -49,17 +50,22 @@ export class ConnectHooks implements Part {
     return context
   }
 
-  async #letIn (context: ConnectionContext): Promise<void> {
+  /** @throws NotAdmitted */
+  #letIn (context: ConnectionContext): Promise<void> | undefined {
     this.hub.arriving(context)
     try {
-      await runHooks(this.root.chain('onConnect'), context)
+      return runHooks(this.root.chain('onConnect'), context)?.catch((error: unknown) => { throw this.#refusal(context, error) })
     } catch (error) {
-      this.hub.left(context)
-      const { code } = refusalOf(this, error, { source: 'onConnect', connection: context })
-      const isFinal = code === 'FORBIDDEN'
-      if (isFinal) this.repeats.warn({ err: error, userId: context.userId, remoteAddress: context.remoteAddress }, 'an onConnect hook refused a connection')
-      throw new NotAdmitted(isFinal)
+      throw this.#refusal(context, error)
     }
+  }
+
+  #refusal (context: ConnectionContext, error: unknown): NotAdmitted {
+    this.hub.left(context)
+    const { code } = refusalOf(this, error, { source: 'onConnect', connection: context })
+    const isFinal = code === 'FORBIDDEN'
+    if (isFinal) this.repeats.warn({ err: error, userId: context.userId, remoteAddress: context.remoteAddress }, 'an onConnect hook refused a connection')
+    return new NotAdmitted(isFinal)
   }
 
   disconnected ({ context }: Connection, code: number): void {

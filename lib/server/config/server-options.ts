@@ -9,7 +9,8 @@ import type { Logger } from '../context/logger.js'
  * A throw is answered with 500 and logged; `authenticated: false`, or an `expiresAt` that has passed,
  * with 401. It runs again, with the request of the upgrade and the new token, before that time.
  * @param request Fastify's request of the upgrade, of type `Request`; for a `DatasoleServer`, that of its
- *   private Fastify. Undefined where a new token is checked: the request has ended by then
+ *   private Fastify, if the function has two plain parameters (its `length` is 2): other upgrades do without Fastify.
+ *   Undefined where a new token is checked: the request has ended by then
  */
 export type AuthHandlerFn<Request = never> = (req: IncomingMessage, request?: Request) => AuthResult | Promise<AuthResult>
 

@@ -10,9 +10,19 @@ const MAX_IDS = 0xffffffff
 /** The Unix time in ms that compact events count from: any time that all connections of the process can share. */
 export const TIME_BASE = Date.now()
 
+/** The members that are the same for every connection, as text. */
+const limitsBySettings = new WeakMap<Settings, string>()
+
 /** The first message of a connection, from protocol version 2 on. */
-export function welcomeOf ({ id, context }: Connection, { heartbeatMs, maxPayload, maxCallsInFlight }: Settings): Buffer {
-  const version = context.protocol === 3 ? { protocol: 3, at: TIME_BASE } as const : { protocol: 2 } as const
-  const welcome: Welcome = { ...version, connectionId: id, userId: context.userId, heartbeatMs, maxPayload, maxCallsInFlight: Math.min(maxCallsInFlight, MAX_IDS) }
-  return encodeMessage(Opcode.WELCOME, 0, JSON.stringify(welcome), Infinity)
+export function welcomeOf ({ id, context: { protocol, userId } }: Connection, settings: Settings): Buffer {
+  let limits = limitsBySettings.get(settings)
+  if (limits === undefined) limitsBySettings.set(settings, limits = limitsOf(settings))
+  const version = protocol === 3 ? `3,"at":${TIME_BASE}` : '2'
+  const user = userId === undefined ? '' : `"userId":${JSON.stringify(userId)},`
+  return encodeMessage(Opcode.WELCOME, 0, `{"protocol":${version},"connectionId":"${id}",${user}${limits}}`, Infinity)
+}
+
+function limitsOf ({ heartbeatMs, maxPayload, maxCallsInFlight }: Settings): string {
+  const limits: Omit<Welcome, 'protocol' | 'connectionId'> = { heartbeatMs, maxPayload, maxCallsInFlight: Math.min(maxCallsInFlight, MAX_IDS) }
+  return JSON.stringify(limits).slice(1, -1)
 }

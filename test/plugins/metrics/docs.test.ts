@@ -31,8 +31,8 @@ t.test('docs: the bounds of labels are those of the code', async (t) => {
   t.equal(bound('`reason` of `closes_total`'), String(Object.keys(CloseCode).length + 1))
   const source = readFileSync('lib/protocol/codes.ts', 'utf8')
   t.equal(bound('`reason` of `error_frames_total`'), String(source.match(/^ {2}\| '/gm)!.length))
-  const refusing = ['plugins/connections.ts', 'lib/server/auth/admission.ts'].map((path) => readFileSync(path, 'utf8')).join('')
-  const refusals = refusing.match(/(refuse\(reply, \d+, |status: \d+, error: )'[^']+'/g)!
+  const refusing = ['lib/server/entrance.ts', 'lib/server/auth/admission.ts'].map((path) => readFileSync(path, 'utf8')).join('')
+  const refusals = refusing.match(/(#refuse\(\d+, |status: \d+, error: )'[^']+'/g)!
   t.equal(bound('`reason` of `upgrades_refused_total`'), String(new Set(refusals.map((call) => call.split("'")[1])).size))
 })
 

@@ -1,0 +1,66 @@
+import type { Duplex } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+import { WebSocketServer } from 'ws'
+import { HEADER_SIZE } from '../../lib/protocol/frame.js'
+import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
+import type { Core } from '../../lib/server/core.js'
+import type { Entrance, UpgradeRouter } from '../../lib/server/entrance.js'
+
+/** Hooks of Fastify that an upgrade, or the response to one that is refused, would run. */
+const REQUEST_HOOKS = ['onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend', 'onResponse', 'onError', 'onTimeout', 'onRequestAbort']
+
+/**
+ * Tells whether upgrades have to go through the private Fastify: where a plugin of the application has added a hook
+ * for requests, a proxy is trusted, or the auth handler takes Fastify's request.
+ * @param app before plugins of the application are registered
+ */
+export function needsFastify (app: FastifyInstance, { settings }: Core, trustsProxy: boolean): () => boolean {
+  let hasHooks = false
+  app.addHook = new Proxy(app.addHook, {
+    apply (addHook, instance: FastifyInstance, args: Parameters<FastifyInstance['addHook']>) {
+      // those of encapsulated plugins are for their own routes
+      if (instance === app && REQUEST_HOOKS.includes(args[0])) hasHooks = true
+      return Reflect.apply(addHook, instance, args) as FastifyInstance
+    }
+  })
+  const takesRequest = settings.authHandler !== undefined && settings.authHandler.length !== 1
+  return () => hasHooks || trustsProxy || takesRequest
+}
+
+/**
+ * The steps of an upgrade without the private Fastify, whose request, reply and router cost as much as all the rest.
+ * @returns takes every upgrade that it is given
+ */
+export function directEntrance (app: FastifyInstance, { settings: { maxPayload }, log }: Core, entrance: Entrance): UpgradeRouter {
+  const server = new WebSocketServer({ noServer: true, maxPayload: maxPayload + HEADER_SIZE, clientTracking: false })
+  const pending = new Set<Duplex>()
+  // as those of Fastify: runs after core.drain
+  app.addHook('preClose', async () => { for (const socket of pending) socket.destroy() })
+
+  return (raw, socket, head) => {
+    const ip = raw.socket.remoteAddress ?? ''
+    const rejection = entrance.check(raw, ip, raw.headers.host ?? '')
+    if (rejection !== undefined) {
+      refuseUpgrade(socket, rejection)
+      return true
+    }
+    pending.add(socket)
+    socket.on('error', destroy)
+    entrance.admit(raw, ip).then((admission) => {
+      pending.delete(socket)
+      if (admission === undefined) return socket.destroy()
+      if ('error' in admission) return refuseUpgrade(socket, admission)
+      socket.off('error', destroy) // the server below has its own
+      socket.cork()
+      server.handleUpgrade(raw, socket, head, (webSocket) => { entrance.accept(webSocket, raw, admission) })
+    }).catch((error: unknown) => {
+      log.error({ err: error }, 'an upgrade failed')
+      socket.destroy()
+    })
+    return true
+  }
+}
+
+function destroy (this: Duplex): void {
+  this.destroy()
+}

@@ -1,0 +1,196 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Http2SecureServer } from 'node:http2'
+import type { Server as SecureServer } from 'node:https'
+import type { Duplex } from 'node:stream'
+import Fastify, { type FastifyInstance, type FastifyPluginOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Core } from '../../lib/server/core.js'
+import { DatasoleError, messageOf } from '../../lib/protocol/errors.js'
+import type { UpgradeRouter } from '../../lib/server/entrance.js'
+import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
+import { BUNDLES, assetPath } from '../assets.js'
+import type { DatasoleServerOptions } from '../connections.js'
+import { type Mounted, begin, mount } from '../mount.js'
+import { schemaCompiler } from '../schema-compiler.js'
+import { upgrades } from '../upgrades.js'
+import { directEntrance, needsFastify } from './direct-entrance.js'
+import { enter, pathOf } from './front-door.js'
+
+/** Characters of a key in a URL, as long as a frame has them. */
+const MAX_PARAM = 8 * 1024
+
+export type AnyHttpServer = Server | SecureServer | Http2SecureServer
+
+/** @throws DatasoleError `INVALID_OPTION` for addresses that are none */
+export function privateFastify (options: DatasoleServerOptions | undefined): FastifyInstance {
+  const trustProxy = options?.trustProxy ?? false
+  try {
+    return Fastify({ logger: false, exposeHeadRoutes: true, forceCloseConnections: true, pluginTimeout: 0, trustProxy, routerOptions: { maxParamLength: MAX_PARAM } })
+  } catch (error) {
+    throw new DatasoleError('INVALID_OPTION', `datasole: option trustProxy: ${messageOf(error)}`)
+  }
+}
+
+/** The private Fastify of a server, and the http servers that it is attached to. */
+export class PrivateHost {
+  readonly #app: FastifyInstance
+  readonly #core: Core
+  readonly #trustsProxy: boolean
+  readonly #leave = new Map<AnyHttpServer, () => void>()
+  #route: UpgradeRouter | undefined
+  #direct: UpgradeRouter | undefined
+  #needsFastify: () => boolean = () => true
+  #starting: Promise<Mounted> | undefined
+  #closing: Promise<void> | undefined
+
+  /** @param trustsProxy whether the client's address and host come from a proxy's headers */
+  constructor (app: FastifyInstance, core: Core, trustsProxy: boolean) {
+    this.#app = app
+    this.#core = core
+    this.#trustsProxy = trustsProxy
+  }
+
+  /** Makes `ds` known to the plugins of the private instance, by scope. */
+  carry (ds: object): void {
+    this.#app.decorate('ds', ds as never)
+    this.#app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance), instance.pluginName) })
+    // before every other plugin, so that they find the backend connected, and a failure of theirs closes it
+    this.#app.register(fp(async (app) => {
+      await begin(app, this.#core)
+      this.#route = await upgrades(app, this.#core) // before plugins that have routes of WebSockets
+      this.#needsFastify = needsFastify(app, this.#core, this.#trustsProxy)
+    }, { name: 'datasole' }))
+  }
+
+  register<O extends FastifyPluginOptions> (plugin: (app: FastifyInstance, options: O) => Promise<void>, options?: O): void {
+    if (this.#starting !== undefined || this.#closing !== undefined) throw new DatasoleError('TOO_LATE', 'register: plugins load at init(), which was called already; register them before')
+    this.#app.register(plugin, options as O)
+  }
+
+  start (): Promise<Mounted> {
+    if (this.#closing !== undefined) return Promise.reject(new DatasoleError('CLOSED', 'this server is closed; construct a new one'))
+    if (this.#starting === undefined) this.#core.announce(this.#starting = this.#start())
+    return this.#starting
+  }
+
+  async #start (): Promise<Mounted> {
+    let mounted: Mounted | undefined
+    this.#app.register(async (app) => {
+      mounted = await mount(app, this.#core, this.#route!)
+      this.#direct = directEntrance(app, this.#core, mounted.entrance)
+    })
+    try {
+      await this.#app.ready()
+    } catch (error) {
+      await this.#core.stop() // a plugin may have failed before the core began
+      throw error
+    }
+    return mounted!
+  }
+
+  attach (server: AnyHttpServer): void {
+    if (this.#closing !== undefined) throw new DatasoleError('CLOSED', 'this server is closed; construct a new one')
+    if (this.#leave.has(server)) {
+      this.#core.log.warn('transport.attach: this server is attached to that http server already, so this call does nothing; leave it out')
+      return
+    }
+    const { path, asyncapiPath } = this.#core.settings
+    const own = new Set<string | undefined>([...BUNDLES.map((bundle) => assetPath(path, bundle)), asyncapiPath])
+    const sockets = new Sockets()
+    this.#leave.set(server, enter(server as Server, {
+      path,
+      upgrade: (req, socket, head) => {
+        const requested = pathOf(req)
+        if (req.method !== 'GET' || (requested !== path && !this.#core.socketRoutes.has(requested))) return false
+        if (sockets.isClosing && !server.listening) {
+          refuseUpgrade(socket, { status: 503 })
+          return true
+        }
+        sockets.add(socket)
+        socket.on('error', destroy)
+        this.start().then(
+          ({ route }) => {
+            socket.off('error', destroy)
+            const way = requested === path && !this.#needsFastify() ? this.#direct! : route
+            way(req, socket, head)
+          },
+          (error: unknown) => { this.#failed(error); refuseUpgrade(socket, { status: 503 }) }
+        )
+        return true
+      },
+      request: (req, res) => {
+        const requested = pathOf(req)
+        // at the root, pages are the owner's
+        if (!own.has(requested) && !this.#core.routes.has(requested) && (requested !== path || path === '/')) return false
+        // on a connection that is kept alive: a stream would keep the http server open again
+        if (sockets.isClosing && !server.listening) return unavailable(req, res)
+        sockets.carriers.add(req.socket)
+        this.#serve(req, res)
+        return true
+      },
+      closing: () => {
+        sockets.isClosing = true
+        this.#starting?.then(({ release }) => release(sockets.all, sockets.carriers), () => {}) // a start that failed has been told
+      }
+    }))
+  }
+
+  close (): Promise<void> {
+    return (this.#closing ??= this.#close())
+  }
+
+  async #close (): Promise<void> {
+    // what is still starting is let through first: half a start cannot be taken back
+    await this.#starting?.catch(() => {}) // whoever started it has been told
+    if (this.#starting === undefined) {
+      // to close the private instance would load its plugins first, and connect what was never used
+      await this.#core.drain()
+      await this.#core.stop()
+    } else {
+      await this.#app.close()
+    }
+    for (const leave of this.#leave.values()) leave()
+  }
+
+  #serve (req: IncomingMessage, res: ServerResponse): void {
+    this.start().then(
+      () => { this.#app.routing(req, res) },
+      (error: unknown) => { this.#failed(error); res.writeHead(503).end() }
+    )
+  }
+
+  #failed (error: unknown): void {
+    if (this.#closing !== undefined) return
+    this.#core.log.error({ err: error }, 'a request came, but the server did not start')
+  }
+}
+
+/** The sockets of one http server. */
+class Sockets {
+  /** Of upgrades. */
+  readonly all = new Set<Duplex>()
+  /** Of requests. */
+  readonly carriers = new WeakSet<Duplex>()
+  isClosing = false
+  readonly #ended: (this: Duplex) => void
+
+  constructor () {
+    const { all } = this
+    this.#ended = function () { all.delete(this) }
+  }
+
+  add (socket: Duplex): void {
+    this.all.add(socket)
+    socket.once('close', this.#ended)
+  }
+}
+
+function unavailable ({ httpVersionMajor }: IncomingMessage, res: ServerResponse): true {
+  // HTTP/2 has no such header (RFC 9113 section 8.2.2)
+  res.writeHead(503, httpVersionMajor === 2 ? {} : { connection: 'close' }).end()
+  return true
+}
+
+function destroy (this: { destroy: () => void }): void {
+  this.destroy()
+}

@@ -1,0 +1,77 @@
+import { once } from 'node:events'
+import { type Server, createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import t from 'tap'
+import type { DatasoleServerOptions } from '../../plugins/connections.js'
+import { DatasoleServer } from '../../plugins/server.js'
+import { connect, refusal } from '../helpers/wire.js'
+
+async function start (t: Test, options: DatasoleServerOptions, prepare: (ds: DatasoleServer) => void = () => {}): Promise<string> {
+  const http: Server = createServer()
+  const ds = new DatasoleServer(options)
+  prepare(ds)
+  ds.transport.attach(http)
+  await ds.init()
+  http.listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  t.teardown(async () => {
+    await ds.close()
+    http.close()
+  })
+  return `ws://127.0.0.1:${(http.address() as AddressInfo).port}/__ds`
+}
+
+type Test = Pick<typeof t, 'teardown'>
+
+t.test('hooks of plugins see upgrades of a standalone server, and may refuse them', async (t) => {
+  const seen: string[] = []
+  const url = await start(t, {}, (ds) => {
+    ds.register(fp(async (app: FastifyInstance) => {
+      app.addHook('onRequest', async (request, reply) => {
+        seen.push(String(request.headers['x-name']))
+        if (request.headers['x-name'] === 'eve') return reply.code(418).send({ no: 'tea' })
+      })
+    }))
+  })
+  t.match(await refusal(url, { headers: { 'x-name': 'eve' } }), { status: 418, body: '{"no":"tea"}' })
+  await (await connect(url, { headers: { 'x-name': 'ann' } })).close()
+  t.strictSame(seen, ['eve', 'ann'])
+})
+
+t.test('hooks of encapsulated plugins do not', async (t) => {
+  const url = await start(t, {}, (ds) => {
+    ds.register(async (app) => { app.addHook('onRequest', async () => { throw new Error('it is another route') }) })
+  })
+  await (await connect(url)).close()
+})
+
+t.test('an auth handler that takes the request of Fastify gets it', async (t) => {
+  const url = await start(t, { authHandler: async (req, request) => ({ authenticated: request?.raw === req && request.ip === '127.0.0.1', userId: 'ann' }) })
+  const wire = await connect(url)
+  t.match((await wire.next()).payload, { userId: 'ann' })
+  await wire.close()
+})
+
+t.test('refusals are the same with and without Fastify', async (t) => {
+  let isAllowed = true
+  const options: DatasoleServerOptions = {
+    maxConnections: 1,
+    allowedOrigins: () => { if (!isAllowed) throw new Error('nobody knows'); return false },
+    authHandler: async (req) => ({ authenticated: req.headers.authorization === 'Bearer yes' })
+  }
+  const [direct, routed] = [await start(t, options), await start(t, options, (ds) => { ds.register(fp(async (app: FastifyInstance) => { app.addHook('onRequest', async () => {}) })) })]
+  const both = async (headers: Record<string, string>): Promise<void> => {
+    const [one, other] = [await refusal(direct, { headers }), await refusal(routed, { headers })]
+    t.strictSame([one.status, one.body], [other.status, other.body])
+    for (const name of ['connection', 'content-type', 'content-length']) t.equal(one.headers[name], other.headers[name], name)
+  }
+  await both({})
+  await both({ origin: 'https://elsewhere.example' })
+  isAllowed = false
+  await both({ origin: 'https://elsewhere.example' })
+  const wires = [await connect(direct, { headers: { authorization: 'Bearer yes' } }), await connect(routed, { headers: { authorization: 'Bearer yes' } })]
+  await both({ authorization: 'Bearer yes' })
+  for (const wire of wires) await wire.close()
+})
