@@ -17,6 +17,6 @@ export interface Logger {
   debug: LogFn
   /** For debugging, in every detail. */
   trace: LogFn
-  /** Makes a logger that adds the bindings to each line. */
+  /** Makes a logger that adds the bindings to each line. @param bindings members of each line */
   child (bindings: Record<string, unknown>): Logger
 }
