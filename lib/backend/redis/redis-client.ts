@@ -18,7 +18,7 @@ export interface RedisClient {
 
 /** A Redis, Cluster or Sentinel client of ioredis. It is a template: its connection is never used. */
 export interface RedisInstance {
-  /** Makes a client with the same options. */
+  /** Makes a client with the same options. @param args options that differ */
   duplicate (...args: never[]): unknown
   /** The options of the client. */
   readonly options: object
