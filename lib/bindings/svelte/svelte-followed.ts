@@ -6,7 +6,7 @@ export interface Store<S> { getSnapshot (): S, subscribe (listener: () => void):
 
 /** Svelte's store contract: `run` is called at once, and after each change. */
 export interface Readable<T> {
-  /** @returns ends the subscription */
+  /** Subscribes to the value. @param run gets it at once, and after each change @returns ends the subscription */
   subscribe (run: (value: T) => void): Unsubscribe
 }
 
