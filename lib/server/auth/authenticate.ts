@@ -6,12 +6,14 @@ import type { Settings } from '../config/settings.js'
 import { within } from '../lifecycle/until.js'
 
 /**
- * The token that a client sent: from `Authorization: Bearer`, else from the subprotocol
- * `datasole.token.<base64url>`, else from `?token=`, else, where `cookie` names one, from that cookie.
+ * Reads the token that a client sent: from `Authorization: Bearer`, else from the subprotocol
+ * `datasole.token.<base64url>`, else from `?token=`, else from a cookie.
  *
- * All but the cookie's is in `req.headers.authorization` as `Bearer …` when an auth handler runs.
- * Browsers send cookies with every upgrade, whichever page asks for it: what keeps those of others out
- * is `allowedOrigins`.
+ * All but the cookie's is in `req.headers.authorization` as `Bearer …` when an auth handler runs. Browsers send cookies
+ * with every upgrade, whichever page asks for it: `allowedOrigins` keeps other sites out.
+ * @param req the request of the upgrade
+ * @param options.cookie the name of the cookie. Default: no cookie is read
+ * @returns the token; undefined if there is none
  */
 export function getToken (req: Pick<IncomingMessage, 'headers' | 'url'>, { cookie }: { cookie?: string } = {}): string | undefined {
   const bearer = /^Bearer +(.+)$/i.exec(req.headers.authorization ?? '')
@@ -42,7 +44,7 @@ function cookieOf (header: string, name: string): string | undefined {
 /** The part of an upgrade that is kept for a later check of its tokens. */
 export type UpgradeRequest = Pick<IncomingMessage, 'url' | 'headers' | 'socket'>
 
-/** The request as it would have been without a token; its cookies stay. */
+/** The request without its token; cookies stay. */
 export function withoutToken ({ url = '', headers: { authorization, ...headers }, socket }: UpgradeRequest): UpgradeRequest {
   const offers = headers['sec-websocket-protocol']?.split(',').filter((offer) => !offer.trim().startsWith(TOKEN_SUBPROTOCOL))
   if (offers !== undefined) headers['sec-websocket-protocol'] = offers.join(',')
