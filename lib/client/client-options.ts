@@ -47,7 +47,7 @@ export interface DatasoleClientOptions {
   contractVersion?: number
   /** The server does not take `contractVersion`, and the client has given up: time to reload the page. */
   onContractMismatch?: (error: DatasoleError) => void
-  /** Told of what goes wrong where no promise can reject. Default console.error. */
+  /** Gets errors that no promise rejects with: those of datasole, and those that handlers throw. Default console.error. */
   onError?: (error: unknown) => void
 }
 

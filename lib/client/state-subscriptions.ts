@@ -173,7 +173,7 @@ export class StateSubscriptions {
       ? entry.replica.snapshot(message as StateSnapshot)
       : entry.replica.patch(message as StatePatch)
     if (outcome === 'gap') entry.isLive = false
-    // handlers may ask for the status; those that wait for it are told after them
+    // the status is set before handlers run, as they may read it; its listeners run after them
     const isOther = this.#judge(entry)
     if (outcome === 'changed') {
       const patches = opcode === Opcode.STATE_PATCH ? (message as StatePatch).patches : undefined

@@ -10,7 +10,7 @@ export interface Issue {
   readonly message: string
 }
 
-/** Issues of one value that are told. */
+/** Reported issues of one value. */
 const MAX_ISSUES = 20
 
 /** Characters of a message. */

@@ -2,7 +2,7 @@ import type { StandardJSONSchemaV1 } from '@standard-schema/spec'
 import { localized } from './json-schema.js'
 import type { Schema } from './schema.js'
 
-/** Which side of a schema is described: what may be given to it, or what it hands on. */
+/** The described side of a schema: its input, or its output. */
 export type Side = 'input' | 'output'
 
 type Converter = Partial<StandardJSONSchemaV1.Props>

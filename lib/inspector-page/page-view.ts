@@ -1,6 +1,6 @@
 import type { ServerLink } from './server-link.js'
 
-/** What a view of the page gets. */
+/** The context of a view of the page. */
 export interface ViewHost {
   readonly link: ServerLink
   readonly main: HTMLElement

@@ -20,7 +20,7 @@ const rough = (value: number): number => value < 100 ? Math.round(value) : Numbe
 
 const cut = (text: string): string => text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text
 
-/** What the connections of this node do, from sample to sample. */
+/** The activity of this node's connections, from sample to sample. */
 export class ConnectionSamples {
   readonly #core: Core
   /** Bytes at the last sample. */

@@ -95,7 +95,7 @@ export interface MethodRow { kind: 'method' | 'event', name: string, scope: stri
 /** The live state `methods`, by kind and name. */
 export interface MethodsView { since: number, count: number, rows: Record<string, MethodRow> }
 
-/** What a tail follows: the frames of one connection, or those about one key. */
+/** The subject of a tail: the frames of one connection, or of one key. */
 export type TailTarget = { connection: string } | { key: string }
 
 export interface FrameRow {
@@ -152,7 +152,7 @@ export interface InspectorContract {
   state: { overview: Overview, methods: MethodsView }
 }
 
-/** What a viewer's node asks all nodes. */
+/** The question of a viewer's node to all nodes. */
 export interface Ask {
   /** Filters. */
   connections?: string[]

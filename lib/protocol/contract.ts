@@ -61,13 +61,13 @@ type Params<C, M extends RpcName<C>> = RpcMap<C>[M] extends { params: infer P } 
 type Result<C, M extends RpcName<C>> = RpcMap<C>[M] extends { result: infer R } ? R : unknown
 type Errors<C, M extends RpcName<C>> = RpcMap<C>[M] extends { errors: infer E } ? E : Record<string, unknown>
 
-/** What a caller gives. */
+/** The parameters, as a caller gives them. */
 export type RpcParams<C, M extends RpcName<C>> = In<Params<C, M>>
-/** What a caller gets. */
+/** The result, as a caller gets it. */
 export type RpcResult<C, M extends RpcName<C>> = Out<Result<C, M>>
-/** What a handler gets: the same as a caller gives, unless a schema transforms it. */
+/** The parameters, as a handler gets them: the caller's, unless a schema transforms them. */
 export type HandlerParams<C, M extends RpcName<C>> = Out<Params<C, M>>
-/** The result that a handler gives. */
+/** The result, as a handler gives it. */
 export type HandlerResult<C, M extends RpcName<C>> = In<Result<C, M>>
 /** The details of a method's declared errors, by code: as a caller gets them, and as a handler gives them. */
 export type RpcErrors<C, M extends RpcName<C>> = { [Code in keyof Errors<C, M> & string]: Out<Errors<C, M>[Code]> }

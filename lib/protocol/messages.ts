@@ -17,7 +17,7 @@ export interface Head {
   version: number
 }
 
-/** Who writes a sync channel. `client-to-server`: each connection has a value of its own. */
+/** The writers of a sync channel. `client-to-server`: each connection has a value of its own. */
 export type ChannelDirection = 'server-to-client' | 'client-to-server' | 'bidirectional'
 /** The updates of a sync channel: JSON Patches, whole values, or operations that merge. */
 export type ChannelMode = 'json-patch' | 'snapshot' | 'crdt'

@@ -180,7 +180,7 @@ export class Core implements ConnectionHost {
 
   /**
    * Connects the backends and limiters that are there by now, so that they can be used. May be called again.
-   * Where one fails, all is given back.
+   * If one fails, all are closed again.
    */
   async connect (): Promise<void> {
     const { storages } = this.keyspace
@@ -195,10 +195,10 @@ export class Core implements ConnectionHost {
   }
 
   /**
-   * Gives a scope a backend of its own, and connects it. What connected is closed with the server; where it does not
-   * connect, the server is stopped, since Fastify does not start any more.
+   * Gives a scope a backend of its own, and connects it. The server closes it. If it does not connect, the server is
+   * stopped, since Fastify does not start any more.
    * @param plugin the plugin that provides it, for errors
-   * @throws DatasoleError `DUPLICATE_REGISTRATION`, `TOO_LATE`; whatever `connect` throws
+   * @throws DatasoleError `DUPLICATE_REGISTRATION`, `TOO_LATE`; as `connect` does
    */
   async provideBackend (scope: Scope, backend: StateBackend, plugin: string): Promise<void> {
     this.checkNotStarted(scope, plugin)
@@ -211,7 +211,7 @@ export class Core implements ConnectionHost {
     if (this.#starting !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} comes too late in the scope "${scope.name}": the server has started`)
   }
 
-  /** Connects the backends and joins the other nodes. May be called again. Where a part fails, all are stopped. */
+  /** Connects the backends and joins the other nodes. May be called again. If a part fails, all are stopped. */
   start (): Promise<void> {
     return (this.#starting ??= this.#orStop(this.#start()))
   }
@@ -240,7 +240,7 @@ export class Core implements ConnectionHost {
   /**
    * The one entrance of every transport: an authenticated WebSocket, and the stream below it.
    * `onConnect` hooks have run by then.
-   * @param expiry how long the authentication holds; undefined for good
+   * @param expiry of the authentication; undefined if it has none
    */
   accept (socket: ServerSocket, raw: Duplex, context: ConnectionContext, expiry?: AuthExpiry): Connection {
     const connection = new Connection(this, socket, raw, context)

@@ -21,7 +21,7 @@ import type { Scope } from './scope/scope.js'
  */
 const MAX_FREE = 64 * 1024
 
-/** ms that a client is told to wait where too many of its frames wait already. */
+/** `retryAfter` (ms) if too many frames of a client wait. */
 const RETRY = 100
 
 const NO_HEAD = Buffer.alloc(0)
@@ -114,7 +114,7 @@ export class Dispatch {
     }
   }
 
-  /** @param head of the frame; empty where it is none */
+  /** @param head of the frame; empty if it is broken */
   #failed (connection: Connection, head: Buffer, error: unknown): void {
     const handler = this.#handlerOf(head)
     if (error instanceof BadFrame || error instanceof BrokenStream) {

@@ -14,12 +14,12 @@ export interface Tenant {
 }
 
 /**
- * The door of an http server that others share. What a tenant takes, no other listener sees;
- * everything else reaches the owner's listeners untouched, whoever adds or removes them, whenever.
+ * Entrance to an http server that several listeners share. A request that a tenant takes reaches no other listener. All
+ * others reach the owner's listeners unchanged, whoever adds or removes them, at any time.
  *
- * It stands before the server's listeners, at `emit`, since a listener can neither stop those after
- * it nor know who will be added: other WebSocket servers end every upgrade that is not theirs, and
- * some take all request listeners away and call them themselves. All tenants of a server share one.
+ * It stands before the server's listeners, at `emit`, since a listener can neither stop those after it nor know who
+ * will be added: other WebSocket servers end every upgrade that is not theirs, and some take all request listeners away
+ * and call them themselves. All tenants of a server share one.
  */
 class FrontDoor {
   readonly tenants = new Set<Tenant>()
@@ -81,7 +81,7 @@ class FrontDoor {
     return Reflect.apply(this.#close, this.#server, args)
   }
 
-  /** An upgrade that no tenant took. Where nobody else listens, nobody else would ever answer it. */
+  /** Answers an upgrade that no tenant took, if there is no other listener that could. */
   readonly #unclaimed = (_req: IncomingMessage, socket: Duplex): void => {
     if (this.#server.listenerCount('upgrade') > 1) return
     refuseUpgrade(socket, '404 Not Found')

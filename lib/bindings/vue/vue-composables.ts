@@ -20,7 +20,7 @@ export type { ChannelSnapshot, ConnectionSnapshot, CrdtOperations, CrdtSnapshot,
 /** The members of a snapshot as refs. */
 export type Refs<S> = { readonly [Name in keyof S]-?: ComputedRef<S[Name]> }
 
-/** The result of `useLive`, of which each member is a ref. */
+/** The result of `useLive`. Each member is a ref. */
 export interface Live<S> {
   /** The value, or what the selector made of it. Read-only; undefined while it is unknown, and if the key has none. */
   readonly value: S

@@ -19,7 +19,7 @@ export class Deadlines<T extends Deadline> {
   #timer: NodeJS.Timeout | undefined
   #timerDue = Infinity
 
-  /** @param reached told of each item once, when it is due and has been taken out; it must not throw */
+  /** @param reached gets each item once, when it is due and was removed; must not throw */
   constructor (reached: (item: T) => void) {
     this.#reached = reached
   }

@@ -33,7 +33,7 @@ export class AuthExpiry implements Deadline {
 
   private constructor (readonly until: number, readonly notice: number, /** Of the upgrade, without its token. */ readonly request: UpgradeRequest) {}
 
-  /** Undefined where the authentication holds for good. To be called at once: it is now that the clocks are compared. */
+  /** Undefined if the authentication does not expire. Call it at once, because it compares the clocks now. */
   static of ({ expiresAt = Infinity }: AuthResult, request: UpgradeRequest): AuthExpiry | undefined {
     if (expiresAt === Infinity) return undefined
     const lifetime = expiresAt - Date.now()

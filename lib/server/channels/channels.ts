@@ -36,7 +36,7 @@ import { type ChannelSettings, type SyncChannelOptions, resolveChannel } from '.
 import type { Part } from '../lifecycle/part.js'
 import { until } from '../lifecycle/until.js'
 
-/** ms that a client is told to wait: where too many of its pushes wait, and where the backend is away. */
+/** `retryAfter` (ms) if too many pushes of a client wait, and if the backend is away. */
 const RETRY = 100
 const AWAY = 1000
 

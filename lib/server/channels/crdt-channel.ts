@@ -97,7 +97,7 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
     if (this.#waiting >= MAX_WAITING) throw new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.key}" wait already; try again later`)
     this.#waiting++
     const written = this.#last.then(write).finally(() => { this.#waiting-- })
-    this.#last = written.catch(() => {}) // its writer is told
+    this.#last = written.catch(() => {}) // its writer gets the error
     return written
   }
 

@@ -6,8 +6,8 @@ import type { ConnectionContext } from '../context/connection-context.js'
 import type { Logger } from '../context/logger.js'
 
 /**
- * Hears a flush: the value, as a copy of its own, what has changed since the last time, and, for a channel
- * `client-to-server`, whose copy it is, else null.
+ * Gets a flush: a copy of the value, the patches since the last flush, and, for a channel `client-to-server`, the
+ * connection whose value it is, else null.
  */
 export type FlushHandler<T = unknown> = (value: T | undefined, patches: Operation[], connection: ConnectionContext | null) => void | Promise<void>
 

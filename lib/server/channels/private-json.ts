@@ -98,7 +98,7 @@ export class PrivateJson implements PrivateValue {
     return this.#line.settled()
   }
 
-  /** The client knows its value best: it is told only where it asks, or where the two do not agree. */
+  /** The client knows its value best: it gets the server's only if it asks, or if the two differ. */
   catchUp (subscription: Subscription): boolean {
     const { asked } = subscription
     const { key, info: channel, compressionThreshold } = this.#host

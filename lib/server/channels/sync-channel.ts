@@ -13,7 +13,7 @@ import type { PushValidator } from './push-check.js'
 export interface SyncChannelOptions<T = unknown, K extends string = string> {
   /** The key by which clients find it. Its value is that of `live.getState(key)`, unless each connection has its own. */
   key: K
-  /** Who writes: the server, each client a value of its own, or both the same value. */
+  /** The writers: the server, each client a value of its own, or both the same value. */
   direction: ChannelDirection
   /** The updates: `json-patch` sends differences, `snapshot` whole values, `crdt` operations that merge. */
   mode: ChannelMode

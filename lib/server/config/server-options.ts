@@ -38,7 +38,7 @@ export type ErrorHandler = (error: unknown, ctx: ErrorContext) => Error | undefi
 
 /** A backend by name, for configuration files: the options of its class, under its name. */
 export interface BackendConfig {
-  /** Which backend. */
+  /** The kind of the backend. */
   type: 'memory' | 'redis' | 'postgres'
   /** See RedisBackendOptions. */
   redis?: { url?: string, keyPrefix?: string, prefix?: string, connectTimeoutMs?: number, commandTimeoutMs?: number, maxCommands?: number }
@@ -153,7 +153,7 @@ export interface DatasoleServerOptions<Request = never> {
   backendConfig?: BackendConfig
   /** A limiter of your own for frames. Default `new DefaultRateLimiter(stateBackend)`. */
   rateLimiter?: RateLimiter
-  /** Where handlers run. Default `{ model: 'async' }`. The thread models need the package piscina. */
+  /** The threads of handlers. Default `{ model: 'async' }`. The thread models need the package piscina. */
   executor?: Partial<ExecutorOptions>
   /** How many frames a client may send: an exact sliding window. `false` for no limit. Default 100 per minute and connection. */
   rateLimit?: RateLimitConfig | false

@@ -46,7 +46,7 @@ export interface MessageContext {
   log: Logger
 }
 
-/** A snapshot of a connection, of which a worker's copy is made. */
+/** A snapshot of a connection, for the copy of a worker. */
 export interface ConnectionState {
   connectionId: string
   auth: AuthResult

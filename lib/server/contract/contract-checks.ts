@@ -23,11 +23,11 @@ interface EventChecks {
 /** A key that the contract does not have. */
 const UNKNOWN: MatchedKey<DatasoleContract> = {}
 
-/** Looks at an operation on a CRDT; undefined lets it through. */
+/** Checks an operation on a CRDT; undefined admits it. */
 export type CrdtCheck = (op: Pick<CrdtOp, 'type' | 'op' | 'key' | 'value'>) => Refusal | undefined
 
 /**
- * What a contract asks of events, state and CRDTs, compiled in the root scope at start, or on first use before. The
+ * The checks of a contract for events, state and CRDTs, compiled in the root scope at start, or on first use before. The
  * schemas of methods are compiled in the scope of each method.
  */
 export class ContractChecks implements Part {

@@ -29,7 +29,7 @@ interface Sink { write (key: string, change: Change): void }
 /** Operations of a connection that wait for hooks and the store, at the most. */
 const MAX_IN_FLIGHT = 1000
 
-/** ms after which an operation may be sent again. */
+/** `retryAfter` (ms) of an operation. */
 const RETRY = 1000
 
 /** Why an operation was refused. */
@@ -164,7 +164,7 @@ export class CrdtInbox {
   }
 }
 
-/** Whose a nodeId is; connections without a user are one. */
+/** The owner of a nodeId. Connections without a user are one owner. */
 function ownerOf (userId: string | undefined): string {
   return userId === undefined ? '' : createHash('sha256').update(userId).digest('base64url').slice(0, 12)
 }

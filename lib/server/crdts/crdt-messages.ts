@@ -13,8 +13,8 @@ const MAX_CHANGES = 1000
 const SERVER = 'server'
 
 /**
- * What commits have changed, as clients of version 2 are told.
- * @returns undefined where the whole state has to be sent
+ * The changes of commits, in the form for clients of version 2.
+ * @returns undefined if the whole state must be sent
  */
 export function changesOf (state: CrdtState, patches: Operation[]): CrdtChange[] | undefined {
   if (state.type === 'yjs') return updatesIn(patches)

@@ -41,7 +41,7 @@ export class CrdtWriter {
     if (!this.#isWriting) void this.#writeAll()
   }
 
-  /** Never rejects: every change is told what became of it. */
+  /** Never rejects: every change gets its outcome. */
   async #writeAll (): Promise<void> {
     this.#isWriting = true
     while (this.#waiting.length > 0) {

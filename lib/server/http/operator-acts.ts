@@ -47,7 +47,7 @@ function selectorOf ({ token: _token, contract: _contract, ...query }: Query): S
   return Object.keys(query).length === 0 ? undefined : query
 }
 
-/** Runs something that throws errors for server code, most of which are the request's fault here. */
+/** Runs a call that throws errors for server code. Here most of them are the request's fault. */
 function told<T> (run: () => T): T {
   const fail = (error: unknown): never => { throw refusalFor(error) }
   try {

@@ -31,8 +31,8 @@ const FREE_WORK = 1024 * 1024
 /**
  * Changes a key: where clients may push to it with the checks of a push, else where an option allows it. Unlike a push
  * it is not remembered, and is always tried on the newest value: If-Match says which value it is for.
- * @throws HttpRefusal, Refusal; what else it throws is the server's fault
- * @returns where the key stands with the change
+ * @throws HttpRefusal, Refusal; any other error is the server's fault
+ * @returns the position of the key after the change
  */
 export async function patchState (core: Core, exchange: Exchange, { key, patches, expected, allow }: Patching): Promise<Head> {
   const { settings: { maxJsonDepth }, contract, metrics, keyspace: { channels, keys, live, crdts } } = core
@@ -87,7 +87,7 @@ function write (store: StateStore, key: string, operations: Operation[], expecte
   })
 }
 
-/** What a write failed with, as the client is told. */
+/** The answer to a failed write. */
 function failureOf (error: unknown): unknown {
   const code = memberOf(error, 'code')
   if (code === 'TOO_DEEP') return HttpRefusal.of('LIMIT_EXCEEDED', messageOf(error))

@@ -17,7 +17,7 @@ export class Readiness {
   /** From now on uses wait for `connecting`, which may still be about to begin. */
   announce (connecting: Promise<unknown>): void {
     this.#connecting = connecting.then(() => {})
-    this.#connecting.catch(() => {}) // the caller of `connecting` is told
+    this.#connecting.catch(() => {}) // the caller of `connecting` gets the error
   }
 
   connected (): void {

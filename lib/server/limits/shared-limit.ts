@@ -13,7 +13,7 @@ const PROBE = 100
 const PROBE_KEY = 'probe'
 const PROBE_RULE = { windowMs: 1000, maxRequests: 1_000_000 }
 
-/** ms that who is denied for want of a backend is told to wait. */
+/** `retryAfter` (ms) if the policy is `deny` and the backend is away. */
 const DENIED = 1000
 
 /** Decisions that a limiter makes for all nodes, and what is done while it fails. */

@@ -26,8 +26,8 @@ export interface RpcOptions {
 }
 
 /**
- * What `rpc.register` makes of its arguments, here and in threads.
- * @param rpcTimeoutMs where the options have none
+ * Makes a method of the arguments of `rpc.register`, on the main thread and in workers.
+ * @param rpcTimeoutMs ms, if the options have no `timeoutMs`
  * @param schemas those of the contract, if it has the method
  * @throws DatasoleError `INVALID_METHOD`, `INVALID_OPTION`
  */

@@ -7,9 +7,9 @@ import type { Operation } from '../../protocol/messages.js'
 type Result = void | Promise<void>
 
 /**
- * All may be async, and run in order of registration. A throw keeps the rest from running. It refuses for good
- * where it is a DatasoleError, an RpcError, an error with `statusCode` 401 or 403, or a plain `Error`; whatever
- * else it is counts as a failure, and clients may try again.
+ * The hooks of `ds.addHook`. Each may be asynchronous, and they run in order of registration. After a throw the others
+ * do not run. A DatasoleError, an RpcError, an error with `statusCode` 401 or 403, and a plain `Error` refuse. Any
+ * other error is a failure, and clients may try again.
  */
 export interface Hooks<C = DatasoleContract> {
   /** Before the upgrade is answered: HTTP 403 for a refusal, 503 for a failure. Global, whichever scope adds it. */
@@ -26,12 +26,12 @@ export interface Hooks<C = DatasoleContract> {
   prePush: (ctx: MessageContext, push: { key: string, patches?: Operation[], data?: unknown } & MatchedKey<C>) => Result
 }
 
-/** A name that `addHook` takes. */
+/** The name of a hook. */
 export type HookName = keyof Hooks
 
 const NAMES: readonly HookName[] = ['onConnect', 'onDisconnect', 'preRpc', 'preEvent', 'preSubscribe', 'prePush']
 
-/** Compiles a JSON Schema to a check that returns what is wrong, or null. */
+/** Compiles a JSON Schema to a check that returns the errors, or null. */
 export type SchemaCompiler = (schema: object) => (data: unknown) => object[] | null
 
 /** Something that a plugin provides to its scope and the scopes below: a backend, limits, sessions. */
@@ -43,9 +43,8 @@ export class Service<T> {
 interface Provided { readonly value: unknown, readonly plugin: string }
 
 /**
- * The one place that knows encapsulation, as Fastify's: hooks, schema compilers and services apply to
- * everything that is registered in their scope and below it. The nearest service up the tree wins. What is
- * registered in no scope belongs to the root.
+ * Encapsulation, as Fastify's: hooks, schema compilers and services apply to all registrations in their scope and below
+ * it. The nearest service up the tree wins. Names without a scope belong to the root.
  */
 export class Scope {
   readonly root: Scope

@@ -40,7 +40,7 @@ export class SessionFlusher {
     if (session.flushing === undefined) {
       return (session.flushing = this.#flush(session).finally(() => { session.flushing = undefined }))
     }
-    return (session.next ??= session.flushing.catch(() => {}).then(() => { // who waits for that one is told
+    return (session.next ??= session.flushing.catch(() => {}).then(() => { // its own callers get the error
       session.next = undefined
       return this.flush(session)
     }))

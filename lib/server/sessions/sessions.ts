@@ -12,7 +12,7 @@ import { type Field, Session } from './session.js'
 import type { Settings } from '../config/settings.js'
 import type { StateStore, StoreOwner } from '../store/state-store.js'
 
-/** Told of each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
+/** Gets each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
 export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void | Promise<void>
 
 /** Sessions of users without a connection on this node, at the most, and how many make room at once. */
@@ -30,9 +30,9 @@ const LINGER_RESTORED = 60_000
 const SWEEP = 1000
 
 /**
- * What is kept for each user beyond connections. Sessions in use are here, so that reading and writing
- * them is synchronous; what was written goes to the backend a little later, and there it is merged,
- * field by field, with what other nodes wrote.
+ * Values of users that outlive connections. Sessions in use are in memory, so that reading and writing them is
+ * synchronous. Changes go to the backend a little later, and are merged there with those of other nodes, field by
+ * field.
  */
 export class Sessions implements Part {
   readonly #store: StateStore

@@ -47,7 +47,7 @@ export class PushLedger {
     return next
   }
 
-  /** The same pushes in another epoch, of which `version` has all of them in it. */
+  /** The same pushes in another epoch, where `version` contains all of them. */
   at (version: number): PushLedger {
     return new PushLedger(Array.from(this, ([client, seq]) => [client, seq, version] as const))
   }
@@ -71,8 +71,8 @@ export function pushOf (id: string): PushId | undefined {
 }
 
 /**
- * What a journal stores as a key's snapshot: the value as JSON text, and beside it the pushes, where
- * there were any. That is told by a space at the beginning, with which no value's text begins.
+ * The text of a key's snapshot in the journal: the value as JSON, with the pushes beside it if there are any. Text with
+ * pushes begins with a space, which the text of a value never does.
  */
 export function packSnapshot (value: string, pushes: PushLedger): string {
   return pushes.size === 0 ? value : ` {"value":${value},"pushes":${JSON.stringify([...pushes])}}`

@@ -91,7 +91,7 @@ export class SnapshotJournal implements Journal {
 
   #inTurn<T> (key: string, work: () => Promise<T>): Promise<T> {
     const turn = (this.#tails.get(key) ?? Promise.resolve()).then(work)
-    const tail = turn.then(() => {}, () => {}).then(() => { // the caller hears of a failure; the line only goes on
+    const tail = turn.then(() => {}, () => {}).then(() => { // the caller gets the failure; the line only goes on
       if (this.#tails.get(key) === tail) this.#tails.delete(key)
     })
     this.#tails.set(key, tail)

@@ -82,7 +82,7 @@ export class StateKey {
   /** Reads what this replica lacks, as of now or later. */
   async refresh (): Promise<void> {
     await this.loading
-    await this.#committing?.catch(() => {}) // its writers are told
+    await this.#committing?.catch(() => {}) // its writers get the error
     await this.#read()
   }
 
@@ -137,8 +137,8 @@ export class StateKey {
   }
 
   /**
-   * The journal has lost commits that clients may have seen. What it has left goes on in another
-   * epoch, in which they all start anew; one node makes it, and the others follow.
+   * The journal has lost commits that clients may have seen. The rest goes on in another epoch, in which all start
+   * anew. One node makes the epoch, and the others follow.
    */
   async #renew (): Promise<void> {
     const { replica } = this

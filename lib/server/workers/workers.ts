@@ -16,7 +16,7 @@ import { type ServiceHost, workerServices } from './worker-services.js'
 /** ms that an event's handlers may take before it is looked at whether their thread stands still. */
 const EVENT_TIMEOUT = 30_000
 
-/** What the server does for handlers that run in threads: it registers them, and hands events on unread. */
+/** Handlers in threads: registers them, and passes events on unread. */
 export class Workers implements WorkerEvents, Part {
   readonly #executor: Executor
   readonly #rpc: RpcRegistry
