@@ -94,7 +94,7 @@ export class PrometheusExporter {
     return await (await this.#open()).metrics()
   }
 
-  /** The `content-type` of what `export` gives. */
+  /** The `content-type` of the text of `export`. */
   get contentType (): string {
     return this.#given?.contentType ?? 'text/plain; version=0.0.4; charset=utf-8'
   }

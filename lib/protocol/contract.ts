@@ -20,15 +20,15 @@ export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
  * }
  */
 export interface DatasoleContract {
-  /** Of a contract that `defineContract` has made: its definition, from which the types follow. */
+  /** The definition of a contract that `defineContract` made. The types follow from it. */
   definition?: unknown
-  /** method name → what it takes and gives */
+  /** Methods, by name: parameters, result, and errors. */
   rpc?: object
-  /** event name → its data, in both directions */
+  /** Events, by name: the data, in both directions. */
   events?: object
-  /** state key → its value, plain JSON */
+  /** Live state, by key: the value, plain JSON. */
   state?: object
-  /** CRDT key → its type, and of a register or map its value, plain JSON */
+  /** CRDTs, by key: the type, and for a register or map the value, plain JSON. */
   crdts?: object
 }
 
@@ -83,7 +83,7 @@ type ToClient<T> = T extends { '~toClient': infer P } ? P : T
 export type EventData<C, E extends EventName<C>> = Out<ToClient<EventMap<C>[E]>>
 /** The data of an event that the server sends, as server code gives it. */
 export type BroadcastData<C, E extends EventName<C>> = In<ToClient<EventMap<C>[E]>>
-/** The data of an event that clients send, as they give it. */
+/** The data of an event, as a client sends it. */
 export type SentData<C, E extends EventName<C>> = In<ToServer<EventMap<C>[E]>>
 /** The data of an event that clients send, as handlers get it. */
 export type ReceivedData<C, E extends EventName<C>> = Out<ToServer<EventMap<C>[E]>>
@@ -107,6 +107,6 @@ type CrdtAt<C, K> = ValueAt<CrdtMap<C>, K>
 /** The type of a key's CRDT; any of the four if the contract does not say. */
 export type CrdtTypeOf<C, K> = CrdtAt<C, K> extends { type: infer T extends CrdtType } ? T : CrdtAt<C, K> extends infer T extends CrdtType ? T : CrdtType
 
-/** Of a map, an object of its fields; where the contract does not say, anything. */
+/** The value of a CRDT; for a map an object of its fields. Anything, if the contract does not type it. */
 export type CrdtValue<C, K, T> =
   T extends 'pn-counter' ? number : T extends 'yjs' ? string[] : CrdtAt<C, K> extends { value: infer V } ? V : T extends 'lww-map' ? Record<string, unknown> : unknown

@@ -2,7 +2,7 @@
 export interface RateLimitRule {
   /** Length of the sliding window in ms. */
   windowMs: number
-  /** Requests that any interval of that length admits at the most. */
+  /** Maximum of requests in any interval of that length. */
   maxRequests: number
 }
 

@@ -29,7 +29,7 @@ export type DataChannelMethod<P, R, E = Record<string, unknown>> = RpcHandler<P,
 
 /** Options of `live.createDataChannel`. */
 export interface DataChannelOptions<C, K extends string> {
-  /** The key of the state, and what the names of methods and events begin with: `key.name`. */
+  /** The key of the state, and the prefix of the names of methods and events: `key.name`. */
   key: K
   /** A sync channel under the key. */
   state?: Omit<SyncChannelOptions<Value<C, K>, K>, 'key'>

@@ -14,7 +14,7 @@ import type { Logger } from '../context/logger.js'
  */
 export type AuthHandlerFn<Request = never> = (req: IncomingMessage, request?: Request) => AuthResult | Promise<AuthResult>
 
-/** The place where something was thrown. */
+/** The place of an error. */
 export interface ErrorContext {
   /** The code that threw: a method's handler, a hook, or the `validate` of a channel. */
   readonly source: 'rpc' | 'onConnect' | 'preRpc' | 'preEvent' | 'preSubscribe' | 'prePush' | 'validate'

@@ -7,7 +7,7 @@ import type { Core } from '../core.js'
 import type { Scope } from '../scope/scope.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** The query of a request: a name that comes several times is a list. */
+/** The query of a request. A repeated name is a list. */
 export type Query = Record<string, string | string[] | undefined>
 
 const SELECTS = ['connection', 'user', 'tag'] as const

@@ -7,7 +7,7 @@ import { Refusal } from '../errors/refusal.js'
 import type { Scope } from '../scope/scope.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** Whether a request may do something that no client can do by its socket: always, never, or as a function says. */
+/** Allows a request an action that sockets do not have: true, false, or a function that decides. */
 export type Permission<About> = boolean | ((connection: ConnectionContext, about: About) => boolean | Promise<boolean>)
 
 /** @throws DatasoleError `INVALID_OPTION` */

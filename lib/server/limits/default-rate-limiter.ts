@@ -19,7 +19,7 @@ export class DefaultRateLimiter implements RateLimiter {
     this.#backend = backend
   }
 
-  /** Implements `RateLimiter.check`. @throws TypeError `INVALID_ARGUMENT`; what the backend throws */
+  /** Implements `RateLimiter.check`. @throws TypeError `INVALID_ARGUMENT`; as the backend does */
   async check (key: string, rule: RateLimitRule): Promise<RateLimitResult> {
     checkRequest(key, rule)
     return await this.decide(key, rule, 0)
@@ -36,7 +36,7 @@ export class DefaultRateLimiter implements RateLimiter {
     return await this.decide(key, rule, cost)
   }
 
-  /** Implements `RateLimiter.reset`. @throws TypeError `INVALID_ARGUMENT`; what the backend throws */
+  /** Implements `RateLimiter.reset`. @throws TypeError `INVALID_ARGUMENT`; as the backend does */
   async reset (key: string): Promise<void> {
     checkKey(key)
     if (this.#backend.consume === undefined) this.#own.delete(key)

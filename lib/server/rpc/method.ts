@@ -17,7 +17,7 @@ export type RpcHandler<P = unknown, R = unknown, Errors = Record<string, unknown
 /** Options of `rpc.register`. */
 export interface RpcOptions {
   /**
-   * Schemas of what the method takes and gives: JSON Schema, TypeBox, or a Standard Schema (zod, valibot, arktype).
+   * Schemas of parameters and result: JSON Schema, TypeBox, or a Standard Schema (zod, valibot, arktype).
    * Nothing is coerced; a mismatch is -32602 or -32603. For a method of the contract they are in the contract.
    */
   schema?: { params?: Schema, result?: Schema }
