@@ -172,7 +172,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
     connectTimeoutMs,
     rpcTimeoutMs,
     onContractMismatch,
-    // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
+    // eslint-disable-next-line no-console -- without a listener the error must be visible somewhere
     onError: harmless(options.onError ?? ((error) => { console.error(error) }))
   }
 }

@@ -8,8 +8,8 @@ export type Side = 'input' | 'output'
 type Converter = Partial<StandardJSONSchemaV1.Props>
 
 /**
- * The JSON Schema (draft-07) of a schema, for readers: what a library cannot express in JSON Schema is left open.
- * Undefined where there is nothing to show.
+ * The JSON Schema (draft-07) of a schema, for readers, without the parts that JSON Schema cannot express. Undefined if
+ * nothing is left.
  */
 export function jsonSchemaOf (schema: Schema | undefined, side: Side): object | undefined {
   if (schema === undefined) return undefined

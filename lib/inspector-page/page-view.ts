@@ -10,11 +10,11 @@ export interface ViewHost {
   readonly filter: string
   /** Puts a filter into the address, without another entry in the history. */
   setFilter: (filter: string) => void
-  /** Says what went wrong; undefined takes it away. */
+  /** Shows an error; undefined removes it. */
   notice: (text: string | undefined) => void
 }
 
-/** Shows a view in `main`, and returns what ends it. */
+/** Shows a view in `main`. @returns ends the view */
 export type ShowView = (host: ViewHost) => () => void
 
 /** Half of a surrogate pair: clients may name keys so, and no address can have it. */

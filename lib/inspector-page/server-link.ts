@@ -30,7 +30,7 @@ export class ServerLink {
     this.#client.connect().catch(() => { /* the state says it */ })
   }
 
-  /** Calls `fn` with each value of a view. Returns what ends that. */
+  /** Calls `fn` with each value of a view. @returns ends the subscription */
   follow<T> (view: string, fn: (value: T) => void): () => void {
     return this.#client.subscribeState(view, (value) => { if (value !== undefined) fn(value as T) })
   }

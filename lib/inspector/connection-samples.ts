@@ -15,7 +15,7 @@ const MAX_TEXT = 200
 /** Connections that were closed, as far as they are remembered. */
 const MAX_CLOSED = 50
 
-/** Two digits are enough to see, and where little changes little has to be sent. */
+/** Two digits are enough to see, and small changes send nothing. */
 const rough = (value: number): number => value < 100 ? Math.round(value) : Number(value.toPrecision(2))
 
 const cut = (text: string): string => text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text

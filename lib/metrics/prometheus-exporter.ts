@@ -71,7 +71,7 @@ export class PrometheusExporter {
 
   /** Detaches the server, and removes its metrics from the registry. May be called twice. */
   detach (): void {
-    this.#registry?.then((registry) => { unregister(registry, this.#prefix) }, () => {}) // who opened it was told
+    this.#registry?.then((registry) => { unregister(registry, this.#prefix) }, () => {}) // the caller that opened it got the error
     this.#registry = undefined
     this.#stopRecording?.()
     this.#stopRecording = undefined

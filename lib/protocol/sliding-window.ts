@@ -19,7 +19,7 @@ export interface RateLimitResult {
 }
 
 /**
- * An exact sliding window: it remembers what it admitted, as runs of (tick, cost), for as long as
+ * An exact sliding window: it remembers admitted requests, as runs of (tick, cost), for as long as
  * that counts. No interval of `windowMs` admits more than `maxRequests`; what fits is admitted.
  * Memory: one run per ms in which something was admitted, at most min(windowMs, maxRequests).
  */

@@ -171,7 +171,7 @@ export class Core implements ConnectionHost {
     this.workers.push(new Workers(executor, scope, host, this.rpc, this.events, this.settings, this.log))
   }
 
-  /** From now on calls wait for `starting`, which is going to call `start` when it is the core's turn. */
+  /** From now on calls wait for `starting`, which calls `start` later. */
   announce (starting: Promise<unknown>): void {
     this.#announced = starting
     this.keyspace.storages.announce(starting)
@@ -259,7 +259,7 @@ export class Core implements ConnectionHost {
     return connection
   }
 
-  /** Takes no more connections, closes them in waves, finishes what is under way, closes the rest, and finishes what comes of that. */
+  /** Refuses new connections, closes the open ones in waves, finishes calls under way, closes the rest, and finishes their hooks. */
   async drain (): Promise<void> {
     this.isDraining = true
     await closeInWaves(this.hub, this.settings.drainMs, this.settings.closeTimeoutMs)
@@ -275,7 +275,7 @@ export class Core implements ConnectionHost {
     for (const part of parts) await part.drain?.(withGrace())
   }
 
-  /** Gives back what `start` took, however far that came. */
+  /** Releases everything that `start` took, even if it failed. */
   async stop (): Promise<void> {
     this.#parts = undefined
     const failures: unknown[] = [] // one that fails must not keep the others open

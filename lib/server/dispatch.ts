@@ -26,7 +26,7 @@ const RETRY = 100
 
 const NO_HEAD = Buffer.alloc(0)
 
-/** The way of every frame: inflated, checked, parsed and counted once, then handed to the part that it is for. */
+/** Handles every frame: inflates, checks, parses and counts it once, then hands it to its part of the server. */
 export class Dispatch {
   readonly #settings: Settings
   readonly #metrics: Metrics
@@ -129,7 +129,7 @@ export class Dispatch {
     refuse(handler, connection, head, new Refusal('INTERNAL', 'the frame could not be handled', { id }))
   }
 
-  /** Counts as a refusal, so that who goes on regardless is closed in the end. */
+  /** Counts as a refusal, so that a client that continues is closed in the end. */
   #busy (connection: Connection, head: Buffer, message: string, retryAfter: number): void {
     this.#limiterOf(undefined).refused(connection)
     this.#refuse(this.#handlerOf(head), connection, head, new Refusal('BUSY', message, { retryAfter }))
@@ -157,7 +157,7 @@ function idOf (head: Buffer): number {
   return head.length < HEADER_SIZE ? 0 : readUint32(head, 1)
 }
 
-/** @param message what the frame holds, where it was read */
+/** @param message the content of the frame, if it was read */
 function refuse (handler: FrameHandler | undefined, connection: Connection, head: Buffer, refusal: Refusal, message?: unknown): void {
   if (handler?.refuse !== undefined) return handler.refuse(connection, idOf(head), refusal, message)
   const about = message === undefined ? undefined : handler?.about?.(message)

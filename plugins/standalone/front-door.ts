@@ -9,7 +9,7 @@ export interface Tenant {
   path: string
   request? (req: IncomingMessage, res: ServerResponse): boolean
   upgrade (req: IncomingMessage, socket: Duplex, head: Buffer): boolean
-  /** The server takes no more connections, and waits for those that there are. */
+  /** The server takes no more connections, and waits for the open ones. */
   closing? (): void
 }
 
@@ -45,7 +45,7 @@ class FrontDoor {
     const server = this.#server
     server.off('upgrade', this.#unclaimed)
     server.off('request', unanswered)
-    // where somebody has put another in front since, ours stays and passes everything on
+    // if other code has wrapped it since, ours stays and passes everything on
     if (server.emit === this.#dispatch) this.#restore('emit', this.#emit)
     if (server.close === this.#closing) this.#restore('close', this.#close)
   }
@@ -62,7 +62,7 @@ class FrontDoor {
     } else if (event === 'request') {
       const [req, res] = args as [IncomingMessage, ServerResponse]
       for (const tenant of this.tenants) if (tenant.request?.(req, res)) return true
-      // where nobody else listens, the client would wait for ever
+      // without another listener the client would wait for ever
       if (this.#isAlone) return notFound(res)
     }
     return Reflect.apply(this.#emit, this.#server, [event, ...args]) as boolean
@@ -95,7 +95,7 @@ function notFound (res: ServerResponse): true {
 
 function unanswered (): void {}
 
-/** An http2 server that also speaks HTTP/1.1 has the same events, but makes requests only for those who listen to them. */
+/** An http2 server that also speaks HTTP/1.1 has the same events, but makes requests only for their listeners. */
 function isHttp2 (server: Server): boolean {
   return 'updateSettings' in server
 }

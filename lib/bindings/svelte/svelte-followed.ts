@@ -40,7 +40,7 @@ export class Followed<S> {
     return store.getSnapshot()
   }
 
-  /** Calls `run` with what `select` makes of the snapshot, whenever that is another. */
+  /** Calls `run` with the result of `select`, whenever it changes. */
   readable<T> (select: (snapshot: S) => T, run: (value: T) => void): Unsubscribe {
     const store = this.#store()
     const read = (): T => select(store === undefined ? this.#none() : store.getSnapshot())

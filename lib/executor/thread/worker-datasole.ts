@@ -202,7 +202,7 @@ class WorkerFanout<C> {
    * @throws as `fanout.broadcast` on the main thread
    */
   async broadcast<E extends EventName<C>> (event: E, data: BroadcastData<C, E>, target: Target = {}): Promise<void> {
-    checkTarget(event, target) // here, where nothing has been left out by JSON yet
+    checkTarget(event, target) // checked here, before JSON drops members
     await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))
   }
 }

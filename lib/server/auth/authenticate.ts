@@ -29,7 +29,7 @@ export function getToken (req: Pick<IncomingMessage, 'headers' | 'url'>, { cooki
   return cookie === undefined ? undefined : cookieOf(req.headers.cookie ?? '', cookie)
 }
 
-/** The value of the first cookie of this name (RFC 6265 section 5.4), unquoted and decoded where it was encoded. */
+/** The value of the first cookie of this name (RFC 6265 section 5.4), unquoted and decoded if it was encoded. */
 function cookieOf (header: string, name: string): string | undefined {
   const pair = header.split(';').map((text) => text.trim()).find((text) => text.startsWith(`${name}=`))
   const value = pair?.slice(name.length + 1).replace(/^"(.*)"$/, '$1')
@@ -37,7 +37,7 @@ function cookieOf (header: string, name: string): string | undefined {
   try {
     return decodeURIComponent(value)
   } catch {
-    return value // a percent sign of its own
+    return value // a plain percent sign
   }
 }
 
@@ -69,8 +69,8 @@ const YEAR_1973 = 1e11
 /**
  * Runs the auth handler within `authTimeoutMs`.
  * @param request Fastify's, at the upgrade
- * @returns what it resolved to; `authenticated: false` where that has expired already
- * @throws DatasoleError `AUTH_TIMEOUT`, `INVALID_AUTH_RESULT`, or whatever the handler throws
+ * @returns its result; `authenticated: false` if that has expired already
+ * @throws DatasoleError `AUTH_TIMEOUT`, `INVALID_AUTH_RESULT`, or as the handler does
  */
 export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, remoteAddress: string, request?: unknown): Promise<AuthResult> {
   if (authHandler === undefined) return { authenticated: true, userId: remoteAddress }

@@ -13,7 +13,7 @@ import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
 
-/** ms before the end at which a client is asked for a new token, where the lifetime is twice that or more. */
+/** ms before the end at which the server asks for a new token, if the lifetime is at least twice that. */
 const NOTICE = 60_000
 
 /** Tokens that may be tried each time that the server has asked for one. */

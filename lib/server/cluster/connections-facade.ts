@@ -10,9 +10,9 @@ import type { Cluster } from './cluster.js'
 
 /** ms that the other nodes have to answer, unless a call says otherwise. */
 const TIMEOUT = 1000
-/** Connections that `list` gives at the most. */
+/** Maximum of connections in a list. */
 const MAX_LIST = 10_000
-/** Characters of JSON that a node answers at the most: a connection may have many tags. */
+/** Maximum of characters in a node's answer: a connection may have many tags. */
 const MAX_ANSWER = 1024 * 1024
 
 /** Options of a question to all nodes. */
@@ -33,7 +33,7 @@ export interface NodeInfo extends NodeCard {
   isSelf: boolean
 }
 
-/** Of the nodes that are known to be there, those that did not answer in time. */
+/** The known nodes that did not answer in time. */
 interface Missing { missing: string[] }
 
 /** The answer of this node. A connection that is closing does not count. */

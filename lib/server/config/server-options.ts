@@ -106,7 +106,7 @@ export interface ExecutorOptions {
    * may be async, registers what runs in threads. Without it everything runs on the main thread.
    */
   workerScript?: string | URL
-  /** ms after which a thread that holds nothing ends; in model `thread`, after which a quiet connection gives its thread back. Default 30,000. */
+  /** ms after which an idle thread ends, or in model `thread` a quiet connection frees its thread. Default 30,000. */
   idleTimeout?: number
   /** MiB of a thread's old generation; beyond it the thread is lost. Default: V8's own. */
   maxOldGenerationSizeMb?: number
@@ -203,7 +203,7 @@ export interface DatasoleServerOptions<Request = never> {
   maxTags?: number
   /** Bad frames per connection. Default 10; then it is closed with 1002 (1003 for text). */
   maxBadFrames?: number
-  /** Frames over `threshold` bytes (default 1024) are sent deflated where that is smaller; `false` for never. */
+  /** Frames over `threshold` bytes (default 1024) are sent deflated if that is smaller; `false` for never. */
   compression?: { threshold?: number } | false
   /** ms that `close()` waits for calls and clients. Default 5,000. */
   closeTimeoutMs?: number

@@ -124,7 +124,7 @@ export class ConnectionContext {
     return { connectionId, auth, remoteAddress, protocol, transport, tags: this.#tags ?? [], values: this.#values ?? [] }
   }
 
-  /** @internal Connects the tags with the hub's index, which takes those that are there already. */
+  /** @internal Connects the tags with the hub's index, which also gets the present ones. */
   listen (listener: TagListener | undefined): void {
     this.#listener = listener
     if (listener !== undefined && this.#tags !== undefined) for (const tag of this.#tags) listener.tagged(tag)

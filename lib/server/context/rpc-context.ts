@@ -7,7 +7,7 @@ import type { Logger } from './logger.js'
 /** @internal Ends the signal of a context; only the call that made the context may do that. */
 export let abortContext: (context: RpcContext, reason: Error) => void
 
-/** @internal Gives a context what checks the details of its method's declared errors. */
+/** @internal Gives a context the check for the details of its method's declared errors. */
 export let declareErrors: (context: RpcContext, check: (code: string, details: unknown) => unknown) => void
 
 /** The context of a method's handler. `Errors` are the details of the errors that the contract declares, by code. */

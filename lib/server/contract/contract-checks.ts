@@ -15,7 +15,7 @@ import type { ValueCheck } from '../store/write.js'
 /** The checks of an event, by direction. A direction that the contract leaves out is refused. */
 interface EventChecks {
   readonly toServer: Check | undefined
-  /** Of what server code emits: the same, at once. */
+  /** The same for events of server code, synchronously. */
   readonly emitted: SyncCheck | undefined
   readonly toClient: SyncCheck | undefined
 }
@@ -103,7 +103,7 @@ export class ContractChecks implements Part {
   }
 
   /**
-   * Why an operation on a CRDT is refused; undefined if it is not.
+   * The refusal of an operation on a CRDT; undefined if it is valid.
    * @param isChannel whether the key is a channel of mode `crdt`, whose value is state
    */
   operation (key: string, op: Parameters<CrdtCheck>[0], isChannel: boolean): Refusal | undefined {

@@ -78,7 +78,7 @@ export function crdtHandle (key: string, type: CrdtType, { value, apply }: CrdtA
 
 /**
  * An operation of server code, with a copy of its value.
- * @param nodeId where it has none
+ * @param nodeId if it has none
  * @throws TypeError `INVALID_ARGUMENT`, `INVALID_JSON`
  */
 export function readServerOp (key: string, op: ServerOp, nodeId: string, maxDepth: number): CrdtOp {

@@ -45,7 +45,7 @@ export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void
  */
 export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   readonly name = 'crdt'
-  /** The CRDTs of the root's store, those that clients made included: there may be `maxCrdtKeys`. */
+  /** The CRDTs of the root's store, those of clients included: at most `maxCrdtKeys`. */
   readonly names: KeyNames
   /** Takes operations of clients. */
   readonly inbox: CrdtInbox
@@ -138,7 +138,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     await this.names.reload()
   }
 
-  /** Declares a key; it is made as soon as the store can be used. */
+  /** Declares a key, and makes it as soon as the store can be used. */
   register (key: string, type: CrdtType, scope: Scope, isChannel = false): void {
     checkCrdtKey(key)
     this.#contract.checkType(key, type, isChannel)
@@ -177,7 +177,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     return this.#types.get(key)
   }
 
-  /** Finds out which keys there are. */
+  /** Loads the names of the keys. */
   async start (): Promise<void> {
     await this.names.reload()
   }
@@ -197,7 +197,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
 
   /**
    * Applies an operation of server code. Resolves once the store has it.
-   * @param isChecked whether the contract has let through what it is a part of
+   * @param isChecked whether the contract has checked it already
    */
   async apply (key: string, op: ServerOp, isChecked = false): Promise<void> {
     const read = readServerOp(key, op, this.#clock.node, this.#settings.maxJsonDepth)

@@ -16,7 +16,7 @@ export interface ThrownHost {
 
 type Where = Omit<ErrorContext, 'id'>
 
-/** Thrown by a hook, among what may be thrown by a handler as well. */
+/** Marks an error as thrown by a hook, not by a handler. */
 export class HookThrew {
   constructor (readonly thrown: unknown) {}
 }
@@ -135,7 +135,7 @@ function decide ({ settings: { errorHandler }, log }: ThrownHost, thrown: unknow
   }
 }
 
-/** The data of an error, which crosses as everything does. */
+/** The data of an error, as a JSON copy. */
 function jsonOf ({ settings, log }: ThrownHost, data: unknown, ctx: ErrorContext): unknown {
   try {
     return data === undefined ? undefined : copyJson(data, settings.maxJsonDepth)

@@ -156,25 +156,25 @@ export class Metrics {
     this.#sources = sources
   }
 
-  /** @internal Records durations from now on; before, nothing is measured, and no clock is read. Returns what ends that. */
+  /** @internal Records durations from now on; before, nothing is measured, and no clock is read. @returns ends it */
   record (recorder: Recorder): () => void {
     this.#setRecorders([...this.#recorders, recorder])
     return () => { this.#setRecorders(this.#recorders.filter((each) => each !== recorder)) }
   }
 
-  /** @internal Undefined where nobody traces. */
+  /** @internal Undefined without a tracer. */
   get tracer (): Tracer | undefined { return this.#tracer }
 
-  /** @internal Traces from now on. Returns what ends that. */
+  /** @internal Traces from now on. @returns ends it */
   trace (tracer: Tracer): () => void {
     this.#tracer = tracer
     return () => { if (this.#tracer === tracer) this.#tracer = undefined }
   }
 
-  /** @internal Undefined where nobody looks at frames. */
+  /** @internal Undefined if nobody looks at frames. */
   get tap (): FrameTap | undefined { return this.#tap }
 
-  /** @internal Shows all frames from now on, to one tap at a time. Returns what ends that. */
+  /** @internal Shows all frames from now on, to one tap at a time. @returns ends it */
   watch (tap: FrameTap): () => void {
     this.#tap = tap
     return () => { if (this.#tap === tap) this.#tap = undefined }
@@ -185,7 +185,7 @@ export class Metrics {
     this.#recorder = recorders.length > 1 ? new Recorders(recorders) : recorders[0]
   }
 
-  /** @internal The time of the clock in ms where somebody records, else 0. */
+  /** @internal The time in ms if durations are recorded, else 0. */
   begin (): number {
     return this.#recorder === undefined ? 0 : performance.now()
   }
@@ -218,7 +218,7 @@ export class Metrics {
     this.#refusals.count('close', closeReason(code))
   }
 
-  /** @internal The server of a plugin: to exporters, it is none of the process. */
+  /** @internal Hides the server of a plugin from exporters. */
   hide (): void {
     this.#isHidden = true
     running.delete(this)

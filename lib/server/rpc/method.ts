@@ -67,7 +67,7 @@ export class Method {
 
   /**
    * Returns, throws, resolves or rejects as the handler does. Costs no promise where nothing is asynchronous.
-   * @throws HookThrew with what a hook threw
+   * @throws HookThrew with the error of a hook
    */
   invoke (params: unknown, ctx: RpcContext, isCancelled: () => boolean): unknown {
     const hooks = this.scope.chain('preRpc')
@@ -145,7 +145,7 @@ export class Method {
 }
 
 /**
- * A method's result as JSON text; nothing is null.
+ * A method's result as JSON text; undefined becomes null.
  * @throws DatasoleError `INVALID_RESULT` for what JSON cannot hold, naming its path
  */
 export function resultJson (name: string, result: unknown, maxDepth: number): string {

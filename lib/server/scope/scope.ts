@@ -67,7 +67,7 @@ export class Scope {
   }
 
   /**
-   * Provides a service to this scope and those below.
+   * Provides a service to this scope and the scopes below.
    * @param plugin the plugin that provides it, for errors
    * @throws DatasoleError `DUPLICATE_REGISTRATION` if the scope has one, `TOO_LATE` if the service has been used already
    */
@@ -85,7 +85,7 @@ export class Scope {
     return this.root.#providers.filter((each) => each.service === service).map(({ scope }) => scope)
   }
 
-  /** The scope's place among those that provide something, in the order of registration: the same on every node. */
+  /** The scope's index among providing scopes, in the order of registration: the same on every node. */
   get ordinal (): number {
     return [...new Set(this.root.#providers.map(({ scope }) => scope))].indexOf(this)
   }
@@ -110,7 +110,7 @@ export class Scope {
   }
 
   /**
-   * @param what whose schema it is, for the error
+   * @param what names the owner of the schema in the error
    * @throws DatasoleError `INVALID_OPTION`
    */
   compile (what: string, schema: object): ReturnType<SchemaCompiler> | undefined {
@@ -146,7 +146,7 @@ export class Scope {
   }
 }
 
-/** Runs hooks in order. Costs no promise where all of them are synchronous; throws or rejects as they do. */
+/** Runs hooks in order. Returns a promise only if one is asynchronous; throws or rejects as they do. */
 export function runHooks<A extends unknown[]> (hooks: ReadonlyArray<(...args: A) => unknown>, ...args: A): Promise<void> | undefined {
   for (let i = 0; i < hooks.length; i++) {
     const result = hooks[i]!(...args)
@@ -162,7 +162,7 @@ async function runRest<A extends unknown[]> (first: PromiseLike<unknown>, hooks:
 
 type Step<H> = Map<H, { once: H, next: Step<H> }>
 
-/** Thrown to a chain for a hook that it shares with an earlier one, which has been told why the hook refuses. */
+/** Thrown to a chain for a hook that it shares with an earlier chain, which has got the error of the hook. */
 export const REFUSED = Symbol('refused')
 
 /** For several chains and one message: hooks that chains have in common, at their beginning, run once. */
@@ -179,7 +179,7 @@ export function sharedHooks<A extends unknown[]> (): (chain: ReadonlyArray<(...a
   }
 }
 
-/** Runs the hook, and from then on gives what it decided. */
+/** Runs the hook once, and returns its decision each time. */
 function once<A extends unknown[]> (hook: (...args: A) => unknown): (...args: A) => unknown {
   const refuse = (): never => { throw REFUSED }
   let decided: (() => unknown) | undefined

@@ -36,7 +36,7 @@ export interface StoreOptions {
   prefix: string
   /** ms that a key stays in the backend after a commit. Default: for ever. */
   ttlMs?: number
-  /** Keys that are kept although nobody needs them. Default 10,000. */
+  /** Cached keys that nobody needs. Default 10,000. */
   maxIdle?: number
 }
 
@@ -71,7 +71,7 @@ export class StateStore implements StateHost {
     this.#stopListening = backend.onDoubt?.(() => { this.#catchUp.add(this.#keys.keys()) })
   }
 
-  /** The replica of a key, at once where this node has it. */
+  /** The replica of a key; at once if this node has it. */
   replica (name: string): Replica | Promise<Replica> {
     const key = this.#key(name)
     return key.loading ?? key.replica
@@ -148,7 +148,7 @@ export class StateStore implements StateHost {
     this.#catchUp.add(names)
   }
 
-  /** Brings a replica to where the backend is now. */
+  /** Updates a replica to the backend's position. */
   async refresh (name: string): Promise<void> {
     await this.#keys.get(name)?.refresh()
   }
@@ -165,12 +165,12 @@ export class StateStore implements StateHost {
     return (await this.journal.read(this.prefix + name)).live
   }
 
-  /** Whether this node has a replica of a key that clients may see, which will tell what becomes of it. */
+  /** Whether this node has a replica of a live key, which follows its changes. */
   holdsLive (name: string): boolean {
     return this.#keys.get(name)?.replica.live === true
   }
 
-  /** Nobody waits for a key any more. Without a value it is forgotten, so that names which clients make up cost nothing. */
+  /** Nobody needs a key any more. Without a value it is forgotten, so that invented names cost no memory. */
   idle (name: string): void {
     const replica = this.#keys.get(name)?.replica
     if (replica === undefined) return
