@@ -11,7 +11,7 @@ export interface BackendPluginOptions {
 
 /**
  * Gives a scope a backend of yours.
- * @throws DatasoleError `INVALID_OPTION`; whatever its `connect` throws
+ * @throws DatasoleError `INVALID_OPTION`; as its `connect` does
  */
 export default define<BackendPluginOptions>('datasole/backend', async ({ core, scope, plugin }, { stateBackend }) => {
   if (stateBackend === undefined) throw invalid('stateBackend', 'is missing: datasole/backend takes { stateBackend }')

@@ -31,7 +31,7 @@ async function page () {
     for (const [name, intro] of interfaces) {
       const declaration = source.statements.find((statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name)
       if (declaration === undefined) throw new Error(`${file} has no interface ${name}`)
-      parts.push(`### ${name}`, intro, ...declaration.members.filter(ts.isPropertySignature).map((member) => entry(member, source)))
+      parts.push(`### ${name}`, wrapped(intro, ''), ...declaration.members.filter(ts.isPropertySignature).map((member) => entry(member, source)))
     }
   }
   return `${parts.join('\n\n')}\n`
@@ -50,12 +50,12 @@ function docsOf (member, name) {
   return text
 }
 
-/** In lines of at most 120 characters, indented below its item. */
-function wrapped (text) {
+/** In lines of at most 120 characters; by default indented below its item. */
+function wrapped (text, indent = '  ') {
   const lines = ['']
   for (const word of text.split(' ')) {
     if (lines.at(-1).length + word.length > 116) lines.push('')
-    lines[lines.length - 1] += `${lines.at(-1) === '' ? '  ' : ' '}${word}`
+    lines[lines.length - 1] += `${lines.at(-1) === '' ? indent : ' '}${word}`
   }
   return lines.join('\n')
 }

@@ -31,6 +31,15 @@ function isPublic (member: ts.ClassElement | ts.TypeElement): member is (ts.Clas
   return (ts.getCombinedModifierFlags(member) & hidden) === 0 && !ts.getJSDocTags(member).some(({ tagName }) => tagName.text === 'internal')
 }
 
+type Callable = ts.FunctionDeclaration | ts.MethodDeclaration | ts.MethodSignature
+
+const isCallable = (node: ts.Node): node is Callable => ts.isFunctionDeclaration(node) || ts.isMethodDeclaration(node) || ts.isMethodSignature(node)
+
+/** Names that have a `@param`: `options.limit` is about `limit`. */
+function describedBy (node: ts.Node): Set<string> {
+  return new Set(ts.getJSDocCommentsAndTags(node).flatMap((doc) => Array.from(doc.getText().matchAll(/@param (?:\w+\.)?(\w+)/g), ([, name]) => name!)))
+}
+
 /** Whether a function throws an error with a code itself, outside of the functions inside it. */
 function throwsCoded (node: ts.Node): boolean {
   if (ts.isThrowStatement(node)) return /\b(DatasoleError\(|invalidArgument\(|coded\()/.test(node.expression.getText())
@@ -41,6 +50,8 @@ function throwsCoded (node: ts.Node): boolean {
 class Surface {
   readonly missing = new Set<string>()
   readonly throwing = new Set<string>()
+  /** Functions with parameters without `@param`, by place. */
+  readonly parameters = new Map<string, string[]>()
   total = 0
   readonly #checker: ts.TypeChecker
   readonly #seen = new Set<ts.Node>()
@@ -63,6 +74,7 @@ class Surface {
     this.#check(declarations, symbol.name)
     for (const declaration of declarations) {
       if (ts.isFunctionDeclaration(declaration)) this.#checkThrows(declaration, symbol.name)
+      if (ts.isFunctionDeclaration(declaration)) this.#checkParameters([declaration], symbol.name)
       if (hasMembers(declaration)) this.#walk(declaration, symbol.name)
     }
   }
@@ -80,6 +92,37 @@ class Surface {
     if (!(symbol?.declarations ?? [node]).some((each) => ts.getJSDocCommentsAndTags(each).some((doc) => /@throws|\bthrows?\b/.test(doc.getText())))) this.throwing.add(this.#at(node, name))
   }
 
+  /** Each parameter has a `@param` at one of the overloads, or at the method of an interface that this one implements. */
+  #checkParameters (overloads: Callable[], name: string, implemented: ts.Declaration[] = []): void {
+    const described = new Set([...overloads, ...implemented].flatMap((each) => [...describedBy(each)]))
+    const all = new Set(overloads.flatMap(({ parameters }) => parameters.flatMap((each) => this.#namesOf(each))))
+    const lacking = [...all].filter((parameter) => !described.has(parameter) && !parameter.startsWith('_'))
+    if (lacking.length > 0) this.parameters.set(this.#at(overloads[0]!, name), lacking)
+  }
+
+  /** The name of a parameter; of a destructured one, the members that have no docstring in their type. */
+  #namesOf ({ name, type }: ts.ParameterDeclaration): string[] {
+    if (ts.isIdentifier(name)) return [name.text]
+    const members = type === undefined ? undefined : this.#checker.getTypeFromTypeNode(type)
+    return name.elements.flatMap((element) => {
+      if (!ts.isBindingElement(element)) return []
+      const own = (element.propertyName ?? element.name).getText()
+      return members?.getProperty(own)?.declarations?.some(hasDocstring) === true ? [] : [own]
+    })
+  }
+
+  /** The declarations of a member in the classes and interfaces below which a declaration stands, `Partial<…>` included. */
+  #implementedBy (declaration: Members, own: string): ts.Declaration[] {
+    if (ts.isTypeLiteralNode(declaration)) return []
+    const names = (declaration.heritageClauses ?? []).flatMap(({ types }) => types.flatMap(({ expression, typeArguments = [] }) =>
+      [expression, ...typeArguments.flatMap((type) => ts.isTypeReferenceNode(type) ? [type.typeName] : [])]))
+    return names.flatMap((name) => {
+      const symbol = this.#checker.getSymbolAtLocation(name)
+      const parents = (symbol === undefined ? [] : this.#target(symbol).declarations ?? []).filter(hasMembers)
+      return parents.flatMap((parent) => [...(parent.members as ts.NodeArray<ts.ClassElement | ts.TypeElement>).filter((member) => member.name?.getText() === own), ...this.#implementedBy(parent, own)])
+    })
+  }
+
   #walk (declaration: Members, name: string): void {
     if (this.#seen.has(declaration)) return
     this.#seen.add(declaration)
@@ -93,7 +136,10 @@ class Surface {
     }
     // the docstring of a member is about the members of its literal type as well
     if (ts.isTypeLiteralNode(declaration)) return
-    for (const [own, members] of byName) this.#check(members, `${name}.${own}`)
+    for (const [own, members] of byName) {
+      this.#check(members, `${name}.${own}`)
+      this.#checkParameters(members.filter(isCallable), `${name}.${own}`, this.#implementedBy(declaration, own))
+    }
     for (const { types } of declaration.heritageClauses ?? []) for (const { expression } of types) this.#reach(expression)
   }
 
@@ -116,9 +162,10 @@ class Surface {
   }
 }
 
-t.test('docstrings: every public member has one, and says what it throws', async (t) => {
-  const { missing, throwing, total } = new Surface(programOf(entries))
+t.test('docstrings: every public member has one, with its parameters and what it throws', async (t) => {
+  const { missing, throwing, parameters, total } = new Surface(programOf(entries))
   t.ok(total > 800, `${total} public members`)
   t.strictSame([...missing].sort(), [], 'without a docstring')
   t.strictSame([...throwing].sort(), [], 'without @throws')
+  t.strictSame(Array.from(parameters, ([place, names]) => `${place}: ${names.join(', ')}`).sort(), [], 'without @param')
 })

@@ -8,7 +8,7 @@ import { snippetsOf, typeErrors, writeSnippets } from './helpers/snippets.js'
 /** Pages whose `server.ts` and `client.ts` run, where the client prints what the page says. */
 const PAGES = ['rpc', 'events', 'live-state', 'channels', 'crdts', 'sessions', 'rate-limits', 'authentication', 'executors', 'backends']
 /** Pages whose snippets have the right types. */
-const TYPED = ['hooks', 'yjs', 'errors', 'security', 'stores', 'testing']
+const TYPED = ['hooks', 'yjs', 'errors', 'security', 'limits', 'stores', 'testing']
 
 t.test('docs: every snippet in TypeScript names its file, so that a test can check it', async (t) => {
   for (const name of readdirSync('docs', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md') && !name.includes('api'))) {

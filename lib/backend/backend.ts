@@ -100,29 +100,34 @@ export interface Journal {
    * number, and a CommitNotice is published to `subscribe(key)`. Otherwise nothing changes, and the reply has what the
    * caller misses. All nodes see the commits of a key in one order. Once the promise resolves, every `read` on every
    * node sees the commits. A request takes effect at most once, however often an implementation sends it.
+   * @param key the key
+   * @param request the commits, and the position that they build on
    * @throws DatasoleError `OUTCOME_UNKNOWN` if it may have taken effect, or still may
    */
   commit (key: string, request: CommitRequest): Promise<CommitResult>
   /**
    * Reads the commits after `have` if the log still has them, else a snapshot and commits, without a gap.
    *
-   * Keys that were never written share one epoch, at version 0. After a loss of all data it is another epoch.
-   * A backend may forget a deleted key, which then stands in the shared epoch too. It may do so only if the shared
-   * epoch has changed since the key last got a value. So no epoch of a key comes back, and a commit on an old epoch is refused.
+   * Keys that were never written share one epoch, at version 0. After a loss of all data it is another epoch. A backend
+   * may forget a deleted key, which then stands in the shared epoch too. It may do so only if the shared epoch has
+   * changed since the key last got a value. So no epoch of a key comes back, and a commit on an old epoch is refused.
+   * @param key the key
+   * @param have the position that the caller knows. Default: none
    */
   read (key: string, have?: Position): Promise<KeyRecord>
   /**
    * Lists every live key, in any order. Keys that do not begin with `prefix` may be left out. Each node that starts
    * asks for one prefix: find its keys in an index, so that a start does not take longer the more keys there are.
+   * @param prefix start of the wanted keys. Default: all
    */
   liveKeys (prefix?: string): Promise<string[]>
 }
 
 /** A backend logs once that its store is away, and once that it is back. */
 export interface BackendLog {
-  /** Logs an error of the store, which `data.err` has. */
+  /** Logs an error of the store. @param data the error is its member `err` @param message text of the line */
   error (data: object, message: string): void
-  /** Logs that the store is back. */
+  /** Logs that the store is back. @param message text of the line */
   info (message: string): void
 }
 
@@ -135,39 +140,51 @@ export interface BackendLog {
  * Without `expire`, stored values never expire.
  */
 export interface StateBackend extends Partial<Journal> {
-  /** Reads the value that `set` stored last, as a copy that the caller owns; `undefined` if there is none. */
+  /** Reads the value that `set` stored last. @param key the key @returns a copy that the caller owns; `undefined` if there is none */
   get<T = unknown> (key: string): Promise<T | undefined>
   /**
    * Stores a JSON value. Once it resolves, every `get` on every node sees this value or a later one.
+   * @param key the key
    * @param value plain JSON
    */
   set<T = unknown> (key: string, value: T): Promise<void>
-  /** Deletes a value, and empties a bucket of `consume`. @returns whether there was a value */
+  /** Deletes a value, and empties a bucket of `consume`. @param key the key, or the bucket @returns whether there was a value */
   delete (key: string): Promise<boolean>
   /**
    * Calls `handler` for each message that any node publishes under `key`, in the order of publication, and never before
-   * `subscribe` has returned. A handler must not throw. `subscribe` may be called before `connect`.
+   * `subscribe` has returned. It may be called before `connect`.
+   * @param key the channel
+   * @param handler gets the channel and the value; must not throw
+   * @returns ends the subscription
    */
   subscribe (key: string, handler: (key: string, value: unknown) => void): BackendUnsubscribe
   /**
    * Sends a message to every subscriber, those of the publisher's node included. Resolves once it is on its way. A
    * message arrives at most once; if the promise rejects, it may have arrived.
+   * @param key the channel
+   * @param value plain JSON
    */
   publish (key: string, value: unknown): Promise<void>
   /**
    * Opens the connections. Every server that uses the backend calls it, before any other method but `subscribe` and
    * `onDoubt`. If the backend cannot be used, the promise rejects within a bounded time. The error names the option at
    * fault and the cause.
+   * @param log gets a line when the store goes away, and when it is back. Default: none
    */
   connect? (log?: BackendLog): Promise<void>
   /** Ends one `connect`; called once for each that succeeded. */
   close? (): Promise<void>
-  /** Calls `fn` when messages may have been lost, as after a reconnect. Readers then compare versions. */
+  /**
+   * Calls a function when messages may have been lost, as after a reconnect. Nodes then compare versions.
+   * @param fn called without arguments
+   * @returns ends the subscription
+   */
   onDoubt? (fn: () => void): BackendUnsubscribe
   /**
    * Admits `cost` to a sliding window if it fits, and counts it, atomically (see SlidingWindow). Cost 0 counts nothing
    * and says whether a cost of 1 would fit. Buckets are apart from other keys; an empty bucket vanishes. A backend that
    * needs no I/O returns the result without a promise, so that frames do not wait for one.
+   * @param bucket its name
    * @param rule `windowMs` (ms) and `maxRequests`
    * @param cost a whole number from 0
    * @throws RangeError if `cost` is over `rule.maxRequests`
@@ -175,6 +192,7 @@ export interface StateBackend extends Partial<Journal> {
   consume? (bucket: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<RateLimitResult>
   /**
    * Lets the value that `set` stored expire, unless it is set again.
+   * @param key the key
    * @param ttlMs ms from now
    * @returns whether there was a value
    */

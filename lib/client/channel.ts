@@ -88,6 +88,7 @@ export class Channel<T = unknown> {
 
   /**
    * Calls the handler as soon as the value is known, and after each change, own changes included.
+   * @param handler gets the value
    * @returns unsubscribes the handler
    */
   subscribe (handler: ChannelHandler<T>): Unsubscribe {

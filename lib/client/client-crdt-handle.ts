@@ -34,6 +34,8 @@ interface AnyCrdt<Type, V> {
   readonly isPending: boolean
   /**
    * Calls the handler as soon as the value is known and after each change, own changes included.
+   * @param handler gets the value
+   * @param options `onError` and `onSettled`. Default none
    * @returns unsubscribes the handler
    * @throws TypeError `INVALID_ARGUMENT`
    */
@@ -44,23 +46,28 @@ interface AnyCrdt<Type, V> {
 
 /** A number that many change at once. Operations throw a DatasoleError `BUSY` if too many wait to be sent. */
 export interface ClientCounter extends AnyCrdt<'pn-counter', number> {
-  /** @param amount from 0; default 1 */
+  /** Adds to the counter. @param amount from 0; default 1 */
   increment (amount?: number): void
-  /** @param amount from 0; default 1 */
+  /** Subtracts from the counter. @param amount from 0; default 1 */
   decrement (amount?: number): void
 }
 
 /** A value whose last write wins. It is undefined before the first write. */
 export interface ClientRegister<V> extends AnyCrdt<'lww-register', V | undefined> {
-  /** Writes a value. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`; DatasoleError `BUSY` */
+  /** Writes a value. @param value plain JSON @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`; DatasoleError `BUSY` */
   set (value: V | DeepReadonly<V>): void
 }
 
-/** Fields. The last write of each field wins. */
+/** An object. The last write of each field wins. */
 export interface ClientMap<V> extends AnyCrdt<'lww-map', Partial<V>> {
-  /** Writes a field. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`; DatasoleError `BUSY` */
+  /**
+   * Writes a field.
+   * @param field its name
+   * @param value plain JSON
+   * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`; DatasoleError `BUSY`
+   */
   set<F extends keyof V & string> (field: F, value: NonNullable<V[F]> | DeepReadonly<NonNullable<V[F]>>): void
-  /** Removes a field. @throws DatasoleError `BUSY` */
+  /** Removes a field. @param field its name @throws DatasoleError `BUSY` */
   remove<F extends keyof V & string> (field: F): void
 }
 
@@ -70,7 +77,7 @@ export interface ClientDocument extends AnyCrdt<'yjs', string[]> {
   update (base64: string): void
 }
 
-/** The CRDT of a type, as a client has it. `V` is the value of a register, or the fields of a map. */
+/** The handle of a CRDT for a client. `V` is the value of a register, or the fields of a map. */
 export type ClientCrdt<Type extends CrdtType, V> = {
   'pn-counter': ClientCounter
   'lww-register': ClientRegister<V>
@@ -81,7 +88,10 @@ export type ClientCrdt<Type extends CrdtType, V> = {
 /**
  * Opens a CRDT of the client: a value that many clients change at once. Operations show at once, and are merged with
  * those of others. Operations made offline are sent with the next connection, and count once.
+ * @param client a `LiveClient`, or a `DatasoleClient`
+ * @param key the key
  * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
+ * @returns the handle
  * @throws DatasoleError `TYPE_MISMATCH` if this client has the key open as another type
  * @throws TypeError `INVALID_ARGUMENT` for another type
  */

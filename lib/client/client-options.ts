@@ -47,7 +47,7 @@ export interface DatasoleClientOptions {
   contractVersion?: number
   /** The server does not take `contractVersion`, and the client has given up: time to reload the page. */
   onContractMismatch?: (error: DatasoleError) => void
-  /** Told of what goes wrong where no promise can reject. Default console.error. */
+  /** Gets errors that no promise rejects with: those of datasole, and those that handlers throw. Default console.error. */
   onError?: (error: unknown) => void
 }
 
@@ -172,7 +172,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
     connectTimeoutMs,
     rpcTimeoutMs,
     onContractMismatch,
-    // eslint-disable-next-line no-console -- where nobody listens, it has to be seen somewhere
+    // eslint-disable-next-line no-console -- without a listener the error must be visible somewhere
     onError: harmless(options.onError ?? ((error) => { console.error(error) }))
   }
 }

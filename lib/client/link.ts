@@ -65,9 +65,9 @@ export interface WebSocketLike {
   onclose: ((event: never) => void) | null
   /** Called for a failure. `onclose` follows. */
   onerror: ((event: never) => void) | null
-  /** Queues a binary message. */
+  /** Queues a binary message. @param data its bytes */
   send (data: Bytes): void
-  /** Starts the closing handshake (RFC 6455, section 7). */
+  /** Starts the closing handshake (RFC 6455, section 7). @param code close code @param reason up to 123 bytes */
   close (code?: number, reason?: string): void
 }
 

@@ -104,7 +104,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
    * Calls a method of the server. The call waits while `maxCallsInFlight` handlers of this client run, those of
    * cancelled calls included; its timeout runs meanwhile. If the server closes before it began the call, the call
    * is sent on the next connection. The caller owns the result.
-   * @param args the method's parameters, then `{timeoutMs?, signal?, traceparent?}`
+   * @param method its name @param args the method's parameters, then `{timeoutMs?, signal?, traceparent?}`
    * @returns the method's result
    * @throws RpcError the server's error, or `-32001` after the timeout
    * @throws DatasoleError `OUTCOME_UNKNOWN` (the connection dropped meanwhile), `NOT_CONNECTED`, `BUSY` (too many
@@ -119,9 +119,9 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Calls a method, and resolves to how that ended: `{ ok: true, result }` or `{ ok: false, error }`. The errors that
-   * the contract declares for the method are typed: `error.is('OVERFLOW')`.
-   * @throws what `rpc` throws that is no answer of the server: DatasoleError, TypeError, the signal's reason
+   * Calls a method, and resolves to `{ ok: true, result }` or `{ ok: false, error }`, with typed errors of the contract.
+   * @param method its name @param args as of `rpc`
+   * @throws as `rpc`, but for RpcError: DatasoleError, TypeError, the signal's reason
    */
   async tryRpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcOutcome<C, M>> {
     try {
@@ -134,7 +134,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
 
   /**
    * Sends an event, at most once.
-   * @param args the event's data, then `{traceparent?}`
+   * @param event the name @param data plain JSON @param options `{ traceparent? }`
    * @returns false if the client is disconnected and has no `outbox`, or if too much waits for a connection already.
    *   A refusal of the connection itself goes to `onError`
    * @throws TypeError `INVALID_JSON` if JSON cannot hold its data
@@ -144,19 +144,19 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
     return (this.#state !== 'disconnected' || this.#settings.outbox !== undefined) && this.#requests.emit(event, json)
   }
 
-  /** Calls the handler at each event of the server, twice if it is added twice. @throws TypeError `INVALID_ARGUMENT` */
+  /** Handles an event of the server. @param event the name @param handler twice if added twice @throws TypeError `INVALID_ARGUMENT` */
   on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
     return this.#handlers.on(event, handler as EventHandler)
   }
 
-  /** Removes the latest subscription of this handler. The unsubscriber of `on` removes its own. */
+  /** Removes the latest subscription of a handler. @param event the name @param handler the function that `on` was given */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.#handlers.off(event, handler as EventHandler)
   }
 
   /**
-   * Subscribes to a key. The handler gets the value as soon as it is known and after each change; undefined if
-   * the key has none. Values are shared and frozen.
+   * Subscribes to a key: the value as soon as it is known, and after each change; undefined if there is none. It is frozen.
+   * @param key the key @param handler gets the value, the position and the patches @param options see `SubscriptionOptions`
    * @param options.selector selects a part; the handler is called only when the part is another by `equals`.
    *   TypeScript infers the part if the parameter of the selector or of the handler has a type
    * @returns unsubscribes the handler
@@ -172,12 +172,12 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
     return this.#subscriptions.add(key, selected as unknown as StateHandler, options)
   }
 
-  /** The mirrored value of a key that is subscribed to. */
+  /** Reads the mirrored value of a key that is subscribed to. @param key the key */
   getState<K extends StateName<C>> (key: K): DeepReadonly<StateAt<C, K>> | undefined {
     return this.#subscriptions.get(key) as DeepReadonly<StateAt<C, K>> | undefined
   }
 
-  /** The status of a key that is subscribed to, else undefined. */
+  /** Reads the status of a key. @param key the key @returns undefined if it is not subscribed to */
   getStateStatus<K extends StateName<C>> (key: K): SubscriptionStatus | undefined {
     return this.#subscriptions.statusOf(key)
   }
@@ -185,7 +185,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   /** The state of the connection now. */
   getConnectionState (): ConnectionState { return this.#state }
 
-  /** Calls the handler at every change of the connection's state. @throws TypeError `INVALID_ARGUMENT` */
+  /** Follows the state of the connection. @param handler called at each change @throws TypeError `INVALID_ARGUMENT` */
   onConnectionState (handler: ConnectionStateHandler): Unsubscribe {
     checkHandler('onConnectionState', handler)
     const own = { handler }

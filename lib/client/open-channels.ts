@@ -10,6 +10,8 @@ import type { StateSubscriptions } from './state-subscriptions.js'
 /**
  * Opens a sync channel of the client. Changes show at once, are sent when the server can be reached, and take effect
  * exactly once.
+ * @param client a `LiveClient`, or a `DatasoleClient`
+ * @param key the key of the channel
  * @returns the same channel for the same key, until it is closed
  */
 export function channel<C extends DatasoleContract, K extends StateName<C>> (client: LiveClient<C>, key: K): Channel<StateAt<C, K>> {

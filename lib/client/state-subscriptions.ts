@@ -91,7 +91,7 @@ export class StateSubscriptions {
     this.#changed(entry)
     // a known value is delivered at once, but not before the caller has its unsubscriber
     queueMicrotask(() => {
-      // earlier subscribers, too: what was `initial` here may be new to them, and the server does not send it again
+      // earlier subscribers, too: `initial` may be new to them, and the server does not send it again
       if (entry!.replica.head !== undefined) for (const each of [...entry!.subscribers]) if (!each.isNotified) this.#notify(entry!, each)
       if (entry!.status !== 'loading' && entry!.subscribers.has(subscriber)) this.#guard(() => { onStatus?.(entry!.status) })
     })
@@ -144,7 +144,7 @@ export class StateSubscriptions {
     this.#apply(entry, opcode, correlationId, message)
   }
 
-  /** A patch in its short form. One of a key that nobody subscribes to any more is none of ours. */
+  /** A patch in its short form. A patch of a key without subscribers is ignored. */
   receiveCompact ({ first, second, data }: Compact): void {
     const entry = this.#byNumber.get(first)
     if (entry === undefined) return
@@ -173,7 +173,7 @@ export class StateSubscriptions {
       ? entry.replica.snapshot(message as StateSnapshot)
       : entry.replica.patch(message as StatePatch)
     if (outcome === 'gap') entry.isLive = false
-    // handlers may ask for the status; those that wait for it are told after them
+    // the status is set before handlers run, as they may read it; its listeners run after them
     const isOther = this.#judge(entry)
     if (outcome === 'changed') {
       const patches = opcode === Opcode.STATE_PATCH ? (message as StatePatch).patches : undefined

@@ -18,6 +18,7 @@ interface Message { update: string, /** The others shall say who they are. */ is
 /**
  * Shares an `Awareness` of y-protocols (cursors, names) with the other clients of a document. Server code must
  * relay the event `<key>:awareness`. While disconnected, the states of others are removed.
+ * @param client a `LiveClient`, or a `DatasoleClient`
  * @param key of the document
  * @param awareness may be of another copy of y-protocols
  * @param options.onError gets `LIMIT_EXCEEDED` if the own state is over 12 KiB, and so not sent

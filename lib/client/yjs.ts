@@ -17,6 +17,9 @@ export interface YjsBinding {
 
 /**
  * Keeps a `Y.Doc` in sync with those of other clients under `key`, through the server.
+ * @param client a `LiveClient`, or a `DatasoleClient`
+ * @param key the key of the CRDT
+ * @param doc of the copy of Yjs that this module imports
  * @param options.onError gets refused updates, and a refused subscription; default the client's `onError`
  * @throws TypeError `INVALID_ARGUMENT` if it is no Y.Doc
  * @throws DatasoleError `FOREIGN_YJS` if the document is of another copy of Yjs than this module imports, as Yjs

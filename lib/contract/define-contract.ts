@@ -28,7 +28,7 @@ export type CrdtDefinition =
   | { type: 'lww-register', value?: Schema }
   | { type: 'lww-map', fields?: Record<string, Schema>, values?: Schema }
 
-/** A CRDT of a contract, whichever way it was written. */
+/** A CRDT of a contract in its full form. */
 export interface CrdtSchemas { type: 'pn-counter' | 'yjs' | 'lww-register' | 'lww-map', value?: Schema, fields?: Record<string, Schema>, values?: Schema }
 
 /** A contract's schemas, by section and name. */
@@ -39,7 +39,7 @@ export interface ContractSchemas {
   readonly crdts: Readonly<Record<string, CrdtSchemas>>
 }
 
-/** What `defineContract` takes: see docs/contract.md. */
+/** The argument of `defineContract`: see docs/contract.md. */
 export interface ContractDefinition {
   /** Methods, by name. */
   rpc?: Record<string, MethodSchemas>
@@ -58,11 +58,11 @@ export interface ContractDefinition {
 const CRDTS: readonly string[] = ['pn-counter', 'yjs', 'lww-register', 'lww-map']
 const BRAND = Symbol.for('datasole.contract')
 
-/** What `defineContract` makes: the schemas of an application, and through its type parameter their types. */
+/** A contract, made by `defineContract`: the schemas of an application, and through its type parameter their types. */
 export class Contract<out D = ContractDefinition> {
-  /** The definition as it was given; there for its type. */
+  /** The definition as it was given, for its type. */
   readonly definition: D
-  /** @internal The schemas, whichever way they were written. */
+  /** @internal The schemas in their full form. */
   readonly schemas: ContractSchemas
   /** The version of the contract; undefined if it has none. */
   readonly version: number | undefined
@@ -87,21 +87,22 @@ export class Contract<out D = ContractDefinition> {
     Object.freeze(this)
   }
 
-  /** Whether a server with this contract takes clients of a version. */
+  /** Tests whether a server with this contract takes clients of a version. @param version the version of the client's contract */
   isAccepted (version: number): boolean {
     return this.#isAccepted(version)
   }
 
-  /** Whether a value is a contract, of this copy of the package or another. */
+  /** Tests whether a value is a contract, of this copy of the package or of another. @param value anything */
   static isContract (value: unknown): value is Contract {
     return typeof value === 'object' && value !== null && BRAND in value
   }
 }
 
 /**
- * Defines what an application's messages are: types, checks and documents follow from it.
+ * Defines the messages of an application. Types, checks and documents follow from it.
  * @param definition schemas of methods, events, state and CRDTs: Standard Schemas (zod, valibot, arktype), TypeBox, or
  *   JSON Schema (draft-07)
+ * @returns the contract, for the server option `contract` and for types
  * @throws DatasoleError `INVALID_CONTRACT`, naming the place
  */
 export function defineContract<const D extends ContractDefinition> (definition: D): Contract<D> {

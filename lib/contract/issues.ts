@@ -10,7 +10,7 @@ export interface Issue {
   readonly message: string
 }
 
-/** Issues of one value that are told. */
+/** Reported issues of one value. */
 const MAX_ISSUES = 20
 
 /** Characters of a message. */
@@ -21,7 +21,7 @@ const MAX_PATH = 1000
 
 const VAGUE = 'is not accepted'
 
-/** The issues of a Standard Schema, without what their messages tell of the value. */
+/** The issues of a Standard Schema, without parts of the value in their messages. */
 export function issuesOf (issues: ReadonlyArray<StandardSchemaV1.Issue>, value: unknown): Issue[] {
   return issues.slice(0, MAX_ISSUES).map((issue) => {
     // a path may be an array of another species, whose map does otherwise
@@ -38,7 +38,7 @@ export function issuesOfErrors (errors: readonly object[]): Issue[] {
   })
 }
 
-/** Libraries put what they received into their messages; what they expected is enough. */
+/** Libraries put the received value into their messages; the expected type is enough. */
 function messageWithout (issue: StandardSchemaV1.Issue, value: unknown): string {
   const expected = memberOf(issue, 'expected')
   const message = String(issue.message)

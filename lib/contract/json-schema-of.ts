@@ -2,14 +2,14 @@ import type { StandardJSONSchemaV1 } from '@standard-schema/spec'
 import { localized } from './json-schema.js'
 import type { Schema } from './schema.js'
 
-/** Which side of a schema is described: what may be given to it, or what it hands on. */
+/** The described side of a schema: its input, or its output. */
 export type Side = 'input' | 'output'
 
 type Converter = Partial<StandardJSONSchemaV1.Props>
 
 /**
- * The JSON Schema (draft-07) of a schema, for readers: what a library cannot express in JSON Schema is left open.
- * Undefined where there is nothing to show.
+ * The JSON Schema (draft-07) of a schema, for readers, without the parts that JSON Schema cannot express. Undefined if
+ * nothing is left.
  */
 export function jsonSchemaOf (schema: Schema | undefined, side: Side): object | undefined {
   if (schema === undefined) return undefined

@@ -2,21 +2,21 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 
 const UNCHECKED = Symbol.for('datasole.unchecked')
 
-/** A JSON Schema (draft-07), as Fastify takes it; `T` is the type of what it describes. */
+/** A JSON Schema (draft-07), as Fastify takes it; `T` is the type that it describes. */
 export type JsonSchema<T = unknown> = object & { readonly '~type'?: readonly [T] }
 
 /**
- * A schema of any library: a Standard Schema (zod, valibot, arktype), TypeBox, or plain JSON Schema. Its types are
- * those that the library infers; of plain JSON Schema those given to `jsonSchema`.
+ * A schema of any library: a Standard Schema (zod, valibot, arktype), TypeBox, or plain JSON Schema. The library infers
+ * its types; for plain JSON Schema, `jsonSchema` gives them.
  */
 export type Schema = object
 
-/** A place of a contract that is typed, and checked by nothing: `state: { big: type<Board>() }`. */
+/** A typed place of a contract without a check: `state: { big: type<Board>() }`. */
 export function type<T> (): JsonSchema<T> {
   return { [UNCHECKED]: true } as JsonSchema<T>
 }
 
-/** Gives a plain JSON Schema (draft-07) the type of what it describes. */
+/** Gives a plain JSON Schema a type. @param schema JSON Schema (draft-07) @returns the same object */
 export function jsonSchema<T> (schema: object): JsonSchema<T> {
   return schema
 }
@@ -25,7 +25,7 @@ export function isUnchecked (schema: Schema): boolean {
   return UNCHECKED in schema
 }
 
-/** The Standard Schema (https://standardschema.dev) that a value is; undefined where it is none. */
+/** The Standard Schema (https://standardschema.dev) of a value; undefined if it is none. */
 export function standardOf (schema: unknown): StandardSchemaV1.Props | undefined {
   return (schema as { '~standard'?: StandardSchemaV1.Props } | null | undefined)?.['~standard']
 }

@@ -4,8 +4,8 @@ import { escapeSegment, localized, resolveLocal, rooted, segmentsOf } from './js
 import { type Schema, standardOf } from './schema.js'
 
 /**
- * What is wrong with a value; undefined where nothing is.
- * @param changed JSON Pointers of the places that differ from a value that was right; absent: all of it may
+ * Returns the issues of a value; undefined if it is valid.
+ * @param changed JSON Pointers of the places that differ from a valid value. Default: the whole value may differ
  */
 export type StateCheck = (value: unknown, changed?: readonly string[]) => readonly Issue[] | undefined
 
@@ -124,7 +124,7 @@ function isSeparable (node: unknown): node is Node {
   return !Array.isArray(items) && Object.keys(node).every((keyword) => SEPARABLE.has(keyword))
 }
 
-/** What a container's own keywords say, which a member that came or went can break. */
+/** Checks a container's own keywords, which an added or removed member can break. */
 function containerIssue (node: Node, at: object): string | undefined {
   const { required, additionalProperties, properties = {}, minItems = 0, maxItems = Infinity, minProperties = 0, maxProperties = Infinity } = node as { required?: string[], additionalProperties?: unknown, properties?: object, minItems?: number, maxItems?: number, minProperties?: number, maxProperties?: number }
   if (Array.isArray(at)) {

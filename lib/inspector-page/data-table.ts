@@ -22,7 +22,7 @@ export class DataTable<R> {
   readonly #rows = new Map<string, { tr: HTMLTableRowElement, cells: HTMLElement[], row: R }>()
   #sorted: { column: number, isDescending: boolean } | undefined
 
-  /** @param empty what is said where there is no row */
+  /** @param empty text of a table without rows */
   constructor (columns: Array<Column<R>>, empty: string, sortedBy?: number) {
     this.#columns = columns
     setText(this.#empty, empty)

@@ -1,6 +1,6 @@
 import type { ServerLink } from './server-link.js'
 
-/** What a view of the page gets. */
+/** The context of a view of the page. */
 export interface ViewHost {
   readonly link: ServerLink
   readonly main: HTMLElement
@@ -10,11 +10,11 @@ export interface ViewHost {
   readonly filter: string
   /** Puts a filter into the address, without another entry in the history. */
   setFilter: (filter: string) => void
-  /** Says what went wrong; undefined takes it away. */
+  /** Shows an error; undefined removes it. */
   notice: (text: string | undefined) => void
 }
 
-/** Shows a view in `main`, and returns what ends it. */
+/** Shows a view in `main`. @returns ends the view */
 export type ShowView = (host: ViewHost) => () => void
 
 /** Half of a surrogate pair: clients may name keys so, and no address can have it. */

@@ -10,7 +10,7 @@ export class ServerLink {
   mayAct = false
   #node = ''
 
-  /** @param onState told of each state of the connection, and of a failure */
+  /** @param onState gets each state of the connection, and each failure */
   constructor (onState: (state: string, failure?: string) => void) {
     this.#client = new LiveClient({ url: new URL('.', location.href).href, path: '/live', useWorker: false, reconnectInterval: 500, onError: () => { /* the state says it */ } })
     this.#client.onConnectionState((state, cause) => {
@@ -30,7 +30,7 @@ export class ServerLink {
     this.#client.connect().catch(() => { /* the state says it */ })
   }
 
-  /** Calls `fn` with each value of a view. Returns what ends that. */
+  /** Calls `fn` with each value of a view. @returns ends the subscription */
   follow<T> (view: string, fn: (value: T) => void): () => void {
     return this.#client.subscribeState(view, (value) => { if (value !== undefined) fn(value as T) })
   }

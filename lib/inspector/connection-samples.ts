@@ -15,12 +15,12 @@ const MAX_TEXT = 200
 /** Connections that were closed, as far as they are remembered. */
 const MAX_CLOSED = 50
 
-/** Two digits are enough to see, and where little changes little has to be sent. */
+/** Two digits are enough to see, and small changes send nothing. */
 const rough = (value: number): number => value < 100 ? Math.round(value) : Number(value.toPrecision(2))
 
 const cut = (text: string): string => text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text
 
-/** What the connections of this node do, from sample to sample. */
+/** The activity of this node's connections, from sample to sample. */
 export class ConnectionSamples {
   readonly #core: Core
   /** Bytes at the last sample. */

@@ -29,7 +29,7 @@ export class Histogram {
     return pairs
   }
 
-  /** What another node has counted. */
+  /** Adds the counts of another node. */
   merge (pairs: readonly number[], sum: number, max: number): void {
     for (let i = 0; i + 1 < pairs.length; i += 2) {
       this.#counts[Math.min(BUCKETS - 1, Math.max(0, pairs[i]!))]! += pairs[i + 1]!

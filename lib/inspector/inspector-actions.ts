@@ -20,7 +20,7 @@ export function mayAct ({ auth }: RpcContext): boolean {
   return auth?.metadata?.mayAct === true
 }
 
-/** What a viewer may do with `allowActions`. Each action is logged with the viewer's address, before it is done. */
+/** The actions of viewers with `allowActions`. Each is logged with the viewer's address before it runs. */
 export class InspectorActions {
   readonly #outer: Core
   readonly #keys: KeySamples

@@ -13,14 +13,14 @@ export const MAX_FRAMES = 500
 /** Characters of a filter. */
 export const MAX_FILTER = 100
 
-/** ms that a sample is good for: all who ask within get the same. */
+/** ms that a sample is valid: all questions within that time get the same. */
 export const FRESH = 800
 
 export interface Rates { messagesIn: number, messagesOut: number, bytesIn: number, bytesOut: number, calls: number, errors: number, events: number, commits: number, pushes: number, refused: number }
 
 export interface Quantiles { count: number, p50: number, p99: number, max: number }
 
-/** A node, as it is. All but the first four are absent where it does not answer. */
+/** A node. All but the first four members are absent if it does not answer. */
 export interface NodeView {
   host: string
   pid: number
@@ -95,7 +95,7 @@ export interface MethodRow { kind: 'method' | 'event', name: string, scope: stri
 /** The live state `methods`, by kind and name. */
 export interface MethodsView { since: number, count: number, rows: Record<string, MethodRow> }
 
-/** What a tail follows: the frames of one connection, or those about one key. */
+/** The subject of a tail: the frames of one connection, or of one key. */
 export type TailTarget = { connection: string } | { key: string }
 
 export interface FrameRow {
@@ -122,7 +122,7 @@ export interface TailAnswer { frames: Array<FrameRow & { node: string }>, cursor
 export interface ConnectionDetail { row?: ConnectionRow & { id: string }, keys: string[], keyCount: number, missing: string[] }
 
 export interface KeyDetail extends KeyRef {
-  /** False where no node holds it and the backend has none. */
+  /** False if no node holds it and the backend has none. */
   isThere: boolean
   node: string
   epoch: string
@@ -152,7 +152,7 @@ export interface InspectorContract {
   state: { overview: Overview, methods: MethodsView }
 }
 
-/** What a viewer's node asks all nodes. */
+/** The question of a viewer's node to all nodes. */
 export interface Ask {
   /** Filters. */
   connections?: string[]

@@ -1,7 +1,7 @@
 import type { DurationName } from '../server/metrics/recorder.js'
 import { OTHER } from '../server/metrics/refusals.js'
 
-/** Labels of one duration that are told apart, at the most. */
+/** Maximum of labels of one duration; others count as one. */
 const MAX_LABELS = 1000
 
 /** Something for each label of each duration. Labels beyond the bound share one. */

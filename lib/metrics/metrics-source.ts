@@ -14,7 +14,7 @@ export function metricsOf (server: ExportedServer): Metrics {
 
 /**
  * The metrics of the one server that runs in this process.
- * @throws DatasoleError `NOT_STARTED` where there is none, or more than one
+ * @throws DatasoleError `NOT_STARTED` if there is none, or more than one
  */
 export function onlyMetrics (): Metrics {
   const all = runningMetrics()

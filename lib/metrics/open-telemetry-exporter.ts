@@ -32,7 +32,8 @@ export class OpenTelemetryExporter {
   }
 
   /**
-   * Exports a server from now on: metrics where the SDK has a meter provider, spans where it has a tracer provider.
+   * Exports a server from now on: metrics if the SDK has a meter provider, spans if it has a tracer provider.
+   * @param server `ds`
    * @throws DatasoleError `DUPLICATE_REGISTRATION` if the exporter has a server; `DRIVER_MISSING`
    */
   async attach (server: ExportedServer): Promise<this> {

@@ -13,15 +13,15 @@ export interface PrometheusRegistry {
   readonly contentType: string
   /** @returns all metrics as text */
   metrics (): Promise<string>
-  /** Adds a metric. */
+  /** Adds a metric. @param metric a metric of prom-client */
   registerMetric (metric: never): void
-  /** Removes a metric by name. */
+  /** Removes a metric. @param name its name */
   removeSingleMetric (name: string): void
 }
 
 /** Options of `PrometheusExporter`. */
 export interface PrometheusExporterOptions {
-  /** Put before every name, with a `_` where it ends with none. Default `datasole_`; empty for no prefix. */
+  /** Put before every name, followed by `_` unless it ends with one. Default `datasole_`; empty for no prefix. */
   prefix?: string
   /** A registry of prom-client that gets the metrics. Default: one of the exporter's own. */
   registry?: PrometheusRegistry
@@ -54,7 +54,8 @@ export class PrometheusExporter {
   }
 
   /**
-   * Exports a server from now on, and measures its durations. A registry that was given has the metrics afterwards.
+   * Exports a server from now on, and measures its durations. A registry of yours gets the metrics too.
+   * @param server `ds`
    * @throws DatasoleError `DUPLICATE_REGISTRATION` if the exporter has a server; `DRIVER_MISSING`
    */
   async attach (server: ExportedServer): Promise<this> {
@@ -68,9 +69,9 @@ export class PrometheusExporter {
     return this
   }
 
-  /** Lets go of the server, whose metrics leave the registry. May be called twice. */
+  /** Detaches the server, and removes its metrics from the registry. May be called twice. */
   detach (): void {
-    this.#registry?.then((registry) => { unregister(registry, this.#prefix) }, () => {}) // who opened it was told
+    this.#registry?.then((registry) => { unregister(registry, this.#prefix) }, () => {}) // the caller that opened it got the error
     this.#registry = undefined
     this.#stopRecording?.()
     this.#stopRecording = undefined
@@ -93,7 +94,7 @@ export class PrometheusExporter {
     return await (await this.#open()).metrics()
   }
 
-  /** The `content-type` of what `export` gives. */
+  /** The `content-type` of the text of `export`. */
   get contentType (): string {
     return this.#given?.contentType ?? 'text/plain; version=0.0.4; charset=utf-8'
   }

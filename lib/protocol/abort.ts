@@ -6,9 +6,9 @@ export interface AbortSignalLike {
   readonly reason: unknown
   /** Throws the reason if it was aborted. */
   throwIfAborted (): void
-  /** Calls the listener at the abort. */
+  /** Calls the listener at the abort. @param type `abort` @param listener called once */
   addEventListener (type: 'abort', listener: () => void): void
-  /** Removes the listener. */
+  /** Removes the listener. @param type `abort` @param listener the same function */
   removeEventListener (type: 'abort', listener: () => void): void
 }
 

@@ -20,15 +20,15 @@ export type CrdtType = 'pn-counter' | 'lww-register' | 'lww-map' | 'yjs'
  * }
  */
 export interface DatasoleContract {
-  /** Of a contract that `defineContract` has made: its definition, from which the types follow. */
+  /** The definition of a contract that `defineContract` made. The types follow from it. */
   definition?: unknown
-  /** method name → what it takes and gives */
+  /** Methods, by name: parameters, result, and errors. */
   rpc?: object
-  /** event name → its data, in both directions */
+  /** Events, by name: the data, in both directions. */
   events?: object
-  /** state key → its value, plain JSON */
+  /** Live state, by key: the value, plain JSON. */
   state?: object
-  /** CRDT key → its type, and of a register or map its value, plain JSON */
+  /** CRDTs, by key: the type, and for a register or map the value, plain JSON. */
   crdts?: object
 }
 
@@ -61,13 +61,13 @@ type Params<C, M extends RpcName<C>> = RpcMap<C>[M] extends { params: infer P } 
 type Result<C, M extends RpcName<C>> = RpcMap<C>[M] extends { result: infer R } ? R : unknown
 type Errors<C, M extends RpcName<C>> = RpcMap<C>[M] extends { errors: infer E } ? E : Record<string, unknown>
 
-/** What a caller gives. */
+/** The parameters, as a caller gives them. */
 export type RpcParams<C, M extends RpcName<C>> = In<Params<C, M>>
-/** What a caller gets. */
+/** The result, as a caller gets it. */
 export type RpcResult<C, M extends RpcName<C>> = Out<Result<C, M>>
-/** What a handler gets: the same as a caller gives, unless a schema transforms it. */
+/** The parameters, as a handler gets them: the caller's, unless a schema transforms them. */
 export type HandlerParams<C, M extends RpcName<C>> = Out<Params<C, M>>
-/** The result that a handler gives. */
+/** The result, as a handler gives it. */
 export type HandlerResult<C, M extends RpcName<C>> = In<Result<C, M>>
 /** The details of a method's declared errors, by code: as a caller gets them, and as a handler gives them. */
 export type RpcErrors<C, M extends RpcName<C>> = { [Code in keyof Errors<C, M> & string]: Out<Errors<C, M>[Code]> }
@@ -83,7 +83,7 @@ type ToClient<T> = T extends { '~toClient': infer P } ? P : T
 export type EventData<C, E extends EventName<C>> = Out<ToClient<EventMap<C>[E]>>
 /** The data of an event that the server sends, as server code gives it. */
 export type BroadcastData<C, E extends EventName<C>> = In<ToClient<EventMap<C>[E]>>
-/** The data of an event that clients send, as they give it. */
+/** The data of an event, as a client sends it. */
 export type SentData<C, E extends EventName<C>> = In<ToServer<EventMap<C>[E]>>
 /** The data of an event that clients send, as handlers get it. */
 export type ReceivedData<C, E extends EventName<C>> = Out<ToServer<EventMap<C>[E]>>
@@ -107,6 +107,6 @@ type CrdtAt<C, K> = ValueAt<CrdtMap<C>, K>
 /** The type of a key's CRDT; any of the four if the contract does not say. */
 export type CrdtTypeOf<C, K> = CrdtAt<C, K> extends { type: infer T extends CrdtType } ? T : CrdtAt<C, K> extends infer T extends CrdtType ? T : CrdtType
 
-/** Of a map, an object of its fields; where the contract does not say, anything. */
+/** The value of a CRDT; for a map an object of its fields. Anything, if the contract does not type it. */
 export type CrdtValue<C, K, T> =
   T extends 'pn-counter' ? number : T extends 'yjs' ? string[] : CrdtAt<C, K> extends { value: infer V } ? V : T extends 'lww-map' ? Record<string, unknown> : unknown

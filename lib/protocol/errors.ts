@@ -1,4 +1,4 @@
-/** An error of datasole's own: `code` is stable and can be relied on, `message` says what to do. */
+/** An error of datasole. `code` is stable, and `message` says what to do. */
 export class DatasoleError extends Error {
   override readonly name = 'DatasoleError'
   constructor (readonly code: string, message: string, options?: ErrorOptions) {
@@ -18,7 +18,10 @@ export class RpcError<Errors = Record<string, unknown>> extends Error {
     super(message, options)
   }
 
-  /** Whether it is an error that the contract declares for the method; `data.details` then is of the declared type. */
+  /**
+   * Tests for an error that the contract declares for the method. `data.details` then has the declared type.
+   * @param code the name of the error in the contract
+   */
   is<Code extends keyof Errors & string> (code: Code): this is { readonly data: { readonly code: Code, readonly details: Errors[Code] } } {
     return memberOf(this.data, 'code') === code && 'details' in (this.data as object)
   }

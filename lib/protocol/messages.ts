@@ -17,7 +17,7 @@ export interface Head {
   version: number
 }
 
-/** Who writes a sync channel. `client-to-server`: each connection has a value of its own. */
+/** The writers of a sync channel. `client-to-server`: each connection has a value of its own. */
 export type ChannelDirection = 'server-to-client' | 'client-to-server' | 'bidirectional'
 /** The updates of a sync channel: JSON Patches, whole values, or operations that merge. */
 export type ChannelMode = 'json-patch' | 'snapshot' | 'crdt'
@@ -26,7 +26,7 @@ export interface ChannelInfo { direction: ChannelDirection, mode: ChannelMode }
 
 export interface RpcRequest { method: string, params?: unknown, correlationId: number, /** of the client's span: W3C Trace Context */ traceparent?: string }
 export interface RpcError { code: number, message: string, data?: unknown }
-/** `begun` is false where the call never ran: since the server closes, or, with `again`, since it has no place for the call yet. */
+/** `begun` is false if the call never ran: the server closes or, with `again`, has no place for the call yet. */
 export interface RpcResponse { correlationId: number, result?: unknown, error?: RpcError, begun?: false, again?: true }
 export interface ClientEvent { event: string, data?: unknown, /** of the client's span: W3C Trace Context */ traceparent?: unknown }
 export interface ServerEvent { event: string, data: unknown, /** Unix ms */ timestamp: number, /** version 3: the number that stands for the name from now on */ n?: number }
@@ -36,8 +36,8 @@ export type KeyNumber = number
 export interface StatePatch { key: string, epoch: string, from: number, version: number, patches: Operation[], channel?: ChannelInfo, n?: KeyNumber }
 /** Version 0 without `data` is a key that has no value. */
 export interface StateSnapshot { key: string, epoch: string, version: number, data?: unknown, channel?: ChannelInfo, n?: KeyNumber }
-export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number, /** FORBIDDEN: the nodeId that is another user's */ nodeId?: string, /** the event that is refused */ event?: string, /** INTERNAL: what the server has logged it under */ id?: string, /** INVALID_VALUE: where the value is refused (JSON Pointers), and why */ issues?: ReadonlyArray<{ readonly path: string, readonly message: string }> }
-/** `epoch` and `version` are what the client still holds, if anything. */
+export interface ErrorMessage { code: ErrorCode, message: string, /** ms */ retryAfter?: number, key?: string, /** CLOCK_SKEW: the server's Unix time in ms */ now?: number, /** FORBIDDEN: the nodeId that is another user's */ nodeId?: string, /** the event that is refused */ event?: string, /** INTERNAL: the id of the error in the server's log */ id?: string, /** INVALID_VALUE: the refused places (JSON Pointers), each with a reason */ issues?: ReadonlyArray<{ readonly path: string, readonly message: string }> }
+/** `epoch` and `version`: the position that the client still has, if any. */
 export interface Subscribe { key: string, epoch?: string, version?: number }
 /** `patches`, made on version `base` of `epoch`, or, in mode `snapshot`, `data`. `push` tells this one from every other. */
 export interface StatePush { key: string, epoch?: string, base?: number, patches?: Operation[], data?: unknown, push: { client: string, seq: number } }

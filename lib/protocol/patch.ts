@@ -10,8 +10,8 @@ export class PatchError extends Error {
 }
 
 /**
- * What a patch is applied to. The value is the member '' of `holder`, so that the root is a member
- * like any other, and the tokens of a pointer can be followed from the first one.
+ * The target of a patch. The value is the member '' of `holder`, so that the root is a member like any other, and the
+ * tokens of a pointer can be followed from the first one.
  */
 export interface Editor {
   readonly holder: Members
@@ -20,7 +20,7 @@ export interface Editor {
   /** Sets a member; undefined removes it. */
   put (object: Members, key: string, value: unknown): void
   splice (array: unknown[], start: number, deleteCount: number, items: unknown[]): void
-  /** Hears of each value that an operation inserts at `depth`, copies or compares; may refuse. */
+  /** Gets each value that an operation inserts at `depth`, copies or compares; may throw to refuse it. */
   weigh? (value: unknown, depth: number): void
 }
 
@@ -37,7 +37,7 @@ export function runPatch (editor: Editor, patches: Operation[]): void {
         take(editor, tokens, path)
         break
       case 'replace':
-        // the root may be replaced where there is none yet
+        // the root may be replaced before it exists
         if (path !== '') read(editor, tokens, path)
         insert(editor, tokens, path, operation.value, 1)
         break

@@ -2,18 +2,18 @@
  * The types of schemas, by their shape: a client's types come from a contract, and no code of a library of schemas does.
  */
 
-/** A value on its way through a schema: what is given to it, and what it hands on. */
+/** A value on its way through a schema: its input and its output. */
 export interface Passage<In, Out> { readonly '~in': In, readonly '~out': Out }
 
-/** What may be given to a schema. */
+/** The input of a schema. */
 export type InputOf<S> =
   S extends { readonly '~standard': { readonly types?: { readonly input: infer I } | undefined } } ? I : JsonOf<S>
 
-/** What a schema hands on: the same, unless it transforms. */
+/** The output of a schema: its input, unless it transforms it. */
 export type OutputOf<S> =
   S extends { readonly '~standard': { readonly types?: { readonly output: infer O } | undefined } } ? O : JsonOf<S>
 
-/** TypeBox has the type in `static`; plain JSON Schema where `jsonSchema` or `type` has put it. */
+/** TypeBox has the type in `static`, and plain JSON Schema in a member that `jsonSchema` or `type` adds. */
 type JsonOf<S> = S extends { static: infer T } ? T : S extends { readonly '~type'?: readonly [infer T] } ? T : unknown
 
 /** One schema's passage; without a schema `Without`. */
@@ -41,7 +41,7 @@ export interface Described<T> {
   crdts: { -readonly [K in keyof T]: CrdtOf<T[K]> }
 }
 
-/** What a side sees of a value that passes a schema; any other type is the same on both sides. */
+/** The input and the output of a value that passes a schema; any other type is the same on both sides. */
 export type In<T> = T extends Passage<infer I, unknown> ? I : T
 export type Out<T> = T extends Passage<unknown, infer O> ? O : T
 

@@ -2,7 +2,7 @@
 export interface RateLimitRule {
   /** Length of the sliding window in ms. */
   windowMs: number
-  /** Requests that any interval of that length admits at the most. */
+  /** Maximum of requests in any interval of that length. */
   maxRequests: number
 }
 
@@ -19,7 +19,7 @@ export interface RateLimitResult {
 }
 
 /**
- * An exact sliding window: it remembers what it admitted, as runs of (tick, cost), for as long as
+ * An exact sliding window: it remembers admitted requests, as runs of (tick, cost), for as long as
  * that counts. No interval of `windowMs` admits more than `maxRequests`; what fits is admitted.
  * Memory: one run per ms in which something was admitted, at most min(windowMs, maxRequests).
  */

@@ -171,7 +171,7 @@ export class Core implements ConnectionHost {
     this.workers.push(new Workers(executor, scope, host, this.rpc, this.events, this.settings, this.log))
   }
 
-  /** From now on calls wait for `starting`, which is going to call `start` when it is the core's turn. */
+  /** From now on calls wait for `starting`, which calls `start` later. */
   announce (starting: Promise<unknown>): void {
     this.#announced = starting
     this.keyspace.storages.announce(starting)
@@ -180,7 +180,7 @@ export class Core implements ConnectionHost {
 
   /**
    * Connects the backends and limiters that are there by now, so that they can be used. May be called again.
-   * Where one fails, all is given back.
+   * If one fails, all are closed again.
    */
   async connect (): Promise<void> {
     const { storages } = this.keyspace
@@ -195,10 +195,10 @@ export class Core implements ConnectionHost {
   }
 
   /**
-   * Gives a scope a backend of its own, and connects it. What connected is closed with the server; where it does not
-   * connect, the server is stopped, since Fastify does not start any more.
+   * Gives a scope a backend of its own, and connects it. The server closes it. If it does not connect, the server is
+   * stopped, since Fastify does not start any more.
    * @param plugin the plugin that provides it, for errors
-   * @throws DatasoleError `DUPLICATE_REGISTRATION`, `TOO_LATE`; whatever `connect` throws
+   * @throws DatasoleError `DUPLICATE_REGISTRATION`, `TOO_LATE`; as `connect` does
    */
   async provideBackend (scope: Scope, backend: StateBackend, plugin: string): Promise<void> {
     this.checkNotStarted(scope, plugin)
@@ -211,7 +211,7 @@ export class Core implements ConnectionHost {
     if (this.#starting !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} comes too late in the scope "${scope.name}": the server has started`)
   }
 
-  /** Connects the backends and joins the other nodes. May be called again. Where a part fails, all are stopped. */
+  /** Connects the backends and joins the other nodes. May be called again. If a part fails, all are stopped. */
   start (): Promise<void> {
     return (this.#starting ??= this.#orStop(this.#start()))
   }
@@ -240,7 +240,7 @@ export class Core implements ConnectionHost {
   /**
    * The one entrance of every transport: an authenticated WebSocket, and the stream below it.
    * `onConnect` hooks have run by then.
-   * @param expiry how long the authentication holds; undefined for good
+   * @param expiry of the authentication; undefined if it has none
    */
   accept (socket: ServerSocket, raw: Duplex, context: ConnectionContext, expiry?: AuthExpiry): Connection {
     const connection = new Connection(this, socket, raw, context)
@@ -259,7 +259,7 @@ export class Core implements ConnectionHost {
     return connection
   }
 
-  /** Takes no more connections, closes them in waves, finishes what is under way, closes the rest, and finishes what comes of that. */
+  /** Refuses new connections, closes the open ones in waves, finishes calls under way, closes the rest, and finishes their hooks. */
   async drain (): Promise<void> {
     this.isDraining = true
     await closeInWaves(this.hub, this.settings.drainMs, this.settings.closeTimeoutMs)
@@ -275,7 +275,7 @@ export class Core implements ConnectionHost {
     for (const part of parts) await part.drain?.(withGrace())
   }
 
-  /** Gives back what `start` took, however far that came. */
+  /** Releases everything that `start` took, even if it failed. */
   async stop (): Promise<void> {
     this.#parts = undefined
     const failures: unknown[] = [] // one that fails must not keep the others open

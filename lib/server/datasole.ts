@@ -61,7 +61,7 @@ function openBackend ({ type, redis, postgres }: BackendConfig, log: Logger): St
 export interface Primitives<C, S> {
   /** State that clients mirror. */
   readonly live: LiveFacade<C, S>
-  /** State of the server's own. */
+  /** State of the server alone. */
   readonly state: StateFacade<C, S>
   /** Events of clients and nodes. */
   readonly events: EventsFacade<C, S>
@@ -69,13 +69,13 @@ export interface Primitives<C, S> {
   readonly fanout: FanoutFacade<C, S>
   /** Sliding windows for server code. */
   readonly rateLimiter: RateLimiterFacade<S>
-  /** Values of users, beyond connections. */
+  /** Values of users that outlive connections. */
   readonly sessions: SessionsFacade<S>
   /** Values that merge. */
   readonly crdt: CrdtFacade<C, S>
 }
 
-/** What `ds` is: in a route of Fastify, and beside any HTTP server. `C` is the application's contract. */
+/** `ds`: the server, in a route of Fastify and beside any HTTP server. `C` is the application's contract. */
 export class Datasole<C extends DatasoleContract = DatasoleContract> {
   /** Methods that clients call. */
   readonly rpc: RpcFacade<C, this>
@@ -110,9 +110,11 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Adds a hook. Under Fastify it applies to the methods, events and keys registered in the scope of
-   * this `ds` and below it; `onConnect` and `onDisconnect` always apply to all connections.
-   * @throws TypeError `INVALID_ARGUMENT` for an unknown name, or a hook that is no function
+   * Adds a hook. Under Fastify it applies to the methods, events and keys registered in the scope of this `ds` and
+   * below it; `onConnect` and `onDisconnect` always apply to all connections.
+   * @param name `onConnect`, `onDisconnect`, `preRpc`, `preEvent`, `preSubscribe` or `prePush`
+   * @param hook may be asynchronous; a throw refuses
+   * @throws TypeError `INVALID_ARGUMENT` for an unknown name, or a hook that is not a function
    */
   addHook<N extends HookName> (name: N, hook: Hooks<C>[N]): this {
     this.#scope.add(name, hook as Hooks[N])
@@ -121,22 +123,23 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
 
   /**
    * Closes every connection of a user, on every node.
+   * @param userId the user
    * @param options.code close code; default 4401, after which a client does not come back by itself
-   * @param options.reason at most 123 bytes
+   * @param options.reason at most 123 bytes. Default `disconnected by the server`
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `INVALID_CLOSE`
    */
   disconnectUser (userId: string, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server' }: { code?: number, reason?: string } = {}): void {
     this.#core.disconnects.disconnectUser(userId, code, reason)
   }
 
-  /** The nodes that share the backend, this one first. A node that was silent for 15 s is left out. */
+  /** Lists the nodes that share the backend, this one first. A node that was silent for 15 s is left out. */
   nodes (): NodeInfo[] {
     return this.#core.cluster.nodes().map((card, i) => ({ ...card, isSelf: i === 0 }))
   }
 
   /**
-   * Describes the contract as an AsyncAPI 3.0 document, for tools and for people.
-   * @param info title, version and server of the application
+   * Describes the contract as an AsyncAPI 3.0 document.
+   * @param info title, version and server of the application. Default none
    * @throws DatasoleError `NO_CONTRACT` if the server has none
    */
   asyncapi (info?: AsyncApiInfo): AsyncApiDocument {

@@ -21,12 +21,12 @@ import type { Scope } from './scope/scope.js'
  */
 const MAX_FREE = 64 * 1024
 
-/** ms that a client is told to wait where too many of its frames wait already. */
+/** `retryAfter` (ms) if too many frames of a client wait. */
 const RETRY = 100
 
 const NO_HEAD = Buffer.alloc(0)
 
-/** The way of every frame: inflated, checked, parsed and counted once, then handed to the part that it is for. */
+/** Handles every frame: inflates, checks, parses and counts it once, then hands it to its part of the server. */
 export class Dispatch {
   readonly #settings: Settings
   readonly #metrics: Metrics
@@ -114,7 +114,7 @@ export class Dispatch {
     }
   }
 
-  /** @param head of the frame; empty where it is none */
+  /** @param head of the frame; empty if it is broken */
   #failed (connection: Connection, head: Buffer, error: unknown): void {
     const handler = this.#handlerOf(head)
     if (error instanceof BadFrame || error instanceof BrokenStream) {
@@ -129,7 +129,7 @@ export class Dispatch {
     refuse(handler, connection, head, new Refusal('INTERNAL', 'the frame could not be handled', { id }))
   }
 
-  /** Counts as a refusal, so that who goes on regardless is closed in the end. */
+  /** Counts as a refusal, so that a client that continues is closed in the end. */
   #busy (connection: Connection, head: Buffer, message: string, retryAfter: number): void {
     this.#limiterOf(undefined).refused(connection)
     this.#refuse(this.#handlerOf(head), connection, head, new Refusal('BUSY', message, { retryAfter }))
@@ -157,7 +157,7 @@ function idOf (head: Buffer): number {
   return head.length < HEADER_SIZE ? 0 : readUint32(head, 1)
 }
 
-/** @param message what the frame holds, where it was read */
+/** @param message the content of the frame, if it was read */
 function refuse (handler: FrameHandler | undefined, connection: Connection, head: Buffer, refusal: Refusal, message?: unknown): void {
   if (handler?.refuse !== undefined) return handler.refuse(connection, idOf(head), refusal, message)
   const about = message === undefined ? undefined : handler?.about?.(message)

@@ -4,8 +4,8 @@ import type { Logger } from './context/logger.js'
 let isSaid = false
 
 /**
- * Warns, once per process, where this process seems to be one of several, of which each would have a store of its own.
- * pm2 numbers its processes, those that it does not fork as workers of a cluster too.
+ * Warns, once per process, if this process seems to be one of several with a store of its own each. pm2 numbers its
+ * processes, also those that are no workers of a cluster.
  */
 export function warnOfSplitBrain (log: Logger): void {
   const isOneOfSeveral = cluster.isWorker || Number(process.env.NODE_APP_INSTANCE ?? 0) > 0

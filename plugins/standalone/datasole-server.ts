@@ -12,14 +12,12 @@ import type { DatasoleServerOptions } from '../connections.js'
 import { WORKER_SCHEMAS, schemaCompiler } from '../schema-compiler.js'
 import { type AnyHttpServer, PrivateHost, privateFastify } from './private-host.js'
 
-/** What `attach` takes: an http(s) server, or something that has one (NestJS, Fastify). */
+/** The target of `attach`: an http(s) server, or an object that has one (NestJS, Fastify). */
 export type AttachTarget = AnyHttpServer | { getHttpServer: () => unknown } | { server: unknown }
 
 /**
- * The server beside an http server of yours: Express, Koa, NestJS, plain `http.createServer()`.
- * It is the same composition as the Fastify plugin, in a private Fastify that gets only the requests
- * and upgrades of our path.
- *
+ * The server beside an http server of yours: Express, Koa, NestJS, plain `http.createServer()`. It is the same
+ * composition as the Fastify plugin, in a private Fastify that gets only the requests and upgrades of our path.
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
 export class DatasoleServer<C extends DatasoleContract = DatasoleContract> extends Datasole<C> {
@@ -29,7 +27,7 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
   declare readonly transport: StandaloneTransport<this>
   readonly #host: PrivateHost
 
-  /** With a contract, the server is typed by it. */
+  /** A contract types the server. */
   constructor (options: DatasoleServerOptions & { contract: C })
   constructor (options?: DatasoleServerOptions)
   constructor (options: DatasoleServerOptions = {}) {
@@ -43,8 +41,9 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
   }
 
   /**
-   * Registers a Fastify plugin on the private Fastify instance of this server: `datasole/redis` and its siblings, or
-   * a function whose instance has a `ds` of its own. It loads at `init()`, which rejects as the plugin does.
+   * Registers a Fastify plugin on the private Fastify instance. It loads at `init()`, which rejects as the plugin does.
+   * @param plugin `datasole/redis` or a sibling, or a function whose instance has a `ds` of its own
+   * @param options the options of the plugin. Default none
    * @throws DatasoleError `TOO_LATE` after `init()`
    */
   register<O extends FastifyPluginOptions> (plugin: (app: FastifyInstance, options: O) => Promise<void>, options?: O): this {
@@ -54,7 +53,7 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
 
   /**
    * Connects the backend, and loads the plugins of `register`. Takes effect once.
-   * @throws DatasoleError `CLOSED`, `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`; what a plugin throws
+   * @throws DatasoleError `CLOSED`, `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`; as a plugin does
    */
   async init (): Promise<void> {
     await this.#host.start()
@@ -70,7 +69,7 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
 }
 
 /**
- * Constructs, starts and attaches a server in one go.
+ * Constructs, attaches and starts a server.
  * @param target the http server, or an object that has one
  * @param options as of `new DatasoleServer`
  * @throws as the constructor, `transport.attach` and `init`; the server is closed then
@@ -97,12 +96,11 @@ export class StandaloneTransport<S> extends TransportFacade<S> {
   }
 
   /**
-   * Serves the WebSocket and the client bundles on an http server; everything else on it stays with
-   * its owner. Also works before `init()` has been awaited.
-   *
-   * Where the http server closes first, it takes its clients along: with 1001, once their calls are done.
-   * @param adapter gets the http server out of a target that is not recognized
-   * @throws TypeError `INVALID_ARGUMENT` where there is no http server; DatasoleError `PATH_TAKEN`, `CLOSED`
+   * Serves the WebSocket and the client bundles on an http server, also before `init()`. Other requests stay with their
+   * listeners. If the http server closes first, its clients are closed with 1001 once their calls are done.
+   * @param target an http(s) server, or an object that has one (NestJS, Fastify)
+   * @param adapter returns the http server of any other target
+   * @throws TypeError `INVALID_ARGUMENT` if there is no http server; DatasoleError `PATH_TAKEN`, `CLOSED`
    */
   attach<T = AttachTarget> (target: T, adapter?: (target: T) => AnyHttpServer): void {
     this.#host.attach(httpServerOf(target, adapter))

@@ -9,17 +9,17 @@ export interface Tenant {
   path: string
   request? (req: IncomingMessage, res: ServerResponse): boolean
   upgrade (req: IncomingMessage, socket: Duplex, head: Buffer): boolean
-  /** The server takes no more connections, and waits for those that there are. */
+  /** The server takes no more connections, and waits for the open ones. */
   closing? (): void
 }
 
 /**
- * The door of an http server that others share. What a tenant takes, no other listener sees;
- * everything else reaches the owner's listeners untouched, whoever adds or removes them, whenever.
+ * Entrance to an http server that several listeners share. A request that a tenant takes reaches no other listener. All
+ * others reach the owner's listeners unchanged, whoever adds or removes them, at any time.
  *
- * It stands before the server's listeners, at `emit`, since a listener can neither stop those after
- * it nor know who will be added: other WebSocket servers end every upgrade that is not theirs, and
- * some take all request listeners away and call them themselves. All tenants of a server share one.
+ * It stands before the server's listeners, at `emit`, since a listener can neither stop those after it nor know who
+ * will be added: other WebSocket servers end every upgrade that is not theirs, and some take all request listeners away
+ * and call them themselves. All tenants of a server share one.
  */
 class FrontDoor {
   readonly tenants = new Set<Tenant>()
@@ -45,7 +45,7 @@ class FrontDoor {
     const server = this.#server
     server.off('upgrade', this.#unclaimed)
     server.off('request', unanswered)
-    // where somebody has put another in front since, ours stays and passes everything on
+    // if other code has wrapped it since, ours stays and passes everything on
     if (server.emit === this.#dispatch) this.#restore('emit', this.#emit)
     if (server.close === this.#closing) this.#restore('close', this.#close)
   }
@@ -62,7 +62,7 @@ class FrontDoor {
     } else if (event === 'request') {
       const [req, res] = args as [IncomingMessage, ServerResponse]
       for (const tenant of this.tenants) if (tenant.request?.(req, res)) return true
-      // where nobody else listens, the client would wait for ever
+      // without another listener the client would wait for ever
       if (this.#isAlone) return notFound(res)
     }
     return Reflect.apply(this.#emit, this.#server, [event, ...args]) as boolean
@@ -81,7 +81,7 @@ class FrontDoor {
     return Reflect.apply(this.#close, this.#server, args)
   }
 
-  /** An upgrade that no tenant took. Where nobody else listens, nobody else would ever answer it. */
+  /** Answers an upgrade that no tenant took, if there is no other listener that could. */
   readonly #unclaimed = (_req: IncomingMessage, socket: Duplex): void => {
     if (this.#server.listenerCount('upgrade') > 1) return
     refuseUpgrade(socket, { status: 404 })
@@ -95,7 +95,7 @@ function notFound (res: ServerResponse): true {
 
 function unanswered (): void {}
 
-/** An http2 server that also speaks HTTP/1.1 has the same events, but makes requests only for those who listen to them. */
+/** An http2 server that also speaks HTTP/1.1 has the same events, but makes requests only for their listeners. */
 function isHttp2 (server: Server): boolean {
   return 'updateSettings' in server
 }

@@ -140,10 +140,10 @@ export class PrivateHost {
   }
 
   async #close (): Promise<void> {
-    // what is still starting is let through first: half a start cannot be taken back
+    // a start under way is finished first: half a start cannot be undone
     await this.#starting?.catch(() => {}) // whoever started it has been told
     if (this.#starting === undefined) {
-      // to close the private instance would load its plugins first, and connect what was never used
+      // closing the private instance would first load its plugins, and connect unused backends
       await this.#core.drain()
       await this.#core.stop()
     } else {

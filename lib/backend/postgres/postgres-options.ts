@@ -17,13 +17,13 @@ export interface PostgresPoolClient {
 export interface PostgresPool {
   /** The options of its connections. */
   readonly options: object
-  /** Gives `done` a connection, or the error. */
+  /** Takes a connection. @param done gets the connection, or the error */
   connect (done: (error: Error | undefined, client: PostgresPoolClient | undefined) => void): void
-  /** Adds a listener for errors of idle connections. */
+  /** Adds a listener for errors of idle connections. @param event `error` @param listener gets the error */
   on (event: 'error', listener: (error: Error) => void): unknown
-  /** Removes the listener. */
+  /** Removes the listener. @param event `error` @param listener the same function */
   removeListener (event: 'error', listener: (error: Error) => void): unknown
-  /** Closes all connections. Never called on a pool of yours. */
+  /** Closes all connections. Never called on a pool that was passed in. */
   end (): Promise<void>
 }
 

@@ -18,7 +18,7 @@ export interface RedisClient {
 
 /** A Redis, Cluster or Sentinel client of ioredis. It is a template: its connection is never used. */
 export interface RedisInstance {
-  /** Makes a client with the same options. */
+  /** Makes a client with the same options. @param args options that differ */
   duplicate (...args: never[]): unknown
   /** The options of the client. */
   readonly options: object
@@ -94,7 +94,7 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     commandTimeout: undefined,
     socketTimeout: SOCKET_TIMEOUT,
     retryStrategy: wait,
-    // an old master takes writes, which are lost, until Sentinel has told it: leave it at once
+    // an old master still takes writes, which are lost: leave it at once
     failoverDetector: true,
     sentinelReconnectStrategy: () => SENTINEL_RECONNECT,
     // after a failover the old master is a replica

@@ -38,14 +38,15 @@ export interface Hooks<C extends DatasoleContract> {
   useLive: UseLive<C>
   /** As `useLive`, and suspends until the first value is known. */
   useSuspenseLive: UseSuspenseLive<C>
-  /** Calls of a method, with the state of the latest one. */
+  /** Calls a method, with the state of the latest call. */
   useRpc: UseRpc<C>
-  /** Calls the function at every event of that name while the component is mounted. It need not be stable. */
+  /** Calls a function at every event while the component is mounted. @param event the name @param handler need not be stable */
   useEvent: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
-  /** Follows a sync channel, and changes it. */
+  /** Follows a sync channel, and changes it. @param key the key of the channel */
   useChannel: <K extends StateName<C>>(key: K) => ChannelState<StateAt<C, K>>
   /**
-   * Follows a CRDT, and gives the operations of its type.
+   * Follows a CRDT, with the operations of its type.
+   * @param key the key
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
    * @throws DatasoleError `TYPE_MISMATCH` if the client has the key open as another type
    */

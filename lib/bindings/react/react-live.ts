@@ -8,13 +8,13 @@ import { type Scope, type ScopeContext, useScope } from './react-provider.js'
 
 /** The result of `useLive`. */
 export interface Live<S> {
-  /** The value, or what the selector made of it. Frozen; undefined while it is unknown, and if the key has none. */
+  /** The value, or the part that the selector returned. Frozen; undefined while it is unknown, and if the key has none. */
   readonly value: S
   /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
   readonly status: 'skipped' | SubscriptionStatus
   /** The version with which the value changed last; undefined until it is known. */
   readonly version: number | undefined
-  /** Why the subscription is denied, or has to wait. */
+  /** The refusal of the subscription, or the reason of a long wait. */
   readonly error: DatasoleError | undefined
 }
 
@@ -29,7 +29,8 @@ export interface UseLive<C extends DatasoleContract> {
   <K extends StateName<C>> (key: K | null): Live<DeepReadonly<StateAt<C, K>> | undefined>
   /**
    * Follows a part of a key. The component renders again only when the part or the status changes.
-   * @param selector gets undefined while there is no value
+   * @param key null to follow none
+   * @param selector returns the part; gets undefined while there is no value
    * @param isEqual whether the part is still the same; default `Object.is`
    */
   <K extends StateName<C>, S> (key: K | null, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>
@@ -38,7 +39,8 @@ export interface UseLive<C extends DatasoleContract> {
 /** The hook `useSuspenseLive` of a contract. */
 export interface UseSuspenseLive<C extends DatasoleContract> {
   /**
-   * As `useLive`, and suspends until the first value is known; a reconnect does not suspend again.
+   * Follows a key as `useLive` does, and suspends until the first value is known. A reconnect does not suspend again.
+   * @param key the key
    * @throws DatasoleError the refusal, if the server denies the first subscription; `NO_INITIAL` on a server without
    *   the value in the Provider's `initial`
    */

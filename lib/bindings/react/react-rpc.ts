@@ -9,7 +9,11 @@ export interface RpcCalls<C extends DatasoleContract, M extends RpcName<C>> exte
   readonly call: RpcCall<C, M>
 }
 
-/** Calls of a method of the server. Calls that are under way when the component is unmounted are aborted. */
+/**
+ * Calls a method of the server. Calls under way are aborted when the component is unmounted.
+ * @param method its name
+ * @returns the state of the latest call, and the function `call`
+ */
 export type UseRpc<C extends DatasoleContract> = <M extends RpcName<C>>(method: M) => RpcCalls<C, M>
 
 export function makeUseRpc<C extends DatasoleContract> (context: ScopeContext): UseRpc<C> {

@@ -18,26 +18,26 @@ import { Followed, type Readable } from './svelte-followed.js'
 
 export type { ChannelSnapshot, ConnectionSnapshot, CrdtOperations, CrdtSnapshot, InitialStates, Readable, RpcCall, RpcSnapshot }
 
-/** A name, or a function of signals that gives it. */
+/** A name, or a function of signals that returns it. */
 export type NameOrGetter<N> = N | (() => N)
 
 /** Read the members in markup and effects, or use it as a store: `$board` is the value. */
 export interface Live<S> extends Readable<S> {
-  /** The value, or what the selector made of it. Frozen; undefined while it is unknown, and if the key has none. */
+  /** The value, or the part that the selector returned. Frozen; undefined while it is unknown, and if the key has none. */
   readonly value: S
   /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
   readonly status: 'skipped' | SubscriptionStatus
   /** The version with which the value changed last; undefined until it is known. */
   readonly version: number | undefined
-  /** Why the subscription is denied, or has to wait. */
+  /** The refusal of the subscription, or the reason of a long wait. */
   readonly error: DatasoleError | undefined
 }
 
 /** Options of `createDatasole`. `client` and `options` exclude each other. */
 export interface Options<C extends DatasoleContract> {
-  /** Yours, which you connect and disconnect. */
+  /** A client of yours, which you connect and disconnect. */
   client?: LiveClient<C>
-  /** Of a client that is made and connected at the first use in a browser. */
+  /** Options of a client that is made and connected at the first use in a browser. */
   options?: DatasoleClientOptions
   /** Values that a server rendered, by key. The client follows each from its version. */
   initial?: InitialStates<C>
@@ -51,29 +51,31 @@ type Selector<C, K, S> = (value: DeepReadonly<StateAt<C, K>> | undefined) => S
 export interface Datasole<C extends DatasoleContract> {
   /**
    * Follows a key of live state.
-   * @param key null to follow none. A function is asked again when its signals change; as a store, when it is subscribed to
+   * @param key null to follow none. A function is called again when its signals change; as a store, at each
+   *   subscription
    */
   live: {
     <K extends StateName<C>> (key: NameOrGetter<K | null>): Live<DeepReadonly<StateAt<C, K>> | undefined>
     /** @param isEqual whether the part is still the same; default `Object.is` */
     <K extends StateName<C>, S> (key: NameOrGetter<K | null>, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>
   }
-  /** Calls of a method. Those that are under way when the component is destroyed are aborted. */
+  /** Calls a method. Calls under way are aborted when the component is destroyed. @param method its name */
   rpc: <M extends RpcName<C>>(method: M) => RpcSnapshot<C, M> & Readable<RpcSnapshot<C, M>> & { readonly call: RpcCall<C, M> }
-  /** Calls the function at every event of that name until the component is destroyed. */
+  /** Calls a function at every event until the component is destroyed. @param event the name @param handler gets the event */
   event: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
-  /** Follows a sync channel, and changes it: `update` and `set` are those of `Channel`. */
+  /** Follows a sync channel, and changes it with `update` and `set` of `Channel`. @param key a key, or a function of signals */
   channel: <K extends StateName<C>>(key: NameOrGetter<K>) => ChannelSnapshot<StateAt<C, K>> & Readable<ChannelSnapshot<StateAt<C, K>>['value']> & {
     readonly update: (recipe: (draft: StateAt<C, K> | undefined) => StateAt<C, K> | DeepReadonly<StateAt<C, K>> | void) => void
     readonly set: (value: StateAt<C, K> | DeepReadonly<StateAt<C, K>>) => void
   }
   /**
-   * Follows a CRDT, and gives the operations of its type.
+   * Follows a CRDT, with the operations of its type.
+   * @param key a key, or a function of signals
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
    * @throws DatasoleError `TYPE_MISMATCH` if the client has the key open as another type
    */
   crdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: NameOrGetter<K>, type: T) => CrdtSnapshot<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readable<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readonly<CrdtOperations<ClientCrdt<T, CrdtValue<C, K, T>>>>
-  /** Follows the client's connection. As a store it gives the state. */
+  /** Follows the client's connection. As a store its value is the state. */
   connection: () => ConnectionSnapshot & Readable<ConnectionSnapshot['state']>
   /**
    * The client, for everything else.
@@ -84,15 +86,16 @@ export interface Datasole<C extends DatasoleContract> {
 
 const valueOf = <N extends string | null>(name: NameOrGetter<N>): N => typeof name === 'function' ? name() : name
 
-/** An object whose members read the snapshot, and that is a store of what `select` gives. */
+/** An object whose members read the snapshot, and that is a store of the value that `select` returns. */
 function readableOf<S extends object, T, M extends object> (followed: Followed<S>, names: Array<keyof S>, select: (snapshot: S) => T, more: M): S & Readable<T> & M {
   const members = Object.fromEntries(names.map((name) => [name, { enumerable: true, get: () => followed.snapshot[name] }]))
   return Object.defineProperties({ ...more, subscribe: (run: (value: T) => void) => followed.readable(select, run) }, members) as unknown as S & Readable<T> & M
 }
 
 /**
- * Makes what the components of an application share: `createDatasole<typeof contract>({ options: { url } })` or
+ * Makes the functions for the components of an application: `createDatasole<typeof contract>({ options: { url } })` or
  * `createDatasole<AppContract>()`. Call it once, in a module of its own; on a server once per request.
+ * @param options `client` or `options`, and `initial` and `keepMs`. Default: a client of the page's own host
  * @throws DatasoleError `INVALID_OPTION` at the first use, if the client's options are wrong
  */
 export function createDatasole<C extends DatasoleContract = DatasoleContract> ({ client, options, initial: given = {}, keepMs = 5000 }: Options<C> = {}): Datasole<C> {

@@ -6,7 +6,7 @@ export interface Store<S> { getSnapshot (): S, subscribe (listener: () => void):
 
 /** Svelte's store contract: `run` is called at once, and after each change. */
 export interface Readable<T> {
-  /** @returns ends the subscription */
+  /** Subscribes to the value. @param run gets it at once, and after each change @returns ends the subscription */
   subscribe (run: (value: T) => void): Unsubscribe
 }
 
@@ -40,7 +40,7 @@ export class Followed<S> {
     return store.getSnapshot()
   }
 
-  /** Calls `run` with what `select` makes of the snapshot, whenever that is another. */
+  /** Calls `run` with the result of `select`, whenever it changes. */
   readable<T> (select: (snapshot: S) => T, run: (value: T) => void): Unsubscribe {
     const store = this.#store()
     const read = (): T => select(store === undefined ? this.#none() : store.getSnapshot())

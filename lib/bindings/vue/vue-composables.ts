@@ -20,23 +20,23 @@ export type { ChannelSnapshot, ConnectionSnapshot, CrdtOperations, CrdtSnapshot,
 /** The members of a snapshot as refs. */
 export type Refs<S> = { readonly [Name in keyof S]-?: ComputedRef<S[Name]> }
 
-/** The result of `useLive`, of which each member is a ref. */
+/** The result of `useLive`. Each member is a ref. */
 export interface Live<S> {
-  /** The value, or what the selector made of it. Read-only; undefined while it is unknown, and if the key has none. */
+  /** The value, or the part that the selector returned. Read-only; undefined while it is unknown, and if the key has none. */
   readonly value: S
   /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
   readonly status: 'skipped' | SubscriptionStatus
   /** The version with which the value changed last; undefined until it is known. */
   readonly version: number | undefined
-  /** Why the subscription is denied, or has to wait. */
+  /** The refusal of the subscription, or the reason of a long wait. */
   readonly error: DatasoleError | undefined
 }
 
 /** Options of the plugin. `client` and `options` exclude each other. */
 export interface PluginOptions<C extends DatasoleContract> {
-  /** Yours, which you connect and disconnect. */
+  /** A client of yours, which you connect and disconnect. */
   client?: LiveClient<C>
-  /** Of a client that the plugin makes, connects, and disconnects when the app is unmounted. */
+  /** Options of a client that the plugin makes, connects, and disconnects when the app is unmounted. */
   options?: DatasoleClientOptions
   /** Values that a server rendered, by key. The client follows each from its version. */
   initial?: InitialStates<C>
@@ -54,8 +54,8 @@ export interface Composables<C extends DatasoleContract> {
   /** `app.use(plugin, { options: { url } })` */
   plugin: { install (app: App, options?: PluginOptions<C>): void }
   /**
-   * Follows a key of live state. Patches change the value in place, so that only what reads a changed part is
-   * rendered again.
+   * Follows a key of live state. Patches change the value in place, so that only readers of a changed part render
+   * again.
    * @param key null to follow none; may be a ref or a getter
    */
   useLive: {
@@ -63,17 +63,18 @@ export interface Composables<C extends DatasoleContract> {
     /** @param isEqual whether the part is still the same; default `Object.is` */
     <K extends StateName<C>, S> (key: MaybeRefOrGetter<K | null>, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Refs<Live<S>>
   }
-  /** Calls of a method. Those that are under way when the component is unmounted are aborted. */
+  /** Calls a method. Calls under way are aborted when the component is unmounted. @param method its name */
   useRpc: <M extends RpcName<C>>(method: M) => Refs<RpcSnapshot<C, M>> & { readonly call: RpcCall<C, M> }
-  /** Calls the function at every event of that name while the component is mounted. */
+  /** Calls a function at every event while the component is mounted. @param event the name @param handler gets the event */
   useEvent: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
-  /** Follows a sync channel, and changes it: `update` and `set` are those of `Channel`. */
+  /** Follows a sync channel, and changes it with `update` and `set` of `Channel`. @param key may be a ref or a getter */
   useChannel: <K extends StateName<C>>(key: MaybeRefOrGetter<K>) => Refs<ChannelSnapshot<StateAt<C, K>>> & {
     readonly update: (recipe: (draft: StateAt<C, K> | undefined) => StateAt<C, K> | DeepReadonly<StateAt<C, K>> | void) => void
     readonly set: (value: StateAt<C, K> | DeepReadonly<StateAt<C, K>>) => void
   }
   /**
-   * Follows a CRDT, and gives the operations of its type.
+   * Follows a CRDT, with the operations of its type.
+   * @param key may be a ref or a getter
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
    * @throws DatasoleError `TYPE_MISMATCH` if the client has the key open as another type
    */

@@ -38,6 +38,9 @@ type Messages = Record<string, { schema: Schema | undefined, side: Side, summary
  * Describes a contract as AsyncAPI 3.0 (https://www.asyncapi.com/docs/reference/specification/v3.0.0), from the
  * server's point of view: it receives what clients send. A channel is a method, an event or a key; its address is the
  * name.
+ * @param contract the contract
+ * @param info title, version and server of the application. Default none
+ * @returns the document
  */
 export function asyncApiOf (contract: Contract, info: AsyncApiInfo = {}): AsyncApiDocument {
   const writer = new AsyncApiWriter()

@@ -2,7 +2,12 @@ import type { Contract } from '../define-contract.js'
 import type { Schema } from '../schema.js'
 import { type Side, jsonSchemaOf } from '../json-schema-of.js'
 
-/** A contract as a page of Markdown, for people: one heading for each name, and the JSON Schema of what travels. */
+/**
+ * Describes a contract as a page of Markdown: a heading for each name, and the JSON Schemas of its messages.
+ * @param contract the contract
+ * @param title the first heading. Default `Contract`
+ * @returns the text
+ */
 export function markdownOf (contract: Contract, title = 'Contract'): string {
   const lines = [`# ${title}`, '']
   if (contract.version !== undefined) lines.push(`Version ${contract.version}. The server accepts clients of version \`${contract.accepts}\`.`, '')

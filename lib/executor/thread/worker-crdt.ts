@@ -4,8 +4,8 @@ import { type ServerCrdt, type ServerOp, checkCrdtKey, crdtHandle, readServerOp 
 import type { MainLink } from './main-link.js'
 
 /**
- * `ds.primitives.crdt` in a worker: the main thread has the values. There is no `register`, as every thread
- * runs the script and a second registration throws, and no `onChange`, which is the main thread's.
+ * `ds.primitives.crdt` in a worker. The main thread has the values. There is no `register`, because every thread runs
+ * the script and a second registration throws. `onChange` is on the main thread only.
  */
 export class WorkerCrdt<C> {
   readonly #link: MainLink
@@ -18,6 +18,9 @@ export class WorkerCrdt<C> {
 
   /**
    * Registers a key, or returns the registered one.
+   * @param key the key
+   * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
+   * @returns the handle
    * @throws DatasoleError `TYPE_MISMATCH` if it is registered as another type; as `register` on the main thread
    */
   async registerByType<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): Promise<ServerCrdt<T, CrdtValue<C, K, T>>> {
@@ -25,19 +28,21 @@ export class WorkerCrdt<C> {
     return this.#handle(key, type) as ServerCrdt<T, CrdtValue<C, K, T>>
   }
 
-  /** A key that server code has registered in any thread; undefined for other keys. */
+  /** Finds a key that server code has registered in any thread. @param key the key @returns the handle; undefined for other keys */
   async get<K extends CrdtName<C>> (key: K): Promise<ServerCrdt<CrdtTypeOf<C, K>, CrdtValue<C, K, CrdtTypeOf<C, K>>> | undefined> {
     const type = await this.#link.request('crdtType', checkCrdtKey(key)) as CrdtType | undefined
     return type && this.#handle(key, type) as ServerCrdt<CrdtTypeOf<C, K>, CrdtValue<C, K, CrdtTypeOf<C, K>>>
   }
 
-  /** The value of any key, those of clients included; undefined if there is no such key. */
+  /** Reads the value of any key, those of clients included. @param key the key @returns undefined if there is no such key */
   async getValue<K extends CrdtName<C>> (key: K): Promise<CrdtValue<C, K, CrdtTypeOf<C, K>> | undefined> {
     return await this.#link.request('crdtValue', checkCrdtKey(key)) as CrdtValue<C, K, CrdtTypeOf<C, K>> | undefined
   }
 
   /**
-   * Applies an operation, and creates a missing key. Resolves once the operation is stored.
+   * Applies an operation, and makes the key if it does not exist. Resolves when the operation is stored.
+   * @param key the key
+   * @param op as on the main thread
    * @throws TypeError `INVALID_ARGUMENT`, `INVALID_JSON`
    * @throws DatasoleError `CONFLICT`, `LIMIT_EXCEEDED`
    * @throws the backend's errors
@@ -49,7 +54,9 @@ export class WorkerCrdt<C> {
   }
 
   /**
-   * Deletes a key that clients have created. Resolves to whether there was one.
+   * Deletes a key that clients have made.
+   * @param key the key
+   * @returns whether it existed
    * @throws DatasoleError `REGISTERED` for a key that server code has registered
    */
   async delete (key: CrdtName<C>): Promise<boolean> {

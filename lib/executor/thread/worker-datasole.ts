@@ -15,9 +15,9 @@ import type { WorkerTasks } from './worker-tasks.js'
 type ServerValue<C, K extends string> = K extends StateName<C> ? StateAt<C, K> : unknown
 
 /**
- * The server as a worker script uses it: the argument of its default export. `C` is the application's contract.
- * Registrations are local. Everything else is a request to the main thread: it is asynchronous, and rejects as
- * the main thread's `ds` does, or with `BUSY` if 1,000 requests of the thread are in flight.
+ * The server in a worker script: the argument of its default export. `C` is the application's contract. Registrations
+ * are local. Everything else is an asynchronous request to the main thread. It rejects as the main thread's `ds` does,
+ * or with `BUSY` if 1,000 requests of the thread are in flight.
  */
 export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
   /** Methods that run in this thread. */
@@ -57,8 +57,10 @@ class WorkerRpc<C> {
   constructor (tasks: WorkerTasks) { this.#tasks = tasks }
 
   /**
-   * Registers a method that runs in this thread. Only while the script loads.
+   * Registers a method that runs in this thread, while the script loads.
+   * @param method its name
    * @param options as of `rpc.register` on the main thread
+   * @param handler as of `rpc.register` on the main thread
    * @throws DatasoleError `DUPLICATE_METHOD`, `INVALID_METHOD`, `INVALID_OPTION`, `TOO_LATE`
    */
   register<M extends RpcName<C>> (method: M, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
@@ -83,18 +85,26 @@ class WorkerEvents<C> {
 
   /**
    * Handles events of this thread's connections. Events that server code emits go to one thread per node.
+   * @param event the name
+   * @param handler gets `{ event, data, timestamp }` (Unix ms), and the client's connection
+   * @returns ends the subscription
    * @throws DatasoleError `TOO_LATE` for an event without a handler when the script had loaded
    */
   on<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): Unsubscribe {
     return this.#tasks.on(event, handler as EventHandler)
   }
 
-  /** Ends one subscription of this function, the latest. */
+  /** Ends the latest subscription of a handler. @param event the name @param handler the function that `on` was given */
   off<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): void {
     this.#tasks.off(event, handler as EventHandler)
   }
 
-  /** Resolves once it is on its way to the handlers of every node. @throws as `events.emit` on the main thread */
+  /**
+   * Calls the handlers of every node. Resolves when it is on its way.
+   * @param event the name
+   * @param data plain JSON
+   * @throws as `events.emit` on the main thread
+   */
   async emit<E extends EventName<C>> (event: E, data: SentData<C, E>): Promise<void> {
     await this.#link.request('emit', event, ...present(data, this.#maxDepth))
   }
@@ -106,22 +116,32 @@ class WorkerLive<C> {
 
   constructor (states: WorkerStates) { this.#states = states }
 
-  /** As `live.setState` on the main thread. @returns the committed JSON Patch (RFC 6902) */
+  /**
+   * Commits a value, as `live.setState` on the main thread.
+   * @param key the key
+   * @param value plain JSON
+   * @returns the committed JSON Patch (RFC 6902)
+   */
   setState<K extends StateName<C>> (key: K, value: StateAt<C, K>): Promise<Operation[]> {
     return this.#states.set(key, value, true)
   }
 
-  /** As `live.update` on the main thread. @returns the committed JSON Patch (RFC 6902) */
+  /**
+   * Commits a change, as `live.update` on the main thread.
+   * @param key the key
+   * @param recipe changes a draft in this thread, or returns a new value; runs again after a conflict
+   * @returns the committed JSON Patch (RFC 6902)
+   */
   update<K extends StateName<C>> (key: K, recipe: Recipe<StateAt<C, K>>): Promise<Operation[]> {
     return this.#states.update(key, recipe as Recipe<unknown>, true)
   }
 
-  /** @returns the committed value, undefined if there is none */
+  /** Reads the committed value. @param key the key @returns a copy; undefined if there is none */
   getState<K extends StateName<C>> (key: K): Promise<StateAt<C, K> | undefined> {
     return this.#states.get(key) as Promise<StateAt<C, K> | undefined>
   }
 
-  /** @returns whether there was a value */
+  /** Deletes the value. @param key the key @returns whether there was one */
   deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
     return this.#states.delete(key)
   }
@@ -133,22 +153,32 @@ class WorkerState<C> {
 
   constructor (states: WorkerStates) { this.#states = states }
 
-  /** As `state.setState` on the main thread. @returns the committed JSON Patch (RFC 6902) */
+  /**
+   * Commits a value, as `state.setState` on the main thread.
+   * @param key the key
+   * @param value plain JSON
+   * @returns the committed JSON Patch (RFC 6902)
+   */
   setState<K extends string> (key: K, value: ServerValue<C, K>): Promise<Operation[]> {
     return this.#states.set(key, value, false)
   }
 
-  /** As `state.update` on the main thread. @returns the committed JSON Patch (RFC 6902) */
+  /**
+   * Commits a change, as `state.update` on the main thread.
+   * @param key the key
+   * @param recipe changes a draft in this thread, or returns a new value; runs again after a conflict
+   * @returns the committed JSON Patch (RFC 6902)
+   */
   update<K extends string> (key: K, recipe: Recipe<ServerValue<C, K>>): Promise<Operation[]> {
     return this.#states.update(key, recipe as Recipe<unknown>, false)
   }
 
-  /** @returns the committed value, undefined if there is none */
+  /** Reads the committed value. @param key the key @returns a copy; undefined if there is none */
   getState<K extends string> (key: K): Promise<ServerValue<C, K> | undefined> {
     return this.#states.get(key) as Promise<ServerValue<C, K> | undefined>
   }
 
-  /** @returns whether there was a value */
+  /** Deletes the value. @param key the key @returns whether there was one */
   deleteState (key: string): Promise<boolean> {
     return this.#states.delete(key)
   }
@@ -164,9 +194,15 @@ class WorkerFanout<C> {
     this.#maxDepth = maxDepth
   }
 
-  /** Resolves once it is on its way to the clients of every node. @throws as `fanout.broadcast` on the main thread */
+  /**
+   * Sends an event to clients of every node. Resolves when it is on its way.
+   * @param event the name
+   * @param data plain JSON
+   * @param target connections, users or tags. Default: everyone
+   * @throws as `fanout.broadcast` on the main thread
+   */
   async broadcast<E extends EventName<C>> (event: E, data: BroadcastData<C, E>, target: Target = {}): Promise<void> {
-    checkTarget(event, target) // here, where nothing has been left out by JSON yet
+    checkTarget(event, target) // checked here, before JSON drops members
     await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))
   }
 }
@@ -186,27 +222,33 @@ class WorkerSessions {
     this.#maxDepth = maxDepth
   }
 
-  /** Loads the session of a connection's user. @returns a copy of all fields */
+  /** Loads the session of a connection's user. @param connection of the call, or `{ userId }` @returns a copy of all fields */
   async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
     return await this.#link.request('sessionRestore', userOf(connection)) as Partial<T>
   }
 
-  /** @returns a copy of a field, undefined if there is none */
+  /** Reads a field. @param userId the user @param key the field @returns a copy; undefined if there is none */
   async get<T = unknown> (userId: string, key: string): Promise<T | undefined> {
     return await this.#link.request('sessionGet', userId, key) as T | undefined
   }
 
-  /** Sets a field. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP` */
+  /**
+   * Sets a field.
+   * @param userId the user
+   * @param key the field
+   * @param value plain JSON
+   * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`
+   */
   async set (userId: string, key: string, value: unknown): Promise<void> {
     await this.#link.request('sessionSet', userId, key, sessionValue(key, value, this.#maxDepth))
   }
 
-  /** Deletes a field. @returns whether it was there */
+  /** Deletes a field. @param userId the user @param key the field @returns whether it was there */
   async delete (userId: string, key: string): Promise<boolean> {
     return await this.#link.request('sessionDelete', userId, key) as boolean
   }
 
-  /** Resolves once the backend has all that was written before. */
+  /** Resolves when the backend has all changes that were made before. @param userId the user */
   async flush (userId: string): Promise<void> {
     await this.#link.request('sessionFlush', userId)
   }

@@ -13,30 +13,29 @@ export interface Door {
   readonly connectHooks: Pick<ConnectHooks, 'admit'>
 }
 
-/** A request that asks to become a connection. */
+/** A request for a connection. */
 export interface Applicant extends Pick<Identity, 'protocol' | 'transport'> {
   raw: IncomingMessage
   /** The client's address, as the HTTP layer saw it. */
   ip: string
   /** Fastify's, for the auth handler. */
   request: unknown
-  /** Whether nobody is there any more: then the hooks are not asked. */
+  /** Whether the client has gone: then the hooks do not run. */
   isGone: () => boolean
 }
 
-/** Why a request is not let in, as it is answered. */
+/** The answer to a refused request. */
 export interface Rejection { status: number, error: string }
 
 export interface Admitted {
   context: ConnectionContext
-  /** How long the authentication holds; undefined for good. */
+  /** The expiry of the authentication; undefined if it has none. */
   expiry: AuthExpiry | undefined
 }
 
 /**
- * Authentication, then the `onConnect` hooks: of every request that becomes a connection, an upgrade or not. It does
- * not throw.
- * @returns undefined where the client has gone before the hooks were asked
+ * Runs authentication, then the `onConnect` hooks, for an upgrade or an HTTP request. It does not throw.
+ * @returns undefined if the client has gone before the hooks ran
  */
 export async function admit ({ settings, log, connectHooks }: Door, { raw, ip, request, protocol, transport, isGone }: Applicant): Promise<Admitted | Rejection | undefined> {
   let auth

@@ -6,12 +6,14 @@ import type { Settings } from '../config/settings.js'
 import { within } from '../lifecycle/until.js'
 
 /**
- * The token that a client sent: from `Authorization: Bearer`, else from the subprotocol
- * `datasole.token.<base64url>`, else from `?token=`, else, where `cookie` names one, from that cookie.
+ * Reads the token that a client sent: from `Authorization: Bearer`, else from the subprotocol
+ * `datasole.token.<base64url>`, else from `?token=`, else from a cookie.
  *
- * All but the cookie's is in `req.headers.authorization` as `Bearer …` when an auth handler runs.
- * Browsers send cookies with every upgrade, whichever page asks for it: what keeps those of others out
- * is `allowedOrigins`.
+ * All but the cookie's is in `req.headers.authorization` as `Bearer …` when an auth handler runs. Browsers send cookies
+ * with every upgrade, whichever page asks for it: `allowedOrigins` keeps other sites out.
+ * @param req the request of the upgrade
+ * @param options.cookie the name of the cookie. Default: no cookie is read
+ * @returns the token; undefined if there is none
  */
 export function getToken (req: Pick<IncomingMessage, 'headers' | 'url'>, { cookie }: { cookie?: string } = {}): string | undefined {
   const bearer = /^Bearer +(.+)$/i.exec(req.headers.authorization ?? '')
@@ -27,7 +29,7 @@ export function getToken (req: Pick<IncomingMessage, 'headers' | 'url'>, { cooki
   return cookie === undefined ? undefined : cookieOf(req.headers.cookie ?? '', cookie)
 }
 
-/** The value of the first cookie of this name (RFC 6265 section 5.4), unquoted and decoded where it was encoded. */
+/** The value of the first cookie of this name (RFC 6265 section 5.4), unquoted and decoded if it was encoded. */
 function cookieOf (header: string, name: string): string | undefined {
   const pair = header.split(';').map((text) => text.trim()).find((text) => text.startsWith(`${name}=`))
   const value = pair?.slice(name.length + 1).replace(/^"(.*)"$/, '$1')
@@ -35,14 +37,14 @@ function cookieOf (header: string, name: string): string | undefined {
   try {
     return decodeURIComponent(value)
   } catch {
-    return value // a percent sign of its own
+    return value // a plain percent sign
   }
 }
 
 /** The part of an upgrade that is kept for a later check of its tokens. */
 export type UpgradeRequest = Pick<IncomingMessage, 'url' | 'headers' | 'socket'>
 
-/** The request as it would have been without a token; its cookies stay. */
+/** The request without its token; cookies stay. */
 export function withoutToken ({ url = '', headers: { authorization, ...headers }, socket }: UpgradeRequest): UpgradeRequest {
   const offers = headers['sec-websocket-protocol']?.split(',').filter((offer) => !offer.trim().startsWith(TOKEN_SUBPROTOCOL))
   if (offers !== undefined) headers['sec-websocket-protocol'] = offers.join(',')
@@ -67,8 +69,8 @@ const YEAR_1973 = 1e11
 /**
  * Runs the auth handler within `authTimeoutMs`.
  * @param request Fastify's, at the upgrade
- * @returns what it resolved to; `authenticated: false` where that has expired already
- * @throws DatasoleError `AUTH_TIMEOUT`, `INVALID_AUTH_RESULT`, or whatever the handler throws
+ * @returns its result; `authenticated: false` if that has expired already
+ * @throws DatasoleError `AUTH_TIMEOUT`, `INVALID_AUTH_RESULT`, or as the handler does
  */
 export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, remoteAddress: string, request?: unknown): Promise<AuthResult> {
   if (authHandler === undefined) return { authenticated: true, userId: remoteAddress }

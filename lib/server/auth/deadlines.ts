@@ -1,7 +1,7 @@
 /** ms; a timer that is set to more fires at once. */
 const MAX_TIMER = 2 ** 31 - 1
 
-/** Something that becomes due at a moment. Its fields belong to the `Deadlines` that it is in. */
+/** An item with a due time. Its fields belong to the `Deadlines` that holds it. */
 export interface Deadline {
   /** Monotonic ms, as of `performance.now()`. */
   due: number
@@ -19,7 +19,7 @@ export class Deadlines<T extends Deadline> {
   #timer: NodeJS.Timeout | undefined
   #timerDue = Infinity
 
-  /** @param reached told of each item once, when it is due and has been taken out; it must not throw */
+  /** @param reached gets each item once, when it is due and was removed; must not throw */
   constructor (reached: (item: T) => void) {
     this.#reached = reached
   }
@@ -32,7 +32,7 @@ export class Deadlines<T extends Deadline> {
     this.#arm()
   }
 
-  /** Nothing happens where it is not there. */
+  /** Does nothing if it is not there. */
   delete (item: T): void {
     const { place } = item
     if (place < 0) return
@@ -51,7 +51,7 @@ export class Deadlines<T extends Deadline> {
     this.#heap.length = 0
   }
 
-  /** The timer stays where it is for too early a moment: looking once in vain is cheaper than setting it anew each time. */
+  /** A timer that is too early stays: one look in vain is cheaper than a new timer each time. */
   #arm (): void {
     const first = this.#heap[0]
     if (first === undefined || first.due >= this.#timerDue) return

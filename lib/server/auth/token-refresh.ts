@@ -13,7 +13,7 @@ import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
 
-/** ms before the end at which a client is asked for a new token, where the lifetime is twice that or more. */
+/** ms before the end at which the server asks for a new token, if the lifetime is at least twice that. */
 const NOTICE = 60_000
 
 /** Tokens that may be tried each time that the server has asked for one. */
@@ -33,7 +33,7 @@ export class AuthExpiry implements Deadline {
 
   private constructor (readonly until: number, readonly notice: number, /** Of the upgrade, without its token. */ readonly request: UpgradeRequest) {}
 
-  /** Undefined where the authentication holds for good. To be called at once: it is now that the clocks are compared. */
+  /** Undefined if the authentication does not expire. Call it at once, because it compares the clocks now. */
   static of ({ expiresAt = Infinity }: AuthResult, request: UpgradeRequest): AuthExpiry | undefined {
     if (expiresAt === Infinity) return undefined
     const lifetime = expiresAt - Date.now()

@@ -36,7 +36,7 @@ import { type ChannelSettings, type SyncChannelOptions, resolveChannel } from '.
 import type { Part } from '../lifecycle/part.js'
 import { until } from '../lifecycle/until.js'
 
-/** ms that a client is told to wait: where too many of its pushes wait, and where the backend is away. */
+/** `retryAfter` (ms) if too many pushes of a client wait, and if the backend is away. */
 const RETRY = 100
 const AWAY = 1000
 
@@ -54,7 +54,7 @@ type Channel = StateChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
 /** The state of a connection that pushes. */
 interface Writer {
   client: string
-  /** The id under which the client is remembered. It cannot be guessed, nor be told from what is stored. */
+  /** The id under which the client is remembered. It cannot be guessed, nor derived from stored data. */
   readonly id: string
   readonly budget: Budget
   /** There while pushes wait for a hook. */
@@ -158,7 +158,7 @@ export class Channels implements ChannelHost, Part {
   /** The server closes: what waits goes to clients while they are there. */
   async quiesce (): Promise<void> {
     this.#flush()
-    await setImmediate() // until it is on its way
+    await setImmediate() // until they are sent
   }
 
   /** They have gone, and said their last: the handlers hear of it, until `deadline`. */
@@ -228,7 +228,7 @@ export class Channels implements ChannelHost, Part {
     else line.add(0, 0, end)
   }
 
-  /** Hooks, then the channel; in order of arrival, and at once where nothing has to be waited for. */
+  /** Hooks, then the channel; in order of arrival, and at once if nothing is asynchronous. */
   #admit (connection: Connection, writer: Writer, channel: StateChannel | InboundChannel, push: Push, outcome: PushOutcome): void {
     const { key, patches, data } = push
     const ctx = connection.messageContext
@@ -283,7 +283,7 @@ export class Channels implements ChannelHost, Part {
   #writerOf (connection: Connection, client: string): Writer {
     let writer = this.#writers.get(connection)
     if (writer === undefined) {
-      // an address is not an identity: who has none is known by the client id alone
+      // an address is not an identity: without a user the client id alone counts
       const user = this.settings.authHandler === undefined ? undefined : connection.context.userId
       const id = createHash('sha256').update(JSON.stringify([user ?? null, client])).digest('base64url').slice(0, 22)
       this.#writers.set(connection, writer = { client, id, budget: new Budget(this.settings.maxCallsInFlight, this.settings.maxInflatedSize), line: undefined })

@@ -41,7 +41,7 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
     this.#type = type
     this.#maxDepth = maxDepth
     this.#contract = contract
-    // what cannot be a value of the type is found here
+    // throws for a value that the type cannot have
     if (this.initialValue !== undefined) editsBetween(type, undefined, this.initialValue)
   }
 
@@ -92,12 +92,12 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
     return patches.length === 0 ? undefined : { value: clonePlain(value), patches }
   }
 
-  /** This node's writes follow each other: what one has made of the value the next one begins with. */
+  /** This node's writes run one after the other: each begins with the result of the last. */
   #inTurn<T> (write: () => Promise<T>): Promise<T> {
     if (this.#waiting >= MAX_WAITING) throw new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.key}" wait already; try again later`)
     this.#waiting++
     const written = this.#last.then(write).finally(() => { this.#waiting-- })
-    this.#last = written.catch(() => {}) // its writer is told
+    this.#last = written.catch(() => {}) // its writer gets the error
     return written
   }
 

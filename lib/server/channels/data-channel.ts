@@ -29,7 +29,7 @@ export type DataChannelMethod<P, R, E = Record<string, unknown>> = RpcHandler<P,
 
 /** Options of `live.createDataChannel`. */
 export interface DataChannelOptions<C, K extends string> {
-  /** The key of the state, and what the names of methods and events begin with: `key.name`. */
+  /** The key of the state, and the prefix of the names of methods and events: `key.name`. */
   key: K
   /** A sync channel under the key. */
   state?: Omit<SyncChannelOptions<Value<C, K>, K>, 'key'>
@@ -39,14 +39,14 @@ export interface DataChannelOptions<C, K extends string> {
   events?: { [N in EventNames<C, K>]?: EventHandler<Received<C, Full<C, K, N>>> }
 }
 
-/** The parts of the server that a data channel is composed of. */
+/** The parts of the server that a data channel uses. */
 export interface DataChannelParts { readonly rpc: RpcRegistry, readonly events: Events, readonly fanout: Fanout, readonly channels: Channels }
 
-/** Methods, events and state of one key: a composition of what is there by itself, with one end. */
+/** Methods, events and state of one key, with one `close()`. */
 export class DataChannel<C = unknown, K extends string = string> {
   /** The key of the state, and the prefix of names. */
   readonly key: K
-  /** The sync channel, where the options have `state`. */
+  /** The sync channel, if the options have `state`. */
   readonly state: SyncChannel<Value<C, K>, Value<C, K> | undefined> | undefined
   readonly #parts: DataChannelParts
   readonly #scope: Scope
@@ -79,6 +79,8 @@ export class DataChannel<C = unknown, K extends string = string> {
 
   /**
    * Sends the event `key.name` to clients.
+   * @param name the event, without the key
+   * @param data plain JSON
    * @param target connections, users or tags. Default: everyone
    * @throws as `fanout.broadcast`
    */
@@ -86,12 +88,17 @@ export class DataChannel<C = unknown, K extends string = string> {
     this.#parts.fanout.broadcast(`${this.key}.${name}`, data, target, this.#scope)
   }
 
-  /** Sends the event `key.name` to the handlers on every node. @throws as `events.emit` */
+  /**
+   * Sends the event `key.name` to the handlers of every node.
+   * @param name the event, without the key
+   * @param data plain JSON
+   * @throws as `events.emit`
+   */
   emit<N extends EventNames<C, K>> (name: N, data: Sent<C, Full<C, K, N>>): void {
     this.#parts.events.emit(`${this.key}.${name}`, data, this.#scope)
   }
 
-  /** Takes methods and handlers away, flushes the state, and ends its channel. */
+  /** Removes methods and handlers, flushes the state, and closes its channel. */
   async close (): Promise<void> {
     if (this.#parts.channels.composed.get(this.key) !== this) return
     this.#parts.channels.composed.delete(this.key)

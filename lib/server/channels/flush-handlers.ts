@@ -6,8 +6,8 @@ import type { ConnectionContext } from '../context/connection-context.js'
 import type { Logger } from '../context/logger.js'
 
 /**
- * Hears a flush: the value, as a copy of its own, what has changed since the last time, and, for a channel
- * `client-to-server`, whose copy it is, else null.
+ * Gets a flush: a copy of the value, the patches since the last flush, and, for a channel `client-to-server`, the
+ * connection whose value it is, else null.
  */
 export type FlushHandler<T = unknown> = (value: T | undefined, patches: Operation[], connection: ConnectionContext | null) => void | Promise<void>
 
@@ -35,11 +35,11 @@ export class FlushHandlers {
     return unsubscriber(() => { this.#handlers.delete(own) })
   }
 
-  /** A promise, which never rejects, where a handler is asynchronous. */
+  /** Returns a promise, which never rejects, if a handler is asynchronous. */
   run (flushed: Flushed, connection: ConnectionContext | null): Promise<unknown> | undefined {
     const failed = (error: unknown): void => { this.#log.error({ err: error, key: this.#key, connectionId: connection?.connectionId }, 'an onFlush handler failed') }
     const running: PromiseLike<unknown>[] = []
-    // what one does to its copy is none of the others' business; the last one gets the first copy
+    // each handler may change its copy; the last one gets the first copy
     const told = Array.from(this.#handlers, ({ handler }, i) => ({ handler, ...i < this.#handlers.size - 1 ? clonePlain(flushed) : flushed }))
     for (const { handler, value, patches } of told) {
       try {
@@ -66,7 +66,7 @@ export class FlushQueue {
   #current: Promise<void> | undefined
   #isDue = false
 
-  /** @param take what is new since it was called last, or undefined where nothing is */
+  /** @param take returns the changes since its last call, or undefined if there are none */
   constructor (handlers: FlushHandlers, connection: ConnectionContext | null, take: () => Flushed | undefined) {
     this.#handlers = handlers
     this.#connection = connection
@@ -86,7 +86,7 @@ export class FlushQueue {
     }
   }
 
-  /** Resolves once what is due has been heard. */
+  /** Resolves when the handlers have run for all due flushes. */
   async settled (): Promise<void> {
     while (this.#current !== undefined) await this.#current
   }

@@ -23,7 +23,8 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Declares a key as this scope's, so that its `preSubscribe` hooks guard it. Not needed otherwise.
+   * Declares a key in this scope, so that its `preSubscribe` hooks guard the key. Not needed otherwise.
+   * @param key the key
    * @throws DatasoleError `DUPLICATE_KEY` if the key is registered already, or is a CRDT
    */
   register<K extends StateName<C>> (key: K): void {
@@ -31,11 +32,11 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Commits a new value and makes the key live. The value is compared with the committed one; only
-   * the difference travels.
+   * Commits a new value and makes the key live. Clients get the difference from the committed value.
+   * @param key the key
    * @param value plain JSON
-   * @returns the JSON Patch (RFC 6902) that was committed, empty where nothing changed
-   * @throws TypeError `INVALID_JSON` for what JSON cannot hold, with its path; `INVALID_VALUE` where the contract
+   * @returns the committed JSON Patch (RFC 6902), empty if nothing changed
+   * @throws TypeError `INVALID_JSON` with the path if JSON cannot hold the value, `INVALID_VALUE` if the contract
    *   refuses it
    * @throws RangeError `TOO_DEEP`, or `LIMIT_EXCEEDED` over `maxStateBytes`
    * @throws DatasoleError `BUSY` if too many writes of the key wait; `UNDECLARED_KEY` in a scope with a backend of its
@@ -46,18 +47,21 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Commits what a recipe does to a draft of the value, at a cost that follows the change and not
-   * the size of the state. A key without a value gives the recipe `undefined`.
-   * @param recipe changes the draft, or returns a new value; it runs again after a conflict with another node
-   * @returns the JSON Patch (RFC 6902) that was committed, empty where nothing changed
-   * @throws as `setState`; what the recipe throws; TypeError `INVALID_ARGUMENT` for a recipe that is no function
+   * Commits the changes that a recipe makes to a draft. The cost follows the change, not the size of the value.
+   * @param key the key
+   * @param recipe changes the draft, or returns a new value; gets `undefined` if the key has no value; runs again after
+   *   a conflict with another node
+   * @returns the committed JSON Patch (RFC 6902), empty if nothing changed
+   * @throws as `setState`, and as the recipe does; TypeError `INVALID_ARGUMENT` if the recipe is not a function
    */
   async update<K extends StateName<C>> (key: K, recipe: Recipe<StateAt<C, K>>): Promise<Operation[]> {
     return await this.#store(key, 'update').update(key, recipe as Recipe<unknown>, true)
   }
 
   /**
-   * The committed value, as a copy of your own; undefined where there is none.
+   * Reads the committed value.
+   * @param key the key
+   * @returns a copy; undefined if there is no value
    * @throws DatasoleError `UNDECLARED_KEY` in a scope with a backend of its own; as the backend does
    */
   async getState<K extends StateName<C>> (key: K): Promise<StateAt<C, K> | undefined> {
@@ -65,8 +69,9 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * The committed value with its position, as a copy of your own: a page that is rendered with it follows from there
-   * (the client's `initial`). Without a value, `value` is undefined.
+   * Reads the committed value with its position, for the client's option `initial` in a page that a server renders.
+   * @param key the key
+   * @returns a copy with its epoch and version; `value` is undefined if there is none
    * @throws as `getState`
    */
   async getSnapshot<K extends StateName<C>> (key: K): Promise<Head & { value: StateAt<C, K> | undefined }> {
@@ -75,8 +80,9 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Deletes the value; the key is live no more.
-   * @returns whether there was one
+   * Deletes the value. The key is no longer live.
+   * @param key the key
+   * @returns whether there was a value
    * @throws as `getState`
    */
   async deleteState<K extends StateName<C>> (key: K): Promise<boolean> {
@@ -84,13 +90,13 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Makes a key a channel: who writes it, what travels, and when. The key belongs to this scope, whose
-   * `preSubscribe` and `prePush` hooks guard it. Every node declares its channels.
+   * Creates a channel: a key with rules for who writes, which updates travel, and when. The key belongs to this scope,
+   * whose `preSubscribe` and `prePush` hooks guard it. Every node declares its channels.
    * @param options at least `key`, `direction` and `mode`. Default flush: at once
    * @returns the channel, until `close()`
-   * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` where the key is taken; `LIMIT_EXCEEDED`
-   *   in mode `crdt` beyond `maxCrdtKeys`
-   * @throws TypeError `INVALID_JSON`, or `INVALID_VALUE` where the contract refuses the `initialValue`
+   * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` if the key is taken; `LIMIT_EXCEEDED` in
+   *   mode `crdt` beyond `maxCrdtKeys`
+   * @throws TypeError `INVALID_JSON`, or `INVALID_VALUE` if the contract refuses the `initialValue`
    */
   createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateAt<C, K>, K> & { initialValue: StateAt<C, K> }): SyncChannel<StateAt<C, K>>
   createSyncChannel<K extends StateName<C>> (options: SyncChannelOptions<StateAt<C, K>, K>): SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined>
@@ -98,23 +104,31 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
     return this.#channels.create(options as SyncChannelOptions, this.scope) as SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined>
   }
 
-  /** The channel of a key, unless there is none (any more). */
+  /**
+   * Finds the channel of a key.
+   * @param key the key
+   * @returns the channel; undefined if there is none, or it was closed
+   */
   getSyncChannel<K extends StateName<C>> (key: K): SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined> | undefined {
     return this.#channels.get(key) as SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined> | undefined
   }
 
   /**
-   * Methods, events and state that belong together, in one call: what is named `move` here is `board.move`
-   * to clients, where the key is `board`; the state is the sync channel `board`.
-   * @param options the `key`, and `rpc`, `events` and `state` of it
+   * Registers methods, events and state that belong together. With the key `board`, clients call the method `move` as
+   * `board.move`, and the state is the sync channel `board`.
+   * @param options `key`, and its `rpc`, `events` and `state`
    * @returns the data channel, until `close()`
-   * @throws what the registrations throw; then none of them is made
+   * @throws as the registrations do; then nothing is registered
    */
   createDataChannel<K extends string> (options: DataChannelOptions<C, K>): DataChannel<C, K> {
     return new DataChannel<C, K>(this.#parts, options, this.scope)
   }
 
-  /** The data channel of a key, unless there is none (any more). */
+  /**
+   * Finds the data channel of a key.
+   * @param key the key
+   * @returns the data channel; undefined if there is none, or it was closed
+   */
   getDataChannel<K extends string> (key: K): DataChannel<C, K> | undefined {
     return this.#channels.composed.get(key) as DataChannel<C, K> | undefined
   }

@@ -14,7 +14,7 @@ import type { PushCheck } from './push-check.js'
 import { answerAll } from '../keys/source.js'
 import type { Source, Subscription } from '../keys/subscription.js'
 
-/** Characters of patches that wait for the handlers; beyond that, and what the value weighs, the value stands for them. */
+/** Characters of patches that wait for the handlers. Beyond that, and beyond the size of the value, the value replaces them. */
 const MAX_WAITING = 64 * 1024
 
 /** The settings that all private values of a channel share. */
@@ -46,7 +46,7 @@ export class PrivateJson implements PrivateValue {
   #lastSeq = 0
   readonly #clock: FlushClock
   readonly #line: FlushQueue
-  /** Patches that the handlers have not heard of, as JSON text; undefined where the whole value is news. */
+  /** Patches that wait for the handlers, as JSON text; undefined if the whole value replaces them. */
   #waiting: string[] | undefined = []
   #waitingSize = 0
 
@@ -98,7 +98,7 @@ export class PrivateJson implements PrivateValue {
     return this.#line.settled()
   }
 
-  /** The client knows its value best: it is told only where it asks, or where the two do not agree. */
+  /** The client knows its value best: it gets the server's only if it asks, or if the two differ. */
   catchUp (subscription: Subscription): boolean {
     const { asked } = subscription
     const { key, info: channel, compressionThreshold } = this.#host

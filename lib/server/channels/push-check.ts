@@ -9,7 +9,7 @@ import type { MessageContext } from '../context/connection-context.js'
 import type { Scope } from '../scope/scope.js'
 import { type ThrownHost, invalidityOf } from '../errors/thrown.js'
 
-/** Looks at what a push would make of the value, which is its own to keep; false or a throw refuses. Synchronous. */
+/** Checks the value after a push, a copy that it may keep. False or a throw refuses the push. Synchronous. */
 export type PushValidator<T = unknown> = (value: T, ctx: MessageContext) => boolean | void
 
 /** Bytes that the operations of any push may copy, move and compare, beside four times its own size. */

@@ -11,32 +11,32 @@ import type { PushValidator } from './push-check.js'
 
 /** Options of `live.createSyncChannel`. */
 export interface SyncChannelOptions<T = unknown, K extends string = string> {
-  /** The key under which clients find it; its value is that of `live.getState(key)`, unless each connection has its own. */
+  /** The key by which clients find it. Its value is that of `live.getState(key)`, unless each connection has its own. */
   key: K
-  /** Who writes: the server, each client a value of its own, or both the same value. */
+  /** The writers: the server, each client a value of its own, or both the same value. */
   direction: ChannelDirection
   /** The updates: `json-patch` sends differences, `snapshot` whole values, `crdt` operations that merge. */
   mode: ChannelMode
   /** Default: at once. */
   flush?: FlushOptions
-  /** Committed where the key has no value yet; for `client-to-server`, what each connection's copy begins with. */
+  /** Committed if the key has no value yet. For `client-to-server`: the value with which each connection begins. */
   initialValue?: T
-  /** Schema of the value that a push would make, of any library; else the push is refused with `INVALID_VALUE`. For a key of the contract it is there. */
+  /** Schema of the value after a push, of any library; else `INVALID_VALUE`. For a key of the contract: the contract's. */
   schema?: Schema
-  /** The same in code. What has to wait belongs into a `prePush` hook. */
+  /** Checks the value after a push in code. Checks that must wait belong into a `prePush` hook. */
   validate?: PushValidator<T>
   /**
-   * Bytes of JSON that pushes can make the value grow to; else `LIMIT_EXCEEDED`. Default `maxStateBytes`;
-   * for `client-to-server`, where each connection has its own, 256 KiB.
+   * Bytes of JSON that the value may have after a push; else `LIMIT_EXCEEDED`. Default `maxStateBytes`; for
+   * `client-to-server` 256 KiB, or `maxStateBytes` if that is less.
    */
   maxBytes?: number
-  /** For mode `crdt`. Default: a `pn-counter` where `initialValue` is a number, an `lww-map` where it is an object, else an `lww-register`. A document of Yjs is no channel's. */
+  /** For mode `crdt`. Default: `pn-counter` if `initialValue` is a number, `lww-map` if it is an object, else `lww-register`. A channel cannot be `yjs`. */
   type?: Exclude<CrdtType, 'yjs'>
 }
 
 /**
- * State that flows by rules of its own: who writes, what travels, and when.
- * `Draft` is what a recipe gets: without an `initialValue` there may be no value yet.
+ * State with rules of its own: who writes, which updates travel, and when. `Draft` is the draft of a recipe: without an
+ * `initialValue` it may be undefined.
  */
 export interface SyncChannel<T = unknown, Draft = T> {
   /** The key under which clients find it. */
@@ -46,35 +46,37 @@ export interface SyncChannel<T = unknown, Draft = T> {
   /** As in the options. */
   readonly mode: ChannelMode
   /**
-   * The committed value, as a copy of your own. For `client-to-server`: that of a connection, or, without
-   * one, what copies begin with.
+   * Reads the committed value.
+   * @param connection for `client-to-server`: the connection whose value is meant. Default: the initial value
+   * @returns a copy
    */
   get (connection?: ConnectionContext): Promise<T | undefined>
   /**
    * Commits a value, as `live.setState`.
    * @param value plain JSON
-   * @returns the JSON Patch (RFC 6902) that was committed
-   * @throws DatasoleError `WRONG_DIRECTION` where only clients write
+   * @returns the committed JSON Patch (RFC 6902)
+   * @throws DatasoleError `WRONG_DIRECTION` if only clients write
    */
   set (value: T): Promise<Operation[]>
   /**
-   * Commits what a recipe does to a draft, as `live.update`.
+   * Commits the changes that a recipe makes to a draft, as `live.update`.
    * @param recipe changes the draft, or returns a new value
-   * @returns the JSON Patch (RFC 6902) that was committed
-   * @throws DatasoleError `WRONG_DIRECTION` where only clients write
+   * @returns the committed JSON Patch (RFC 6902)
+   * @throws DatasoleError `WRONG_DIRECTION` if only clients write
    */
   update (recipe: (draft: Draft) => T | void): Promise<Operation[]>
   /** Sends the pending changes now. Resolves once the handlers have run. */
   flush (): Promise<void>
   /**
-   * Calls the handler at every flush on this node, one after the other. Changes that come while an asynchronous
+   * Calls the handler at every flush on this node, one call after the other. Changes that arrive while an asynchronous
    * handler works are joined into the next flush.
+   * @param handler gets the value, the patches, and the connection that changed it, or null
    * @returns removes the handler
    */
   onFlush (handler: FlushHandler<T>): Unsubscribe
   /**
-   * Flushes, and ends the channel. A shared value stays, as live state, which only the root's hooks guard
-   * from then on; `live.deleteState` takes it away.
+   * Flushes, and ends the channel. A shared value stays as live state, which only the root's hooks guard from then on.
+   * `live.deleteState` deletes it.
    */
   close (): Promise<void>
 }

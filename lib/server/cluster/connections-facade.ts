@@ -10,9 +10,9 @@ import type { Cluster } from './cluster.js'
 
 /** ms that the other nodes have to answer, unless a call says otherwise. */
 const TIMEOUT = 1000
-/** Connections that `list` gives at the most. */
+/** Maximum of connections in a list. */
 const MAX_LIST = 10_000
-/** Characters of JSON that a node answers at the most: a connection may have many tags. */
+/** Maximum of characters in a node's answer: a connection may have many tags. */
 const MAX_ANSWER = 1024 * 1024
 
 /** Options of a question to all nodes. */
@@ -33,7 +33,7 @@ export interface NodeInfo extends NodeCard {
   isSelf: boolean
 }
 
-/** Of the nodes that are known to be there, those that did not answer in time. */
+/** The known nodes that did not answer in time. */
 interface Missing { missing: string[] }
 
 /** The answer of this node. A connection that is closing does not count. */
@@ -75,11 +75,12 @@ export class ConnectionsFacade<S> extends Facade<S> {
   }
 
   /**
-   * Lists connections of all nodes, or those that a selector has.
+   * Lists connections of all nodes.
    * @param selector by connection, user or tag; several members are a union. Default: all
-   * @param options.limit most that are listed, up to 10,000. Default 100. A node lists no more than 1 MiB of JSON;
-   *   `count` says how many there are
-   * @returns with the nodes that did not answer within `timeoutMs`
+   * @param options.limit maximum of listed connections, up to 10,000. Default 100. A node lists at most 1 MiB of JSON;
+   *   `count` has the number of all
+   * @param options.timeoutMs ms that the other nodes have to answer. Default 1,000
+   * @returns the connections, and `missing`: the nodes that did not answer in time
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `BUSY`
    */
   async list (selector?: Selector, { limit = 100, timeoutMs = TIMEOUT }: ClusterOptions & { limit?: number } = {}): Promise<Missing & { count: number, connections: ConnectionInfo[] }> {
@@ -91,9 +92,10 @@ export class ConnectionsFacade<S> extends Facade<S> {
   }
 
   /**
-   * Counts connections of all nodes, or those that a selector has.
+   * Counts connections of all nodes.
    * @param selector by connection, user or tag; several members are a union. Default: all
-   * @returns with the nodes that did not answer within `timeoutMs`
+   * @param options.timeoutMs ms that the other nodes have to answer. Default 1,000
+   * @returns the count, and `missing`: the nodes that did not answer in time
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `BUSY`
    */
   async count (selector?: Selector, { timeoutMs = TIMEOUT }: ClusterOptions = {}): Promise<Missing & { count: number }> {
@@ -103,10 +105,12 @@ export class ConnectionsFacade<S> extends Facade<S> {
   }
 
   /**
-   * Closes the connections that a selector has, on every node, and upgrades of its users that are under way.
+   * Closes connections on every node, and ends upgrades of the selected users.
+   * @param selector by connection, user or tag; several members are a union
    * @param options.code close code; default 4401, after which a client does not come back by itself
-   * @param options.reason at most 123 bytes
-   * @returns how many were closed, by node, and the nodes that did not confirm it within `timeoutMs`
+   * @param options.reason at most 123 bytes. Default `disconnected by the server`
+   * @param options.timeoutMs ms that the other nodes have to answer. Default 1,000
+   * @returns the closed connections by node, and `missing`: the nodes that did not confirm in time
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `INVALID_CLOSE`, `BUSY`
    */
   async disconnect (selector: Selector, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server', timeoutMs = TIMEOUT }: ClusterOptions & { code?: number, reason?: string } = {}): Promise<Missing & { count: number, nodes: Record<string, number> }> {

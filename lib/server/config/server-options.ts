@@ -6,19 +6,19 @@ import type { AuthResult, ConnectionContext } from '../context/connection-contex
 import type { Logger } from '../context/logger.js'
 
 /**
- * A throw is answered with 500 and logged; `authenticated: false`, or an `expiresAt` that has passed,
- * with 401. It runs again, with the request of the upgrade and the new token, before that time.
- * @param request Fastify's request of the upgrade, of type `Request`; for a `DatasoleServer`, that of its
- *   private Fastify, if the function has two plain parameters (its `length` is 2): other upgrades do without Fastify.
- *   Undefined where a new token is checked: the request has ended by then
+ * Authenticates the request of an upgrade. `authenticated: false`, or an `expiresAt` in the past, is HTTP 401; a throw
+ * is HTTP 500 and logged. It runs again for each new token, with the request of the upgrade and that token.
+ * @param req the request; `getToken(req)` reads its token
+ * @param request Fastify's request, of type `Request`. A `DatasoleServer` passes that of its private Fastify, if the
+ *   function has two plain parameters (its `length` is 2). Undefined for a new token, because the request has ended
  */
 export type AuthHandlerFn<Request = never> = (req: IncomingMessage, request?: Request) => AuthResult | Promise<AuthResult>
 
-/** The place where something was thrown. */
+/** The place of an error. */
 export interface ErrorContext {
-  /** Whose error it is: a method's handler, a hook, or the `validate` of a channel. */
+  /** The code that threw: a method's handler, a hook, or the `validate` of a channel. */
   readonly source: 'rpc' | 'onConnect' | 'preRpc' | 'preEvent' | 'preSubscribe' | 'prePush' | 'validate'
-  /** Logged with the error; the client gets it instead of an error that is kept from it. */
+  /** In the log, and in the answer to a client that may not get the error itself. */
   readonly id: string
   /** Of `rpc` and `preRpc`. */
   readonly method?: string
@@ -31,14 +31,14 @@ export interface ErrorContext {
 }
 
 /**
- * Hears what handlers and hooks throw, on the main thread. An error that it returns takes the place of the
- * one that was thrown; without one the rule of the docs applies. Synchronous.
+ * Gets the errors of handlers and hooks, on the main thread. An error that it returns takes the place of the original;
+ * without one the rules of docs/errors.md apply. Synchronous.
  */
 export type ErrorHandler = (error: unknown, ctx: ErrorContext) => Error | undefined | void
 
 /** A backend by name, for configuration files: the options of its class, under its name. */
 export interface BackendConfig {
-  /** Which backend. */
+  /** The kind of the backend. */
   type: 'memory' | 'redis' | 'postgres'
   /** See RedisBackendOptions. */
   redis?: { url?: string, keyPrefix?: string, prefix?: string, connectTimeoutMs?: number, commandTimeoutMs?: number, maxCommands?: number }
@@ -53,14 +53,14 @@ export interface RateLimitConfig {
   /** By name of RPC method or event, each with a bucket of its own; `$subscribe` is the rule for subscriptions. */
   rules?: Record<string, RateLimitRule>
   /**
-   * Returns the name of the bucket that a frame counts in. Default: the connection's own. Each name has a bucket for each rule, so the
-   * user is enough: `(connectionId, _method, { userId }) => userId ?? connectionId`. `method` is undefined for unregistered names, so
-   * that invented names do not get buckets of their own.
+   * Names the bucket in which a frame counts. Default: the connection's own. Each name has a bucket for each rule, so
+   * the user is enough: `(connectionId, _method, { userId }) => userId ?? connectionId`. `method` is undefined for
+   * unregistered names, so that invented names do not get buckets.
    */
   keyExtractor?: (connectionId: string, method: string | undefined, connection: ConnectionContext) => string
   /**
-   * What happens while a backend (or a `rateLimiter`) that shares the limit fails: each node counts for
-   * itself (default), everything passes, or nothing does. Limits kept in this process, as with memory, cannot fail.
+   * The policy while a backend (or a `rateLimiter`) that shares the limit fails. `local`: each node counts for itself
+   * (default). `allow`: every frame passes. `deny`: none does. Limits in memory cannot fail.
    */
   onBackendError?: 'local' | 'allow' | 'deny'
   /** ms that a shared decision may take before it counts as failed. Default 1,000. */
@@ -68,24 +68,32 @@ export interface RateLimitConfig {
 }
 
 /**
- * A limiter of your own, for every frame that counts; keys are to be taken as they are. A result that is
- * there at once is returned as it is, or as a promise. What rejects, or takes longer than
- * `rateLimit.timeoutMs`, is `rateLimit.onBackendError`'s to decide.
+ * A limiter of your own, for every frame that counts. Take keys as they are. A result may be returned directly or as a
+ * promise. If a call rejects, or takes longer than `rateLimit.timeoutMs`, `rateLimit.onBackendError` decides.
  */
 export interface RateLimiter {
-  /** Whether a cost of 1 would be admitted; counts nothing. @param rule its window is in ms */
+  /**
+   * Tests whether a cost of 1 would be admitted. It counts nothing.
+   * @param key the bucket
+   * @param rule `windowMs` (ms) and `maxRequests`
+   */
   check (key: string, rule: RateLimitRule): RateLimitResult | Promise<RateLimitResult>
-  /** Counts `cost` (default 1) if it is admitted. */
+  /**
+   * Counts a cost if it is admitted.
+   * @param key the bucket
+   * @param rule `windowMs` (ms) and `maxRequests`
+   * @param cost a whole number from 0; default 1
+   */
   consume (key: string, rule: RateLimitRule, cost?: number): RateLimitResult | Promise<RateLimitResult>
-  /** Empties a bucket. */
+  /** Empties a bucket. @param key the bucket */
   reset (key: string): void | Promise<void>
-  /** Awaited by `init()`; then, and only then, `close` is called when the server closes. */
+  /** Awaited by `init()`. If it was called, `close` is called when the server closes. */
   connect? (): Promise<void>
   /** Called when the server closes, if `connect` was called. */
   close? (): Promise<void>
 }
 
-/** The threads in which handlers run; see docs/executors.md. A model ignores limits that it has no use for. */
+/** The threads in which handlers run: see docs/executors.md. A model ignores limits that it does not use. */
 export interface ExecutorOptions {
   /** `async`: on the event loop. `thread-pool`: connections share `poolSize` threads. `thread`: each has one of its own, up to `maxThreads`. */
   model: 'async' | 'thread' | 'thread-pool'
@@ -98,7 +106,7 @@ export interface ExecutorOptions {
    * may be async, registers what runs in threads. Without it everything runs on the main thread.
    */
   workerScript?: string | URL
-  /** ms after which a thread that holds nothing ends; in model `thread`, after which a quiet connection gives its thread back. Default 30,000. */
+  /** ms after which an idle thread ends, or in model `thread` a quiet connection frees its thread. Default 30,000. */
   idleTimeout?: number
   /** MiB of a thread's old generation; beyond it the thread is lost. Default: V8's own. */
   maxOldGenerationSizeMb?: number
@@ -106,7 +114,7 @@ export interface ExecutorOptions {
   execArgv?: string[]
   /** Calls and events per thread that wait or run. Default 10,000; then `BUSY`. */
   maxQueue?: number
-  /** The same, per connection. Default 100; then `BUSY`. */
+  /** Calls and events per connection that wait or run. Default 100; then `BUSY`. */
   maxQueuePerConnection?: number
   /** ms that a connection's calls and events wait for a free thread in model `thread`. Default 5,000; then `BUSY`. */
   queueTimeoutMs?: number
@@ -114,15 +122,15 @@ export interface ExecutorOptions {
   stuckTimeoutMs?: number
 }
 
-/** The option `session`: when changes reach the backend, and how long a session stays. */
+/** The option `session`: when changes reach the backend, and how long a session is kept. */
 export interface SessionOptions {
-  /** Changes of a session after which it is written to the backend. Default 10. */
+  /** Changes after which a session is written to the backend. Default 10. */
   flushThreshold?: number
-  /** ms after its first change that is not there yet. Default 5,000. */
+  /** ms after the first unwritten change until a session is written. Default 5,000. */
   flushIntervalMs?: number
-  /** ms that a session stays after the last write or restore. Default: for ever. */
+  /** ms that a session is kept after the last write or restore. Default: for ever. */
   ttlMs?: number
-  /** Whether there is `sessions.onChange`. Default false. */
+  /** Whether `sessions.onChange` can be used. Default false. */
   enableChangeStream?: boolean
 }
 
@@ -130,7 +138,7 @@ export interface SessionOptions {
 export interface DatasoleServerOptions<Request = never> {
   /** WebSocket endpoint, and where the client bundles are served. Default `/__ds`. */
   path?: string
-  /** The schemas of everything that travels: see `defineContract`. Default: nothing is checked but what `rpc.register` and channels are given. */
+  /** The schemas of all messages: see `defineContract`. Default: only schemas of `rpc.register` and of channels are checked. */
   contract?: Contract<unknown>
   /** HTTP path that serves the contract as an AsyncAPI document. Default: none. */
   asyncapiPath?: string
@@ -139,17 +147,17 @@ export interface DatasoleServerOptions<Request = never> {
    * HTTP 401, a throw HTTP 500. It runs again for each new token. Default: everyone, with the remote address as `userId`.
    */
   authHandler?: AuthHandlerFn<Request>
-  /** Where state, messages, limits and sessions are. Default `new MemoryBackend()`, of which a cluster worker warns. Not together with `backendConfig`. */
+  /** The store of state, messages, limits and sessions. Default `new MemoryBackend()`, with a warning in a cluster worker. Not together with `backendConfig`. */
   stateBackend?: StateBackend
   /** A backend by name, in place of `stateBackend`. The options of the other backends are ignored. Default none. */
   backendConfig?: BackendConfig
-  /** Decides on frames instead of `new DefaultRateLimiter(stateBackend)`. */
+  /** A limiter of your own for frames. Default `new DefaultRateLimiter(stateBackend)`. */
   rateLimiter?: RateLimiter
-  /** Where handlers run. Default `{ model: 'async' }`. The thread models need the package piscina. */
+  /** The threads of handlers. Default `{ model: 'async' }`. The thread models need the package piscina. */
   executor?: Partial<ExecutorOptions>
   /** How many frames a client may send: an exact sliding window. `false` for no limit. Default 100 per minute and connection. */
   rateLimit?: RateLimitConfig | false
-  /** When what is set in sessions reaches the backend, and how long it stays. */
+  /** When changes of sessions reach the backend, and how long sessions are kept. */
   session?: SessionOptions
   /** Connections of this process. Default 10,000; then HTTP 503, before authentication. */
   maxConnections?: number
@@ -165,11 +173,11 @@ export interface DatasoleServerOptions<Request = never> {
    */
   allowedOrigins?: string[] | ((origin: string, req: IncomingMessage) => boolean)
   /**
-   * Which proxies say in X-Forwarded-For and X-Forwarded-Host who connects, and where to; as Fastify's option of this
-   * name, which counts under Fastify instead. Default false: none.
+   * Proxies whose X-Forwarded-For and X-Forwarded-Host count, as Fastify's option of this name. Under Fastify,
+   * Fastify's option counts instead. Default false: none.
    */
   trustProxy?: boolean | string | string[] | ((address: string, hop: number) => boolean)
-  /** ms that the auth handler may take, and then the `onConnect` hooks together. Default 10,000; then HTTP 500. */
+  /** ms for the auth handler, and again for all `onConnect` hooks together. Default 10,000; then HTTP 500. */
   authTimeoutMs?: number
   /** ms between heartbeats. Default 25,000; a connection silent for two of them is closed with 4408. */
   heartbeatMs?: number
@@ -195,7 +203,7 @@ export interface DatasoleServerOptions<Request = never> {
   maxTags?: number
   /** Bad frames per connection. Default 10; then it is closed with 1002 (1003 for text). */
   maxBadFrames?: number
-  /** Frames over `threshold` bytes (default 1024) are sent deflated where that is smaller; `false` for never. */
+  /** Frames over `threshold` bytes (default 1024) are sent deflated if that is smaller; `false` for never. */
   compression?: { threshold?: number } | false
   /** ms that `close()` waits for calls and clients. Default 5,000. */
   closeTimeoutMs?: number
@@ -205,10 +213,10 @@ export interface DatasoleServerOptions<Request = never> {
    */
   drainMs?: number
   /**
-   * Hears what methods, hooks and `validate` throw, and may return an error that takes its place. By default
-   * what is not meant for clients is logged, and they get -32603 or `INTERNAL` with its id.
+   * Gets the errors of methods, hooks and `validate`, and may return an error that takes the place of the original. By
+   * default errors that are not meant for clients are logged, and clients get -32603 or `INTERNAL` with an id.
    */
   errorHandler?: ErrorHandler
-  /** Where the server logs. Default: the Fastify instance's logger, or pino at level `warn`. */
+  /** The server's log. Default: the Fastify instance's logger, or pino at level `warn`. */
   logger?: Logger
 }

@@ -10,12 +10,11 @@ export interface AuthResult {
   userId?: string
   /** Roles that hooks and handlers look at. Default none. */
   roles?: string[]
-  /** Anything that handlers should find on the connection. */
+  /** Data for handlers. */
   metadata?: Record<string, unknown>
   /**
-   * Unix time in ms (a JWT's `exp` is in seconds: times 1,000). The client is asked for a new token
-   * before, and closed with 4401 where it gives none. Default: the authentication holds as long as
-   * the connection.
+   * Unix time in ms (a JWT's `exp` is in seconds: times 1,000). Before that time the server asks the client for a new
+   * token; without one it closes the connection with 4401. Default: none.
    */
   expiresAt?: number
 }
@@ -28,7 +27,7 @@ export interface Identity {
   transport: Transport
 }
 
-/** The way on which a connection came: a socket that stays, or a request of `datasole/http` that ends with its answer. */
+/** `websocket`: a socket that stays. `http`: a request of `datasole/http`, which ends with its answer. */
 export type Transport = 'websocket' | 'http'
 
 /** Tags that a connection can have, unless the option `maxTags` says otherwise, and characters of one. */
@@ -47,7 +46,7 @@ export interface MessageContext {
   log: Logger
 }
 
-/** A snapshot of a connection, of which a worker's copy is made. */
+/** A snapshot of a connection, for the copy of a worker. */
 export interface ConnectionState {
   connectionId: string
   auth: AuthResult
@@ -58,15 +57,15 @@ export interface ConnectionState {
   values: Iterable<[key: string, value: unknown]>
 }
 
-/** Told of every change of a connection's tags; the hub keeps its index by it. */
+/** Gets every change of a connection's tags. The hub keeps its index with it. */
 export interface TagListener {
   tagged (tag: string): void
   untagged (tag: string): void
 }
 
-/** A connection as server code sees it, and the values that it keeps for it. */
+/** A connection, and the values that server code keeps for it. */
 export class ConnectionContext {
-  /** Stays the same as long as the connection lasts, whatever becomes of the object that the auth handler gave. */
+  /** The user. It never changes while the connection lasts. */
   readonly userId: string | undefined
   #auth: AuthResult
   #values: Map<string, unknown> | undefined
@@ -92,7 +91,7 @@ export class ConnectionContext {
     this.userId = auth.userId
   }
 
-  /** The result of the auth handler, or a pass-through result without one; after a refresh the newest. */
+  /** The newest result of the auth handler; without a handler a result that admits everyone. */
   get auth (): AuthResult { return this.#auth }
   /** The roles of the auth result; empty if it has none. */
   get roles (): string[] { return this.auth.roles ?? [] }
@@ -106,14 +105,14 @@ export class ConnectionContext {
   }
 
   /**
-   * Groups that broadcasts can select by, as rooms do: `ctx.connection.tags.add('room:1')`.
-   * `add` throws a DatasoleError `LIMIT_EXCEEDED` beyond `maxTags`, and for a tag over 1,024 characters.
+   * Groups that broadcasts can select, as rooms: `ctx.connection.tags.add('room:1')`. `add` throws a DatasoleError
+   * `LIMIT_EXCEEDED` beyond `maxTags`, and for a tag over 1,024 characters.
    */
   get tags (): Set<string> { return (this.#tags ??= new TagSet(this)) }
 
-  /** A value that server code keeps for this connection; undefined if there is none. */
+  /** Reads a value that server code keeps for this connection. @param key its name @returns undefined if there is none */
   get<T = unknown> (key: string): T | undefined { return this.#values?.get(key) as T | undefined }
-  /** Keeps a value for this connection, under a key of yours. */
+  /** Keeps a value for this connection. @param key its name, not chosen by clients @param value anything */
   set (key: string, value: unknown): void {
     (this.#values ??= new Map()).set(key, value)
     this.revision++
@@ -125,7 +124,7 @@ export class ConnectionContext {
     return { connectionId, auth, remoteAddress, protocol, transport, tags: this.#tags ?? [], values: this.#values ?? [] }
   }
 
-  /** @internal Connects the tags with the hub's index, which takes those that are there already. */
+  /** @internal Connects the tags with the hub's index, which also gets the present ones. */
   listen (listener: TagListener | undefined): void {
     this.#listener = listener
     if (listener !== undefined && this.#tags !== undefined) for (const tag of this.#tags) listener.tagged(tag)

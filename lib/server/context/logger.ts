@@ -5,18 +5,18 @@ interface LogFn {
 
 /** The methods of a logger that datasole uses: pino's, Fastify's, or any other's with the same names. */
 export interface Logger {
-  /** The process is about to end. */
+  /** Logs an error that ends the process. */
   fatal: LogFn
-  /** Something failed. */
+  /** Logs a failure. */
   error: LogFn
-  /** Something needs a look. */
+  /** Logs a warning. */
   warn: LogFn
-  /** Something worth knowing happened. */
+  /** Logs an event of normal operation. */
   info: LogFn
-  /** For debugging. */
+  /** Logs for debugging. */
   debug: LogFn
-  /** For debugging, in every detail. */
+  /** Logs every detail, for debugging. */
   trace: LogFn
-  /** Makes a logger that adds the bindings to each line. */
+  /** Makes a logger that adds the bindings to each line. @param bindings members of each line */
   child (bindings: Record<string, unknown>): Logger
 }

@@ -7,7 +7,7 @@ import type { Logger } from './logger.js'
 /** @internal Ends the signal of a context; only the call that made the context may do that. */
 export let abortContext: (context: RpcContext, reason: Error) => void
 
-/** @internal Gives a context what checks the details of its method's declared errors. */
+/** @internal Gives a context the check for the details of its method's declared errors. */
 export let declareErrors: (context: RpcContext, check: (code: string, details: unknown) => unknown) => void
 
 /** The context of a method's handler. `Errors` are the details of the errors that the contract declares, by code. */
@@ -46,8 +46,11 @@ export class RpcContext<Errors = Record<string, unknown>> implements MessageCont
   get log (): Logger { return this.#log() }
 
   /**
-   * An error that the contract declares for the method, to be thrown: `throw ctx.error('OVERFLOW', { max: 10 })`. The
-   * caller finds it by `error.is('OVERFLOW')`.
+   * Makes an error that the contract declares for the method: `throw ctx.error('OVERFLOW', { max: 10 })`. The caller
+   * tests for it with `error.is('OVERFLOW')`.
+   * @param code the name of the error in the contract
+   * @param details plain JSON, as the contract describes it
+   * @returns the error, to be thrown
    * @throws TypeError `INVALID_VALUE` if the contract has no such error, or refuses the details
    */
   error<Code extends keyof Errors & string> (code: Code, details: Errors[Code]): RpcError {

@@ -15,7 +15,7 @@ import type { ValueCheck } from '../store/write.js'
 /** The checks of an event, by direction. A direction that the contract leaves out is refused. */
 interface EventChecks {
   readonly toServer: Check | undefined
-  /** Of what server code emits: the same, at once. */
+  /** The same for events of server code, synchronously. */
   readonly emitted: SyncCheck | undefined
   readonly toClient: SyncCheck | undefined
 }
@@ -23,11 +23,11 @@ interface EventChecks {
 /** A key that the contract does not have. */
 const UNKNOWN: MatchedKey<DatasoleContract> = {}
 
-/** Looks at an operation on a CRDT; undefined lets it through. */
+/** Checks an operation on a CRDT; undefined admits it. */
 export type CrdtCheck = (op: Pick<CrdtOp, 'type' | 'op' | 'key' | 'value'>) => Refusal | undefined
 
 /**
- * What a contract asks of events, state and CRDTs, compiled in the root scope at start, or on first use before. The
+ * The checks of a contract for events, state and CRDTs, compiled in the root scope at start, or on first use before. The
  * schemas of methods are compiled in the scope of each method.
  */
 export class ContractChecks implements Part {
@@ -103,7 +103,7 @@ export class ContractChecks implements Part {
   }
 
   /**
-   * Why an operation on a CRDT is refused; undefined if it is not.
+   * The refusal of an operation on a CRDT; undefined if it is valid.
    * @param isChannel whether the key is a channel of mode `crdt`, whose value is state
    */
   operation (key: string, op: Parameters<CrdtCheck>[0], isChannel: boolean): Refusal | undefined {

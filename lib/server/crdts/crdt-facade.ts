@@ -16,12 +16,13 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Declares a key as this scope's, so that its `preSubscribe` and `prePush` hooks guard it, and makes it:
-   * clients of protocol version 1 are told of it from then on.
+   * Declares a key in this scope, so that its `preSubscribe` and `prePush` hooks guard it, and makes the key. A key
+   * that is registered before the server starts is always made.
+   * @param key the key
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
-   * @returns the key, with the operations of the type
-   * @throws DatasoleError `DUPLICATE_KEY` where it is registered already, `LIMIT_EXCEEDED` beyond `maxCrdtKeys`, those of
-   *   clients included as soon as they are known: what is registered before the server has started is made in any case
+   * @returns the handle of the key
+   * @throws DatasoleError `DUPLICATE_KEY` if it is registered already, `LIMIT_EXCEEDED` beyond `maxCrdtKeys` (keys of
+   *   clients included)
    */
   register<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ServerCrdt<T, CrdtValue<C, K, T>> {
     this.#crdts.register(key, type, this.scope)
@@ -29,31 +30,43 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * The same, for code that may run twice: a key that is registered already is given again.
-   * @returns the key, with the operations of the type
-   * @throws DatasoleError `TYPE_MISMATCH` where it is registered as another type
+   * Registers a key as `register` does, for code that may run twice.
+   * @param key the key
+   * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
+   * @returns the handle of the key
+   * @throws DatasoleError `TYPE_MISMATCH` if it is registered as another type
    */
   registerByType<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ServerCrdt<T, CrdtValue<C, K, T>> {
     this.#crdts.registerOnce(key, type, this.scope)
     return this.#handle(key, type) as ServerCrdt<T, CrdtValue<C, K, T>>
   }
 
-  /** A key that server code has registered; undefined for any other. */
+  /**
+   * Finds the handle of a key that server code has registered.
+   * @param key the key
+   * @returns the handle; undefined for any other key
+   */
   get<K extends CrdtName<C>> (key: K): ServerCrdt<CrdtTypeOf<C, K>, CrdtValue<C, K, CrdtTypeOf<C, K>>> | undefined {
     const type = this.#crdts.typeOf(key)
     return type && this.#handle(key, type) as ServerCrdt<CrdtTypeOf<C, K>, CrdtValue<C, K, CrdtTypeOf<C, K>>>
   }
 
-  /** The value of any key, those that clients have made included; undefined where there is no such key. */
+  /**
+   * Reads the value of any key, those of clients included.
+   * @param key the key
+   * @returns a copy; undefined if there is no such key
+   * @throws as the backend does
+   */
   getValue<K extends CrdtName<C>> (key: K): Promise<CrdtValue<C, K, CrdtTypeOf<C, K>> | undefined> {
     return this.#crdts.value(key) as Promise<CrdtValue<C, K, CrdtTypeOf<C, K>> | undefined>
   }
 
   /**
-   * Applies an operation, and makes the key where it is not there. Resolves once the store has it.
-   * With `nodeId` and `seq`, applying it again changes nothing.
+   * Applies an operation, and makes the key if it does not exist. Resolves when the store has it. With `nodeId` and
+   * `seq`, applying it again changes nothing.
+   * @param key the key
    * @param op `type`, `op`, `value` (plain JSON), and for a map `key`. Default `nodeId` and `timestamp`: the server's
-   * @throws TypeError `INVALID_ARGUMENT` where it is none, `INVALID_JSON`, or `INVALID_VALUE` where the contract
+   * @throws TypeError `INVALID_ARGUMENT` for a wrong operation, `INVALID_JSON`, or `INVALID_VALUE` if the contract
    *   refuses it
    * @throws DatasoleError `CONFLICT` for a key of another type, `LIMIT_EXCEEDED`, `BUSY`; as the backend does
    */
@@ -62,9 +75,10 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * `fn(key, value, type)` hears of every change of a key that this node holds: one that is registered here,
-   * or that a client here has subscribed to. `value` is a copy, made for each call.
-   * @returns ends it
+   * Calls a function at every change of the keys that this node holds: those that are registered here, and those that a
+   * client here subscribes to.
+   * @param fn gets `(key, value, type)`; `value` is a copy, made for each call
+   * @returns ends the subscription
    * @throws TypeError `INVALID_ARGUMENT`
    */
   onChange (fn: CrdtListener): Unsubscribe {
@@ -72,9 +86,10 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Deletes a key that clients have made; to clients it is as if it had never been there.
-   * @returns whether it was there
-   * @throws DatasoleError `REGISTERED` for a key that server code has registered
+   * Deletes a key that clients have made. For clients it then does not exist.
+   * @param key the key
+   * @returns whether it existed
+   * @throws DatasoleError `REGISTERED` if server code has registered the key
    */
   delete (key: CrdtName<C>): Promise<boolean> {
     return this.#crdts.delete(key)

@@ -3,7 +3,7 @@ import { readOp } from '../../crdt/types.js'
 import { invalidArgument } from '../../protocol/errors.js'
 import { copyJson } from '../../protocol/json.js'
 
-/** An operation of server code: `nodeId` and `timestamp` are its own where they are left out. */
+/** An operation of server code. Default `nodeId` and `timestamp`: the server's. */
 export type ServerOp = Omit<CrdtOp, 'nodeId' | 'timestamp'> & Partial<Pick<CrdtOp, 'nodeId' | 'timestamp'>>
 
 /** The members that all CRDTs have for server code. */
@@ -12,39 +12,48 @@ interface AnyCrdt<Type, V> {
   readonly key: string
   /** `pn-counter`, `lww-register`, `lww-map` or `yjs`. */
   readonly type: Type
-  /** The value that the store has, as this node knows it: a copy of your own; undefined where nobody has written any. */
+  /** Reads the value that this node knows. @returns a copy; undefined if nobody has written one */
   value (): Promise<V | undefined>
 }
 
-/** A number that many change at once, and none of whose changes is lost. */
+/** A number that many change at once. No change is lost. */
 export interface ServerCounter extends AnyCrdt<'pn-counter', number> {
-  /** Resolves once the store has it. @param amount from 0; default 1 */
+  /** Adds to the counter. Resolves when the store has it. @param amount from 0; default 1 */
   increment (amount?: number): Promise<void>
-  /** Resolves once the store has it. @param amount from 0; default 1 */
+  /** Subtracts from the counter. Resolves when the store has it. @param amount from 0; default 1 */
   decrement (amount?: number): Promise<void>
 }
 
-/** A value of which the last write wins. */
+/** A value. The last write wins. */
 export interface ServerRegister<V> extends AnyCrdt<'lww-register', V> {
-  /** Resolves once the store has it. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP` */
+  /**
+   * Replaces the value. Resolves when the store has it.
+   * @param value plain JSON
+   * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`
+   */
   set (value: V): Promise<void>
 }
 
-/** Fields, of each of which the last write wins. */
+/** An object. The last write of each field wins. */
 export interface ServerMap<V> extends AnyCrdt<'lww-map', V> {
-  /** Resolves once the store has it. @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP` */
+  /**
+   * Sets a field. Resolves when the store has it.
+   * @param field its name
+   * @param value plain JSON
+   * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`
+   */
   set<F extends keyof V & string> (field: F, value: NonNullable<V[F]>): Promise<void>
-  /** Removes a field. Resolves once the store has it. */
+  /** Removes a field. Resolves when the store has it. @param field its name */
   remove<F extends keyof V & string> (field: F): Promise<void>
 }
 
-/** A Yjs document, as updates in base64 that make it up. */
+/** A Yjs document. Its value is its updates in base64. */
 export interface ServerDocument extends AnyCrdt<'yjs', string[]> {
-  /** Resolves once the store has it. @param base64 an update of Yjs @throws TypeError `INVALID_ARGUMENT` */
+  /** Applies an update. Resolves when the store has it. @param base64 an update of Yjs @throws TypeError `INVALID_ARGUMENT` */
   update (base64: string): Promise<void>
 }
 
-/** The CRDT of a type, as server code has it. `V` is the value of a register, or the fields of a map. */
+/** The handle of a CRDT for server code. `V` is the value of a register, or the fields of a map. */
 export type ServerCrdt<Type extends CrdtType, V> = {
   'pn-counter': ServerCounter
   'lww-register': ServerRegister<V>
@@ -69,7 +78,7 @@ export function crdtHandle (key: string, type: CrdtType, { value, apply }: CrdtA
 
 /**
  * An operation of server code, with a copy of its value.
- * @param nodeId where it has none
+ * @param nodeId if it has none
  * @throws TypeError `INVALID_ARGUMENT`, `INVALID_JSON`
  */
 export function readServerOp (key: string, op: ServerOp, nodeId: string, maxDepth: number): CrdtOp {

@@ -29,7 +29,7 @@ interface Sink { write (key: string, change: Change): void }
 /** Operations of a connection that wait for hooks and the store, at the most. */
 const MAX_IN_FLIGHT = 1000
 
-/** ms after which an operation may be sent again. */
+/** `retryAfter` (ms) of an operation. */
 const RETRY = 1000
 
 /** Why an operation was refused. */
@@ -80,7 +80,7 @@ export class CrdtInbox {
   }
 
   /**
-   * Applied, and acknowledged where it is correlated.
+   * Applies an operation, and acknowledges it if it is correlated.
    * @throws Refusal
    */
   #receive (connection: Connection, correlationId: number, { key, op: raw }: Operation, size: number): void {
@@ -105,7 +105,7 @@ export class CrdtInbox {
       done: (result) => {
         ended()
         const reason = REFUSALS[result]
-        // who has become another user can tell that it needs another one
+        // a client whose user has changed learns that it needs another nodeId
         if (reason !== undefined) return refuse(new Refusal(...reason, result === 'foreign' ? { nodeId: op.nodeId } : {}))
         if (correlationId !== 0 && connection.protocol !== 1) connection.send(encodeMessage(Opcode.CRDT_ACK, correlationId, JSON.stringify({ key }), Infinity))
       },
@@ -127,7 +127,7 @@ export class CrdtInbox {
     }
   }
 
-  /** Undefined where nothing takes changes of the key. */
+  /** Undefined if nothing takes changes of the key. */
   #sinkFor (key: string, connection: ConnectionContext): Sink | undefined {
     if (this.#keys.kindOf(key) === 'json') return undefined
     const channel = this.#keys.channelOf(key) as SinkChannel | undefined
@@ -157,14 +157,14 @@ export class CrdtInbox {
     const { code } = error as { code?: unknown }
     if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH' || code === 'UNKNOWN_KEY') return new Refusal(code, messageOf(error))
     if (code === 'INVALID_VALUE') return new Refusal(code, messageOf(error), { issues: (error as Partial<ErrorMessage>).issues })
-    // what is sent again under the same seq counts once, whatever became of it here
+    // an operation that is sent again under the same seq counts once
     if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return new Refusal('BUSY', 'the store cannot take the operation just now', { retryAfter: RETRY })
     this.#log.error({ err: error, key }, 'a CRDT operation failed')
     return new Refusal('INTERNAL', 'the operation could not be applied', { retryAfter: RETRY })
   }
 }
 
-/** Whose a nodeId is; connections without a user are one. */
+/** The owner of a nodeId. Connections without a user are one owner. */
 function ownerOf (userId: string | undefined): string {
   return userId === undefined ? '' : createHash('sha256').update(userId).digest('base64url').slice(0, 12)
 }

@@ -13,8 +13,8 @@ const MAX_CHANGES = 1000
 const SERVER = 'server'
 
 /**
- * What commits have changed, as clients of version 2 are told.
- * @returns undefined where the whole state has to be sent
+ * The changes of commits, in the form for clients of version 2.
+ * @returns undefined if the whole state must be sent
  */
 export function changesOf (state: CrdtState, patches: Operation[]): CrdtChange[] | undefined {
   if (state.type === 'yjs') return updatesIn(patches)
@@ -35,7 +35,7 @@ export function changesOf (state: CrdtState, patches: Operation[]): CrdtChange[]
   return [{ type: 'pn-counter', op: 'count', plus: state.plus, minus: state.minus, nodes }]
 }
 
-/** Of a document what was added; joining what is there is no news. */
+/** The added updates of a document; joined updates are no change. */
 function updatesIn (patches: Operation[]): CrdtChange[] | undefined {
   const changes: CrdtChange[] = []
   for (const operation of patches) {
@@ -46,7 +46,7 @@ function updatesIn (patches: Operation[]): CrdtChange[] | undefined {
   return changes
 }
 
-/** The fields, or nodes, that operations write to; all of them where they replace the whole. */
+/** The fields, or nodes, that operations write to; all of them if they replace the whole. */
 function touched (state: Exclude<CrdtState, { type: 'yjs' }>, patches: Operation[]): Set<string> | undefined {
   const names = new Set<string>()
   const member = state.type === 'lww-map' ? 'fields' : 'nodes'
@@ -89,7 +89,7 @@ export function stateMessage (state: CrdtState, version: number, nodeId: string 
   return { type, value, metadata: { type, nodeId: SERVER, timestamp: Date.now(), version, vector: vectorOf(state) } }
 }
 
-/** Clients of version 1 add up themselves; what was forgotten of single nodes counts as the server's. */
+/** Clients of version 1 add up the counts. Forgotten counts of single nodes are the server's. */
 function vectorOf ({ plus, minus, nodes }: Extract<CrdtState, { type: 'pn-counter' }>): CrdtStateMessage['metadata']['vector'] {
   const increments: Record<string, number> = {}
   const decrements: Record<string, number> = {}

@@ -14,7 +14,7 @@ export class CrdtSource implements KeySource {
   readonly subscriptions = new Set<Subscription>()
   readonly replica: Replica
   readonly #host: SourceHost
-  /** Of the version that the replica has now, by who is told the same. */
+  /** Encoded states of the replica's version, by the group of readers that share one. */
   readonly #states = new Map<string, SharedPayload>()
   #isOversizedLogged = false
 
@@ -75,7 +75,7 @@ export class CrdtSource implements KeySource {
     return encodeMessage(Opcode.CRDT_OP, 0, JSON.stringify(changes), this.#host.compressionThreshold)
   }
 
-  /** Of a counter each client is told what is known of itself; otherwise all of one version share it. */
+  /** A counter's state has the client's own counts; any other state is shared by all clients of one version. */
   #state (version: number, isFirst: boolean, nodeId = ''): SharedPayload {
     const { key, epoch, document } = this.replica
     const state = version === 0 ? undefined : document.value as CrdtState

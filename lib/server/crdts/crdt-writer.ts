@@ -6,11 +6,11 @@ import { type Change, type CrdtDocument, type Result, change, emptyDocument, for
 import { join } from './crdt-yjs.js'
 import type { StateStore } from '../store/state-store.js'
 
-/** Changes that go out in one commit, and that wait for one, at the most. */
+/** Maximum of changes in one commit, and of waiting ones. */
 const MAX_BATCH = 1000
 const MAX_WAITING = 10_000
 
-/** Changes, and ms, after which it is looked for what can be forgotten. */
+/** Changes, and ms, after which old records are dropped. */
 const FORGET_CHANGES = 1000
 const FORGET_MS = 60 * 60 * 1000
 
@@ -41,7 +41,7 @@ export class CrdtWriter {
     if (!this.#isWriting) void this.#writeAll()
   }
 
-  /** Never rejects: every change is told what became of it. */
+  /** Never rejects: every change gets its outcome. */
   async #writeAll (): Promise<void> {
     this.#isWriting = true
     while (this.#waiting.length > 0) {

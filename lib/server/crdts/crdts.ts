@@ -35,17 +35,17 @@ export interface CrdtSinkChannel extends KeyChannel {
   sinkFor (connection: ConnectionContext): CrdtSink | undefined
 }
 
-/** Told of each change of a key that this node holds. */
+/** Gets each change of a key that this node holds. */
 export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void | Promise<void>
 
 /**
  * Values that many may change at once. A change by a client or by server code is merged in the store, one
- * commit after the other. Nobody is told of a change before the store has it, so nothing that a client has
- * seen is taken back.
+ * commit after the other. Nobody gets a change before the store has it, so no change that a client
+ * has seen is taken back.
  */
 export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   readonly name = 'crdt'
-  /** The CRDTs of the root's store, those that clients made included: there may be `maxCrdtKeys`. */
+  /** The CRDTs of the root's store, those of clients included: at most `maxCrdtKeys`. */
   readonly names: KeyNames
   /** Takes operations of clients. */
   readonly inbox: CrdtInbox
@@ -138,7 +138,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     await this.names.reload()
   }
 
-  /** Declares a key; it is made as soon as the store can be used. */
+  /** Declares a key, and makes it as soon as the store can be used. */
   register (key: string, type: CrdtType, scope: Scope, isChannel = false): void {
     checkCrdtKey(key)
     this.#contract.checkType(key, type, isChannel)
@@ -177,7 +177,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     return this.#types.get(key)
   }
 
-  /** Finds out which keys there are. */
+  /** Loads the names of the keys. */
   async start (): Promise<void> {
     await this.names.reload()
   }
@@ -187,7 +187,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     for (const [key, type] of this.#types) if (this.#isOpen(this.#keys.scopeOf(key))) this.#make(key, type)
   }
 
-  /** The value that the store has, as a copy; undefined where there is no such key. */
+  /** A copy of the stored value; undefined if there is no such key. */
   async value (key: string): Promise<unknown> {
     const { document: { value } } = await this.storeOf(checkCrdtKey(key)).replica(key)
     const copy = value === undefined ? undefined : clonePlain(crdtOf((value as CrdtDocument).type).value(value as CrdtDocument))
@@ -197,7 +197,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
 
   /**
    * Applies an operation of server code. Resolves once the store has it.
-   * @param isChecked whether the contract has let through what it is a part of
+   * @param isChecked whether the contract has checked it already
    */
   async apply (key: string, op: ServerOp, isChecked = false): Promise<void> {
     const read = readServerOp(key, op, this.#clock.node, this.#settings.maxJsonDepth)
@@ -237,7 +237,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     })
   }
 
-  /** A change on its way to the store; it is told what becomes of it. */
+  /** Queues a change for the store; it gets its outcome. */
   write (key: string, change: Change): void {
     if (this.names.has(key)) return this.#writerOf(key).add(change)
     const making = this.#making.get(key) ?? 0

@@ -16,15 +16,15 @@ export interface ThrownHost {
 
 type Where = Omit<ErrorContext, 'id'>
 
-/** Thrown by a hook, among what may be thrown by a handler as well. */
+/** Marks an error as thrown by a hook, not by a handler. */
 export class HookThrew {
   constructor (readonly thrown: unknown) {}
 }
 
-/** ms after which a client may try again what a hook could not decide. */
+/** `retryAfter` (ms) if a hook failed. */
 const RETRY = 1000
 
-/** Codes of failures that reach a hook through what it calls. They are not its decision. */
+/** Codes of failures that a hook gets from its own calls. They are not its decision. */
 const FAILED_CALLS: readonly unknown[] = [RpcCode.INTERNAL, RpcCode.TIMEOUT, RpcCode.CANCELLED, RpcCode.WORKER_LOST, RpcCode.RATE_LIMITED, RpcCode.BUSY]
 const FAILURES: readonly unknown[] = ['BACKEND_UNAVAILABLE', 'BACKEND_REFUSED', 'OUTCOME_UNKNOWN', 'BUSY', 'CONFLICT', 'NOT_STARTED', 'CLOSED', 'INTERNAL', 'INVALID_RESULT']
 
@@ -44,7 +44,7 @@ export function rpcErrorOf (host: ThrownHost, thrown: unknown, method: string, c
   return new RpcError(RpcCode.INTERNAL, 'internal error', { code: 'INTERNAL', id: ctx.id, ...isHook && { retryAfter: RETRY } }, { cause: original })
 }
 
-/** The refusal for something that a hook threw: FORBIDDEN for good, or INTERNAL, which may be tried again. A failure is logged. */
+/** The refusal for an error of a hook: FORBIDDEN, or INTERNAL, which may be tried again. A failure is logged. */
 export function refusalOf (host: ThrownHost, thrown: unknown, where: Where): Refusal {
   const ctx = { ...where, id: randomUUID() }
   const error = decide(host, thrown, ctx)
@@ -55,7 +55,7 @@ export function refusalOf (host: ThrownHost, thrown: unknown, where: Where): Ref
     : new Refusal('INTERNAL', 'internal error', { retryAfter: RETRY, id: ctx.id })
 }
 
-/** Why `validate` does not take a value, as the client is told. A bug in it is logged. */
+/** The reason for the client why `validate` refuses a value. A bug in it is logged. */
 export function invalidityOf (host: ThrownHost, thrown: unknown, where: Where): string {
   const ctx = { ...where, id: randomUUID() }
   const error = decide(host, thrown, ctx)
@@ -64,7 +64,7 @@ export function invalidityOf (host: ThrownHost, thrown: unknown, where: Where): 
   return `the value could not be validated (${ctx.id})`
 }
 
-/** Whether its author means it for the client. Told by shape: it may be of another copy of this package, or of another realm. */
+/** Whether an error is meant for the client. Its shape decides, as it may be of another copy of this package, or of another realm. */
 export function travels (thrown: unknown): boolean {
   if (typeof thrown !== 'object' || thrown === null) return false
   if (isRpcError(thrown)) return true
@@ -135,7 +135,7 @@ function decide ({ settings: { errorHandler }, log }: ThrownHost, thrown: unknow
   }
 }
 
-/** The data of an error, which crosses as everything does. */
+/** The data of an error, as a JSON copy. */
 function jsonOf ({ settings, log }: ThrownHost, data: unknown, ctx: ErrorContext): unknown {
   try {
     return data === undefined ? undefined : copyJson(data, settings.maxJsonDepth)

@@ -6,7 +6,7 @@ import type { Scope } from '../scope/scope.js'
 import type { EventHandler, Events } from './events.js'
 import type { Fanout } from './fanout.js'
 
-/** `ds.primitives.events`: events that clients send, and those among the nodes. */
+/** `ds.primitives.events`: events of clients, and events among the nodes. */
 export class EventsFacade<C, S> extends ScopedFacade<S> {
   readonly #events: Events
 
@@ -16,9 +16,10 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Calls the handler at each event that a client of this node sends, or server code of any node emits. An error of a
-   * handler is logged, and the others still run.
-   * @param handler gets `{ event, data, timestamp }` (Unix ms), and the client's connection; none for `emit`
+   * Handles an event that a client of this node sends, or that server code of any node emits. An error of a handler is
+   * logged, and the other handlers still run.
+   * @param event the name
+   * @param handler gets `{ event, data, timestamp }` (Unix ms) and the client's connection; undefined for `emit`
    * @returns ends the subscription
    * @throws TypeError `INVALID_ARGUMENT`
    */
@@ -26,16 +27,21 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
     return this.#events.on(event, handler as EventHandler, this.scope)
   }
 
-  /** Ends one subscription of this handler, the latest. */
+  /**
+   * Ends the latest subscription of a handler.
+   * @param event the name
+   * @param handler the function that `on` was given
+   */
   off<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): void {
     this.#events.off(event, handler as EventHandler)
   }
 
   /**
-   * Reaches the handlers on every node, at most once; for clients there is `fanout.broadcast`.
+   * Calls the handlers of every node, at most once. Clients get nothing: see `fanout.broadcast`.
+   * @param event the name
    * @param data plain JSON; handlers get a copy
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_VALUE` where the contract refuses it,
-   *   `INVALID_ARGUMENT` for a name that is no string; RangeError `TOO_DEEP`
+   * @throws TypeError `INVALID_JSON` if JSON cannot hold `data`, `INVALID_VALUE` if the contract refuses it,
+   *   `INVALID_ARGUMENT` if the name is not a string; RangeError `TOO_DEEP`
    */
   emit<E extends EventName<C>> (event: E, data: SentData<C, E>): void {
     this.#events.emit(event, data, this.scope)
@@ -52,12 +58,12 @@ export class FanoutFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Sends an event to every client, on every node, or to those that `target` selects. It is encoded
-   * once; delivery is at most once, in order per connection.
+   * Sends an event to clients of every node, at most once and in order per connection. It is encoded once.
+   * @param event the name
    * @param data plain JSON
    * @param target connections, users or tags to send to, or to leave out. Default: everyone
-   * @throws TypeError `INVALID_JSON` where JSON cannot hold `data`, `INVALID_VALUE` where the contract refuses it,
-   *   `INVALID_ARGUMENT` for a target that is none; RangeError `TOO_DEEP`
+   * @throws TypeError `INVALID_JSON` if JSON cannot hold `data`, `INVALID_VALUE` if the contract refuses it,
+   *   `INVALID_ARGUMENT` for a wrong target; RangeError `TOO_DEEP`
    */
   broadcast<E extends EventName<C>> (event: E, data: BroadcastData<C, E>, target?: Target): void {
     this.#fanout.broadcast(event, data, target, this.scope)

@@ -44,7 +44,7 @@ export const STATUS_OF_CLOSE: Readonly<Record<number, number>> = {
   [CloseCode.RATE_LIMITED]: 429
 }
 
-/** Statuses after which a client may try again, and the ms that it waits where nothing else is known. */
+/** Statuses after which a client may try again, and the default of `Retry-After` (ms). */
 const RETRY = 1000
 const PASSING: readonly number[] = [429, 503]
 
@@ -58,7 +58,7 @@ export class HttpRefusal extends Error {
     this.retryAfter = retryAfter ?? (PASSING.includes(status) ? RETRY : undefined)
   }
 
-  /** As an upgrade is answered that is not let in. */
+  /** The answer of a refused upgrade. */
   static rejected ({ status, error }: Rejection): HttpRefusal {
     return new HttpRefusal(status, { statusCode: status, error })
   }
@@ -67,7 +67,7 @@ export class HttpRefusal extends Error {
     return new HttpRefusal(status, { statusCode: status, code, error, issues }, retryAfter)
   }
 
-  /** An ERROR frame, or a refusal that would be one. What may be tried again is 503, not 500. */
+  /** An ERROR frame, or a refusal that would be one. A failure that may be tried again is 503, not 500. */
   static of (code: ErrorCode, message: string, more: Partial<ErrorMessage> = {}): HttpRefusal {
     const status = code === 'INTERNAL' && more.retryAfter !== undefined ? 503 : STATUS_OF_ERROR[code]
     return HttpRefusal.because(status, code, message, more)
@@ -78,7 +78,7 @@ export class HttpRefusal extends Error {
     return HttpRefusal.because(STATUS_OF_CLOSE[code] ?? 503, 'CLOSED', reason)
   }
 
-  /** What was thrown, if it is a refusal. */
+  /** The thrown error, if it is a refusal. */
   static from (thrown: unknown): HttpRefusal | undefined {
     if (thrown instanceof Refusal) return HttpRefusal.of(thrown.code, thrown.message, thrown.more)
     return thrown instanceof HttpRefusal ? thrown : undefined

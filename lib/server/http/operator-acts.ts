@@ -7,7 +7,7 @@ import type { Core } from '../core.js'
 import type { Scope } from '../scope/scope.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** The query of a request: a name that comes several times is a list. */
+/** The query of a request. A repeated name is a list. */
 export type Query = Record<string, string | string[] | undefined>
 
 const SELECTS = ['connection', 'user', 'tag'] as const
@@ -47,7 +47,7 @@ function selectorOf ({ token: _token, contract: _contract, ...query }: Query): S
   return Object.keys(query).length === 0 ? undefined : query
 }
 
-/** Runs something that throws errors for server code, most of which are the request's fault here. */
+/** Runs a call that throws errors for server code. Here most of them are the request's fault. */
 function told<T> (run: () => T): T {
   const fail = (error: unknown): never => { throw refusalFor(error) }
   try {

@@ -29,10 +29,10 @@ export interface Patching {
 const FREE_WORK = 1024 * 1024
 
 /**
- * Changes a key: where clients may push to it with the checks of a push, else where an option allows it. Unlike a push
+ * Changes a key: with the checks of a push if clients may push to it, else if an option allows it. Unlike a push
  * it is not remembered, and is always tried on the newest value: If-Match says which value it is for.
- * @throws HttpRefusal, Refusal; what else it throws is the server's fault
- * @returns where the key stands with the change
+ * @throws HttpRefusal, Refusal; any other error is the server's fault
+ * @returns the position of the key after the change
  */
 export async function patchState (core: Core, exchange: Exchange, { key, patches, expected, allow }: Patching): Promise<Head> {
   const { settings: { maxJsonDepth }, contract, metrics, keyspace: { channels, keys, live, crdts } } = core
@@ -63,18 +63,18 @@ export async function patchState (core: Core, exchange: Exchange, { key, patches
   }
 }
 
-/** @throws what the store and the check throw; HttpRefusal 412 if the client expects another value */
+/** @throws as the store and the check do; HttpRefusal 412 if the client expects another value */
 function write (store: StateStore, key: string, operations: Operation[], expected: EntityTags | undefined, limits: PatchLimits, check: Write['check']): Promise<Head> {
   return new Promise((resolve, reject) => {
     let head: Head = { epoch: '', version: 0 }
     store.write(key, {
       live: true,
       limits,
-      // tried again where another node is first
+      // tried again if another node is first
       make: (_document, replica, before) => {
         const { epoch } = replica
         const version = versionOf(replica, before)
-        // to write it as live state would show clients what server code keeps for itself
+        // writing it as live state would show clients a value that server code keeps for itself
         if (version > 0 && !replica.live && !before.some(({ write }) => write.live)) throw HttpRefusal.of('UNKNOWN_KEY', 'this key takes no patches')
         if (expected !== undefined && (version === 0 || !expected.hasStrong(entityTagOf({ epoch, version })))) throw HttpRefusal.because(412, 'CONFLICT', 'the value is another one than If-Match names')
         head = { epoch, version: operations.length === 0 ? version : version + 1 }
@@ -87,7 +87,7 @@ function write (store: StateStore, key: string, operations: Operation[], expecte
   })
 }
 
-/** What a write failed with, as the client is told. */
+/** The answer to a failed write. */
 function failureOf (error: unknown): unknown {
   const code = memberOf(error, 'code')
   if (code === 'TOO_DEEP') return HttpRefusal.of('LIMIT_EXCEEDED', messageOf(error))

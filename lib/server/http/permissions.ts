@@ -7,7 +7,7 @@ import { Refusal } from '../errors/refusal.js'
 import type { Scope } from '../scope/scope.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** Whether a request may do something that no client can do by its socket: always, never, or as a function says. */
+/** Allows a request an action that sockets do not have: true, false, or a function that decides. */
 export type Permission<About> = boolean | ((connection: ConnectionContext, about: About) => boolean | Promise<boolean>)
 
 /** @throws DatasoleError `INVALID_OPTION` */
@@ -21,7 +21,9 @@ export async function requirePermission<About> (permission: Permission<About>, {
   const answer: unknown = typeof permission === 'function' ? permission(context, about) : permission
   // a promise of anything but true is no permission
   if ((isThenable(answer) ? await answer : answer) === true) return
-  throw HttpRefusal.because(403, 'NOT_ALLOWED', permission === false ? `this server does not allow it: see the option ${option} of datasole/http` : 'not allowed')
+  throw HttpRefusal.because(403, 'NOT_ALLOWED', permission === false
+    ? `this server does not allow it: set the option ${option} of datasole/http to true, or to a function that decides`
+    : `the option ${option} of datasole/http refuses this request: let it return true for it`)
 }
 
 /**

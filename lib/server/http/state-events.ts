@@ -12,7 +12,7 @@ import { HttpConnection, type HttpRequest, type Receiver } from './http-connecti
 import { HttpRefusal } from './http-refusal.js'
 import { unreadable } from './read-state.js'
 
-/** ms after which a client connects again, as it is told. */
+/** ms after which a client connects again: the field `retry` of the stream. */
 const RECONNECT = 2000
 
 /** The texts of frames that all followers of a key share. */
@@ -76,7 +76,7 @@ export class StateEvents implements Receiver {
     stream.end()
   }
 
-  /** At first the request is refused; later the client is not allowed any more, and is told so when it comes again. */
+  /** Before the first event the request is refused. Later the stream ends with the event `error`. */
   #refused (error: HttpRefusal): string {
     if (this.#first !== undefined) this.#first.reject(error)
     queueMicrotask(() => { this.#http?.stream.end() })

@@ -6,7 +6,7 @@ export class Readiness {
   #isReady: boolean
   #connecting: Promise<void> | undefined
 
-  /** @param what the thing, in the error of a use that comes too early */
+  /** @param what names the object in the error of a use that is too early */
   constructor (what: string, isReady: boolean) {
     this.#what = what
     this.#isReady = isReady
@@ -14,10 +14,10 @@ export class Readiness {
 
   get isReady (): boolean { return this.#isReady }
 
-  /** From now on uses wait for `connecting`, which may still be about to begin. */
+  /** From now on uses wait for `connecting`, which may begin later. */
   announce (connecting: Promise<unknown>): void {
     this.#connecting = connecting.then(() => {})
-    this.#connecting.catch(() => {}) // the caller of `connecting` is told
+    this.#connecting.catch(() => {}) // the caller of `connecting` gets the error
   }
 
   connected (): void {

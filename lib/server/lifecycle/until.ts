@@ -1,12 +1,12 @@
 import { setTimeout } from 'node:timers/promises'
 
-/** Looks now and then: nothing hurries while a server closes. */
+/** Polls until something is done, or the deadline (ms, monotonic) has passed. */
 export async function until (deadline: number, isDone: () => boolean): Promise<void> {
   while (!isDone() && performance.now() < deadline) await setTimeout(5)
 }
 
 /**
- * What a promise resolves to, or a failure where that takes too long.
+ * Waits for a promise, and rejects if it takes too long.
  * @param late makes the error
  */
 export async function within<T> (ms: number, promise: T | PromiseLike<T>, late: () => Error): Promise<T> {

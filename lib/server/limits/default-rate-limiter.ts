@@ -4,12 +4,12 @@ import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-wind
 import { SlidingWindows } from '../../protocol/sliding-windows.js'
 import type { RateLimiter } from '../config/server-options.js'
 
-/** Before each bucket's name: `delete` of a backend takes values as well. */
+/** Put before the name of each bucket, because `delete` of a backend also deletes values. */
 const PREFIX = 'rate:'
 
 /**
- * An exact sliding window in a backend: one atomic call for each decision, shared by all who use the
- * backend. Where it has no `consume`, this instance counts for itself, up to 100,000 keys.
+ * An exact sliding window in a backend: one atomic call for each decision, shared by all users of the backend. If the
+ * backend has no `consume`, this instance counts for itself, up to 100,000 keys.
  */
 export class DefaultRateLimiter implements RateLimiter {
   readonly #backend: StateBackend
@@ -19,7 +19,7 @@ export class DefaultRateLimiter implements RateLimiter {
     this.#backend = backend
   }
 
-  /** Implements `RateLimiter.check`. @throws TypeError `INVALID_ARGUMENT`; what the backend throws */
+  /** Implements `RateLimiter.check`. @throws TypeError `INVALID_ARGUMENT`; as the backend does */
   async check (key: string, rule: RateLimitRule): Promise<RateLimitResult> {
     checkRequest(key, rule)
     return await this.decide(key, rule, 0)
@@ -36,7 +36,7 @@ export class DefaultRateLimiter implements RateLimiter {
     return await this.decide(key, rule, cost)
   }
 
-  /** Implements `RateLimiter.reset`. @throws TypeError `INVALID_ARGUMENT`; what the backend throws */
+  /** Implements `RateLimiter.reset`. @throws TypeError `INVALID_ARGUMENT`; as the backend does */
   async reset (key: string): Promise<void> {
     checkKey(key)
     if (this.#backend.consume === undefined) this.#own.delete(key)
@@ -48,7 +48,7 @@ export class DefaultRateLimiter implements RateLimiter {
   /** Closes the backend. */
   async close (): Promise<void> { await this.#backend.close?.() }
 
-  /** @internal At once where the backend can. A cost that never fits is refused. */
+  /** @internal Decides at once if the backend can. A cost that never fits is refused. */
   decide (key: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<RateLimitResult> {
     const fitting = cost > rule.maxRequests ? 0 : cost
     if (this.#backend.consume !== undefined) return this.#backend.consume(PREFIX + key, rule, fitting)
@@ -58,8 +58,8 @@ export class DefaultRateLimiter implements RateLimiter {
 }
 
 /**
- * A request of server code.
- * @throws TypeError for what is no key or no rule, RangeError for a cost that can never be admitted
+ * Checks a request of server code.
+ * @throws TypeError for a wrong key or rule, RangeError for a cost that can never be admitted
  */
 export function checkRequest (key: string, rule: RateLimitRule, cost = 0): void {
   checkKey(key)

@@ -5,9 +5,9 @@ import { checkKey, checkRequest } from './default-rate-limiter.js'
 import type { Limits } from './limits.js'
 
 /**
- * `ds.primitives.rateLimiter`: sliding windows of server code, shared by every node, beside those of
- * frames and never one of them. Rejects where the backend fails: `onBackendError` is about frames.
- * A key is one bucket, whatever the rule: for limits of two lengths use two keys.
+ * `ds.primitives.rateLimiter`: sliding windows for server code, which all nodes share. They are separate from those of
+ * frames. If the backend fails, calls reject: `onBackendError` is for frames only. A key is one bucket, whatever the
+ * rule, so use two keys for limits of two lengths.
  */
 export class RateLimiterFacade<S> extends ScopedFacade<S> {
   readonly #limitsOf: (scope: Scope, user: string) => Limits
@@ -18,9 +18,10 @@ export class RateLimiterFacade<S> extends ScopedFacade<S> {
   }
 
   /**
-   * Whether a cost of 1 would be admitted; counts nothing.
+   * Tests whether a cost of 1 would be admitted. It counts nothing.
+   * @param key the bucket
    * @param rule `windowMs` (ms, from 1) and `maxRequests` (from 0)
-   * @throws TypeError `INVALID_ARGUMENT` for what is no key or no rule; as the backend does
+   * @throws TypeError `INVALID_ARGUMENT` for a wrong key or rule; as the backend does
    */
   async check (key: string, rule: RateLimitRule): Promise<RateLimitResult> {
     checkRequest(key, rule)
@@ -30,11 +31,12 @@ export class RateLimiterFacade<S> extends ScopedFacade<S> {
   }
 
   /**
-   * Counts `cost` if it is admitted.
+   * Counts a cost if it is admitted.
+   * @param key the bucket
    * @param rule `windowMs` (ms, from 1) and `maxRequests` (from 0)
    * @param cost a whole number from 0; default 1
-   * @throws TypeError `INVALID_ARGUMENT` for what is no key, rule or cost; as the backend does
-   * @throws RangeError `INVALID_ARGUMENT` where `cost` is over `rule.maxRequests`
+   * @throws TypeError `INVALID_ARGUMENT` for a wrong key, rule or cost; as the backend does
+   * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
    */
   async consume (key: string, rule: RateLimitRule, cost = 1): Promise<RateLimitResult> {
     checkRequest(key, rule, cost)
@@ -43,7 +45,11 @@ export class RateLimiterFacade<S> extends ScopedFacade<S> {
     return await limiter.consume(`app:${key}`, rule, cost)
   }
 
-  /** Empties a bucket. @throws TypeError `INVALID_ARGUMENT`; as the backend does */
+  /**
+   * Empties a bucket.
+   * @param key the bucket
+   * @throws TypeError `INVALID_ARGUMENT`; as the backend does
+   */
   async reset (key: string): Promise<void> {
     checkKey(key)
     const { limiter, ready } = this.#limitsOf(this.scope, 'rateLimiter.reset')

@@ -13,10 +13,10 @@ const PROBE = 100
 const PROBE_KEY = 'probe'
 const PROBE_RULE = { windowMs: 1000, maxRequests: 1_000_000 }
 
-/** ms that who is denied for want of a backend is told to wait. */
+/** `retryAfter` (ms) if the policy is `deny` and the backend is away. */
 const DENIED = 1000
 
-/** Decisions that a limiter makes for all nodes, and what is done while it fails. */
+/** Decisions of a limiter for all nodes, and the policy while it fails. */
 export class SharedLimit {
   readonly #limiter: RateLimiter
   readonly #policy: Pick<RateLimits, 'onBackendError' | 'timeoutMs'>
@@ -39,9 +39,9 @@ export class SharedLimit {
     this.#now = now
   }
 
-  /** Counts a frame. A promise, which never rejects, only where the limiter gives one. */
+  /** Counts a frame. Returns a promise, which never rejects, only if the limiter does. */
   take (key: string, rule: RateLimitRule): Wait | Promise<Wait> {
-    // nobody waits for a limiter that is known to be away
+    // no frame waits for a limiter that is known to be away
     if (this.#isDown) return this.#decideAlone(key, rule)
     try {
       const result = this.#ask(key, rule)
@@ -111,7 +111,7 @@ export class SharedLimit {
   }
 }
 
-/** @throws TypeError for what is no decision: nothing is admitted by mistake */
+/** @throws TypeError for an invalid decision, so that nothing is admitted by mistake */
 function waitOf ({ allowed, retryAfter }: RateLimitResult, { windowMs }: RateLimitRule): Wait {
   if (typeof allowed !== 'boolean') throw new TypeError('the rateLimiter has to answer { allowed: boolean, remaining, resetAt, retryAfter? }')
   if (allowed) return 0

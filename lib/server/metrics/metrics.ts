@@ -25,77 +25,77 @@ export interface ExecutorMetrics {
   runMs: number
 }
 
-/** Counters of one node since it was constructed; see the fields' own comments for what counts. */
+/** Counters of one node since it was constructed. */
 export interface MetricsSnapshot {
-  /** open connections, now */
+  /** Open connections, now. */
   connections: number
-  /** messages received, whatever their kind; WebSocket control frames are not messages */
+  /** Messages received, whatever their kind; WebSocket control frames are not messages. */
   messagesIn: number
-  /** messages sent, one per receiver */
+  /** Messages sent, one per receiver. */
   messagesOut: number
-  /** bytes of those messages on the wire, WebSocket headers included */
+  /** Bytes of those messages on the wire, WebSocket headers included. */
   bytesIn: number
-  /** bytes sent, counted likewise */
+  /** Bytes sent, counted likewise. */
   bytesOut: number
-  /** calls received from clients, refused ones included */
+  /** Calls received from clients, refused ones included. */
   rpcCalls: number
-  /** calls that were answered with an error, refusals included */
+  /** Calls that were answered with an error, refusals included. */
   rpcErrors: number
   /** STATE_PATCH frames sent, one per receiver */
   statePatches: number
   /** STATE_SNAPSHOT frames sent, one per receiver */
   stateSnapshots: number
-  /** updates that version 1 clients did not get, because they cannot take frames over 1 MiB */
+  /** Updates that version 1 clients did not get, because they cannot take frames over 1 MiB. */
   stateOversized: number
-  /** commits of this node that the backend accepted */
+  /** Commits of this node that the backend accepted. */
   commits: number
-  /** changes that clients pushed to channels, refused ones included */
+  /** Changes that clients pushed to channels, refused ones included. */
   pushes: number
-  /** of these, refused: conflicts, hooks, validation, limits of the channel */
+  /** Of these, refused: conflicts, hooks, validation, limits of the channel. */
   pushesRefused: number
-  /** events received from clients */
+  /** Events received from clients. */
   eventsIn: number
-  /** of these, dropped because their name was too long */
+  /** Of these, dropped because their name was too long. */
   eventsDropped: number
-  /** of these, without a handler */
+  /** Of these, without a handler. */
   eventsUnhandled: number
-  /** frames that did not decode, or had no business on their connection */
+  /** Frames that did not decode, or had no business on their connection. */
   badFrames: number
-  /** frames refused by the rate limit, or because too many waited for it */
+  /** Frames refused by the rate limit, or because too many waited for it. */
   rateLimited: number
-  /** frames on which `rateLimit.onBackendError` decided, because the backend did not */
+  /** Frames on which `rateLimit.onBackendError` decided, because the backend did not. */
   rateLimitFallbacks: number
-  /** upgrades refused: limits, origin, authentication, hooks */
+  /** Upgrades refused: limits, origin, authentication, hooks. */
   upgradesRefused: number
-  /** connections closed with 4413 */
+  /** Connections closed with 4413. */
   slowConsumers: number
-  /** bytes that connections have not taken yet, now */
+  /** Bytes that connections have not taken yet, now. */
   bufferedBytes: number
-  /** subscriptions of all connections, now; keys that version 1 clients mirror included */
+  /** Subscriptions of all connections, now; keys that version 1 clients mirror included. */
   subscriptions: number
-  /** commits of this node that another node's commit came before; they are computed again */
+  /** Commits of this node that another node's commit came before; they are computed again. */
   commitConflicts: number
-  /** commits that the backend did not answer, or not in time */
+  /** Commits that the backend did not answer, or not in time. */
   commitFailures: number
-  /** refused upgrades, failed calls, ERROR frames, and connections that the server closed, by reason; absent if there were none */
+  /** Refused upgrades, failed calls, ERROR frames, and connections that the server closed, by reason; absent if there were none. */
   refusals?: RefusalCounts
-  /** what the thread models do; absent with `executor: { model: 'async' }` */
+  /** Threads and their tasks; absent with `executor: { model: 'async' }`. */
   executor?: ExecutorMetrics
-  /** seconds since the server was constructed */
+  /** Seconds since the server was constructed. */
   uptime: number
 }
 
 /** A backend as it answers now. */
 export interface BackendHealth {
-  /** the scope that the backend was registered in; `root` for the server's own */
+  /** The scope that the backend was registered in; `root` for the server's own. */
   scope: string
-  /** whether it answers a read, and carries a message back to this node, in time */
+  /** Whether it answers a read, and carries a message back to this node, in time. */
   ready: boolean
   /** ms that a message takes from this node through the backend and back; absent if it did not come */
   lagMs?: number
 }
 
-/** Everything that is looked at when somebody asks. */
+/** Sources that are read for a snapshot. */
 export interface MetricsSources {
   bufferedBytes (): number
   subscriptions (): number
@@ -156,25 +156,25 @@ export class Metrics {
     this.#sources = sources
   }
 
-  /** @internal Records durations from now on; before, nothing is measured, and no clock is read. Returns what ends that. */
+  /** @internal Records durations from now on; before, nothing is measured, and no clock is read. @returns ends it */
   record (recorder: Recorder): () => void {
     this.#setRecorders([...this.#recorders, recorder])
     return () => { this.#setRecorders(this.#recorders.filter((each) => each !== recorder)) }
   }
 
-  /** @internal Undefined where nobody traces. */
+  /** @internal Undefined without a tracer. */
   get tracer (): Tracer | undefined { return this.#tracer }
 
-  /** @internal Traces from now on. Returns what ends that. */
+  /** @internal Traces from now on. @returns ends it */
   trace (tracer: Tracer): () => void {
     this.#tracer = tracer
     return () => { if (this.#tracer === tracer) this.#tracer = undefined }
   }
 
-  /** @internal Undefined where nobody looks at frames. */
+  /** @internal Undefined if nobody looks at frames. */
   get tap (): FrameTap | undefined { return this.#tap }
 
-  /** @internal Shows all frames from now on, to one tap at a time. Returns what ends that. */
+  /** @internal Shows all frames from now on, to one tap at a time. @returns ends it */
   watch (tap: FrameTap): () => void {
     this.#tap = tap
     return () => { if (this.#tap === tap) this.#tap = undefined }
@@ -185,7 +185,7 @@ export class Metrics {
     this.#recorder = recorders.length > 1 ? new Recorders(recorders) : recorders[0]
   }
 
-  /** @internal The time of the clock in ms where somebody records, else 0. */
+  /** @internal The time in ms if durations are recorded, else 0. */
   begin (): number {
     return this.#recorder === undefined ? 0 : performance.now()
   }
@@ -218,7 +218,7 @@ export class Metrics {
     this.#refusals.count('close', closeReason(code))
   }
 
-  /** @internal The server of a plugin: to exporters, it is none of the process. */
+  /** @internal Hides the server of a plugin from exporters. */
   hide (): void {
     this.#isHidden = true
     running.delete(this)

@@ -1,15 +1,15 @@
 import { CloseCode, RpcCode } from '../../protocol/codes.js'
 
-/** Whatever is refused, by where that happens. */
+/** The place of a refusal. */
 export type RefusalPlace = 'upgrade' | 'rpc' | 'frame' | 'close'
 
 /** Counts by place and reason; a place without a refusal is absent. */
 export type RefusalCounts = Partial<Record<RefusalPlace, Record<string, number>>>
 
-/** Reasons that are told apart at one place, at the most. There are fewer than 30 today. */
+/** Maximum of reasons at one place; others count as one. There are fewer than 30 today. */
 const MAX_REASONS = 100
 
-/** Everything beyond a bound, and every name that is not registered. */
+/** The label of everything beyond a bound, and of unregistered names. */
 export const OTHER = 'other'
 
 const RPC_REASONS = new Map<number, string>(Object.entries(RpcCode).map(([name, code]) => [code, name]))

@@ -17,7 +17,7 @@ export type RpcHandler<P = unknown, R = unknown, Errors = Record<string, unknown
 /** Options of `rpc.register`. */
 export interface RpcOptions {
   /**
-   * Schemas of what the method takes and gives: JSON Schema, TypeBox, or a Standard Schema (zod, valibot, arktype).
+   * Schemas of parameters and result: JSON Schema, TypeBox, or a Standard Schema (zod, valibot, arktype).
    * Nothing is coerced; a mismatch is -32602 or -32603. For a method of the contract they are in the contract.
    */
   schema?: { params?: Schema, result?: Schema }
@@ -26,8 +26,8 @@ export interface RpcOptions {
 }
 
 /**
- * What `rpc.register` makes of its arguments, here and in threads.
- * @param rpcTimeoutMs where the options have none
+ * Makes a method of the arguments of `rpc.register`, on the main thread and in workers.
+ * @param rpcTimeoutMs ms, if the options have no `timeoutMs`
  * @param schemas those of the contract, if it has the method
  * @throws DatasoleError `INVALID_METHOD`, `INVALID_OPTION`
  */
@@ -67,7 +67,7 @@ export class Method {
 
   /**
    * Returns, throws, resolves or rejects as the handler does. Costs no promise where nothing is asynchronous.
-   * @throws HookThrew with what a hook threw
+   * @throws HookThrew with the error of a hook
    */
   invoke (params: unknown, ctx: RpcContext, isCancelled: () => boolean): unknown {
     const hooks = this.scope.chain('preRpc')
@@ -145,7 +145,7 @@ export class Method {
 }
 
 /**
- * A method's result as JSON text; nothing is null.
+ * A method's result as JSON text; undefined becomes null.
  * @throws DatasoleError `INVALID_RESULT` for what JSON cannot hold, naming its path
  */
 export function resultJson (name: string, result: unknown, maxDepth: number): string {

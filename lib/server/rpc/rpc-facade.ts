@@ -15,13 +15,13 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
 
   /**
    * Registers a method.
-   * @param method its name, which clients call it by
+   * @param method its name, by which clients call it
    * @param options schemas of parameters and result, and `timeoutMs` (ms, default the server's `rpcTimeoutMs`)
-   * @param handler gets the parameters and a context; what it returns or resolves to is the answer, as JSON.
-   *   An error that is meant for the client reaches it with message, numeric `code` and `data`: an RpcError, one
-   *   with a numeric `code`, `expose: true` or a `statusCode` below 500, a plain `Error`. Of others it gets an id
-   * @throws DatasoleError `DUPLICATE_METHOD` where the name is taken; `INVALID_METHOD` for a name or handler that is
-   *   none; `INVALID_OPTION`, naming the option
+   * @param handler gets the parameters and a context; the value that it returns or resolves to is the answer, as JSON.
+   *   Errors that are meant for the client reach it with message, numeric `code` and `data`: an RpcError, an error with
+   *   a numeric `code`, `expose: true` or a `statusCode` below 500, a plain `Error`. Of others the client gets an id
+   * @throws DatasoleError `DUPLICATE_METHOD` if the name is taken; `INVALID_METHOD` for a wrong name or handler;
+   *   `INVALID_OPTION`, naming the option
    */
   register<M extends RpcName<C>> (method: M, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
   register<M extends RpcName<C>> (method: M, options: RpcOptions, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
@@ -31,13 +31,14 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Runs a method in this process, with its hooks and schema and without the limits on clients:
-   * for HTTP routes and tests. Parameters and result are copies, of what JSON holds; nothing is null.
+   * Runs a method in this process, for HTTP routes and tests. Hooks and schema apply, limits on clients do not.
+   * Parameters and result are JSON copies; a result of undefined becomes null.
+   * @param method its name
    * @param params plain JSON
    * @param context the caller: `auth`, `connection`, and a `signal` that cancels. Default: nobody
-   * @returns the result; rejects with the error of the method
-   * @throws RpcError with `code` and `data`, as a client would get it; its `cause` is what was thrown
-   * @throws TypeError `INVALID_JSON` for parameters that JSON cannot hold, with the path; RangeError `TOO_DEEP`
+   * @returns the result
+   * @throws RpcError with `code` and `data`, as a client would get it; its `cause` is the original error
+   * @throws TypeError `INVALID_JSON` with the path if JSON cannot hold the parameters; RangeError `TOO_DEEP`
    */
   call<M extends RpcName<C>> (method: M, params: RpcParams<C, M>, context?: LocalCallContext): Promise<RpcResult<C, M>> {
     return this.#rpc.call(method, params, context) as Promise<RpcResult<C, M>>

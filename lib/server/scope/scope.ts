@@ -7,9 +7,9 @@ import type { Operation } from '../../protocol/messages.js'
 type Result = void | Promise<void>
 
 /**
- * All may be async, and run in order of registration. A throw keeps the rest from running. It refuses for good
- * where it is a DatasoleError, an RpcError, an error with `statusCode` 401 or 403, or a plain `Error`; whatever
- * else it is counts as a failure, and clients may try again.
+ * The hooks of `ds.addHook`. Each may be asynchronous, and they run in order of registration. After a throw the others
+ * do not run. A DatasoleError, an RpcError, an error with `statusCode` 401 or 403, and a plain `Error` refuse. Any
+ * other error is a failure, and clients may try again.
  */
 export interface Hooks<C = DatasoleContract> {
   /** Before the upgrade is answered: HTTP 403 for a refusal, 503 for a failure. Global, whichever scope adds it. */
@@ -26,12 +26,12 @@ export interface Hooks<C = DatasoleContract> {
   prePush: (ctx: MessageContext, push: { key: string, patches?: Operation[], data?: unknown } & MatchedKey<C>) => Result
 }
 
-/** A name that `addHook` takes. */
+/** The name of a hook. */
 export type HookName = keyof Hooks
 
 const NAMES: readonly HookName[] = ['onConnect', 'onDisconnect', 'preRpc', 'preEvent', 'preSubscribe', 'prePush']
 
-/** Compiles a JSON Schema to a check that returns what is wrong, or null. */
+/** Compiles a JSON Schema to a check that returns the errors, or null. */
 export type SchemaCompiler = (schema: object) => (data: unknown) => object[] | null
 
 /** Something that a plugin provides to its scope and the scopes below: a backend, limits, sessions. */
@@ -43,9 +43,8 @@ export class Service<T> {
 interface Provided { readonly value: unknown, readonly plugin: string }
 
 /**
- * The one place that knows encapsulation, as Fastify's: hooks, schema compilers and services apply to
- * everything that is registered in their scope and below it. The nearest service up the tree wins. What is
- * registered in no scope belongs to the root.
+ * Encapsulation, as Fastify's: hooks, schema compilers and services apply to all registrations in their scope and below
+ * it. The nearest service up the tree wins. Names without a scope belong to the root.
  */
 export class Scope {
   readonly root: Scope
@@ -68,7 +67,7 @@ export class Scope {
   }
 
   /**
-   * Provides a service to this scope and those below.
+   * Provides a service to this scope and the scopes below.
    * @param plugin the plugin that provides it, for errors
    * @throws DatasoleError `DUPLICATE_REGISTRATION` if the scope has one, `TOO_LATE` if the service has been used already
    */
@@ -86,7 +85,7 @@ export class Scope {
     return this.root.#providers.filter((each) => each.service === service).map(({ scope }) => scope)
   }
 
-  /** The scope's place among those that provide something, in the order of registration: the same on every node. */
+  /** The scope's index among providing scopes, in the order of registration: the same on every node. */
   get ordinal (): number {
     return [...new Set(this.root.#providers.map(({ scope }) => scope))].indexOf(this)
   }
@@ -111,7 +110,7 @@ export class Scope {
   }
 
   /**
-   * @param what whose schema it is, for the error
+   * @param what names the owner of the schema in the error
    * @throws DatasoleError `INVALID_OPTION`
    */
   compile (what: string, schema: object): ReturnType<SchemaCompiler> | undefined {
@@ -147,7 +146,7 @@ export class Scope {
   }
 }
 
-/** Runs hooks in order. Costs no promise where all of them are synchronous; throws or rejects as they do. */
+/** Runs hooks in order. Returns a promise only if one is asynchronous; throws or rejects as they do. */
 export function runHooks<A extends unknown[]> (hooks: ReadonlyArray<(...args: A) => unknown>, ...args: A): Promise<void> | undefined {
   for (let i = 0; i < hooks.length; i++) {
     const result = hooks[i]!(...args)
@@ -163,7 +162,7 @@ async function runRest<A extends unknown[]> (first: PromiseLike<unknown>, hooks:
 
 type Step<H> = Map<H, { once: H, next: Step<H> }>
 
-/** Thrown to a chain for a hook that it shares with an earlier one, which has been told why the hook refuses. */
+/** Thrown to a chain for a hook that it shares with an earlier chain, which has got the error of the hook. */
 export const REFUSED = Symbol('refused')
 
 /** For several chains and one message: hooks that chains have in common, at their beginning, run once. */
@@ -180,7 +179,7 @@ export function sharedHooks<A extends unknown[]> (): (chain: ReadonlyArray<(...a
   }
 }
 
-/** Runs the hook, and from then on gives what it decided. */
+/** Runs the hook once, and returns its decision each time. */
 function once<A extends unknown[]> (hook: (...args: A) => unknown): (...args: A) => unknown {
   const refuse = (): never => { throw REFUSED }
   let decided: (() => unknown) | undefined

@@ -8,7 +8,7 @@ import type { StateStore } from '../store/state-store.js'
 const FIRST_RETRY = 100
 const LONGEST_RETRY = 30_000
 
-/** Brings what sessions have in front of the backend there: after so many changes, after a while, and again where it fails. */
+/** Writes changed sessions to the backend: after a number of changes, after a time, and again after a failure. */
 export class SessionFlusher {
   readonly #store: StateStore
   readonly #settings: Settings['session']
@@ -35,12 +35,12 @@ export class SessionFlusher {
     this.flush(session).catch(() => {}) // logged, and tried again
   }
 
-  /** Resolves once what was written before it is in the backend. */
+  /** Resolves when all earlier changes are in the backend. */
   flush (session: Session): Promise<void> {
     if (session.flushing === undefined) {
       return (session.flushing = this.#flush(session).finally(() => { session.flushing = undefined }))
     }
-    return (session.next ??= session.flushing.catch(() => {}).then(() => { // who waits for that one is told
+    return (session.next ??= session.flushing.catch(() => {}).then(() => { // its own callers get the error
       session.next = undefined
       return this.flush(session)
     }))

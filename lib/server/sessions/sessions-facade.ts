@@ -5,14 +5,17 @@ import type { Scope } from '../scope/scope.js'
 import type { SessionListener, Sessions } from './sessions.js'
 
 /**
- * `ds.primitives.sessions`: what is kept for a user beyond connections. It is read and written at once in
- * the copy that this node has loaded; the backend follows (`flushThreshold`, `flushIntervalMs`), where of
- * two writes of a field the later one wins. Values are JSON, copied in and out; a session may have 256 KiB.
- * A copy goes where its user has no connection here, no `onConnect` hook is letting one in, and nothing waits:
- * 60 s after its last use, two where it was never restored, or sooner where 10,000 such are here.
+ * `ds.primitives.sessions`: values of a user that outlive connections.
+ *
+ * A node works on a copy of the session in memory. The backend gets changes later (`flushThreshold`,
+ * `flushIntervalMs`). Of two writes to one field the later one wins. Values are JSON, copied in and out; a session may
+ * have 256 KiB.
+ *
+ * A copy is unloaded when its user has no connection here and no change waits: 60 s after its last use, 2 s if it was
+ * never restored, or sooner if 10,000 such copies are here.
  *
  * Every method throws (or rejects with) DatasoleError `NO_USER_ID` for a user without an id, and TypeError
- * `INVALID_ARGUMENT` for an id or key that is no string.
+ * `INVALID_ARGUMENT` for an id or key that is not a string.
  */
 export class SessionsFacade<S> extends ScopedFacade<S> {
   readonly #sessionsOf: (scope: Scope, user: string) => Sessions
@@ -25,7 +28,7 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   get #sessions (): Sessions { return this.#sessionsOf(this.scope, 'sessions') }
 
   /**
-   * Loads the session of a connection's user, as the backend has it now; with `ttlMs` its term begins anew.
+   * Loads the session of a connection's user from the backend. With `ttlMs` its time to live begins anew.
    * @param connection of a hook or handler, or `{ userId }`
    * @returns a copy of all fields
    * @throws DatasoleError `NO_USER_ID`; as the backend does
@@ -35,7 +38,10 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   }
 
   /**
-   * A copy of a field's value; undefined where there is none, or the session has not been restored on this node.
+   * Reads a field of the copy in memory.
+   * @param userId the user
+   * @param key the field
+   * @returns a copy of the value; undefined if there is none, or the session was not restored on this node
    * @throws DatasoleError `NO_USER_ID`
    */
   get<T = unknown> (userId: string, key: string): T | undefined {
@@ -43,20 +49,23 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   }
 
   /**
-   * Sets a field, also for users whose session is not loaded: then it is merged with what there is.
+   * Sets a field. If the session is not loaded, the field is merged with the stored ones.
+   * @param userId the user
+   * @param key the field
    * @param value plain JSON; a copy is kept
-   * @throws TypeError `INVALID_JSON` for what JSON cannot hold, with its path
+   * @throws TypeError `INVALID_JSON` with the path if JSON cannot hold the value
    * @throws RangeError `TOO_DEEP`, or `LIMIT_EXCEEDED` for a session over 256 KiB
-   * @throws DatasoleError `NO_USER_ID`; `BUSY` where the changes of 10,000 users without a connection here wait
-   *   already; `CLOSED`
+   * @throws DatasoleError `NO_USER_ID`; `BUSY` if changes of 10,000 users without a connection here wait; `CLOSED`
    */
   set (userId: string, key: string, value: unknown): void {
     this.#sessions.set(userId, key, value)
   }
 
   /**
-   * Deletes a field.
-   * @returns whether it was there, as far as this node has loaded it; if it has not, the field is deleted all the same
+   * Deletes a field, also if the session is not loaded.
+   * @param userId the user
+   * @param key the field
+   * @returns whether the loaded copy had it
    * @throws DatasoleError `NO_USER_ID`, `BUSY`, `CLOSED`
    */
   delete (userId: string, key: string): boolean {
@@ -64,8 +73,9 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   }
 
   /**
-   * Resolves once the backend has all that was written before. Rejects as the backend does; what was written
-   * is not lost by that, but tried again.
+   * Resolves when the backend has all changes that were made before. After a failure the changes are kept and tried
+   * again.
+   * @param userId the user
    * @throws DatasoleError `NO_USER_ID`; as the backend does
    */
   flush (userId: string): Promise<void> {
@@ -73,9 +83,11 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   }
 
   /**
-   * `fn(userId, key, value, version)` hears of every change: those of this node at once, those of others
-   * while the session is loaded here. A deletion is `undefined`; `version` grows with each write of a field.
-   * @returns ends it
+   * Calls a function at every change: those of this node at once, those of other nodes while the session is loaded
+   * here.
+   * @param fn gets `(userId, key, value, version)`; `value` is undefined for a deletion, `version` grows with each
+   *   write
+   * @returns ends the subscription
    * @throws DatasoleError `NOT_ENABLED` without the option `session: { enableChangeStream: true }`
    */
   onChange (fn: SessionListener): Unsubscribe {

@@ -12,27 +12,27 @@ import { type Field, Session } from './session.js'
 import type { Settings } from '../config/settings.js'
 import type { StateStore, StoreOwner } from '../store/state-store.js'
 
-/** Told of each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
+/** Gets each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
 export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void | Promise<void>
 
-/** Sessions of users without a connection on this node, at the most, and how many make room at once. */
+/** Maximum of sessions of users without a connection on this node, and the number that is evicted at once. */
 const MAX_UNCONNECTED = 10_000
 const ROOM = 100
 
 /**
- * ms that a session without connection and without changes stays after it was used last; longer where it was
- * restored: a handler whose client has left may still read it, and what it reads must not be gone.
+ * ms that a session without connection and changes stays after its last use. Longer after a restore, as a handler
+ * whose client has left may still read it.
  */
 const LINGER = 2000
 const LINGER_RESTORED = 60_000
 
-/** ms between looks at what can go. */
+/** ms between evictions. */
 const SWEEP = 1000
 
 /**
- * What is kept for each user beyond connections. Sessions in use are here, so that reading and writing
- * them is synchronous; what was written goes to the backend a little later, and there it is merged,
- * field by field, with what other nodes wrote.
+ * Values of users that outlive connections. Sessions in use are in memory, so that reading and writing them is
+ * synchronous. Changes go to the backend a little later, and are merged there with those of other nodes, field by
+ * field.
  */
 export class Sessions implements Part {
   readonly #store: StateStore
@@ -87,7 +87,7 @@ export class Sessions implements Part {
     session.restores++
     session.wasRestored = true
     try {
-      // what is here already may be a moment behind
+      // the loaded copy may be a moment behind
       if (session.isLoaded) await this.#store.refresh(session.userId)
       else await this.#load(session)
       if (this.#settings.ttlMs !== undefined && session.isStored) {
@@ -97,7 +97,7 @@ export class Sessions implements Part {
       return session.values()
     } finally {
       session.restores--
-      // who restored it is going to read it, however long that took
+      // the caller reads it next, however long the restore took
       this.#use(session)
     }
   }
@@ -118,7 +118,7 @@ export class Sessions implements Part {
     checkSessionKey(key)
     const session = this.#open(userId)
     const isThere = session.has(key)
-    // where it is not known what there is, it is deleted all the same
+    // a session that is not loaded may have the field
     if (isThere || !session.isLoaded) this.#write(session, key, [this.#clock.tick(), this.#clock.node])
     return isThere
   }
@@ -197,7 +197,7 @@ export class Sessions implements Part {
     session.write(key, field)
     this.#renew(session)
     this.#flusher.changed(session)
-    // the sooner it is known what there is, the better
+    // load it early, for later reads
     if (!session.isLoaded) this.#load(session).catch(() => {}) // the flush tries again
     this.#report(session.userId, key, field)
   }

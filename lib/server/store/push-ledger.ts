@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
 
-/** By which a push that is sent again is recognized: whose it is, and which of theirs. */
+/** The identity of a push, by which a repeated one is recognized. */
 export interface PushId {
-  /** Of a client's life; without spaces. */
+  /** The id of a client's life; without spaces. */
   readonly client: string
   /** Counts up. */
   readonly seq: number
 }
 
-/** Clients of a key that are remembered; then those go that pushed least recently. */
+/** Maximum of remembered clients of a key; then the one that pushed least recently is forgotten. */
 const MAX_CLIENTS = 1000
 
 /**
@@ -34,7 +34,7 @@ export class PushLedger {
     if (this.#last.size > MAX_CLIENTS) this.#last.delete(this.#last.keys().next().value!)
   }
 
-  /** The version that has the push in it, or undefined where it is new. */
+  /** The version that contains the push; undefined if it is new. */
   versionOf ({ client, seq }: PushId): number | undefined {
     const last = this.#last.get(client)
     return last !== undefined && seq <= last.seq ? last.version : undefined
@@ -47,7 +47,7 @@ export class PushLedger {
     return next
   }
 
-  /** The same pushes in another epoch, of which `version` has all of them in it. */
+  /** The same pushes in another epoch, where `version` contains all of them. */
   at (version: number): PushLedger {
     return new PushLedger(Array.from(this, ([client, seq]) => [client, seq, version] as const))
   }
@@ -57,7 +57,7 @@ export class PushLedger {
   }
 }
 
-/** A commit's id: random, and behind that the push that it is. */
+/** A commit's id: random, followed by the push. */
 export function commitId (push: PushId | undefined): string {
   return push === undefined ? randomUUID() : `${randomUUID()} ${push.client} ${push.seq}`
 }
@@ -71,8 +71,8 @@ export function pushOf (id: string): PushId | undefined {
 }
 
 /**
- * What a journal stores as a key's snapshot: the value as JSON text, and beside it the pushes, where
- * there were any. That is told by a space at the beginning, with which no value's text begins.
+ * The text of a key's snapshot in the journal: the value as JSON, with the pushes beside it if there are any. Text with
+ * pushes begins with a space, which the text of a value never does.
  */
 export function packSnapshot (value: string, pushes: PushLedger): string {
   return pushes.size === 0 ? value : ` {"value":${value},"pushes":${JSON.stringify([...pushes])}}`

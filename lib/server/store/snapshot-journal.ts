@@ -6,14 +6,14 @@ import type { CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, Pos
 interface Stored extends Position {
   live: boolean
   value?: unknown
-  /** As Date.now() has it; absent where it stays. */
+  /** Unix ms; absent if it does not expire. */
   expiresAt?: number
 }
 
 /** The key under which the live keys are listed. */
 const LIVE_KEYS = 'live-keys'
 
-/** Deleted keys that are remembered, at the most. */
+/** Maximum of remembered deleted keys. */
 export const MAX_DELETED = 1000
 
 /**
@@ -70,7 +70,7 @@ export class SnapshotJournal implements Journal {
 
   async #stored (key: string): Promise<Stored> {
     const stored = await this.#backend.get<Stored>(key)
-    // where the backend has no expiry, what is there is at least not seen any more
+    // without expiry in the backend, an expired value is at least not visible
     if (stored !== undefined && Date.now() < (stored.expiresAt ?? Infinity)) return stored
     return { epoch: this.#deleted.get(key) ?? this.#history, version: 0, id: '', live: false }
   }
@@ -91,7 +91,7 @@ export class SnapshotJournal implements Journal {
 
   #inTurn<T> (key: string, work: () => Promise<T>): Promise<T> {
     const turn = (this.#tails.get(key) ?? Promise.resolve()).then(work)
-    const tail = turn.then(() => {}, () => {}).then(() => { // the caller hears of a failure; the line only goes on
+    const tail = turn.then(() => {}, () => {}).then(() => { // the caller gets the failure; the line only goes on
       if (this.#tails.get(key) === tail) this.#tails.delete(key)
     })
     this.#tails.set(key, tail)

@@ -20,25 +20,25 @@ export interface StateHost {
   onCommit (replica: Replica, from: number): void
   onLiveChange (key: string, isLive: boolean, isOwn: boolean): void
   committed (count: number): void
-  /** Undefined where nobody traces. */
+  /** Undefined without a tracer. */
   readonly tracer: Tracer | undefined
-  /** The time of the clock in ms where somebody measures, else 0. */
+  /** The time in ms if durations are measured, else 0. */
   begin (): number
   /** A batch of writes has waited in line. */
   waited (since: number): void
-  /** The journal has answered a commit; `accepted` is undefined where it has not, or not in time. */
+  /** The outcome of a commit; `accepted` is undefined if the journal did not answer in time. */
   answered (began: number, accepted: boolean | undefined): void
   /** Nothing is under way any more: the key may be forgotten. */
   idle (key: string): void
   rulesOf (key: string): WriteRules
-  /** The key could not be read: it is to be refreshed, again and again. */
+  /** The key could not be read, and must be refreshed until it can. */
   fellBehind (key: string, error: unknown): void
 }
 
-/** Writes of a key that wait, at the most. */
+/** Maximum of waiting writes of a key. */
 const MAX_WAITING = 10_000
 
-/** One key on this node: its replica, its writers in line, and what other nodes commit. */
+/** One key on this node: its replica, its queue of writes, and the commits of other nodes. */
 export class StateKey {
   readonly replica: Replica
   /** While the first read is under way. */
@@ -47,13 +47,13 @@ export class StateKey {
   readonly #storageKey: string
   #writes: Write[] = []
   #isWriting = false
-  /** When the first of the writes in line came; 0 where nobody measures. */
+  /** Arrival of the oldest waiting write; 0 if durations are not measured. */
   #waitsSince = 0
-  /** The journal came back without what is here. */
+  /** The journal came back without commits that this replica has. */
   #isLost = false
   /** A commit of this node has failed, and may have taken effect: the next change may be its own. */
   #isUnsure = false
-  /** While a commit is with the journal the replica stands still: its answer brings what others did. */
+  /** While a commit is under way the replica does not change: the answer has the commits of others. */
   #committing: Promise<CommitResult> | undefined
   /** The newest notice that came meanwhile, or while the key was loading. */
   #noticed: CommitNotice | undefined
@@ -79,10 +79,10 @@ export class StateKey {
     if (!this.#isWriting) void this.#writeAll()
   }
 
-  /** Reads what this replica lacks, as of now or later. */
+  /** Reads the commits that this replica lacks, as of now or later. */
   async refresh (): Promise<void> {
     await this.loading
-    await this.#committing?.catch(() => {}) // its writers are told
+    await this.#committing?.catch(() => {}) // its writers get the error
     await this.#read()
   }
 
@@ -104,7 +104,7 @@ export class StateKey {
     }
   }
 
-  /** Asks for as long as the answer does not connect with what is here by then. */
+  /** Reads again until the answer connects with the replica. */
   async #read (): Promise<void> {
     const { replica } = this
     for (;;) {
@@ -112,7 +112,7 @@ export class StateKey {
       const record = await this.#host.journal.read(this.#storageKey, asked.epoch === '' ? undefined : asked)
       // its answer will tell all that this one does
       if (this.#committing !== undefined) return
-      // the answer may be older than what came meanwhile: of an epoch that is over, then
+      // the answer may be older than a commit that arrived meanwhile, and of an epoch that is over
       if (replica.epoch !== asked.epoch) continue
       if (replica.isAheadOf(record)) {
         // writers in line find it out by themselves
@@ -124,7 +124,7 @@ export class StateKey {
     }
   }
 
-  /** Takes what the journal answered; false where that does not connect with what is here. */
+  /** Adopts the answer of the journal; false if it does not connect with the replica. */
   #adopt (record: KeyRecord): boolean {
     const { replica } = this
     const { epoch, version, live } = replica
@@ -137,8 +137,8 @@ export class StateKey {
   }
 
   /**
-   * The journal has lost commits that clients may have seen. What it has left goes on in another
-   * epoch, in which they all start anew; one node makes it, and the others follow.
+   * The journal has lost commits that clients may have seen. The rest goes on in another epoch, in which all start
+   * anew. One node makes the epoch, and the others follow.
    */
   async #renew (): Promise<void> {
     const { replica } = this
@@ -188,7 +188,7 @@ export class StateKey {
     this.#host.idle(this.replica.key)
   }
 
-  /** Until the journal takes them: where another node was first, they are computed again on what it did. */
+  /** Repeats until the journal accepts them. If another node was first, they are computed again on its commits. */
   async #commit (batch: Write[]): Promise<void> {
     const { replica } = this
     for (;;) {
@@ -217,7 +217,7 @@ export class StateKey {
     else if (!this.#adopt(missed)) await this.#read()
   }
 
-  /** @param writes those that it commits, whose traces it belongs to */
+  /** @param writes the committed writes, to whose traces it belongs */
   async #send (request: CommitRequest, writes: readonly Write[] = []): Promise<CommitResult> {
     const began = this.#host.begin()
     let result: CommitResult | undefined

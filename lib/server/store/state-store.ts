@@ -11,7 +11,7 @@ import type { Replica } from './replica.js'
 import { type StateHost, StateKey } from './state-key.js'
 import { type ValueCheck, type Write, type WriteRules, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
 
-/** The part of the server that a store belongs to: it is told of commits, and says which keys it needs. */
+/** The part of the server that owns a store: it gets commits, and decides which keys must stay. */
 export interface StoreOwner {
   /** A replica has changed: `from` is the version before, or -1 if no patch leads on from it. */
   onCommit (replica: Replica, from: number, store: StateStore): void
@@ -21,7 +21,7 @@ export interface StoreOwner {
   isNeeded (key: string, store: StateStore): boolean
   /** Whether the paths that a commit touches are needed later: see `prepare`. */
   keepsPaths? (key: string): boolean
-  /** What the values of a key have to be; undefined for any. */
+  /** The check for values of a key; undefined if any value is valid. */
   checkOf? (key: string): ValueCheck | undefined
 }
 
@@ -36,7 +36,7 @@ export interface StoreOptions {
   prefix: string
   /** ms that a key stays in the backend after a commit. Default: for ever. */
   ttlMs?: number
-  /** Keys that are kept although nobody needs them. Default 10,000. */
+  /** Cached keys that nobody needs. Default 10,000. */
   maxIdle?: number
 }
 
@@ -71,7 +71,7 @@ export class StateStore implements StateHost {
     this.#stopListening = backend.onDoubt?.(() => { this.#catchUp.add(this.#keys.keys()) })
   }
 
-  /** The replica of a key, at once where this node has it. */
+  /** The replica of a key; at once if this node has it. */
   replica (name: string): Replica | Promise<Replica> {
     const key = this.#key(name)
     return key.loading ?? key.replica
@@ -117,7 +117,7 @@ export class StateStore implements StateHost {
     return new Promise((resolve, reject) => { this.#key(name).write(patchWrite(base, patches, live, { resolve, reject })) })
   }
 
-  /** The committed value as JSON text, undefined where there is none, with where it stands. */
+  /** The committed value as JSON text (undefined if there is none), with its position. */
   async read (name: string): Promise<Head & { value: string | undefined }> {
     const { epoch, version, document } = await this.replica(name)
     const value = JSON.stringify(document.value)
@@ -148,7 +148,7 @@ export class StateStore implements StateHost {
     this.#catchUp.add(names)
   }
 
-  /** Brings a replica to where the backend is now. */
+  /** Updates a replica to the backend's position. */
   async refresh (name: string): Promise<void> {
     await this.#keys.get(name)?.refresh()
   }
@@ -165,12 +165,12 @@ export class StateStore implements StateHost {
     return (await this.journal.read(this.prefix + name)).live
   }
 
-  /** Whether this node has a replica of a key that clients may see, which will tell what becomes of it. */
+  /** Whether this node has a replica of a live key, which follows its changes. */
   holdsLive (name: string): boolean {
     return this.#keys.get(name)?.replica.live === true
   }
 
-  /** Nobody waits for a key any more. Without a value it is forgotten, so that names which clients make up cost nothing. */
+  /** Nobody needs a key any more. Without a value it is forgotten, so that invented names cost no memory. */
   idle (name: string): void {
     const replica = this.#keys.get(name)?.replica
     if (replica === undefined) return
@@ -226,7 +226,7 @@ export class StateStore implements StateHost {
       const opened = key = new StateKey(name, this)
       this.#keys.set(name, key)
       key.loading!.catch(() => {
-        // whoever waits for it is told; the next one who asks tries again
+        // its callers get the error; the next call tries again
         opened.close()
         if (this.#keys.get(name) === opened) this.#keys.delete(name)
       })

@@ -15,7 +15,7 @@ export class Storages implements Iterable<Storage> {
   readonly #onUsable: (storage: Storage) => void
   #announced: Promise<unknown> | undefined
 
-  /** @param onUsable told of each storage once it is used, and can be */
+  /** @param onUsable gets each storage once it is used, and is connected */
   constructor (root: Scope, defaultBackend: () => StateBackend, owners: StorageOwners, onUsable: (storage: Storage) => void, settings: Settings, metrics: Metrics, log: Logger) {
     this.#root = root
     this.#defaultBackend = defaultBackend

@@ -24,12 +24,12 @@ export interface ServiceHost {
 
 type Service = (host: ServiceHost, ...args: never[]) => unknown
 
-/** What `ds` in a worker asks for, by name. */
+/** The requests of `ds` in a worker, by name. */
 const SERVICES = {
   set: (host: ServiceHost, key: string, value: unknown, live: boolean) => host.storeOf(key, live).set(key, value, live),
   read: (host: ServiceHost, key: string) => host.storeOf(key, false).read(key),
   delete: (host: ServiceHost, key: string) => host.storeOf(key, false).delete(key),
-  /** Commits what a recipe did in the worker; where the key has moved on, it is told where it is now. */
+  /** Commits the changes of a recipe in the worker. If the key has moved on, it answers with the new position. */
   patch: async (host: ServiceHost, key: string, base: Head, patches: Operation[], live: boolean) => {
     const store = host.storeOf(key, live)
     try {

@@ -13,10 +13,10 @@ import type { RpcRegistry } from '../rpc/rpc.js'
 import type { Settings } from '../config/settings.js'
 import { type ServiceHost, workerServices } from './worker-services.js'
 
-/** ms that an event's handlers may take before it is looked at whether their thread stands still. */
+/** ms that an event's handlers may take before their thread is checked for a blocked event loop. */
 const EVENT_TIMEOUT = 30_000
 
-/** What the server does for handlers that run in threads: it registers them, and hands events on unread. */
+/** Handlers in threads: registers them, and passes events on unread. */
 export class Workers implements WorkerEvents, Part {
   readonly #executor: Executor
   readonly #rpc: RpcRegistry
@@ -39,7 +39,7 @@ export class Workers implements WorkerEvents, Part {
 
   get metrics (): ExecutorMetrics { return this.#executor.metrics() }
 
-  /** @throws what the script throws; DatasoleError `DRIVER_MISSING`, `DUPLICATE_METHOD` */
+  /** @throws as the script does; DatasoleError `DRIVER_MISSING`, `DUPLICATE_METHOD` */
   async start (): Promise<void> {
     const { methods, events } = await this.#executor.start(workerServices(this.#host), this.#log)
     for (const { name, timeoutMs } of methods) this.#rpc.add(new WorkerMethod(name, timeoutMs, this.#executor, this.#scope))

@@ -4,7 +4,7 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { TAIL_LEASE } from '../../../lib/inspector/frame-tails.js'
 import { MAX_FILTER, MAX_FRAMES, MAX_ROWS, MAX_VALUE } from '../../../lib/inspector/views.js'
@@ -36,7 +36,7 @@ t.test('docs: the bounds are those of the code, and links lead somewhere', async
 })
 
 t.test('docs: the snippets have the right types, and run', async (t) => {
-  t.same([...snippets.keys()], ['inspector-server.ts', 'inspector-plain.ts', 'inspector-actions.ts'])
+  t.same([...snippets.keys()], ['inspector-server.ts', 'ops-login.ts', 'inspector-plain.ts', 'inspector-actions.ts'])
   t.same(typeErrors(folder, snippets.keys()), [])
   const load = async <T>(name: string): Promise<T> => await import(pathToFileURL(resolve(folder, name)).href) as T
   process.env.OPS_TOKEN = 'secret'
@@ -44,7 +44,13 @@ t.test('docs: the snippets have the right types, and run', async (t) => {
   const { fastify } = await load<{ fastify: FastifyInstance }>('inspector-server.js')
   t.teardown(() => fastify.close())
   t.equal((await fastify.inject('/ops/inspector/')).statusCode, 401)
-  t.equal((await fastify.inject({ url: '/ops/inspector/', headers: { cookie: 'ops=secret' } })).statusCode, 200)
+  const { opsLogin } = await load<{ opsLogin: (fastify: FastifyInstance) => void }>('ops-login.js')
+  const login = Fastify()
+  opsLogin(login)
+  t.equal((await login.inject({ method: 'POST', url: '/ops-login', headers: { authorization: 'Bearer other' } })).statusCode, 401)
+  const { cookies: [cookie] } = await login.inject({ method: 'POST', url: '/ops-login', headers: { authorization: 'Bearer secret' } })
+  t.match(cookie, { name: 'ops', value: 'secret', path: '/ops', httpOnly: true })
+  t.equal((await fastify.inject({ url: '/ops/inspector/', cookies: { ops: cookie!.value } })).statusCode, 200)
   const url = await fastify.listen({ port: 0, host: '127.0.0.1' })
   t.equal((await (await viewer(t, `${url}/ops/inspector`, { cookie: 'ops=secret' })).call('hello', undefined)).mayAct, false)
 

@@ -20,7 +20,7 @@ const folder = writeSnippets(t, 'metrics-docs', new Map(Array.from(snippets, ([n
 })))
 
 t.test('docs: the table has every metric, as the code has it', async (t) => {
-  const section = page.slice(page.indexOf('| metric |'), page.indexOf('\n## Labels')).trim()
+  const section = page.slice(page.indexOf('| Metric |'), page.indexOf('\n## Labels')).trim()
   t.strictSame(section.split('\n'), table().split('\n'))
   for (const [, link] of page.matchAll(/\]\(([^)#]+)\)/g)) if (!link!.includes('://')) t.ok(existsSync(join('docs', link!)), link)
 })

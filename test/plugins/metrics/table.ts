@@ -10,5 +10,5 @@ export function table (): string {
     ...[...METRICS, ...BACKEND_METRICS].map(({ name, type, labels, unit, help }) => [name, type, labels.join(', '), unitOf(unit), help]),
     ...HISTOGRAMS.map(({ name, label, help }) => [name, 'histogram', label, 'seconds', help])
   ]
-  return ['| metric | type | labels | unit | |', '|---|---|---|---|---|', ...rows.map(([name, type, labels, unit, help]) => `| \`${name}\` | ${type} | ${labels === '' ? '' : `\`${labels}\``} | ${unit} | ${help} |`)].join('\n').replaceAll('|  |', '| |')
+  return ['| Metric | Type | Labels | Unit | Meaning |', '|---|---|---|---|---|', ...rows.map(([name, type, labels, unit, help]) => `| \`${name}\` | ${type} | ${labels === '' ? '' : `\`${labels}\``} | ${unit} | ${help} |`)].join('\n').replaceAll('|  |', '| |')
 }
