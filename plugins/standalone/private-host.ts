@@ -181,7 +181,7 @@ class Sockets {
 
   add (socket: Duplex): void {
     this.all.add(socket)
-    socket.once('close', this.#ended)
+    socket.on('close', this.#ended) // not once, which makes two objects more for each socket
   }
 }
 

@@ -48,6 +48,9 @@ function beginningOf (frame: Buffer): string {
   return plain.toString('latin1', 0, 256)
 }
 
+/** Those that wait for the answer to a SUBSCRIBE, which says where patches lead on from. */
+const asked = new WeakSet<object>()
+
 export const protocol: Protocol = {
   path: '/__ds',
   subprotocol: 'datasole.v3',
@@ -58,10 +61,9 @@ export const protocol: Protocol = {
       const { second } = readCompact(head.subarray(start, end))
       socket.covers = second
       socket.position = String(Number(socket.position) + second)
-    } else if (kind === Kind.PATCH || (kind === Kind.SNAPSHOT && head.length > start)) {
+    } else if (kind === Kind.PATCH || (kind === Kind.SNAPSHOT && asked.delete(socket))) {
       const position = /"epoch":"([^"]*)",(?:"from":(\d+),)?"version":(\d+)/.exec(beginningOf(head.subarray(start, Math.min(end, start + 2048))))
-      if (position === null) return kind // a compressed event
-      const [, epoch, from, version] = position
+      const [, epoch, from, version] = position!
       socket.covers = Number(version) - Number(from ?? version)
       socket.token = epoch!
       socket.position = version!
@@ -69,5 +71,8 @@ export const protocol: Protocol = {
     return kind
   },
   echo: (id) => message(Opcode.RPC_REQ, id, { method: 'echo', params: { text: 'hello', n: 1 }, correlationId: id }),
-  subscribe: (key, socket, isBack) => [message(Opcode.SUBSCRIBE, 1, isBack ? { key, epoch: socket.token, version: Number(socket.position) } : { key })]
+  subscribe (key, socket, isBack) {
+    asked.add(socket)
+    return [message(Opcode.SUBSCRIBE, 1, isBack ? { key, epoch: socket.token, version: Number(socket.position) } : { key })]
+  }
 }
