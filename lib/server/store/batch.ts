@@ -46,16 +46,17 @@ function becomesLive ({ live, document }: Replica, prepared: Prepared[]): boolea
 
 /**
  * @param logBytes of the journal's log since its snapshot
+ * @param ttlMs for which the key is kept after its last commit; undefined for good
  * @returns undefined where there is nothing to commit
  */
-export function requestOf (replica: Replica, prepared: Prepared[], logBytes: number): CommitRequest | undefined {
+export function requestOf (replica: Replica, prepared: Prepared[], logBytes: number, ttlMs: number | undefined): CommitRequest | undefined {
   const { position: base } = replica
-  if (prepared[0]?.write.resets) return replica.version === 0 ? undefined : { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() } }
+  if (prepared[0]?.write.resets) return replica.version === 0 ? undefined : { base, commits: [], reset: { epoch: randomUUID(), id: randomUUID() }, ttlMs }
   const commits = prepared.flatMap(({ entry }) => entry ?? [])
   const live = !replica.live && prepared.some(({ write }) => write.live)
   const isDue = live || prepared.some(({ write }) => write.touches)
   if (commits.length === 0 && (!isDue || replica.version === 0)) return undefined
-  return { base, commits, live, snapshot: snapshotOf(replica, prepared, logBytes, live) }
+  return { base, commits, live, snapshot: snapshotOf(replica, prepared, logBytes, live), ttlMs }
 }
 
 /** A whole value that is written anyway (unless what is remembered of pushes would be written with it each time), or a new one of the base where the log has outgrown the value. */

@@ -57,15 +57,18 @@ export class PushLedger {
   }
 }
 
-/** A commit's id: random, followed by the push. */
+/** Random once for this process. A UUID of Node.js is made of 20 strings, which would stay as long as a commit does. */
+const LIFE = randomUUID()
+let commits = 0
+
+/** A commit's id: unique, followed by the push. */
 export function commitId (push: PushId | undefined): string {
-  return push === undefined ? randomUUID() : `${randomUUID()} ${push.client} ${push.seq}`
+  const id = LIFE + String(++commits)
+  return push === undefined ? id : `${id} ${push.client} ${push.seq}`
 }
 
-const UUID_LENGTH = 36
-
 export function pushOf (id: string): PushId | undefined {
-  if (id.length <= UUID_LENGTH) return undefined
+  if (!id.includes(' ')) return undefined
   const [, client, seq] = id.split(' ')
   return client === undefined || seq === undefined ? undefined : { client, seq: Number(seq) }
 }

@@ -151,7 +151,7 @@ export class StateKey {
       }
       const { epoch, version, id, live } = record
       const reset = { epoch: randomUUID(), id: randomUUID(), value: valueOf(record) }
-      const { accepted } = await this.#send({ base: { epoch, version, id }, commits: [], reset })
+      const { accepted } = await this.#send({ base: { epoch, version, id }, commits: [], reset, ttlMs: this.#host.ttlMs })
       if (!accepted) continue
       const wasLive = replica.live
       replica.reset(reset)
@@ -193,7 +193,7 @@ export class StateKey {
     const { replica } = this
     for (;;) {
       const prepared = prepareAll(replica, batch, this.#host.rulesOf(replica.key))
-      const request = requestOf(replica, prepared, this.#logBytes)
+      const request = requestOf(replica, prepared, this.#logBytes, this.#host.ttlMs)
       if (request !== undefined) {
         const result = await this.#send(request, batch)
         if (!result.accepted) {
@@ -222,7 +222,7 @@ export class StateKey {
     const began = this.#host.begin()
     let result: CommitResult | undefined
     try {
-      result = await (this.#committing = this.#traced(() => this.#host.journal.commit(this.#storageKey, { ...request, ttlMs: this.#host.ttlMs }), writes))
+      result = await (this.#committing = this.#traced(() => this.#host.journal.commit(this.#storageKey, request), writes))
       return result
     } finally {
       this.#committing = undefined

@@ -57,7 +57,8 @@ export function setWrite (value: unknown, live: boolean, maxDepth: number, settl
 }
 
 export function updateWrite (recipe: (draft: unknown) => unknown, live: boolean, maxDepth: number, settle: Settle): Write {
-  return { ...settle, live, make: (document) => record(document, recipe, maxDepth) }
+  const { resolve, reject } = settle // a spread costs a microsecond
+  return { live, make: (document) => record(document, recipe, maxDepth), resolve, reject }
 }
 
 /** Patches that were made elsewhere, on the version that `base` names. Where the key is not there any more, it rejects with `CONFLICT`. */
