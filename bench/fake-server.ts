@@ -22,7 +22,7 @@ export function fakeServer (options: DatasoleServerOptions = {}): { core: Core, 
 
 export async function connect (core: Core): Promise<FakeSocket> {
   const socket = new FakeSocket()
-  core.accept(socket, socket.raw, await core.connectHooks.admit({ auth: { authenticated: true }, remoteAddress: '', protocol: 2, transport: 'websocket' }))
+  core.accept(socket, socket.raw, await core.connectHooks.admit({ auth: { authenticated: true }, remoteAddress: '', protocol: 3, transport: 'websocket' }))
   return socket
 }
 

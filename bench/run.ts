@@ -1,6 +1,7 @@
 import { contractTypes } from './contract-types.js'
 import type { Figure } from './compare.js'
 import { executor } from './executor.js'
+import { growth } from './growth.js'
 import { inspectorCost } from './inspector.js'
 import { micro } from './micro.js'
 import { commits, nodes } from './nodes.js'
@@ -14,7 +15,7 @@ import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'schemas', 'types', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', 'inspector', ...Object.keys(scenarios)]
+const parts = ['micro', 'schemas', 'types', 'growth', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', 'inspector', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -45,6 +46,11 @@ if (isAsked('types')) {
   for (const methods of [1, 500]) {
     for (const isUsed of [false, true]) row([`${methods} methods${isUsed ? ', registered and called' : ''}`, `${(await contractTypes(methods, isUsed)).toFixed(0)} ms`])
   }
+}
+
+if (isAsked('growth')) {
+  row(['\nHow costs grow, without a network', 'n', 'CPU or memory'])
+  for (const { what, n, cost, unit } of await growth()) row([what, format(n), `${cost.toFixed(2)} ${unit}`])
 }
 
 if (isAsked('sustained')) {

@@ -80,7 +80,7 @@ export class ConnectionContext {
     auth: AuthResult,
     /** The client's address, as the HTTP layer saw it (behind proxies: see Fastify's `trustProxy`). */
     readonly remoteAddress: string,
-    /** Protocol version, 1 or 2. */
+    /** Protocol version, 1 to 3. */
     readonly protocol: ProtocolVersion,
     /** @internal */
     readonly maxTags: number = MAX_TAGS,
