@@ -15,6 +15,7 @@ import type { Settings } from './config/settings.js'
 import { ContractChecks } from './contract/contract-checks.js'
 import { Connection, type ConnectionHost } from './connection/connection.js'
 import type { ServerSocket } from './connection/server-socket.js'
+import { SocketListeners } from './connection/socket-listeners.js'
 import { welcomeOf } from './connection/welcome.js'
 import { closeInWaves } from './lifecycle/waves.js'
 import { Flusher } from './connection/flusher.js'
@@ -78,6 +79,7 @@ export class Core implements ConnectionHost {
   readonly #sessions = new Map<Scope, Sessions>()
   readonly #features: Part[]
   readonly #dispatch: Dispatch
+  readonly #listeners: SocketListeners
   #parts: Part[] | undefined
   #starting: Promise<void> | undefined
   #announced: Promise<unknown> | undefined
@@ -102,6 +104,7 @@ export class Core implements ConnectionHost {
     // that every kind of frame has its handler is for the compiler to see
     const frames = { ...this.keyspace.frames, ...this.tokens.frames, ...this.events.frames, ...this.rpc.frames, ...heartbeat.frames }
     this.#dispatch = new Dispatch(frames, (scope) => this.#limiterOf(scope ?? this.root), settings, this.metrics, log)
+    this.#listeners = new SocketListeners(this, (connection, data, isBinary) => { this.#dispatch.receive(connection, data, isBinary) }, (connection, code) => { afterFrames(connection, () => { this.#ended(connection, code) }) })
   }
 
   /** Every part, in the order of start: the later ones use those before. */
@@ -244,14 +247,7 @@ export class Core implements ConnectionHost {
    */
   accept (socket: ServerSocket, raw: Duplex, context: ConnectionContext, expiry?: AuthExpiry): Connection {
     const connection = new Connection(this, socket, raw, context)
-    socket.on('message', (data, isBinary) => { this.#dispatch.receive(connection, data, isBinary) })
-    socket.on('ping', () => { connection.pinged() })
-    socket.on('close', (code) => { afterFrames(connection, () => { this.#ended(connection, code) }) })
-    socket.on('error', (error) => {
-      // ws answers a broken WebSocket frame with the close code that is due
-      this.metrics.badFrames++
-      this.log.debug({ err: error, connectionId: connection.id }, 'a socket failed')
-    })
+    this.#listeners.listen(socket, connection)
     this.hub.add(connection)
     if (context.protocol !== 1) connection.send(welcomeOf(connection, this.settings))
     this.tokens.grant(connection, expiry)

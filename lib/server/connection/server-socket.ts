@@ -7,10 +7,10 @@ export function bytesOf ({ bytesRead = 0, bytesWritten = 0 }: Duplex & { bytesRe
 
 /** The part of a WebSocket that a connection uses; one of `ws` has it. */
 export interface ServerSocket {
-  on (event: 'message', listener: (data: Buffer, isBinary: boolean) => void): unknown
-  on (event: 'close', listener: (code: number) => void): unknown
-  on (event: 'error', listener: (error: Error) => void): unknown
-  on (event: 'ping', listener: () => void): unknown
+  on (event: 'message', listener: (this: this, data: Buffer, isBinary: boolean) => void): unknown
+  on (event: 'close', listener: (this: this, code: number) => void): unknown
+  on (event: 'error', listener: (this: this, error: Error) => void): unknown
+  on (event: 'ping', listener: (this: this) => void): unknown
   close (code: number, reason?: string): void
   terminate (): void
 }

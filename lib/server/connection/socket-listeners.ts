@@ -1,0 +1,35 @@
+import type { Connection, ConnectionHost } from './connection.js'
+import type { ServerSocket } from './server-socket.js'
+
+const CONNECTION = Symbol('datasole.connection')
+
+interface OwnedSocket extends ServerSocket { [CONNECTION]?: Connection }
+
+/** The listeners of all sockets of a server: functions of its own for each would be a tenth of an idle connection's memory. */
+export class SocketListeners {
+  readonly #message: (this: OwnedSocket, data: Buffer, isBinary: boolean) => void
+  readonly #close: (this: OwnedSocket, code: number) => void
+  readonly #error: (this: OwnedSocket, error: Error) => void
+
+  constructor (host: Pick<ConnectionHost, 'metrics' | 'log'>, message: (connection: Connection, data: Buffer, isBinary: boolean) => void, ended: (connection: Connection, code: number) => void) {
+    this.#message = function (data, isBinary) { message(this[CONNECTION]!, data, isBinary) }
+    this.#close = function (code) { ended(this[CONNECTION]!, code) }
+    this.#error = function (error) {
+      // ws answers a broken WebSocket frame with the close code that is due
+      host.metrics.badFrames++
+      host.log.debug({ err: error, connectionId: this[CONNECTION]!.id }, 'a socket failed')
+    }
+  }
+
+  listen (socket: OwnedSocket, connection: Connection): void {
+    socket[CONNECTION] = connection
+    socket.on('message', this.#message)
+    socket.on('ping', pinged)
+    socket.on('close', this.#close)
+    socket.on('error', this.#error)
+  }
+}
+
+function pinged (this: OwnedSocket): void {
+  this[CONNECTION]!.pinged()
+}
