@@ -16,5 +16,6 @@ t.test('docs: the site builds, without a dead link, and llms.txt names every pag
   for (const page of ['index', 'rpc', 'tutorial/index', 'reference/options', 'reference/protocol', 'examples/chat', 'comparison']) t.ok(existsSync(join(folder, `${page}.html`)), page)
   t.match(await readFile(join(folder, 'reference/protocol.html'), 'utf8'), 'RPC_REQ', 'the protocol is part of the site')
   t.match(await readFile(join(folder, 'examples/chat.html'), 'utf8'), 'chatContract', 'and the code of the examples')
+  t.match(await readFile(join(folder, 'tutorial/2-dashboard.html'), 'utf8'), 'class="line highlighted"', 'new lines of the tutorial are marked')
   t.match(await readFile(join(folder, 'llms.txt'), 'utf8'), /^# datasole[\s\S]+\]\(\/live-state\): /)
 })

@@ -12,7 +12,7 @@ const TYPED = ['hooks', 'yjs', 'errors', 'security', 'limits', 'stores', 'testin
 
 t.test('docs: every snippet in TypeScript names its file, so that a test can check it', async (t) => {
   for (const name of readdirSync('docs', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md') && !name.includes('api'))) {
-    for (const [, first] of readFileSync(join('docs', name), 'utf8').matchAll(/```tsx?\n(.*)\n/g)) t.match(first, /^\/\/ [\w./-]+\.\w+$/, `${name}: ${first}`)
+    for (const [, first] of readFileSync(join('docs', name), 'utf8').matchAll(/```tsx?(?: \{.+\})?\n(.*)\n/g)) t.match(first, /^\/\/ [\w./-]+\.\w+$/, `${name}: ${first}`)
   }
 })
 

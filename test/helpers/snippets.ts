@@ -1,5 +1,5 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative, resolve } from 'node:path'
 import ts from 'typescript'
 
 /** The code blocks of a page whose first line names a file, by that name. */
@@ -58,4 +58,14 @@ export function typeErrors (folder: string, files: Iterable<string>, isOfPage = 
   }
   const program = ts.createProgram(Array.from(files, (name) => join(folder, name)), options, cachingHost(options))
   return ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+}
+
+/** The compiler's errors about a folder that has a `tsconfig.json`, each with the name of the file. */
+export function projectErrors (folder: string): string[] {
+  const path = resolve(folder, 'tsconfig.json')
+  const { config, error } = ts.readConfigFile(path, ts.sys.readFile) as { config: unknown, error?: ts.Diagnostic }
+  const { options, fileNames, errors } = ts.parseJsonConfigFileContent(config, ts.sys, resolve(folder))
+  const program = ts.createProgram(fileNames, options, cachingHost(options))
+  return [...error === undefined ? [] : [error], ...errors, ...ts.getPreEmitDiagnostics(program)]
+    .map(({ file, messageText }) => `${file === undefined ? '' : relative(resolve(folder), file.fileName)}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`)
 }

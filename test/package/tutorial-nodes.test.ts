@@ -1,16 +1,15 @@
 import { createHmac } from 'node:crypto'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { type Channel, DatasoleClient } from '../../lib/client/client.js'
 import { redisServer } from '../helpers/redis-server.js'
 import { until } from '../helpers/until.js'
 import { consumer } from './consumer.js'
-import { type App, STEPS, startApp, writeApp } from './tutorial-app.js'
+import { type App, startApp, writeStep } from './tutorial-app.js'
 
 /** The pages from the login on, as they are read: copied, run by the packed package, and used by a client. */
 const { folder } = await consumer(t)
-const app = async (step: number): Promise<string> => await writeApp(join(folder, `step-${step}`), STEPS.slice(0, step))
+const app = async (step: number): Promise<string> => await writeStep(folder, step)
 
 interface Board { cards: Array<{ id: string, text: string, done: boolean }> }
 

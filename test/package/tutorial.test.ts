@@ -1,10 +1,11 @@
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { type Browser, type BrowserContext, type Page, chromium } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { typeErrors, writeSnippets } from '../helpers/snippets.js'
+import ts from 'typescript'
+import { projectErrors } from '../helpers/snippets.js'
 import { until } from '../helpers/until.js'
 import { consumer } from './consumer.js'
-import { START, STEPS, brokenLinks, listingsOf, startApp, writeApp } from './tutorial-app.js'
+import { JAVASCRIPT, SETUP, START, STEPS, brokenLinks, filesOf, listingsOf, newLines, startApp, writeApp, writeStep } from './tutorial-app.js'
 
 /** The pages, as a reader uses them: copied, run by the packed package, and looked at in a browser. */
 const FLAGS = ['--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -18,7 +19,7 @@ t.before(async () => {
 })
 t.teardown(() => browser?.close())
 
-const app = async (step: number): Promise<string> => await writeApp(join(folder, `step-${step}`), STEPS.slice(0, step))
+const app = async (step: number): Promise<string> => await writeStep(folder, step)
 
 /** A tab; those of one context share cookies. */
 async function open (url: string, isConnected = true, tabs = context): Promise<Page> {
@@ -46,24 +47,28 @@ const shows = async (page: Page, selector: string, text: string | RegExp): Promi
 
 t.test('tutorial: the pages are there, and their links lead somewhere', async (t) => {
   t.equal(STEPS.length, 8)
-  for (const page of [START, 'docs/tutorial/index.md', ...STEPS]) t.strictSame(brokenLinks(page), [], page)
-  for (const page of [START, ...STEPS]) t.ok(listingsOf(page).has('server.js'), `${page} has the whole server`)
-  t.ok(listingsOf(START).get('server.js')!.trim().split('\n').length <= 17, 'a short one at the start')
+  for (const page of [START, SETUP, ...STEPS]) t.strictSame(brokenLinks(page), [], page)
+  for (const page of STEPS) t.ok(filesOf([page]).has('server.ts'), `${page} has the whole server`)
+  t.ok(filesOf([START]).get('server.js')!.trim().split('\n').length <= 17, 'a short one at the start')
 })
 
-t.test('tutorial: the contract types the server', async (t) => {
-  const listings = new Map([...listingsOf('docs/tutorial/index.md'), ['contract.ts', listingsOf(STEPS[7]!).get('contract.js') ?? listingsOf(STEPS[6]!).get('contract.js')!]])
-  const typed = "import { fastify } from './app.js'\nfastify.ds.rpc.register('pick', ({ names }) => names[0]!)\n"
-  const wrong = typed.replace('names[0]!', '1')
-  const app = "import 'datasole'\nimport './register.js'\nimport Fastify from 'fastify'\nexport const fastify = Fastify()\n"
-  const folder = writeSnippets(t, 'tutorial-types', new Map([...listings, ['app.ts', app], ['typed.ts', typed], ['wrong.ts', wrong]]))
-  t.strictSame(typeErrors(folder, ['register.ts', 'typed.ts']), [])
-  t.match(typeErrors(folder, ['register.ts', 'wrong.ts']), [/number/])
+t.test('tutorial: the lines that a step adds to a file are marked', async (t) => {
+  t.equal(newLines('a\nb\n\nd', 'a\n  b\nnew\nd\n\nlast\nend'), '3,6-7')
+  for (const [i, page] of STEPS.entries()) {
+    const before = filesOf(STEPS.slice(0, i))
+    for (const { name, code, marks } of listingsOf(page)) t.equal(marks, before.has(name) ? newLines(before.get(name)!, code) : '', `${page}: ${name}`)
+  }
+})
+
+t.test('tutorial: the types of every step are right', async (t) => {
+  for (let step = 1; step <= STEPS.length; step++) t.strictSame(projectErrors(await app(step)), [], `step ${step}`)
+  const wrong = await writeApp(join(folder, 'wrong'), new Map(Array.from(filesOf([SETUP, STEPS[0]!]), ([name, code]) => [name, code.replace("'pick', (", "'pikc', (")])))
+  t.match(projectErrors(wrong), [/^server\.ts: .*"pikc"/])
 })
 
 withTabs('five minutes: two tabs show one value, and reconnect', async (t) => {
-  const start = await writeApp(join(folder, 'five-minutes'), [START])
-  const server = await startApp(t, start)
+  const start = await writeApp(join(folder, 'five-minutes'), filesOf([START]))
+  const server = await startApp(t, start, {}, JAVASCRIPT)
   const [one, two] = await Promise.all([1, 2].map(async () => {
     const page = await open(server.url, false)
     await shows(page, '#clicks', '0')
@@ -72,20 +77,20 @@ withTabs('five minutes: two tabs show one value, and reconnect', async (t) => {
   await one.click('button')
   await Promise.all([shows(one, '#clicks', '1'), shows(two, '#clicks', '1')])
   await server.stop('SIGINT')
-  await startApp(t, start, { PORT: new URL(server.url).port })
+  await startApp(t, start, { PORT: new URL(server.url).port }, JAVASCRIPT)
   await Promise.all([shows(one, '#clicks', '0'), shows(two, '#clicks', '0')])
 })
 
 withTabs('step 1: a method answers, and refuses', async (t) => {
   const folder = await app(1)
-  const server = await startApp(t, folder)
+  const server = await startApp(t, folder, {}, [resolve('node_modules/tsx/dist/cli.mjs'), 'server.ts']) // as npx does
   const page = await open(server.url)
   await page.click('#pick button')
   await shows(page, '#pick output', /^(Ada|Bob|Cem)$/)
   await page.fill('#pick [name=names]', '')
   await page.click('#pick button')
   await shows(page, '#notice', /issues/)
-  for (const path of ['/server.js', '/..%2fserver.js', '/.%2e/server.js', '/none.js']) t.equal((await fetch(server.url + path)).status, 404, path)
+  for (const path of ['/server.ts', '/page/main.ts', '/..%2fserver.ts', '/none.js']) t.equal((await fetch(server.url + path)).status, 404, path)
 
   t.equal(await server.stop('SIGINT'), 0)
   await shows(page, '#status', 'reconnecting')
@@ -181,6 +186,19 @@ withTabs('step 4: the board converges', async (t) => {
   for (const page of [one, two]) await until(async () => await cards(page) === 'left,right')
 })
 
+withTabs('step 4: it is the same in JavaScript', async (t) => {
+  const files = filesOf([SETUP, ...STEPS.slice(0, 4)])
+  const compilerOptions = { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext }
+  const stripped = Array.from(files, ([name, code]) => name.endsWith('.ts')
+    ? [name.replace(/ts$/, 'js'), ts.transpileModule(code, { compilerOptions }).outputText.replace('main.ts', 'main.js')] as const
+    : [name, code] as const)
+  const server = await startApp(t, await writeApp(join(folder, 'javascript'), new Map(stripped)), {}, JAVASCRIPT)
+  const page = await open(server.url)
+  await page.click('#pick button')
+  await shows(page, '#pick output', /^(Ada|Bob|Cem)$/)
+  t.equal(await server.stop(), 0)
+})
+
 withTabs('step 5: the page asks who it is', async (t) => {
   const server = await startApp(t, await app(5))
   const [ada, other] = await Promise.all([open(server.url, false), open(server.url, false)])
@@ -210,7 +228,7 @@ withTabs('step 5: the page asks who it is', async (t) => {
 })
 
 withTabs('step 7: the page splits the work, and the last page is the same', async (t) => {
-  t.notOk(listingsOf(STEPS[7]!).has('page/index.html'))
+  t.notOk(filesOf([STEPS[7]!]).has('page/index.html'))
   const server = await startApp(t, await app(7))
   const page = await open(server.url, false, await browser.newContext())
   await page.fill('#login [name=name]', 'ada')
@@ -221,5 +239,5 @@ withTabs('step 7: the page splits the work, and the last page is the same', asyn
   await page.click('#pick button')
   await shows(page, '#pick output', /./)
   await shows(page, '#split output', /^\d( \+ \d)+ and \d( \+ \d)+$/)
-  await shows(page, '#dashboard', 'Online: 1, on 1 nodes')
+  await shows(page, '#dashboard', 'Online: 1. Nodes: 1.')
 })
