@@ -70,6 +70,21 @@ t.test('from: the number of members of socket-io.md follows connections', async 
   t.pass('as it should')
 })
 
+t.test('from: a client of socket-io.md answers', async (t) => {
+  const folder = after(t, 'socket-io')
+  const { asker } = await import(resolve(folder, 'ask.js')) as { asker: (ds: unknown) => (id: string, text: string, timeoutMs?: number) => Promise<string> }
+  const { answer } = await import(resolve(folder, 'answer.js')) as { answer: (client: unknown, answerOf: (text: string) => string) => () => void }
+  const { ds, url } = await node(t)
+  const ask = asker(ds)
+  const client = new DatasoleClient({ url: url.replace('ws', 'http'), webSocket: WebSocket as never })
+  t.teardown(async () => { await client.disconnect() })
+  await client.connect()
+  const off = answer(client, (text) => `${text} yes`)
+  t.equal(await ask(client.connectionId!, 'tea?'), 'tea? yes')
+  off()
+  await t.rejects(ask(client.connectionId!, 'coffee?', 50), { message: 'no answer' })
+})
+
 t.test('from: the arena of colyseus.md', async (t) => {
   const { arena } = await import(resolve(after(t, 'colyseus'), 'room.js')) as { arena: (ds: unknown) => void }
   const { ds, url } = await node(t)
