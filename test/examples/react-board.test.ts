@@ -3,11 +3,12 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import type { Page } from 'playwright-core'
 import t from 'tap'
+import { writePicture } from '../helpers/picture.js'
 import { inTime } from '../helpers/until.js'
 import { startBrowser, visit } from '../bindings/vite-app.js'
 
 /** Set to write the picture of the documentation: a run leaves the tree as it was. */
-const screenshot = process.env.WRITE_SCREENSHOTS === undefined ? undefined : 'docs/images/react-board.png'
+const screenshot = process.env.WRITE_SCREENSHOTS === undefined ? undefined : 'docs/images/react-board.webp'
 
 const child = spawn(process.execPath, [fileURLToPath(new URL('../../examples/react-board.js', import.meta.url))], { env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'pipe'] })
 t.teardown(() => { child.kill('SIGKILL') })
@@ -74,7 +75,8 @@ t.test('react-board: two browsers share cards and cursors', async (t) => {
   await count(bob.page, 'Doing', 2)
   await ann.page.mouse.move(5, 5)
   await ann.page.evaluate('document.activeElement.blur()')
-  const picture = await ann.page.screenshot({ path: screenshot })
+  const picture = await ann.page.screenshot()
+  if (screenshot !== undefined) await writePicture(browser, screenshot, picture)
   t.ok(picture.length > 20_000, `${picture.length} bytes`)
   await ann.page.emulateMedia({ colorScheme: 'dark' })
   t.equal(await ann.page.evaluate('getComputedStyle(document.body).backgroundColor'), 'rgb(19, 18, 17)')

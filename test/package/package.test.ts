@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { readFile, readdir } from 'node:fs/promises'
 import { readdirSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { runInNewContext } from 'node:vm'
@@ -21,11 +21,22 @@ t.test('the package holds what a user needs, and nothing else', async (t) => {
   const compiled = [...sources, 'test/backend/contract.ts', 'test/backend/deletions.ts', 'test/helpers/random.ts', 'test/helpers/until.ts'].map((path) => path.replace(/\.ts$/, '')).flatMap((path) => (path.startsWith('lib/cli/') ? ['dist'] : ['dist', 'dist/cjs']).flatMap((to) => [`${to}/${path}.js`, `${to}/${path}.d.ts`]))
   const bundles = ['dist/client/datasole.iife.min.js', 'dist/client/datasole-worker.iife.min.js', 'dist/inspector/index.html', 'dist/inspector/page.js', 'dist/inspector/style.css']
   const pages = readdirSync('docs', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md') && !/^(\.vitepress|public|reference\/api)/.test(name)).map((name) => `docs/${name}`)
-  const texts = ['CHANGELOG.md', 'LICENSE', 'README.md', ...pages, 'docs/grafana-dashboard.json', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
+  const filesOf = (folder: string): string[] => readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map(({ parentPath, name }) => `${parentPath}/${name}`)
+  const shown = [...filesOf('docs/images'), ...filesOf('examples')]
+  const texts = ['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', ...pages, 'docs/grafana-dashboard.json', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
-  t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts].sort())
-  t.ok(packed.size < 896 * 1024, `${packed.size} bytes packed`)
+  t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts, ...shown].sort())
+  t.ok(packed.size < 1024 * 1024, `${packed.size} bytes packed`)
   t.ok(packed.unpackedSize < 4.5 * 1024 * 1024, `${packed.unpackedSize} bytes unpacked`)
+})
+
+t.test('package: the links of its pages lead to files that it has', async (t) => {
+  const files = new Set(packed.files.map(({ path }) => path))
+  for (const page of [...files].filter((path) => path.endsWith('.md'))) {
+    const text = await readFile(join(installed, page), 'utf8')
+    const targets = Array.from(text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g), ([, target]) => target!).filter((target) => !target.includes('://'))
+    t.strictSame(targets.filter((target) => !files.has(join(dirname(page), target))), [], page)
+  }
 })
 
 t.test('package: installing it runs nothing', async (t) => {

@@ -3,12 +3,13 @@ import type { FastifyInstance } from 'fastify'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import { Opcode } from '../../../lib/protocol/opcodes.js'
+import { writePicture } from '../../helpers/picture.js'
 import { inTime, until } from '../../helpers/until.js'
 import { startBrowser, visit } from '../../bindings/vite-app.js'
 import { HOSTILE, openShop } from './load.js'
 
 /** Set to write the picture of the documentation: a run leaves the tree as it was. */
-const screenshot = process.env.WRITE_SCREENSHOTS === undefined ? undefined : 'docs/images/inspector.png'
+const screenshot = process.env.WRITE_SCREENSHOTS === undefined ? undefined : 'docs/images/inspector.webp'
 
 const axe = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
 const browser = await startBrowser(t)
@@ -49,7 +50,8 @@ t.test('page: it shows the server live, by keyboard, with no markup of others', 
   t.match(await page.textContent('.tiles'), /Connections12/)
   t.match(await page.getAttribute('svg', 'aria-label'), /^Messages per second in the last two minutes\. in: now [\d.]+/)
   t.match(await page.textContent('main'), /2 of 2 nodes answer/)
-  const picture = await page.screenshot({ path: screenshot })
+  const picture = await page.screenshot()
+  if (screenshot !== undefined) await writePicture(browser, screenshot, picture)
   t.ok(picture.length > 20_000, `${picture.length} bytes`)
   t.equal(await page.evaluate('getComputedStyle(document.body).backgroundColor'), 'rgb(247, 247, 248)')
   await page.emulateMedia({ colorScheme: 'dark' })
