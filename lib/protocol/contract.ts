@@ -24,7 +24,7 @@ export interface DatasoleContract {
   definition?: unknown
   /** Methods, by name: parameters, result, and errors. */
   rpc?: object
-  /** Events, by name: the data, in both directions. */
+  /** Events, by name: the data in both directions, or `{ toServer, toClient }`. */
   events?: object
   /** Live state, by key: the value, plain JSON. */
   state?: object
@@ -76,8 +76,9 @@ export type HandlerErrors<C, M extends RpcName<C>> = { [Code in keyof Errors<C, 
 /** Why a call of a method failed, with the details of the errors that the contract declares: see `RpcError.is`. */
 export type RpcErrorOf<C, M extends RpcName<C>> = RpcError<RpcErrors<C, M>>
 
-type ToServer<T> = T extends { '~toServer': infer P } ? P : T
-type ToClient<T> = T extends { '~toClient': infer P } ? P : T
+/** An event of one type for each direction: of a definition, or written as `{ toServer, toClient }` in an interface. */
+type ToServer<T> = T extends { '~toServer': infer P } | { toServer: infer P, toClient: unknown } ? P : T
+type ToClient<T> = T extends { '~toClient': infer P } | { toServer: unknown, toClient: infer P } ? P : T
 
 /** The data of an event that the server sends, as clients get it. */
 export type EventData<C, E extends EventName<C>> = Out<ToClient<EventMap<C>[E]>>

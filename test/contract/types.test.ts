@@ -139,13 +139,25 @@ export function inThread (ds: WorkerDatasole<App>): void {
 }
 
 /** An interface goes on working beside a contract. */
-interface More { rpc: { subtract: { params: number, result: number } }, events: { extra: boolean } }
+interface More { rpc: { subtract: { params: number, result: number } }, events: { extra: boolean, said: { toServer: string, toClient: { text: string, by: string } } } }
 export async function beside (client: DatasoleClient<App & More>): Promise<void> {
   same<RpcResult<App & More, 'subtract'>, number>(true)
   same<RpcResult<App & More, 'add'>, number>(true)
   await client.rpc('subtract', 1)
   client.emit('extra', true)
+  client.emit('said', 'hi')
+  client.on('said', ({ data }) => { same<typeof data, { readonly text: string, readonly by: string }>(true) })
+  // @ts-expect-error -- that is what the server sends
+  client.emit('said', { text: 'hi', by: 'ann' })
   client.emit('tick', 1)
+}
+
+export function besideOnServer (ds: DatasoleServer<App & More>): void {
+  const { events, fanout } = ds.primitives
+  events.on('said', ({ data }) => { same<typeof data, string>(true) })
+  fanout.broadcast('said', { text: 'hi', by: 'ann' })
+  // @ts-expect-error -- that is what clients send
+  fanout.broadcast('said', 'hi')
 }
 
 /** Wrong definitions. */
