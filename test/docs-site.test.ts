@@ -8,6 +8,14 @@ import t from 'tap'
 
 const run = promisify(execFile)
 
+t.test('docs: the API pages have every entrance of the package', async (t) => {
+  const { exports } = JSON.parse(await readFile('package.json', 'utf8')) as { exports: Record<string, { default?: string }> }
+  const { entryPoints } = JSON.parse(await readFile('typedoc.json', 'utf8')) as { entryPoints: string[] }
+  // a suite for authors of backends, and a script
+  const { './backend-contract': _, './client/worker': __, './package.json': ___, ...documented } = exports
+  t.strictSame(entryPoints.slice().sort(), Object.values(documented).map((entrance) => entrance.default!.replace('./dist/', '').replace(/js$/, 'ts')).sort())
+})
+
 t.test('docs: the site builds, without a dead link, and llms.txt names every page', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'datasole-docs-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))

@@ -44,9 +44,9 @@ export async function writeStep (folder: string, step: number): Promise<string> 
   return await writeApp(join(folder, `step-${step}`), filesOf([SETUP, ...STEPS.slice(0, step)]))
 }
 
-/** Lines of a text that a longest common subsequence of both does not have, such as `3,7-9`; indentation does not count. */
+/** Lines of a text that a longest common subsequence of both does not have, such as `3,7-9`; indentation and a comma at the end do not count. */
 export function newLines (before: string, after: string): string {
-  const [a, b] = [before, after].map((code) => code.trimEnd().split('\n').map((line) => line.trim())) as [string[], string[]]
+  const [a, b] = [before, after].map((code) => code.trimEnd().split('\n').map((line) => line.trim().replace(/,$/, ''))) as [string[], string[]]
   const common = Array.from({ length: a.length + 1 }, () => new Array<number>(b.length + 1).fill(0))
   for (let i = a.length - 1; i >= 0; i--) {
     for (let j = b.length - 1; j >= 0; j--) common[i]![j] = a[i] === b[j] ? common[i + 1]![j + 1]! + 1 : Math.max(common[i + 1]![j]!, common[i]![j + 1]!)
