@@ -2,13 +2,17 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { get, type IncomingMessage } from 'node:http'
+import { get as getSecurely } from 'node:https'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import datasole from '../../index.js'
 import { DatasoleClient } from '../../lib/client/client.js'
+import { selfSigned } from '../helpers/certificate.js'
 import { blocksOf, program, serve, sourcesOf } from '../helpers/doc-pages.js'
 import { writeSnippets } from '../helpers/snippets.js'
 import { until } from '../helpers/until.js'
@@ -18,8 +22,10 @@ t.setTimeout(180_000) // it starts many programs
 const folderOf = (t: Test, name: string): string => writeSnippets(t, `run-run-${name}`, sourcesOf(`docs/run/${name}.md`))
 const config = (page: string, name: string): string => blocksOf(`docs/run/${page}.md`).find(({ file }) => file === name)!.code
 
-async function status (port: number, path: string, headers: Record<string, string> = {}): Promise<number> {
-  const [response] = await once(get({ port, host: '127.0.0.1', path, headers, agent: false }), 'response') as [IncomingMessage]
+/** @param ca the certificate of a server with TLS */
+async function status (port: number, path: string, headers: Record<string, string> = {}, ca?: string): Promise<number> {
+  const request = { port, host: '127.0.0.1', path, headers, agent: false as const }
+  const [response] = await once(ca === undefined ? get(request) : getSecurely({ ...request, ca }), 'response') as [IncomingMessage]
   response.resume()
   return response.statusCode!
 }
@@ -32,9 +38,9 @@ async function freePort (): Promise<number> {
   return port
 }
 
-async function clientOf (t: Test, url: string, headers: Record<string, string> = {}): Promise<DatasoleClient> {
+async function clientOf (t: Test, url: string, headers: Record<string, string> = {}, ca?: string): Promise<DatasoleClient> {
   class WithHeaders extends WebSocket {
-    constructor (address: string, protocols: string[]) { super(address, protocols, { headers }) }
+    constructor (address: string, protocols: string[]) { super(address, protocols, { headers, ca }) }
   }
   const client = new DatasoleClient({ url, webSocket: WithHeaders as never, connectTimeoutMs: 5000, onError: () => {} })
   t.teardown(async () => { await client.disconnect() })
@@ -58,10 +64,10 @@ function installed (name: string, args: string[]): boolean {
 }
 
 /** Starts a proxy in the foreground; it ends with the test. */
-async function proxy (t: Test, name: string, port: number, args: string[]): Promise<void> {
+async function proxy (t: Test, name: string, port: number, args: string[], ca?: string): Promise<void> {
   const child = spawn(name, args, { stdio: 'ignore', env: { ...process.env, XDG_DATA_HOME: '/nonexistent' } })
   t.teardown(() => { child.kill('SIGKILL') })
-  await until(async () => await status(port, '/').then(() => true, () => false))
+  await until(async () => await status(port, '/', {}, ca).then(() => true, () => false))
 }
 
 t.test('run: the configurations of proxies.md work in nginx and Caddy, where those are installed', async (t) => {
@@ -70,11 +76,14 @@ t.test('run: the configurations of proxies.md work in nginx and Caddy, where tho
   const folder = mkdtempSync(join(tmpdir(), 'datasole-proxy-'))
   t.teardown(() => { rmSync(folder, { recursive: true, force: true }) })
   const origin = { host: 'example.com:8443', origin: 'https://example.com:8443' }
-  const check = async (front: number, prefixes: string[]): Promise<void> => {
+  const { key, cert } = selfSigned()
+  writeFileSync(join(folder, 'key.pem'), key)
+  writeFileSync(join(folder, 'cert.pem'), cert)
+  const check = async (front: number, prefixes: string[], ca?: string): Promise<void> => {
     for (const prefix of prefixes) {
-      const client = await clientOf(t, `http://127.0.0.1:${front}${prefix}`, origin)
+      const client = await clientOf(t, `${ca === undefined ? 'http' : 'https'}://127.0.0.1:${front}${prefix}`, origin, ca)
       t.equal(await client.rpc('address'), '127.0.0.1', `a client by ${prefix}/__ds`)
-      t.equal(await status(front, `${prefix}/__ds/datasole-worker.iife.min.js`), 200)
+      t.equal(await status(front, `${prefix}/__ds/datasole-worker.iife.min.js`, {}, ca), 200)
     }
   }
 
@@ -82,11 +91,11 @@ t.test('run: the configurations of proxies.md work in nginx and Caddy, where tho
   for (const text of [config('proxies', 'nginx.conf'), config('proxies', 'sub-path.conf'), config('proxies', 'Caddyfile')]) t.equal(text.split('{').length, text.split('}').length)
   if (installed('nginx', ['-v'])) {
     const front = await freePort()
-    const site = to(config('proxies', 'nginx.conf')).replace('listen 443 ssl', `listen 127.0.0.1:${front}`).replaceAll(/^ *ssl_.*$/gm, '')
+    const site = to(config('proxies', 'nginx.conf')).replace('listen 443 ssl', `listen 127.0.0.1:${front} ssl`).replace(/\S+\.pem;/, `${folder}/cert.pem;`).replace(/\S+\.key;/, `${folder}/key.pem;`)
       .replace('  location / {', `${to(config('proxies', 'sub-path.conf'))}\n  location / {`)
     writeFileSync(join(folder, 'nginx.conf'), `daemon off; pid ${folder}/pid; error_log ${folder}/error.log; events {} http { access_log off; ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}\n${site} }`)
-    await proxy(t, 'nginx', front, ['-c', join(folder, 'nginx.conf'), '-p', folder])
-    await check(front, ['', '/my-app'])
+    await proxy(t, 'nginx', front, ['-c', join(folder, 'nginx.conf'), '-p', folder], cert)
+    await check(front, ['', '/my-app'], cert)
   }
   if (installed('caddy', ['version'])) {
     const front = await freePort()
@@ -94,6 +103,24 @@ t.test('run: the configurations of proxies.md work in nginx and Caddy, where tho
     await proxy(t, 'caddy', front, ['run', '--config', join(folder, 'Caddyfile'), '--adapter', 'caddyfile'])
     await check(front, ['', '/my-app'])
   }
+})
+
+t.test('run: a server has TLS of its own, with http of Node.js and with Fastify', async (t) => {
+  const { key, cert } = selfSigned()
+  const folder = folderOf(t, 'proxies')
+  writeFileSync(join(folder, 'key.pem'), key)
+  writeFileSync(join(folder, 'cert.pem'), cert)
+  const { port } = await serve(t, folder, 'tls.js', { TLS_KEY: join(folder, 'key.pem'), TLS_CERT: join(folder, 'cert.pem') })
+  await t.rejects((await clientOf(t, `https://localhost:${port}`, {}, cert)).rpc('none'), { code: -32601 })
+  await t.rejects(clientOf(t, `https://localhost:${port}`), { code: 'CONNECT_TIMEOUT' }, 'who does not know the certificate')
+
+  const fastify = Fastify({ https: { key, cert } })
+  t.teardown(() => fastify.close())
+  await fastify.register(datasole)
+  fastify.ds.rpc.register('address', (_params, { connection }) => connection.remoteAddress)
+  const { host } = new URL(await fastify.listen())
+  const client = await clientOf(t, `https://${host}`, { origin: `https://${host}` }, cert)
+  t.match(await client.rpc('address'), /^(::1|127\.0\.0\.1)$/)
 })
 
 t.test('run: the server of containers.md says that it is ready, guards its metrics, and drains', async (t) => {
