@@ -10,6 +10,7 @@ import { readFailures } from './run/failures.js'
 import { faketime } from './run/faketime.js'
 import { type Need, type Started, satisfy } from './run/need.js'
 import { needsOf } from './run/needs-of.js'
+import { nginx } from './run/nginx.js'
 import { postgres } from './run/postgres.js'
 import { redis } from './run/redis.js'
 
@@ -18,7 +19,7 @@ import { redis } from './run/redis.js'
  * need, runs them, ends it. The last line is `N passed, N failed`. With `--unit` it runs those that start
  * no server, program or thread.
  */
-const needs = [chromium, redis, postgres, faketime]
+const needs = [chromium, redis, postgres, faketime, nginx]
 const limitMs = 1_500_000 // it takes nine minutes on two cores: this ends what hangs
 const root = fileURLToPath(new URL('../..', import.meta.url))
 

@@ -70,7 +70,7 @@ async function proxy (t: Test, name: string, port: number, args: string[], ca?: 
   await until(async () => await status(port, '/', {}, ca).then(() => true, () => false))
 }
 
-t.test('run: the configurations of proxies.md work in nginx and Caddy, where those are installed', async (t) => {
+t.test('run: the configurations of proxies.md work in nginx and Caddy, where those are', async (t) => {
   const { port } = await serve(t, folderOf(t, 'proxies'))
   const to = (text: string): string => text.replaceAll(/127\.0\.0\.1:300[01]/g, `127.0.0.1:${port}`)
   const folder = mkdtempSync(join(tmpdir(), 'datasole-proxy-'))
@@ -89,12 +89,13 @@ t.test('run: the configurations of proxies.md work in nginx and Caddy, where tho
 
   // without the programs: at least every brace is closed
   for (const text of [config('proxies', 'nginx.conf'), config('proxies', 'sub-path.conf'), config('proxies', 'Caddyfile')]) t.equal(text.split('{').length, text.split('}').length)
-  if (installed('nginx', ['-v'])) {
+  const nginx = process.env.NGINX_PROGRAM // the test command says if it is not here
+  if (nginx !== undefined) {
     const front = await freePort()
     const site = to(config('proxies', 'nginx.conf')).replace('listen 443 ssl', `listen 127.0.0.1:${front} ssl`).replace(/\S+\.pem;/, `${folder}/cert.pem;`).replace(/\S+\.key;/, `${folder}/key.pem;`)
       .replace('  location / {', `${to(config('proxies', 'sub-path.conf'))}\n  location / {`)
     writeFileSync(join(folder, 'nginx.conf'), `daemon off; pid ${folder}/pid; error_log ${folder}/error.log; events {} http { access_log off; ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}\n${site} }`)
-    await proxy(t, 'nginx', front, ['-c', join(folder, 'nginx.conf'), '-p', folder], cert)
+    await proxy(t, nginx, front, ['-c', join(folder, 'nginx.conf'), '-p', folder], cert)
     await check(front, ['', '/my-app'], cert)
   }
   if (installed('caddy', ['version'])) {

@@ -14,6 +14,8 @@ export interface Need {
   versionArgs: string[]
   /** The Debian package that has it. */
   debianPackage: string
+  /** Whether tests do less where it is not here, instead of failing. */
+  isOptional?: boolean
   /** How a person gets it, as sentences. */
   advice: string
   /** The environment variables that tests find it by. */
@@ -39,6 +41,10 @@ export async function satisfy (need: Need): Promise<Started> {
     return await need.start(given)
   }
   const found = await find(need) ?? (await isRootOnDebian() ? await install(need) : undefined)
+  if (found === undefined && need.isOptional) {
+    console.log(`${need.name} is not here: some tests do less. ${need.advice}`)
+    return { env: {}, stop: async () => {} }
+  }
   if (found === undefined) throw new Error(`The tests need ${need.name}, which is not here. ${need.advice}`)
   return await need.start(found)
 }
@@ -52,8 +58,12 @@ async function find (need: Need): Promise<string | undefined> {
 async function install (need: Need): Promise<string | undefined> {
   console.log(`installing ${need.name} (apt-get install ${need.debianPackage})`)
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  await run('apt-get', ['update', '-qq'], env)
-  await run('apt-get', ['install', '-qq', '-y', '--no-install-recommends', need.debianPackage], env)
+  try {
+    await run('apt-get', ['update', '-qq'], env)
+    await run('apt-get', ['install', '-qq', '-y', '--no-install-recommends', need.debianPackage], env)
+  } catch (error) {
+    if (!need.isOptional) throw error
+  }
   return await find(need)
 }
 
