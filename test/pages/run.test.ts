@@ -3,15 +3,17 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { get, type IncomingMessage } from 'node:http'
 import { get as getSecurely } from 'node:https'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { parseAllDocuments } from 'yaml'
 import datasole from '../../index.js'
 import { DatasoleClient } from '../../lib/client/client.js'
+import { resolveOptions } from '../../lib/server/config/settings.js'
 import { selfSigned } from '../helpers/certificate.js'
 import { blocksOf, program, serve, sourcesOf } from '../helpers/doc-pages.js'
 import { writeSnippets } from '../helpers/snippets.js'
@@ -28,6 +30,22 @@ async function status (port: number, path: string, headers: Record<string, strin
   const [response] = await once(ca === undefined ? get(request) : getSecurely({ ...request, ca }), 'response') as [IncomingMessage]
   response.resume()
   return response.statusCode!
+}
+
+/** Of a Deployment, what the test looks at. */
+interface Deployment {
+  spec: {
+    template: {
+      spec: {
+        terminationGracePeriodSeconds: number
+        containers: Array<{
+          ports: Array<{ containerPort: number }>
+          readinessProbe: { httpGet: { path: string, port: number }, timeoutSeconds: number }
+          lifecycle: { preStop: { exec: { command: [string, string] } } }
+        }>
+      }
+    }
+  }
 }
 
 async function freePort (): Promise<number> {
@@ -133,6 +151,47 @@ t.test('run: the server of containers.md says that it is ready, guards its metri
   t.type(await client.rpc('now'), 'string')
   await client.disconnect()
   t.equal(await stop(), 0)
+})
+
+t.test('run: a pod of containers.md leaves while another takes its clients', async (t) => {
+  const [deployment, service] = parseAllDocuments(config('containers', 'datasole.yaml')).map((document) => document.toJS() as Deployment & { spec: { ports: Array<{ targetPort: number }> } })
+  const { terminationGracePeriodSeconds, containers: [container] } = deployment!.spec.template.spec
+  const { readinessProbe: { httpGet, timeoutSeconds }, lifecycle, ports } = container!
+  const { path } = httpGet
+  const [, , drain] = /(drainMs): ([\d_]+)/.exec(sourcesOf('docs/run/containers.md').get('server.ts')!)!
+  const { closeTimeoutMs } = resolveOptions({})
+  const needs = Number(lifecycle.preStop.exec.command[1]) + (Number(drain!.replace('_', '')) + closeTimeoutMs) / 1000
+  t.ok(terminationGracePeriodSeconds > needs, `${needs} s`)
+  t.ok(timeoutSeconds > 1, 'more than healthTimeoutMs')
+  for (const port of [httpGet.port, ports[0]!.containerPort, service!.spec.ports[0]!.targetPort]) t.equal(port, 3000)
+
+  // with fewer seconds, so that the test does not take them
+  const folder = writeSnippets(t, 'run-pods', new Map([['server.ts', sourcesOf('docs/run/containers.md').get('server.ts')!.replace(drain!, '1_000')]]))
+  const env = { REDIS_URL: process.env.REDIS_URL! }
+  const [old, young] = [await serve(t, folder, 'server.js', env), await serve(t, folder, 'server.js', env)]
+  for (const { port } of [old, young]) t.equal(await status(port, path), 200)
+  // the service sends clients to the pods that are ready
+  let target = old.port
+  const front = createServer((socket) => {
+    const pod = connect(target, '127.0.0.1')
+    socket.pipe(pod).pipe(socket)
+    for (const end of [socket, pod]) end.on('error', () => {}).on('close', () => { socket.destroy(); pod.destroy() })
+  }).listen(0, '127.0.0.1')
+  await once(front, 'listening')
+  t.teardown(() => { front.close() })
+  const client = await clientOf(t, `http://127.0.0.1:${(front.address() as AddressInfo).port}`)
+  const { connectionId } = client
+  t.type(await client.rpc('now'), 'string')
+
+  target = young.port
+  const left = old.stop()
+  await until(async () => {
+    const answer = await status(old.port, path).catch(() => undefined) // it takes no connection
+    t.ok(answer === undefined || answer === 503, 'it is not ready any more')
+    return client.connectionId !== undefined && client.connectionId !== connectionId
+  })
+  t.type(await client.rpc('now'), 'string', 'on the other pod')
+  t.equal(await left, 0)
 })
 
 t.test('run: the server of pm2.md tells its manager that it is ready', async (t) => {
