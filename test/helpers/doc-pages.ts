@@ -19,7 +19,7 @@ export interface Snippet {
 /** All fenced blocks of a page. */
 export function blocksOf (path: string): Snippet[] {
   return Array.from(readFileSync(path, 'utf8').matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm), ([, language, text]) => {
-    const named = /^ ?(?:\/\/|#|--) (\S+\.\w+|Dockerfile|Caddyfile)\n/.exec(text!)
+    const named = /^ ?(?:\/\/|#|--) (\S*\.\w+|Dockerfile|Caddyfile)\n/.exec(text!)
     return { language: language!, file: named?.[1], code: text!.slice(named?.[0].length ?? 0) }
   })
 }

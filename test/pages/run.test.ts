@@ -112,7 +112,7 @@ t.test('run: the configurations of proxies.md work in nginx and Caddy, where tho
     const front = await freePort()
     const site = to(config('proxies', 'nginx.conf')).replace('listen 443 ssl', `listen 127.0.0.1:${front} ssl`).replace(/\S+\.pem;/, `${folder}/cert.pem;`).replace(/\S+\.key;/, `${folder}/key.pem;`)
       .replace('  location / {', `${to(config('proxies', 'sub-path.conf'))}\n  location / {`)
-    writeFileSync(join(folder, 'nginx.conf'), `daemon off; pid ${folder}/pid; error_log ${folder}/error.log; events {} http { access_log off; ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}\n${site} }`)
+    writeFileSync(join(folder, 'nginx.conf'), `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log; events {} http { access_log off; ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`).join(' ')}\n${site} }`)
     await proxy(t, nginx, front, ['-c', join(folder, 'nginx.conf'), '-p', folder], cert)
     await check(front, ['', '/my-app'], cert)
   }
