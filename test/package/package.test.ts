@@ -23,7 +23,7 @@ t.test('the package holds what a user needs, and nothing else', async (t) => {
   const pages = readdirSync('docs', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md') && !/^(\.vitepress|public|reference\/api)/.test(name)).map((name) => `docs/${name}`)
   const filesOf = (folder: string): string[] => readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map(({ parentPath, name }) => `${parentPath}/${name}`)
   const shown = [...filesOf('docs/images'), ...filesOf('examples')]
-  const texts = ['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', ...pages, 'docs/grafana-dashboard.json', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
+  const texts = ['CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'README.md', 'SECURITY.md', ...pages, 'docs/grafana-dashboard.json', 'lib/protocol/PROTOCOL.md', 'dist/cjs/package.json', 'package.json']
   t.ok(sources.length >= 69)
   t.strictSame(packed.files.map(({ path }) => path).sort(), [...compiled, ...bundles, ...texts, ...shown].sort())
   t.ok(packed.size < 1024 * 1024, `${packed.size} bytes packed`)
