@@ -4,6 +4,7 @@ import { setTimeout } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { WebSocket, WebSocketServer } from 'ws'
 import inspector from '../plugins/inspector.js'
+import { deepFreeze } from '../lib/protocol/frozen.js'
 import { DatasoleServer } from '../plugins/server.js'
 import { records } from './records.js'
 
@@ -17,6 +18,8 @@ export type Command =
   | { do: 'broadcast', bytes: number }
   | { do: 'state', records: number }
   | { do: 'update' }
+  /** `setState` with two of the records replaced; `frozen` as Immer gives them. */
+  | { do: 'set', frozen: boolean }
   | { do: 'send', bytes: number }
 
 /** `cpu` in µs, `heap` and `rss` in bytes. */
@@ -68,11 +71,20 @@ async function datasole (): Promise<Subject> {
   const port = await listen(http)
   let updates = 0
   let data = ''
+  let list = records(0)
   return {
     port,
     run (command) {
       if (command.do === 'broadcast') return ds.primitives.fanout.broadcast('tick', (data ||= 'x'.repeat(command.bytes)))
-      if (command.do === 'state') return ds.primitives.live.setState('state', { records: records(command.records) })
+      if (command.do === 'state') {
+        list = records(command.records)
+        return ds.primitives.live.setState('state', { records: list })
+      }
+      if (command.do === 'set') {
+        updates++
+        list = list.map((record, i) => i === 10 || i === 900 ? { ...record, value: updates } : record)
+        return ds.primitives.live.setState('state', command.frozen ? deepFreeze({ records: list }) : { records: list })
+      }
       if (command.do === 'update') return ds.primitives.live.update('state', (draft) => { (draft as { records: Array<{ value: number }> }).records[500]!.value = ++updates })
     }
   }

@@ -1,3 +1,5 @@
+import type { Alignment } from './array-align.js'
+
 export type Step =
   | { op: 'remove', index: number }
   | { op: 'move', from: number, index: number }
@@ -6,51 +8,58 @@ export type Step =
 export interface ArrayPlan {
   /** Applied in order, they make the new array, except for changes inside the elements that stay. */
   steps: Step[]
-  /** For each element of the new section, the index of its old element; -1 if it is added. */
-  origins: number[]
+  /** For each element of the new section, the index of its old element, or of one that it replaces; -1 if it is added. */
+  origins: Int32Array
+  /** MOVED, KEPT or REPLACED. */
+  kinds: Uint8Array
 }
+
+/** Or added, if there is no origin. */
+const MOVED = 0
+const KEPT = 1
+/** Replaced by another element, which may have parts in common with it. */
+export const REPLACED = 2
 
 /** Elements that the steps of any plan may shift. A receiver applies each step with a splice. */
 const FREE_WORK = 1_000_000
 
 /**
- * Plans how `from[start, fromEnd)` becomes `to[start, toEnd)`. Elements of both stay or are moved. Of the others,
- * a new one replaces an old one if no staying element is between them.
+ * Plans how an array of `length` elements changes, in the section that starts at `start`. Elements of both stay or
+ * are moved. Of the others, a new one replaces an old one if no staying element is between them.
  *
- * @param isMatched whether to look for an element of `from` in `to`
+ * @param alignment of the section; belongs to the plan afterwards
  * @returns undefined if the steps would be too much work
  */
-export function planArray (from: unknown[], to: unknown[], start: number, fromEnd: number, toEnd: number, isMatched: (element: unknown) => boolean): ArrayPlan | undefined {
-  const old = from.slice(start, fromEnd)
-  const isTaken = new Uint8Array(old.length)
-  const origins = originsOf(old, to.slice(start, toEnd), isMatched, isTaken)
-  const stays = longestIncreasing(origins)
-  pairUp(origins, stays, isTaken)
+export function planArray ({ origins, isTaken }: Alignment, start: number, length: number): ArrayPlan | undefined {
+  const oldCount = isTaken.length
+  const kinds = longestIncreasing(origins)
+  pairUp(origins, kinds, isTaken)
 
   const steps: Step[] = []
-  let work = Math.max(FREE_WORK, 100 * from.length)
-  for (let i = old.length - 1; i >= 0; i--) {
+  let work = Math.max(FREE_WORK, 100 * length)
+  for (let i = oldCount - 1; i >= 0; i--) {
     if (isTaken[i] === 1) continue
     steps.push({ op: 'remove', index: start + i })
-    work -= from.length - start - i
+    work -= length - start - i
   }
   // the array after the steps so far; only needed if an element has to be moved
   let list: number[] | undefined
-  if (origins.some((origin, i) => origin !== -1 && stays[i] === 0)) {
+  if (origins.some((origin, i) => origin !== -1 && kinds[i] === MOVED)) {
     list = []
-    for (let i = 0; i < old.length; i++) if (isTaken[i] === 1) list.push(i)
+    for (let i = 0; i < oldCount; i++) if (isTaken[i] === 1) list.push(i)
   }
   let at = 0
   for (let i = 0; i < origins.length && work >= 0; i++, at++) {
     const origin = origins[i]!
-    if (stays[i] === 1) {
+    if (kinds[i] !== MOVED) {
       if (list !== undefined) at = list.indexOf(origin, at)
       continue
     }
-    work -= from.length
     if (origin === -1) {
+      work -= Math.max(0, length - start - at)
       steps.push({ op: 'add', index: start + at, element: start + i })
     } else {
+      work -= length
       const place = list!.indexOf(origin)
       list!.splice(place, 1)
       if (place < at) at--
@@ -60,49 +69,14 @@ export function planArray (from: unknown[], to: unknown[], start: number, fromEn
   }
   if (work < 0) return undefined
   for (let i = 0; i < origins.length; i++) if (origins[i] !== -1) origins[i]! += start
-  return { steps, origins }
-}
-
-/** Most elements that are skipped on either side to find the next common one. */
-const LOOK_AHEAD = 8
-
-/** The old index of each element of `to`, -1 for a new one. Equal elements are matched in order. */
-function originsOf (from: unknown[], to: unknown[], isMatched: (element: unknown) => boolean, isTaken: Uint8Array): number[] {
-  const origins = new Array<number>(to.length).fill(-1)
-  // fast path: one walk along both finds inserted and removed elements
-  for (let i = 0, old = 0; old < from.length && i < to.length; old++, i++) {
-    for (let ahead = 0; ahead <= LOOK_AHEAD; ahead++) {
-      if (old + ahead < from.length && from[old + ahead] === to[i] && isMatched(to[i])) old += ahead
-      else if (i + ahead < to.length && from[old] === to[i + ahead] && isMatched(from[old])) i += ahead
-      else continue
-      origins[i] = old
-      isTaken[old] = 1
-      break
-    }
-  }
-  const first = new Map<unknown, number>()
-  const next = new Int32Array(from.length)
-  for (let i = from.length - 1; i >= 0; i--) {
-    if (isTaken[i] === 1 || !isMatched(from[i])) continue
-    next[i] = first.get(from[i]) ?? -1
-    first.set(from[i], i)
-  }
-  if (first.size === 0) return origins
-  for (let i = 0; i < to.length; i++) {
-    const origin = origins[i] === -1 ? first.get(to[i]) ?? -1 : -1
-    if (origin === -1) continue
-    origins[i] = origin
-    isTaken[origin] = 1
-    first.set(to[i], next[origin]!)
-  }
-  return origins
+  return { steps, origins, kinds }
 }
 
 /** Marks a longest increasing subsequence of the origins, without -1 (patience sorting). */
-function longestIncreasing (origins: number[]): Uint8Array {
+function longestIncreasing (origins: Int32Array): Uint8Array {
   const marks = new Uint8Array(origins.length)
   if (isAscending(origins)) {
-    for (let i = 0; i < origins.length; i++) if (origins[i] !== -1) marks[i] = 1
+    for (let i = 0; i < origins.length; i++) if (origins[i] !== -1) marks[i] = KEPT
     return marks
   }
   const ends: number[] = [] // by length: the end of the sequence with the lowest last origin
@@ -120,11 +94,11 @@ function longestIncreasing (origins: number[]): Uint8Array {
     before[i] = low > 0 ? ends[low - 1]! : -1
     ends[low] = i
   }
-  for (let i = ends.at(-1) ?? -1; i >= 0; i = before[i]!) marks[i] = 1
+  for (let i = ends.at(-1) ?? -1; i >= 0; i = before[i]!) marks[i] = KEPT
   return marks
 }
 
-function isAscending (origins: number[]): boolean {
+function isAscending (origins: Int32Array): boolean {
   let last = -1
   for (const origin of origins) {
     if (origin === -1) continue
@@ -135,17 +109,17 @@ function isAscending (origins: number[]): boolean {
 }
 
 /** Pairs new elements with removed ones between the same two staying elements, to replace them. */
-function pairUp (origins: number[], stays: Uint8Array, isTaken: Uint8Array): void {
+function pairUp (origins: Int32Array, kinds: Uint8Array, isTaken: Uint8Array): void {
   let old = 0
   let next = -1 // the next one that stays
   for (let i = 0; i < origins.length; i++) {
-    if (stays[i] === 1) {
+    if (kinds[i] === KEPT) {
       old = origins[i]! + 1
       continue
     }
     if (origins[i] !== -1) continue
     if (next < i) {
-      next = stays.indexOf(1, i)
+      next = kinds.indexOf(KEPT, i)
       if (next === -1) next = origins.length
     }
     const end = origins[next] ?? isTaken.length
@@ -153,6 +127,6 @@ function pairUp (origins: number[], stays: Uint8Array, isTaken: Uint8Array): voi
     if (old >= end) continue
     origins[i] = old
     isTaken[old] = 1
-    stays[i] = 1
+    kinds[i] = REPLACED
   }
 }

@@ -1,5 +1,7 @@
 import { coded } from './errors.js'
-import { type Container, countMembers, getMember, jsonDepth, jsonSize, type Members, putMember } from './json.js'
+import { FrozenSources } from './frozen-sources.js'
+import { type Container, countMembers, getMember, jsonDepth, type Members, putMember } from './json.js'
+import { jsonSize } from './json-size.js'
 import type { Operation } from './messages.js'
 import { type Editor, runPatch } from './patch.js'
 
@@ -32,6 +34,8 @@ export class Document implements Editor {
   #size = 2
   /** Number of members of an object, cached: the first one adds no comma. */
   readonly #counts = new WeakMap<Members, number>()
+  /** What its containers are known to equal. */
+  readonly sources = new FrozenSources(() => this.#journal.length === 0)
   #journal: (() => void)[] = []
   #leftBehind: [object: Members, key: string][] = []
   #transactions = 0
@@ -109,13 +113,15 @@ export class Document implements Editor {
     this.#leftBehind = []
   }
 
-  open (_parent: Container, _key: string | number, child: Container): Container {
+  open (parent: Container, key: string | number, child: Container): Container {
+    this.sources.forget(parent, key)
     return child
   }
 
   /** Sets a member; undefined removes it. */
   put (object: Members, key: string, value: unknown): void {
     const old = getMember(object, key)
+    this.sources.forget(object, key)
     if (old === undefined || value === undefined) {
       if (old !== value) this.#changeMembers(object, key, old, value)
       return
@@ -167,11 +173,11 @@ export class Document implements Editor {
   /** As Array.prototype.splice, with any number of items. @returns the removed elements */
   splice (array: unknown[], start: number, deleteCount: number, items: unknown[]): unknown[] {
     const size = this.#size
-    const removed = spliceAll(array, start, deleteCount, items)
+    const removed = this.#spliceAll(array, start, deleteCount, items)
     if (this.#transactions > 0) {
       this.#journal.push(() => {
         this.#size = size
-        spliceAll(array, start, items.length, removed)
+        this.#spliceAll(array, start, items.length, removed)
       })
     }
     this.#size += commas(array.length) - commas(array.length + removed.length - items.length)
@@ -180,6 +186,11 @@ export class Document implements Editor {
     // an insertion moves every later element
     if (items.length !== removed.length) this.#spend(array.length - start)
     return removed
+  }
+
+  #spliceAll (array: unknown[], start: number, deleteCount: number, items: unknown[]): unknown[] {
+    this.sources.splice(array, start, deleteCount, items.length)
+    return spliceAll(array, start, deleteCount, items)
   }
 
   weigh (value: unknown, depth: number): void {

@@ -1,4 +1,5 @@
-import { type Comparison, isWorthwhile } from './diff.js'
+import { isWorthwhile } from './array-comparison.js'
+import type { Comparison } from './comparison.js'
 import { ContainerDraft, unfit } from './draft-container.js'
 import { coded } from './errors.js'
 import { parseIndex } from './pointer.js'
@@ -179,8 +180,8 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
   reportTo (comparison: Comparison): void {
     const { base } = this
     const common = Math.min(base.length, this.#length)
-    if (this.#copy !== undefined || !isWorthwhile(base.length - common, this.#length)) {
-      comparison.elements(base, this.settled(), this.touchedChildren!.length > 0)
+    if (this.#copy !== undefined || !isWorthwhile(base.length, this.#length)) {
+      comparison.elements(base, this.settled())
       return
     }
     comparison.walk.enter(base)

@@ -1,4 +1,4 @@
-import type { Comparison, Drafted } from './diff.js'
+import type { Comparison, Drafted } from './comparison.js'
 import { coded } from './errors.js'
 import { type Container, isContainer } from './json.js'
 

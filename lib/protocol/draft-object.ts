@@ -1,4 +1,4 @@
-import type { Comparison } from './diff.js'
+import type { Comparison } from './comparison.js'
 import { ContainerDraft } from './draft-container.js'
 import { getMember, type Members, putMember } from './json.js'
 

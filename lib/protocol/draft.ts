@@ -1,4 +1,4 @@
-import { diff } from './diff.js'
+import { Comparison } from './comparison.js'
 import { ArrayDraft } from './draft-array.js'
 import { ObjectDraft } from './draft-object.js'
 import { type ContainerDraft, DRAFT, type Drafts } from './draft-container.js'
@@ -33,7 +33,9 @@ export function record<T = unknown> ({ value }: { readonly value: unknown }, rec
       throw coded(new TypeError('a recipe must change the draft or return a new value, not both: write (draft) => { draft.a = 1 } with braces'), 'RECIPE_RETURNED')
     }
     if (isEdited && !recording.hasWritten) return []
-    return diff(value, isEdited ? draft : result, maxDepth, recording)
+    const comparison = new Comparison(maxDepth, recording)
+    comparison.child(value, isEdited ? draft : result, true)
+    return comparison.patches
   } finally {
     recording.isOver = true
   }

@@ -68,53 +68,6 @@ export function jsonDepth (value: unknown): number {
   return deepest + 1
 }
 
-/** The length in bytes of `JSON.stringify(value)` in UTF-8, for plain JSON. */
-export function jsonSize (value: unknown): number {
-  if (typeof value === 'string') return stringSize(value)
-  if (typeof value === 'number') return numberSize(value)
-  if (!isContainer(value)) return value === false ? 5 : 4
-  let size = 0
-  if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) size += jsonSize(value[i]) + 1
-  } else {
-    for (const key of Object.keys(value)) {
-      const member = value[key]
-      if (member !== undefined) size += stringSize(key) + jsonSize(member) + 2
-    }
-  }
-  // two brackets, and one comma less than there are children
-  return size === 0 ? 2 : size + 1
-}
-
-function numberSize (value: number): number {
-  if ((value | 0) !== value) return String(value).length
-  // most numbers are small integers, whose digits are counted faster than written
-  let size = value < 0 ? 2 : 1
-  for (let rest = Math.abs(value); rest >= 10; rest /= 10) size++
-  return size
-}
-
-function stringSize (text: string): number {
-  let size = text.length + 2
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i)
-    if (unit < 0x80) {
-      if (unit === 0x22 || unit === 0x5c) size += 1
-      else if (unit < 0x20) size += (unit >= 0x08 && unit <= 0x0d && unit !== 0x0b) ? 1 : 5
-    } else if (unit < 0x800) {
-      size += 1
-    } else if ((unit & 0xf800) !== 0xd800) {
-      size += 2
-    } else if (unit < 0xdc00 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
-      size += 2 // four bytes for two units
-      i++
-    } else {
-      size += 5 // a lone surrogate is written as \udXXX
-    }
-  }
-  return size
-}
-
 /**
  * The JSON text of a user's value, by the rules of `copyJson`. Values that JSON cannot hold are refused, not
  * dropped or made null.
@@ -186,6 +139,9 @@ export class JsonWalk {
     this.#drafts = drafts
   }
 
+  /** How many containers may be inside each other here. */
+  get room (): number { return this.#maxDepth - this.#depth }
+
   get isAtRoot (): boolean { return this.#depth === 0 }
 
   /** Enters a container. Each `enter` needs a `leave`. */
@@ -235,6 +191,7 @@ export class JsonWalk {
   }
 
   #resolveObject (value: object, required: boolean): unknown {
+    if (isOrdinary(value) && typeof (value as Members).toJSON !== 'function') return value
     // Buffer has a toJSON that would silently turn bytes into an array of numbers
     if (ArrayBuffer.isView(value)) throw this.#invalid(`a ${value.constructor.name}`)
     if (typeof (value as Members).toJSON === 'function') {
@@ -243,9 +200,7 @@ export class JsonWalk {
       if (!isContainer(replacement)) return this.resolve(replacement, required)
       value = replacement
     }
-    if (Array.isArray(value)) return value
-    const prototype: unknown = Object.getPrototypeOf(value)
-    if (prototype === Object.prototype || prototype === null) return value
+    if (Array.isArray(value) || isOrdinary(value)) return value
     // the tag, unlike instanceof, also tells what comes from another realm
     const tag = Object.prototype.toString.call(value).slice(8, -1)
     if (tag === 'Number') return this.resolve(Number(value), required)
@@ -291,6 +246,11 @@ export class JsonWalk {
     return coded(new RangeError(`more than ${this.#maxDepth} objects and arrays inside each other, at ${JSON.stringify(this.path())}: ` +
       'raise maxJsonDepth'), 'TOO_DEEP')
   }
+}
+
+function isOrdinary (value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === Array.prototype || prototype === null
 }
 
 /** Objects without members of their own that mean something: JSON.stringify would write `{}` for them. */

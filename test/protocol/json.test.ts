@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { runInNewContext } from 'node:vm'
-import { clonePlain, copyJson, isEqual, jsonDepth, jsonSize, type Members, stringify } from '../../lib/protocol/json.js'
+import { clonePlain, copyJson, isEqual, jsonDepth, type Members, stringify } from '../../lib/protocol/json.js'
+import { jsonSize } from '../../lib/protocol/json-size.js'
 import { containersOf, json } from './arbitrary-json.js'
 import { invalidValues } from './invalid-values.js'
 

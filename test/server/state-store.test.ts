@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory/memory.js'
+import { deepFreeze } from '../../lib/protocol/frozen.js'
 import { applyPatch } from '../../lib/protocol/patch.js'
 import { type CardBoard, cardBoard, movedBoard, movingRecipe } from '../helpers/moving-recipe.js'
 import { FiveMethods, Gate, ShakyBackend } from '../helpers/backends.js'
@@ -406,6 +407,32 @@ t.test('state store: values and patches agree whatever is written, on one node',
       if (JSON.stringify(sorted(stored)) !== JSON.stringify(sorted(JSON.parse(JSON.stringify(value))))) throw new Error('it is not what was written')
     }
   }), { seed, numRuns: 100 })
+})
+
+t.test('state store: frozen values that share parts, whoever else writes', async (t) => {
+  const stateBackend = new MemoryBackend()
+  const nodes = [await storeNode(t, { stateBackend }), await storeNode(t, { stateBackend })]
+  await fc.assert(fc.asyncProperty(fc.array(fc.record({
+    node: fc.integer({ min: 0, max: 1 }),
+    act: fc.constantFrom('set', 'set', 'update', 'thrice'),
+    at: fc.integer({ min: 0, max: 5 }),
+    value: fc.jsonValue({ maxDepth: 2 }) as fc.Arbitrary<unknown>
+  }), { maxLength: 20 }), async (steps) => {
+    let given = deepFreeze({ list: Array.from({ length: 6 }, (_, n) => ({ n, tags: [{ n }] as unknown[] })) })
+    const edited = (at: number, value: unknown): typeof given => deepFreeze({ list: given.list.map((entry, i) => i === at ? { ...entry, tags: [value, ...entry.tags] } : entry) })
+    for (const { node, act, at, value } of steps) {
+      const { live } = nodes[node]!.primitives
+      if (act === 'update') await live.update('k', (draft) => { (draft as typeof given | undefined)?.list[at]?.tags.push(value) })
+      const waiting = []
+      for (let i = 0; i < (act === 'thrice' ? 3 : 1); i++) {
+        given = edited((at + i) % 6, value)
+        waiting.push(live.setState('k', given))
+      }
+      await Promise.all(waiting)
+      const stored = JSON.stringify(sorted(await live.getState('k')))
+      if (stored !== JSON.stringify(sorted(JSON.parse(JSON.stringify(given))))) throw new Error(`${stored} is not what was written`)
+    }
+  }), { seed, numRuns: 60 })
 })
 
 t.test('state store: a backend with connect()', async (t) => {

@@ -1,5 +1,6 @@
 import { coded } from '../../protocol/errors.js'
-import { clonePlain, getMember, jsonSize, putMember } from '../../protocol/json.js'
+import { clonePlain, getMember, putMember } from '../../protocol/json.js'
+import { jsonSize } from '../../protocol/json-size.js'
 import { type HybridClock, addMs, bounded } from '../../crdt/clock.js'
 import type { Replica } from '../store/replica.js'
 

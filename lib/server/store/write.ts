@@ -3,6 +3,7 @@ import { diff } from '../../protocol/diff.js'
 import type { Document, PatchLimits } from '../../protocol/document.js'
 import { record } from '../../protocol/draft.js'
 import { DatasoleError, coded } from '../../protocol/errors.js'
+import { isFrozenJson } from '../../protocol/frozen-sources.js'
 import { clonePlain, copyJson } from '../../protocol/json.js'
 import type { Head, Operation } from '../../protocol/messages.js'
 import { applyPatch } from '../../protocol/patch.js'
@@ -43,16 +44,22 @@ export interface Write {
 
 type Settle = Pick<Write, 'resolve' | 'reject'>
 
-/** The new value, whole. The caller's object is read only while the call that passed it is on the stack. */
+/**
+ * The new value, whole. The caller's object is read only while the call that passed it is on the stack, unless it
+ * is deeply frozen.
+ */
 export function setWrite (value: unknown, live: boolean, maxDepth: number, settle: Settle): Write & { capture (): void } {
   let isOwn = false
-  const own = (copy: unknown): void => { value = copy; isOwn = true }
+  const own = (copy: () => unknown): void => {
+    if (!isOwn && !isFrozenJson(value, maxDepth)) value = copy()
+    isOwn = true
+  }
   return {
     ...settle,
     live,
-    capture: () => { own(copyJson(value, maxDepth)) },
-    make: (document) => diff(document.value, value, maxDepth),
-    lost: (document, patches) => { if (!isOwn) own(clonePlain(applyPatch(document.value, patches))) }
+    capture: () => { own(() => copyJson(value, maxDepth)) },
+    make: (document) => diff(document.value, value, maxDepth, document.sources),
+    lost: (document, patches) => { own(() => clonePlain(applyPatch(document.value, patches))) }
   }
 }
 
