@@ -40,7 +40,10 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
     onFrame: (frame) => { this.#onFrame(frame) },
     onUnsent: (id, failure) => { if (!this.#requests.unsent(id, errorOf(failure)) && !this[FEATURES].some((feature) => feature.unsent(id, failure))) this.#settings.onError(errorOf(failure)) },
     onOffer: () => { this.#offer() },
-    onProblem: (failure) => { this.#settings.onError(errorOf(failure)) }
+    onProblem: (failure) => {
+      if (failure.code === 'BAD_FRAME') this.#subscriptions.missed()
+      this.#settings.onError(errorOf(failure))
+    }
   }
 
   readonly #stateHandlers = new Set<{ handler: ConnectionStateHandler }>()
@@ -233,6 +236,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
     try {
       message = decode(frame)
     } catch (error) {
+      this.#subscriptions.missed()
       return this.#settings.onError(new DatasoleError('BAD_FRAME', `the server sent what is not a frame: ${messageOf(error)}`))
     }
     // a message of the wrong shape must not end the process

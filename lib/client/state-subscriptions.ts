@@ -45,7 +45,7 @@ interface Subscriber extends Pick<SubscriptionOptions, 'onError' | 'onStatus'> {
 interface Entry {
   key: string
   replica: StateReplica
-  /** The position after the last message of the server, which the next compact patch leads on from. */
+  /** The position after the last message of the server, which the next compact patch leads on from; undefined if it is not known. */
   told?: Head
   /** The number that stands for the key in compact patches. */
   number?: number
@@ -69,6 +69,9 @@ export interface SubscriptionHost {
   send (opcode: number, correlationId: number, message: object): void
   onError (error: unknown): void
 }
+
+/** Where a compact patch leads on from after a lost frame: no replica is there, so that the patch is a gap. */
+const NOWHERE: Head = { epoch: '', version: NaN }
 
 /** The keys that this client is subscribed to, with their replicas and subscribers. */
 export class StateSubscriptions {
@@ -148,11 +151,16 @@ export class StateSubscriptions {
   receiveCompact ({ first, second, data }: Compact): void {
     const entry = this.#byNumber.get(first)
     if (entry === undefined) return
-    const { key, told } = entry
-    const { epoch, version: from } = told!
+    const { key, told = NOWHERE } = entry
+    const { epoch, version: from } = told
     const version = from + second
     entry.told = { epoch, version } // first: after a patch that cannot be read, the next one shows the gap
     this.#apply(entry, Opcode.STATE_PATCH, 0, { key, epoch, from, version, patches: expandOperations(data as unknown[]) })
+  }
+
+  /** A frame could not be read: it may have been about any key. */
+  missed (): void {
+    for (const entry of this.#entries.values()) entry.told = undefined
   }
 
   #number (entry: Entry, number: number | undefined): void {

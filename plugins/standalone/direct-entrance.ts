@@ -6,25 +6,26 @@ import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
 import type { Core } from '../../lib/server/core.js'
 import type { Entrance, UpgradeRouter } from '../../lib/server/entrance.js'
 
-/** Hooks of Fastify that an upgrade, or the response to one that is refused, would run. */
-const REQUEST_HOOKS = ['onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend', 'onResponse', 'onError', 'onTimeout', 'onRequestAbort']
+/** Hooks of Fastify that an upgrade, or the response to one that is refused, would run; an `onRoute` hook may add more to the route. */
+const REQUEST_HOOKS = ['onRoute', 'onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend', 'onResponse', 'onError', 'onTimeout', 'onRequestAbort']
 
 /**
  * Tells whether upgrades have to go through the private Fastify: where a plugin of the application has added a hook
  * for requests, a proxy is trusted, or the auth handler takes Fastify's request.
  * @param app before plugins of the application are registered
+ * @returns the question, for the instance that has the websocket route; asked once all is registered
  */
-export function needsFastify (app: FastifyInstance, { settings }: Core, trustsProxy: boolean): () => boolean {
-  let hasHooks = false
+export function needsFastify (app: FastifyInstance, { settings }: Core, trustsProxy: boolean): (mounted: FastifyInstance) => boolean {
+  const hooked = new WeakSet<FastifyInstance>()
   app.addHook = new Proxy(app.addHook, {
     apply (addHook, instance: FastifyInstance, args: Parameters<FastifyInstance['addHook']>) {
-      // those of encapsulated plugins are for their own routes
-      if (instance === app && REQUEST_HOOKS.includes(args[0])) hasHooks = true
+      if (REQUEST_HOOKS.includes(args[0])) hooked.add(instance)
       return Reflect.apply(addHook, instance, args) as FastifyInstance
     }
   })
   const takesRequest = settings.authHandler !== undefined && settings.authHandler.length !== 1
-  return () => hasHooks || trustsProxy || takesRequest
+  // hooks of other encapsulated plugins are for their own routes
+  return (mounted) => hooked.has(app) || hooked.has(mounted) || trustsProxy || takesRequest
 }
 
 /**
@@ -38,7 +39,7 @@ export function directEntrance (app: FastifyInstance, { settings: { maxPayload }
   app.addHook('preClose', async () => { for (const socket of pending) socket.destroy() })
 
   return (raw, socket, head) => {
-    const ip = raw.socket.remoteAddress ?? ''
+    const ip = raw.socket.remoteAddress as string // undefined on a Unix socket, as that of Fastify
     const rejection = entrance.check(raw, ip, raw.headers.host ?? '')
     if (rejection !== undefined) {
       refuseUpgrade(socket, rejection)

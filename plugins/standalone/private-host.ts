@@ -38,8 +38,9 @@ export class PrivateHost {
   readonly #trustsProxy: boolean
   readonly #leave = new Map<AnyHttpServer, () => void>()
   #route: UpgradeRouter | undefined
+  /** Takes the upgrades for the path, if they need nothing of Fastify. */
   #direct: UpgradeRouter | undefined
-  #needsFastify: () => boolean = () => true
+  #needsFastify: ReturnType<typeof needsFastify> | undefined
   #starting: Promise<Mounted> | undefined
   #closing: Promise<void> | undefined
 
@@ -75,12 +76,15 @@ export class PrivateHost {
 
   async #start (): Promise<Mounted> {
     let mounted: Mounted | undefined
+    let choose = (): void => {}
     this.#app.register(async (app) => {
       mounted = await mount(app, this.#core, this.#route!)
-      this.#direct = directEntrance(app, this.#core, mounted.entrance)
+      const direct = directEntrance(app, this.#core, mounted.entrance)
+      choose = () => { if (!this.#needsFastify!(app)) this.#direct = direct }
     })
     try {
       await this.#app.ready()
+      choose()
     } catch (error) {
       await this.#core.stop() // a plugin may have failed before the core began
       throw error
@@ -111,7 +115,7 @@ export class PrivateHost {
         this.start().then(
           ({ route }) => {
             socket.off('error', destroy)
-            const way = requested === path && !this.#needsFastify() ? this.#direct! : route
+            const way = requested === path ? this.#direct ?? route : route
             way(req, socket, head)
           },
           (error: unknown) => { this.#failed(error); refuseUpgrade(socket, { status: 503 }) }

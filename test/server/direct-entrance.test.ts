@@ -1,26 +1,30 @@
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { type Server, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
 import type { DatasoleServerOptions } from '../../plugins/connections.js'
 import { DatasoleServer } from '../../plugins/server.js'
 import { connect, refusal } from '../helpers/wire.js'
 
-async function start (t: Test, options: DatasoleServerOptions, prepare: (ds: DatasoleServer) => void = () => {}): Promise<string> {
+async function start (t: Test, options: DatasoleServerOptions, prepare: (ds: DatasoleServer) => void = () => {}, unix?: string): Promise<string> {
   const http: Server = createServer()
   const ds = new DatasoleServer(options)
   prepare(ds)
   ds.transport.attach(http)
   await ds.init()
-  http.listen(0, '127.0.0.1')
+  if (unix === undefined) http.listen(0, '127.0.0.1')
+  else http.listen(unix)
   await once(http, 'listening')
   t.teardown(async () => {
     await ds.close()
     http.close()
   })
-  return `ws://127.0.0.1:${(http.address() as AddressInfo).port}/__ds`
+  return unix ?? `ws://127.0.0.1:${(http.address() as AddressInfo).port}/__ds`
 }
 
 type Test = Pick<typeof t, 'teardown'>
@@ -38,6 +42,37 @@ t.test('hooks of plugins see upgrades of a standalone server, and may refuse the
   t.match(await refusal(url, { headers: { 'x-name': 'eve' } }), { status: 418, body: '{"no":"tea"}' })
   await (await connect(url, { headers: { 'x-name': 'ann' } })).close()
   t.strictSame(seen, ['eve', 'ann'])
+})
+
+const refuseAll = async (_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => await reply.code(429).send('too many')
+
+t.test('hooks that a plugin adds to every route, or to every scope, see them, too', async (t) => {
+  const plugins: Record<string, (app: FastifyInstance) => unknown> = {
+    // as @fastify/rate-limit does
+    onRoute: (app) => app.addHook('onRoute', (route) => { route.onRequest = [refuseAll, ...[route.onRequest ?? []].flat()] }),
+    onRegister: (app) => app.addHook('onRegister', (instance) => { instance.addHook('onRequest', refuseAll) })
+  }
+  for (const [name, plugin] of Object.entries(plugins)) {
+    const url = await start(t, {}, (ds) => { ds.register(fp(async (app: FastifyInstance) => { plugin(app) })) })
+    t.match(await refusal(url), { status: 429, body: 'too many' }, name)
+  }
+})
+
+t.test('a client of a Unix socket has no address, and without authentication no userId', async (t) => {
+  const where = await mkdtemp(join(tmpdir(), 'ds-')) // a path of a socket has at most 107 bytes
+  t.teardown(() => rm(where, { recursive: true }))
+  const contexts: unknown[] = []
+  for (const isRouted of [false, true]) {
+    const path = join(where, String(isRouted))
+    await start(t, {}, (ds) => {
+      ds.addHook('onConnect', ({ remoteAddress, auth }) => { contexts.push({ remoteAddress, auth }) })
+      if (isRouted) ds.register(fp(async (app: FastifyInstance) => { app.addHook('onRequest', async () => {}) }))
+    }, path)
+    const wire = await connect(`ws+unix://${path}:/__ds`)
+    t.notOk('userId' in (await wire.next()).payload)
+    await wire.close()
+  }
+  t.strictSame(contexts[0], contexts[1])
 })
 
 t.test('hooks of encapsulated plugins do not', async (t) => {
