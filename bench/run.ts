@@ -1,5 +1,6 @@
 import { contractTypes } from './contract-types.js'
 import type { Figure } from './compare.js'
+import { deflation, receivers } from './deflation.js'
 import { executor } from './executor.js'
 import { growth } from './growth.js'
 import { inspectorCost } from './inspector.js'
@@ -15,7 +16,7 @@ import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'schemas', 'types', 'growth', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', 'inspector', ...Object.keys(scenarios)]
+const parts = ['micro', 'deflate', 'schemas', 'types', 'growth', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', 'inspector', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -30,6 +31,16 @@ if (isAsked('micro')) {
     const each = name.includes('(each)') ? 100 : 1
     row([name, `${(result.latency.p50 * 1000 / each).toFixed(2)} µs`])
   }
+}
+
+if (isAsked('deflate')) {
+  row(['\nAn event, encoded once for all who get it', 'compressed', 'as it is', 'a stream each', 'bytes', 'on the wire'])
+  const events = deflation()
+  for (const { bytes, deflated, plain, compressed, own } of events) {
+    row([`${format(bytes)} bytes`, `${compressed.toFixed(1)} µs`, `${plain.toFixed(1)} µs`, `${own.toFixed(1)} µs`, format(bytes), format(deflated)])
+  }
+  const { plain, compressed } = await receivers()
+  row(['An event of 8 KB to 500 connections, all included, for each', `${compressed.toFixed(2)} µs`, `${plain.toFixed(2)} µs`])
 }
 
 if (isAsked('schemas')) {

@@ -16,6 +16,7 @@ export type Command =
   | { do: 'cpu' }
   | { do: 'memory' }
   | { do: 'broadcast', bytes: number }
+  | { do: 'publish', records: number }
   | { do: 'state', records: number }
   | { do: 'update' }
   /** `setState` with two of the records replaced; `frozen` as Immer gives them. */
@@ -63,7 +64,7 @@ function answer (): void {
 
 async function datasole (): Promise<Subject> {
   const http = createServer()
-  const ds = new DatasoleServer({ rateLimit: false, ...url !== undefined && { backendConfig: { type: 'redis', redis: { url } } } })
+  const ds = new DatasoleServer({ rateLimit: false, ...process.env.COMPRESSION === 'off' && { compression: false }, ...url !== undefined && { backendConfig: { type: 'redis', redis: { url } } } })
   ds.rpc.register('echo', (params) => params)
   if (process.env.INSPECTOR !== undefined) ds.register(inspector, { prefix: process.env.INSPECTOR })
   ds.transport.attach(http)
@@ -76,6 +77,7 @@ async function datasole (): Promise<Subject> {
     port,
     run (command) {
       if (command.do === 'broadcast') return ds.primitives.fanout.broadcast('tick', (data ||= 'x'.repeat(command.bytes)))
+      if (command.do === 'publish') return ds.primitives.fanout.broadcast('tick', { n: ++updates, records: records(command.records) })
       if (command.do === 'state') {
         list = records(command.records)
         return ds.primitives.live.setState('state', { records: list })

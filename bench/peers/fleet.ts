@@ -2,6 +2,12 @@ import { now } from './control.js'
 import { Kind, type Protocol } from './peer.js'
 import { RawSocket } from './raw-socket.js'
 
+/** Ids that are free again long before they come round, and the results. */
+export const CALLS = Array.from({ length: 100 }, (_, i) => [i + 1, { text: 'hello', n: i + 1 }] as const)
+
+/** Of each batch of connections. */
+const WATCHED = 3
+
 /** Connections to one server, and what they have had of a run of operations. */
 export class Fleet {
   readonly sockets: RawSocket[] = []
@@ -12,6 +18,8 @@ export class Fleet {
   #complete = 0
   /** When each delivery came, by operation; only where it is asked for. */
   arrivals: number[][] | undefined
+  /** A few of the connections, of which all that they get is checked in the end. */
+  readonly watched: RawSocket[] = []
 
   constructor (protocol: Protocol, port: number) {
     this.#protocol = protocol
@@ -35,6 +43,10 @@ export class Fleet {
             onReady?.(socket)
             resolve()
           })
+          if (index % Math.ceil(count / WATCHED) === 0) {
+            socket.keepLog()
+            this.watched.push(socket)
+          }
           onMade?.(socket, index)
           this.sockets.push(socket)
         })
@@ -76,8 +88,7 @@ export class Fleet {
 
   /** A call leaves each time that one is answered; `onReply` gets how long it took (ms). */
   caller (onReply: (ms: number) => void): { reply (socket: RawSocket): void, call (socket: RawSocket): void } {
-    // ids that are free again long before they come round
-    const frames = Array.from({ length: 100 }, (_, id) => this.#protocol.echo(id + 1))
+    const frames = CALLS.map(([id]) => this.#protocol.echo(id))
     return {
       reply (socket) { onReply(performance.now() - socket.calls.shift()!) },
       call (socket) {
@@ -94,5 +105,6 @@ export class Fleet {
   drop (): void {
     for (const socket of this.sockets) socket.destroy()
     this.sockets.length = 0
+    this.watched.length = 0
   }
 }

@@ -6,9 +6,14 @@ import type { Figures, Run } from './measure.js'
 import type { Adapter } from './peer.js'
 import { RawSocket } from './raw-socket.js'
 
+/** What it prints in the end. */
+export type Outcome = { figures: Figures } | { error: string }
+
 /** The request of the main process, as the argument. */
 export interface Job { scenario: string, variant: string, peer: string, seconds: number, servers: Array<{ port: number, control: number }> }
 
+// what went wrong is the result, too, in one line
+process.on('uncaughtException', ({ message }) => { report({ error: message }) })
 process.stdin.on('end', () => { process.exit() }).resume()
 const { scenario, variant, peer, seconds, servers } = JSON.parse(process.argv[2]!) as Job
 RawSocket.onLost = () => { throw new Error(`${peer} closed a connection`) }
@@ -21,5 +26,9 @@ for (const { control } of servers) {
 }
 const { run } = await import(`./scenarios/${scenario}.js`) as { run: (run: Run) => Promise<Figures> }
 const figures = await run({ variant, ms: seconds * 1000, warmUp: Math.max(1000, seconds * 500), protocol, remotes, fleet: new Fleet(protocol, servers.at(-1)!.port) })
-console.log(RESULT + JSON.stringify(figures))
-process.exit()
+report({ figures })
+
+function report (outcome: Outcome): void {
+  console.log(RESULT + JSON.stringify(outcome))
+  process.exit()
+}

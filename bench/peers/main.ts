@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { RedisServer } from '../../test/helpers/redis-server.js'
 import { peers, scenarios } from './catalog.js'
 import { readOptions } from './options.js'
-import { type Result, machine, table, versionOf } from './report.js'
+import { type Result, machine, summary, table, versionOf, withSpread } from './report.js'
 import { trial } from './trial.js'
 
 /** `npm run bench:peers`: datasole beside its peers. The peers take turns in each round of a scenario. */
@@ -12,6 +12,7 @@ if (missing !== undefined) throw new Error(`${missing} is not installed: npm ins
 const about = machine()
 const redis = options.scenarios.some((name) => scenarios[name]!.isCluster) ? await RedisServer.start() : undefined
 const all: Result[] = []
+const began = performance.now()
 try {
   console.log(`Node.js ${about.node}, ${about.cores} × ${about.cpu}, load average ${about.loadAverage.toFixed(1)}`)
   console.log(Object.entries(about.versions).map((version) => version.join(' ')).join(', '))
@@ -32,7 +33,9 @@ try {
     all.push(...results)
     console.log(`\n### ${scenario.title}\n\n${table(results)}`)
   }
+  console.log(`\n### All\n\n${summary(all)}`)
+  console.log(`\n${((performance.now() - began) / 60_000).toFixed(1)} minutes`)
 } finally {
   await redis?.close()
 }
-if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify({ machine: about, seconds: options.seconds, rounds: options.rounds, results: all }, null, 2)}\n`)
+if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify({ machine: about, seconds: options.seconds, rounds: options.rounds, results: all.map(withSpread) }, null, 2)}\n`)

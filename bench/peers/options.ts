@@ -5,7 +5,7 @@ export interface Options { scenarios: string[], peers: string[], seconds: number
 
 /** `--only fanout,echo --peers ws,datasole --seconds 2 --rounds 3 --json out.json` */
 export function readOptions (args: string[]): Options {
-  const { values } = parseArgs({ args, options: { only: { type: 'string' }, peers: { type: 'string' }, seconds: { type: 'string', default: '3' }, rounds: { type: 'string', default: '3' }, json: { type: 'string' } } })
+  const { values } = parseArgs({ args, options: { only: { type: 'string' }, peers: { type: 'string' }, seconds: { type: 'string', default: '2' }, rounds: { type: 'string', default: '3' }, json: { type: 'string' } } })
   const positive = (name: 'seconds' | 'rounds'): number => {
     const value = Number(values[name])
     if (!(value > 0)) throw new Error(`--${name} takes a number above 0`)

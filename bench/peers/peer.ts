@@ -1,4 +1,5 @@
 import type { RawSocket } from './raw-socket.js'
+import type { Replica } from './replica.js'
 
 /** A value of live state: records of about 118 bytes of JSON. */
 export interface Item { id: number, name: string, email: string, score: number, seen: number, active: boolean }
@@ -43,9 +44,14 @@ export interface Protocol {
   isReadyWhenOpen: boolean
   /** Messages of up to 4 KB are there in full, of others the first bytes. May answer, and set `socket.covers`. */
   read (head: Buffer, start: number, end: number, socket: RawSocket, opcode: number): Kind
+  /** A call of `echo` with `{ text: 'hello', n: id }`; ids are 1 to 100. */
   echo (id: number): Uint8Array
   /** None where a connection gets the state by itself. */
   subscribe?: (key: string, socket: RawSocket, isBack: boolean) => Uint8Array[]
+  /** Whether clients that come back get what they missed, and not the whole value. */
+  recovers?: boolean
+  /** For the checks: takes every message of a connection, as a whole and in order, and tells the replica what it says. */
+  reader (to: Replica, socket: RawSocket): Promise<(message: Buffer) => void>
 }
 
 /** A file of `bench/peers/adapters`. */

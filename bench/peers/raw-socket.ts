@@ -15,6 +15,8 @@ export class RawSocket {
   static onMessage: OnMessage = () => {}
   /** Called for a connection that ends unasked. */
   static onLost: () => void = () => {}
+  /** Whether a protocol has to keep `token` and `position`, which may cost it something. */
+  static isRecovering = false
   readonly protocol: Protocol
   readonly #socket: Socket
   #rest: Buffer | undefined
@@ -32,10 +34,15 @@ export class RawSocket {
   count = 0
   /** When each unanswered call left. */
   readonly calls: number[] = []
-  nextId = 1
+  nextId = 0
   /** State of a protocol that it needs to recover. */
   token = ''
-  position = ''
+  position: string | number = ''
+  /** Keys that were subscribed to, in order, and how many of them have no answer yet. */
+  readonly keys: string[] = []
+  pending = 0
+  /** All that came, where it is read as a whole afterwards. */
+  #log: Buffer[] | undefined
 
   constructor (protocol: Protocol, port: number, path: string, ready: () => void) {
     this.protocol = protocol
@@ -59,6 +66,30 @@ export class RawSocket {
     this.#socket.write(out.length === 1 ? out[0]! : Buffer.concat(out))
   }
 
+  /** From the beginning on: to be called before anything came. */
+  keepLog (): void {
+    this.#log = []
+  }
+
+  /** Messages that came, each as a whole. */
+  * messages (): Generator<Buffer> {
+    const bytes = Buffer.concat(this.#log!)
+    for (let at = bytes.indexOf('\r\n\r\n') + 4; at < bytes.length;) {
+      let length = bytes[at + 1]! & 127
+      let start = at + 2
+      if (length === 126) {
+        length = bytes.readUInt16BE(start)
+        start += 2
+      } else if (length === 127) {
+        length = bytes.readUInt32BE(start + 4)
+        start += 8
+      }
+      const isMessage = (bytes[at]! & 15) <= 2
+      at = start + length
+      if (isMessage) yield bytes.subarray(start, at)
+    }
+  }
+
   destroy (): void {
     this.#isEnding = true
     this.#socket.destroy()
@@ -66,6 +97,7 @@ export class RawSocket {
 
   #read (count: number): void {
     this.bytes += count
+    this.#log?.push(Buffer.from(shared.subarray(0, count)))
     let chunk: Buffer = shared
     let end = count
     if (this.#rest !== undefined) {

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
-import { peers } from './catalog.js'
+import { peers, scenarios } from './catalog.js'
 import type { Figures } from './measure.js'
 
 /** Of one peer in one scenario: the figures of each round, or why there are none. */
@@ -49,6 +49,37 @@ function cell (values: number[]): string {
 export function spread (values: number[]): { median: number, min: number, max: number } {
   const sorted = values.toSorted((a, b) => a - b)
   return { median: sorted[Math.floor(sorted.length / 2)]!, min: sorted[0]!, max: sorted.at(-1)! }
+}
+
+/** A Markdown table of all scenarios: medians, and datasole's as a multiple of those of `ws`. */
+export function summary (results: Result[]): string {
+  const columns = Object.keys(peers).filter((peer) => results.some((result) => result.peer === peer))
+  const hasRatio = columns.includes('datasole') && columns.includes('ws')
+  const head = ['scenario', ...columns.map((peer) => peers[peer]!.title), ...hasRatio ? ['datasole / ws'] : []]
+  const lines = [`| ${head.join(' | ')} |`, `|---|${head.slice(1).map(() => '---:|').join('')}`]
+  for (const name of new Set(results.map(({ scenario }) => scenario))) {
+    const { title, summary } = scenarios[name]!
+    const roundsOf = (peer: string): Figures[] => results.find((result) => result.scenario === name && result.peer === peer)?.rounds ?? []
+    for (const [i, [figure, unit]] of Object.entries(summary).entries()) {
+      const values = (peer: string): number[] => roundsOf(peer).map((figures) => figures[figure]!)
+      const cells = columns.map((peer) => roundsOf(peer).length === 0 ? '–' : format(spread(values(peer)).median))
+      if (hasRatio) cells.push(ratioOf(values('datasole'), values('ws')))
+      lines.push(`| ${i === 0 ? title : 'the same'}: ${unit} | ${cells.join(' | ')} |`)
+    }
+  }
+  return lines.join('\n')
+}
+
+/** Of rounds, each beside the one that was measured next to it. */
+function ratioOf (ours: number[], theirs: number[]): string {
+  if (ours.length === 0 || ours.length !== theirs.length) return '–'
+  return spread(ours.map((value, round) => value / theirs[round]!)).median.toFixed(2)
+}
+
+/** A result with median, smallest and largest of each figure. */
+export function withSpread (result: Result): object {
+  const names = Object.keys(result.rounds[0] ?? {})
+  return { ...result, figures: Object.fromEntries(names.map((name) => [name, spread(result.rounds.map((figures) => figures[name]!))])) }
 }
 
 function format (value: number): string {

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Scenario } from './catalog.js'
 import { RESULT } from './control.js'
-import type { Job } from './load.js'
+import type { Job, Outcome } from './load.js'
 import type { Figures } from './measure.js'
 
 /** ms, beside those of the measurement. */
@@ -28,7 +28,9 @@ export async function trial (scenario: Scenario, peer: string, seconds: number, 
     const servers = []
     for (let i = 0; i < (scenario.isCluster === true ? 2 : 1); i++) servers.push(await json<Job['servers'][number]>(start(program, [...args, file('peer-server.js'), peer])))
     const job: Job = { scenario: scenario.file, variant: scenario.variant, peer, seconds, servers }
-    return await json<Figures>(start(process.execPath, [file('load.js'), JSON.stringify(job)]))
+    const outcome = await json<Outcome>(start(process.execPath, [file('load.js'), JSON.stringify(job)]))
+    if ('error' in outcome) throw new Error(outcome.error)
+    return outcome.figures
   } finally {
     clearTimeout(timer)
     await Promise.all(children.map(async (child) => {

@@ -14,6 +14,17 @@ export function items (count: number): Item[] {
   return Array.from({ length: count }, (_, id) => ({ id, name: `record number ${id} of the state`, email: `someone.${id}@example.com`, score: 0, seen: 0, active: id % 2 === 0 }))
 }
 
+/** What `makeValue` has become by `update` or `replace` number 1 to `count`, which change one record after the other. */
+export function valueAfter (records: number, count: number): Value {
+  const value = makeValue(records)
+  for (let n = Math.max(1, count - records + 1); n <= count; n++) {
+    const record = value.records[n % records]!
+    record.score = n
+    record.seen = n
+  }
+  return value
+}
+
 /** 1,000 are 118 KB. */
 export function makeValue (records: number): Value {
   return { records: items(records) }

@@ -5,6 +5,8 @@ import { frame } from '../raw-socket.js'
 interface RoomBase { setState (state: object): void, broadcast (type: string, data: unknown): void, broadcastPatch (): boolean, onMessage (type: string, handler: (client: unknown, message: unknown) => unknown): void, state: State, patchRate: number | null, autoDispose: boolean, clients: unknown[] }
 interface State { records: Item[] }
 interface Core { Server: new (options: object) => { define (name: string, room: unknown): void, listen (port: number, host: string, backlog: number): Promise<unknown> }, Room: new () => RoomBase }
+interface Decoder { state: object, decode (bytes: Uint8Array, it: { offset: number }): unknown }
+interface Schema { Reflection: { decode (bytes: Uint8Array): Decoder }, decode: { number (bytes: Uint8Array, it: { offset: number }): number } }
 type Define = (fields: object, name: string) => new () => object
 interface Types { number (): object, string (): object, boolean (): object, array (of: unknown): object }
 
@@ -64,8 +66,8 @@ async function reserve (port: number): Promise<string> {
 }
 
 const JOINED = frame(Buffer.from([10]))
-/** `echo` as a string and `{text: 'hello', n: 1}`, in MessagePack. */
-const CALL = Buffer.concat([Buffer.from([0xa4]), Buffer.from('echo'), Buffer.from([0x82, 0xa4]), Buffer.from('text'), Buffer.from([0xa5]), Buffer.from('hello'), Buffer.from([0xa1]), Buffer.from('n'), Buffer.from([1])])
+/** `echo` as a string and `{text: 'hello', n: …}` without its number, in MessagePack. */
+const CALL = Buffer.concat([Buffer.from([0xa4]), Buffer.from('echo'), Buffer.from([0x82, 0xa4]), Buffer.from('text'), Buffer.from([0xa5]), Buffer.from('hello'), Buffer.from([0xa1]), Buffer.from('n')])
 
 export const protocol: Protocol = {
   path: reserve,
@@ -82,5 +84,27 @@ export const protocol: Protocol = {
       default: return Kind.CONTROL
     }
   },
-  echo: (id) => frame(Buffer.concat([Buffer.from([21, id & 127]), CALL]))
+  echo: (id) => frame(Buffer.concat([Buffer.from([21, id]), CALL, Buffer.from([id])])),
+  async reader (to) {
+    const { Reflection, decode } = await load<Schema>('@colyseus/schema')
+    const { unpack } = await load<{ unpack: (bytes: Buffer) => unknown }>('msgpackr')
+    let decoder: Decoder
+    return (bytes) => {
+      switch (bytes[0]) {
+        case 10: { // token, serializer, then the types of the state
+          const at = 2 + bytes[1]!
+          const it = { offset: at + 1 + bytes[at]! }
+          const length = decode.number(bytes, it)
+          if (length > 0) decoder = Reflection.decode(bytes.subarray(it.offset, it.offset + length))
+          break
+        }
+        case 13: return to.event(unpack(bytes.subarray(6)))
+        case 14:
+        case 15:
+          decoder.decode(bytes, { offset: 1 })
+          return to.value('state', decoder.state)
+        case 22: return to.reply(bytes[1]!, unpack(bytes.subarray(3)))
+      }
+    }
+  }
 }

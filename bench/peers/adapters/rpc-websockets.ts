@@ -27,6 +27,9 @@ export async function start (): Promise<Peer> {
   return { port: await listen(http), broadcast: (data) => { server.emit('tick', data) }, state }
 }
 
+/** Ids of calls for a value, below those of `echo`. */
+const VALUES = 100
+
 const call = (method: string, params: unknown, id: number): Uint8Array => frame(JSON.stringify({ jsonrpc: '2.0', method, params, id }))
 
 export const protocol: Protocol = {
@@ -41,8 +44,15 @@ export const protocol: Protocol = {
     if (id === 1) return Kind.READY
     if (id >= 1000) return Kind.REPLY
     // the answer to `value`, of which the id is at the end
-    return id === 2 ? Kind.CONTROL : Kind.SNAPSHOT
+    return id < VALUES ? Kind.CONTROL : Kind.SNAPSHOT
   },
-  echo: (id) => call('echo', { text: 'hello', n: 1 }, 1000 + id),
-  subscribe: (key) => [call('rpc.on', [`s:${key}`], 2), call('value', [key], 3)]
+  echo: (id) => call('echo', { text: 'hello', n: id }, 1000 + id),
+  subscribe: (key, { keys }) => [call('rpc.on', [`s:${key}`], 2), call('value', [key], VALUES + keys.push(key) - 1)],
+  reader: async (to, { keys }) => (bytes) => {
+    const { notification, params, id = 0, result } = JSON.parse(bytes.toString()) as { notification?: string, params: object, id?: number, result: unknown }
+    if (notification === 'tick') to.event(params)
+    else if (notification !== undefined) to.patch(notification.slice(2), params as object[])
+    else if (id >= 1000) to.reply(id - 1000, result)
+    else if (id >= VALUES) to.value(keys[id - VALUES]!, result)
+  }
 }

@@ -31,12 +31,12 @@ export async function start ({ redis, recovery }: PeerOptions): Promise<Peer> {
     ...redis !== undefined && { adapter: await redisAdapter(redis) }
   })
   io.engine.on('connection', (socket) => { socket.request = null })
-  const state = await HandState.make((key, patches) => { io.to(key).emit('state', patches) })
+  const state = await HandState.make((key, patches) => { io.to(key).emit('state', key, patches) })
   io.on('connection', (socket) => {
     socket.on('echo', (params: unknown, reply: (result: unknown) => void) => { reply(params) })
     socket.on('subscribe', (key: string) => {
       socket.join(key)
-      socket.emit('value', state.values.get(key))
+      socket.emit('value', key, state.values.get(key))
     })
   })
   return { port: await listen(http), broadcast: (data) => { io.emit('tick', data) }, state }
@@ -67,7 +67,17 @@ export const protocol: Protocol = {
     if (socket.token !== '') socket.position = /"([^"]*)"\]$/.exec(head.toString('latin1', start, end))?.[1] ?? ''
     return Kind.PATCH
   },
-  echo: (id) => frame(`42${id}["echo",{"text":"hello","n":1}]`),
+  echo: (id) => frame(`42${id}["echo",{"text":"hello","n":${id}}]`),
+  recovers: true,
   // one that came back is in its rooms, and has got what it missed
-  subscribe: (key, _socket, isBack) => isBack ? [] : [frame(`42${JSON.stringify(['subscribe', key])}`)]
+  subscribe: (key, _socket, isBack) => isBack ? [] : [frame(`42${JSON.stringify(['subscribe', key])}`)],
+  reader: async (to) => (bytes) => {
+    const [, type, id, json] = /^4(\d)(\d*)(.*)$/.exec(bytes.toString()) ?? []
+    if (type === '3') to.reply(Number(id), (JSON.parse(json!) as unknown[])[0])
+    if (type !== '2') return
+    const [event, first, second] = JSON.parse(json!) as [string, unknown, unknown]
+    if (event === 'tick') to.event(first)
+    else if (event === 'value') to.value(first as string, second)
+    else to.patch(first as string, second as object[])
+  }
 }

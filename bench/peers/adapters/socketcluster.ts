@@ -20,7 +20,7 @@ export async function start (): Promise<Peer> {
   const state = await HandState.make((key, patches) => exchange.transmitPublish(key, { patches }))
   const procedures = async (socket: ScSocket): Promise<void> => { for await (const request of socket.procedure('echo')) request.end(request.data) }
   const subscriptions = async (socket: ScSocket): Promise<void> => {
-    for await (const { channel } of socket.listener('subscribe')) if (channel !== 'tick') socket.transmit('value', state.values.get(channel))
+    for await (const { channel } of socket.listener('subscribe')) if (channel !== 'tick') socket.transmit('value', { key: channel, value: state.values.get(channel) })
   }
   void (async () => {
     for await (const { socket } of server.listener('connection')) {
@@ -51,6 +51,14 @@ export const protocol: Protocol = {
     if (id === 2) return Kind.READY
     return id >= 1000 ? Kind.REPLY : Kind.CONTROL
   },
-  echo: (id) => frame(JSON.stringify({ event: 'echo', data: { text: 'hello', n: 1 }, cid: 1000 + id })),
-  subscribe: (key) => [frame(JSON.stringify({ event: '#subscribe', data: { channel: key }, cid: 3 }))]
+  echo: (id) => frame(JSON.stringify({ event: 'echo', data: { text: 'hello', n: id }, cid: 1000 + id })),
+  subscribe: (key) => [frame(JSON.stringify({ event: '#subscribe', data: { channel: key }, cid: 3 }))],
+  reader: async (to) => (bytes) => {
+    if (bytes.length === 0) return
+    const { event, data, rid = 0 } = JSON.parse(bytes.toString()) as { event?: string, rid?: number, data: { channel: string, data: { patches: object[] }, key: string, value: unknown } }
+    if (rid >= 1000) to.reply(rid - 1000, data)
+    else if (event === 'value') to.value(data.key, data.value)
+    else if (event === '#publish' && data.channel === 'tick') to.event(data.data)
+    else if (event === '#publish') to.patch(data.channel, data.data.patches)
+  }
 }

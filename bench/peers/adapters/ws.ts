@@ -54,8 +54,15 @@ export const protocol: Protocol = {
   path: '/',
   isReadyWhenOpen: true,
   read: readJson,
-  echo: (id) => frame(JSON.stringify({ id, method: 'echo', params: { text: 'hello', n: 1 } })),
-  subscribe: (key) => [frame(JSON.stringify({ key }))]
+  echo: (id) => frame(JSON.stringify({ id, method: 'echo', params: { text: 'hello', n: id } })),
+  subscribe: (key) => [frame(JSON.stringify({ key }))],
+  reader: async (to) => (bytes) => {
+    const message = JSON.parse(bytes.toString()) as { event?: string, data: unknown, id?: number, result: unknown, key: string, patches?: object[], value: unknown }
+    if (message.event === 'tick') to.event(message.data)
+    else if (message.id !== undefined) to.reply(message.id, message.result)
+    else if (message.patches !== undefined) to.patch(message.key, message.patches)
+    else to.value(message.key, message.value)
+  }
 }
 
 /** By the first letter of the first member, of a message as `ws` and `bun` send it. */

@@ -1,6 +1,8 @@
 import type { Operation } from '../control.js'
 import { type Figures, type Run, measure, quantiles } from '../measure.js'
 import { Kind } from '../peer.js'
+import { checkEvents } from '../replica.js'
+import { largeEvent, smallEvent } from '../values.js'
 
 interface Variant { connections: number, operation: Operation, window: number, perSecond?: number }
 
@@ -16,16 +18,18 @@ export async function run (context: Run): Promise<Figures> {
   const { connections, operation, window, perSecond } = variants[variant]!
   await fleet.connect(connections)
   const deliver = async (ms: number): Promise<{ sent: number, times: number[] }> => {
-    fleet.count((kind) => kind === Kind.EVENT || kind === Kind.SNAPSHOT, (count) => { server!.ack(count) })
+    fleet.count((kind) => kind === Kind.EVENT, (count) => { server!.ack(count) })
     if (perSecond === undefined) return await server!.ask({ do: 'flood', operation, window, ms })
     fleet.arrivals = []
     return await server!.ask({ do: 'paced', operation, perSecond, ms })
   }
-  await deliver(warmUp)
+  const first = await deliver(warmUp)
   const before = fleet.bytes
   let sent = 0
   let times: number[] = []
   const { cpu, elapsed, load } = await measure(context, async () => { ({ sent, times } = await deliver(ms)) })
+  const bytes = fleet.bytes - before
+  await checkEvents(fleet, operation === 'large' ? largeEvent : smallEvent, first.sent + sent)
   const deliveries = sent * connections
   const figures: Figures = { 'server µs/delivery': cpu / deliveries }
   if (fleet.arrivals === undefined) figures['deliveries/s'] = deliveries / elapsed * 1000
@@ -34,7 +38,7 @@ export async function run (context: Run): Promise<Figures> {
     figures['p50 ms'] = p50
     figures['p99 ms'] = p99
   }
-  figures['bytes/delivery'] = (fleet.bytes - before) / deliveries
+  figures['bytes/delivery'] = bytes / deliveries
   figures['load CPU %'] = load
   return figures
 }

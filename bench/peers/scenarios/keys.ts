@@ -1,5 +1,7 @@
 import { type Figures, type Run, measure } from '../measure.js'
 import { Kind } from '../peer.js'
+import { replay, same } from '../replica.js'
+import { makeValue } from '../values.js'
 import { RawSocket } from '../raw-socket.js'
 
 const KEYS = 10_000
@@ -23,8 +25,21 @@ export async function run (context: Run): Promise<Figures> {
     RawSocket.onMessage = ({ covers }, kind) => { if (kind === Kind.PATCH) server!.ack(received += covers) }
     return (await server!.ask({ do: 'flood', operation: 'key', window: 256, ms })).sent
   }
-  await change(warmUp)
+  const first = await change(warmUp)
   let sent = 0
   const { cpu, elapsed, load } = await measure(context, async () => { sent = await change(ms) })
+  for (const { values } of await replay(fleet)) {
+    same(values.size, KEYS / CONNECTIONS, 'number of keys')
+    for (const [key, value] of values) same(value, keyAfter(Number(key.slice(1)), first + sent), key)
+  }
   return { 'server µs/update': cpu / sent, 'updates/s': sent / elapsed * 1000, 'load CPU %': load }
+}
+
+/** The value of the key with this number after `count` updates. */
+function keyAfter (number: number, count: number): object {
+  const value = makeValue(1)
+  // the last update with this number: n % KEYS === number
+  const n = count - (count - number + KEYS) % KEYS
+  if (n > 0) Object.assign(value.records[0]!, { score: n, seen: n })
+  return value
 }

@@ -1,4 +1,6 @@
 import { type Figures, type Run, measure } from '../measure.js'
+import { replay, same } from '../replica.js'
+import { makeValue } from '../values.js'
 
 const SUBSCRIBERS = 2000
 /** 1 MB. */
@@ -13,5 +15,6 @@ export async function run (context: Run): Promise<Figures> {
   const bytes = fleet.bytes
   const { cpu, elapsed, load } = await measure(context, () => fleet.subscribe('state'))
   const { peak } = await server!.ask({ do: 'usage' })
+  for (const { values } of await replay(fleet)) same(values.get('state'), makeValue(RECORDS), 'state')
   return { 'all have it, ms': elapsed, 'server µs/subscriber': cpu / SUBSCRIBERS, 'bytes/subscriber': (fleet.bytes - bytes) / SUBSCRIBERS, 'rss growth, MiB': Math.max(0, peak - rss) / 2 ** 20, 'load CPU %': load }
 }

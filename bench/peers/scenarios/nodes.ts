@@ -1,5 +1,7 @@
 import { type Figures, type Run, measure } from '../measure.js'
 import { Kind } from '../peer.js'
+import { checkEvents } from '../replica.js'
+import { smallEvent } from '../values.js'
 
 const CONNECTIONS = 500
 const BURST = 100
@@ -19,9 +21,10 @@ export async function run (context: Run): Promise<Figures> {
     }
     return sent
   }
-  await bursts(warmUp)
+  const before = await bursts(warmUp)
   times.length = 0
   let sent = 0
   const { cpu, elapsed, load } = await measure(context, async () => { sent = await bursts(ms) })
+  await checkEvents(fleet, smallEvent, before + sent)
   return { 'µs/delivery, both nodes': cpu / sent / CONNECTIONS, 'deliveries/s': sent * CONNECTIONS / elapsed * 1000, 'burst of 100, ms': times.sort((a, b) => a - b)[Math.floor(times.length / 2)]!, 'load CPU %': load }
 }

@@ -1,9 +1,6 @@
-import { deflateSync } from 'node:zlib'
 import { varintSize, writeVarint } from '../../protocol/compact.js'
 import { HEADER_SIZE, ZLIB_MAGIC, writeHeader } from '../../protocol/frame.js'
-
-/** Level 1 costs half of the default's time for a few per cent more bytes. */
-const LEVEL = { level: 1 }
+import { deflate } from './deflate.js'
 
 /**
  * One frame as it goes onto the wire: WebSocket header (RFC 6455 section 5.2; frames of a server are
@@ -37,7 +34,7 @@ export function encodeCompact (opcode: number, first: number, second: number, js
 function deflatedAbove (threshold: number, message: Buffer, offset: number): Buffer {
   const size = message.length - offset
   if (size <= threshold) return message
-  const deflated = deflateSync(message.subarray(offset), LEVEL)
+  const deflated = deflate(message.subarray(offset))
   return deflated.length < size ? wrap(deflated) : message
 }
 
@@ -81,8 +78,8 @@ export class SharedPayload {
   #stream (): Buffer | null {
     if (this.#deflated === undefined) {
       const size = this.#payload.length
-      const stream = size + HEADER_SIZE > this.#threshold ? deflateSync(this.#payload, LEVEL) : null
-      this.#deflated = stream !== null && stream.length + STORED_HEADER.length < size ? stream : null
+      const stream = size + HEADER_SIZE > this.#threshold ? deflate(this.#payload) : null
+      this.#deflated = stream !== null && stream.length + STORED_HEADER.length < size ? Buffer.from(stream) : null
     }
     return this.#deflated
   }
