@@ -155,16 +155,25 @@ export interface StateBackend extends Partial<Journal> {
    * `subscribe` has returned. It may be called before `connect`.
    * @param key the channel
    * @param handler gets the channel and the value; must not throw
+   * @param topic only with `hasTopics`: messages that are published to this topic of the key, and no others
    * @returns ends the subscription
    */
-  subscribe (key: string, handler: (key: string, value: unknown) => void): BackendUnsubscribe
+  subscribe (key: string, handler: (key: string, value: unknown) => void, topic?: string): BackendUnsubscribe
   /**
    * Sends a message to every subscriber, those of the publisher's node included. Resolves once it is on its way. A
    * message arrives at most once; if the promise rejects, it may have arrived.
    * @param key the channel
    * @param value plain JSON
+   * @param topic only with `hasTopics`: reaches the subscribers of this topic of the key, and no others
    */
-  publish (key: string, value: unknown): Promise<void>
+  publish (key: string, value: unknown, topic?: string): Promise<void>
+  /**
+   * Whether a key has topics beside its own channel. What one process publishes to a key and its topics arrives in the
+   * order of publication at each subscriber, whichever of them it listens to. With topics, a broadcast to users and tags
+   * reaches only the nodes that have them; without, it reaches every node. Set it if a node may listen to a topic for
+   * each of its connections.
+   */
+  readonly hasTopics?: boolean
   /**
    * Opens the connections. Every server that uses the backend calls it, before any other method but `subscribe` and
    * `onDoubt`. If the backend cannot be used, the promise rejects within a bounded time. The error names the option at

@@ -74,12 +74,12 @@ export class Channels {
   }
 
   #open (name: string): Promise<void> {
-    const ready = this.#source.open(name).then(() => {
+    const ready = this.#source.open(name)
+    // it rejects for whoever awaits it
+    ready.then(() => {
       // the last listener has ended meanwhile
       if (!this.#channels.has(name)) this.#source.shut(name)
-    })
-    // `ready` rejects for whoever awaits it
-    ready.catch(() => { if (this.#channels.has(name)) this.#failed.add(name) })
+    }, () => { if (this.#channels.has(name)) this.#failed.add(name) })
     return ready
   }
 }

@@ -32,7 +32,7 @@ export abstract class StoreConnection {
     this.#connectTimeoutMs = connectTimeoutMs
     this.#connected = new Promise((resolve) => { this.#onConnected = resolve })
     this.channels = new Channels({
-      open: async (name) => { await (this.#listener === undefined ? this.#connected : this.#listener.open(name)) },
+      open: (name) => this.#listener?.open(name) ?? this.#connected,
       shut: (name) => { this.#listener?.shut(name) }
     }, (error) => { this.#unread(error) })
   }

@@ -127,6 +127,25 @@ export function contract (t: Test, makeBackend: (t: Test) => Promise<[FullBacken
     other.end()
   })
 
+  t.test('topics of a key, where there are any, are channels of their own, and one stream of what one node publishes', async (t) => {
+    const [a, b] = await makeBackend(t)
+    if (a.hasTopics !== true) return
+    const topics = [undefined, ...KEYS]
+    const heard: Array<{ topic: string | undefined, n: number }> = []
+    const ends = topics.map((topic) => b.subscribe('c', (key, n) => { t.equal(key, 'c'); heard.push({ topic, n: n as number }) }, topic))
+    await Promise.all(ends.map(({ ready }) => ready))
+    const sent = Array.from({ length: 300 }, (_, n) => ({ topic: topics[(n * 7) % topics.length], n }))
+    await Promise.all(sent.map(({ topic, n }) => a.publish('c', n, topic)))
+    await until(() => heard.length >= sent.length)
+    t.strictSame(heard, sent)
+    for (const end of ends.slice(1)) end()
+    await a.publish('c', 300, KEYS[0])
+    await a.publish('c', 301)
+    await until(() => heard.length > sent.length)
+    t.strictSame(heard.slice(sent.length), [{ topic: undefined, n: 301 }])
+    ends[0]!()
+  })
+
   t.test('a message belongs to who gets it, and never comes before subscribe has returned', async (t) => {
     const [a] = await makeBackend(t)
     const seen: Array<{ list: number[] }> = []

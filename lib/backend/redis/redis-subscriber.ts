@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import type { RetryPolicy } from '../retry-policy.js'
 import { type Channels } from '../listeners.js'
 import type { RedisClient } from './redis-client.js'
@@ -15,6 +15,9 @@ const START_TIMEOUT = 30_000
 
 /** Channels that are subscribed at once. */
 const CHUNK = 500
+
+/** Channels that one command subscribes or unsubscribes. */
+interface Batch { isOpening: boolean, names: string[], done: Promise<void> }
 
 /**
  * The connection that listens. In a Cluster it is one connection to each master, with sharded pub/sub, so that a
@@ -38,6 +41,8 @@ export class RedisSubscriber {
   /** Subscriptions under way, and all so far. A count of channels is void if one has changed meanwhile. */
   #pending = 0
   #changes = 0
+  /** The last command of this turn of the loop, which takes more channels until the turn ends. */
+  #batch: Batch | undefined
 
   /**
    * @param make makes a client without connecting it
@@ -57,12 +62,13 @@ export class RedisSubscriber {
     this.#probing.unref()
   }
 
-  async open (name: string): Promise<void> {
-    await this.#policy.repeat(() => this.#change(subscribe(this.#client), name))
+  /** Channels that leave together get one promise. */
+  open (name: string): Promise<void> {
+    return this.#change(true, name)
   }
 
   shut (name: string): void {
-    this.#change(unsubscribe(this.#client), name).catch(() => {
+    this.#change(false, name).catch(() => {
       // no connection, no subscription
     })
   }
@@ -161,17 +167,35 @@ export class RedisSubscriber {
     return this.channels.isComplete(counts.reduce<number>((sum, count) => sum + Number(count), 0))
   }
 
-  async #change (command: string, name: string): Promise<void> {
-    this.#pending++
-    this.#changes++
-    // if it fails, the next check finds it
-    if (this.#next?.status === 'ready') this.#next.call(command, name).catch(() => {})
-    try {
-      await this.#client.call(command, name)
-    } finally {
-      this.#pending--
+  #change (isOpening: boolean, name: string): Promise<void> {
+    let batch = this.#batch
+    if (batch === undefined || batch.isOpening !== isOpening || batch.names.length === CHUNK || (this.#client.isCluster === true && tagOf(batch.names[0]!) !== tagOf(name))) {
+      const names: string[] = []
+      this.#pending++
+      const send = (): Promise<void> => this.#send(isOpening, names)
+      const done = setImmediate().then(() => {
+        if (this.#batch?.names === names) this.#batch = undefined
+        return isOpening ? this.#policy.repeat(send) : send()
+      }).finally(() => { this.#pending-- })
+      this.#batch = batch = { isOpening, names, done }
     }
+    this.#changes++
+    batch.names.push(name)
+    return batch.done
   }
+
+  async #send (isOpening: boolean, names: string[]): Promise<void> {
+    const client = this.#client
+    const command = isOpening ? subscribe(client) : unsubscribe(client)
+    // if it fails, the next check finds it
+    if (this.#next?.status === 'ready') this.#next.call(command, ...names).catch(() => {})
+    await client.call(command, ...names)
+  }
+}
+
+/** The part of a name that decides on its slot: every name has one. */
+function tagOf (name: string): string {
+  return name.slice(name.indexOf('{'), name.indexOf('}'))
 }
 
 function subscribe (client: RedisClient): string { return client.isCluster === true ? 'ssubscribe' : 'subscribe' }

@@ -23,6 +23,8 @@ import { COMMIT, CONSUME, READ, TERM } from './redis-scripts.js'
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
 export class RedisBackend implements StateBackend {
+  /** Implements `StateBackend.hasTopics`. */
+  readonly hasTopics: boolean = true
   readonly #settings: RedisSettings
   readonly #connection: RedisConnection
   readonly #names: RedisNames
@@ -74,14 +76,14 @@ export class RedisBackend implements StateBackend {
   }
 
   /** Implements `StateBackend.subscribe`. */
-  subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe & { ready: Promise<void> } {
-    return this.#connection.channels.add(this.#channel(key), key, handler)
+  subscribe (key: string, handler: (key: string, value: unknown) => void, topic?: string): Unsubscribe & { ready: Promise<void> } {
+    return this.#connection.channels.add(this.#channel(key, topic), key, handler)
   }
 
   /** Implements `StateBackend.publish`. */
-  async publish (key: string, value: unknown): Promise<void> {
+  async publish (key: string, value: unknown, topic?: string): Promise<void> {
     const text = encodeValue(value)
-    await this.#connection.policy.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key), text))
+    await this.#connection.policy.once(() => this.#connection.call(this.#connection.publishCommand, this.#channel(key, topic), text))
   }
 
   /** Implements `StateBackend.onDoubt`: calls `fn` after a reconnect. */
@@ -154,10 +156,14 @@ export class RedisBackend implements StateBackend {
     return `${this.#settings.prefix}${kind}:{${escapeKey(key)}}`
   }
 
-  /** Databases share channels, so names have the number; older versions had none, so database 0 has none. */
-  #channel (key: string): string {
+  /**
+   * Databases share channels, so names have the number; older versions had none, so database 0 has none. The braces keep
+   * the topics of a key on one node of a Cluster, and so their messages in order.
+   */
+  #channel (key: string, topic?: string): string {
     const { database } = this.#settings
-    return this.#name(database === 0 ? 'channel' : `channel:${database}`, key)
+    const name = this.#name(database === 0 ? 'channel' : `channel:${database}`, key)
+    return topic === undefined ? name : `${name}:${escapeKey(topic)}`
   }
 
   #journalKeys (key: string): string[] {
