@@ -89,15 +89,15 @@ export class Core implements ConnectionHost {
     this.repeats = new RepeatLog(log)
     this.root = new Scope(undefined, compileSchema)
     this.contract = new ContractChecks(settings.contract, this.root)
-    this.keyspace = new Keyspace(settings, this.root, defaultBackend, this.contract, this.metrics, log)
+    this.keyspace = new Keyspace(settings, this.root, defaultBackend, () => this.hub.joining, this.contract, this.metrics, log)
     const { storages } = this.keyspace
     const busOf = (scope: Scope): ReturnType<typeof storages.of>['bus'] => storages.of(scope, 'an event').bus
     this.events = new Events(settings, busOf, this.contract, this.metrics, log)
-    this.fanout = new Fanout(this.hub, busOf, this.contract, settings, this.metrics)
+    this.fanout = new Fanout(this.hub, busOf, () => Array.from(storages, ({ bus }) => bus), () => this.cluster.hasTopics, this.contract, settings, this.metrics)
     this.rpc = new RpcRegistry(settings, this.hub, this.contract, this.metrics, log)
     this.tokens = new TokenRefresh(settings, log)
     this.disconnects = new Disconnects(this.hub, this.pendingUpgrades, () => storages.root.bus)
-    this.cluster = new Cluster(() => storages.root.bus, (question) => answerOf(this.hub, this.pendingUpgrades, question))
+    this.cluster = new Cluster(() => storages.root.bus, (question) => answerOf(this.hub, this.pendingUpgrades, question), this.hub.topic)
     this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log, this.repeats)
     const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
     this.#features = [this.metrics, this.repeats, this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, this.cluster, heartbeat]

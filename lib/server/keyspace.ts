@@ -40,7 +40,8 @@ export class Keyspace implements Part {
   #isReloading = false
   #isReloadDue = false
 
-  constructor (settings: Settings, root: Scope, defaultBackend: () => StateBackend, contract: ContractChecks, metrics: Metrics, log: Logger) {
+  /** @param joining see `Hub.joining` */
+  constructor (settings: Settings, root: Scope, defaultBackend: () => StateBackend, joining: () => Promise<unknown> | undefined, contract: ContractChecks, metrics: Metrics, log: Logger) {
     this.#log = log
     this.keys = new KeyRegistry(root, (key) => {
       this.subscriptions.rejoin(key)
@@ -58,7 +59,7 @@ export class Keyspace implements Part {
       announce: (key, isLive) => { this.storages.root.bus.publish(isLive ? 'crdt' : 'crdtGone', { key }) }
     }, log)
     this.#v1 = new V1Mirrors(this.subscriptions, this.keys, () => this.storages.root.state, this.crdts.names, () => { void this.#reload() }, log)
-    const owners = { state: this.live, crdt: this.crdts, onMessagesLost: (storage: Storage) => { if (storage === this.storages.peek(root)) void this.#reload() } }
+    const owners = { state: this.live, crdt: this.crdts, joining, onMessagesLost: (storage: Storage) => { if (storage === this.storages.peek(root)) void this.#reload() } }
     this.storages = new Storages(root, defaultBackend, owners, () => { this.#opened() }, settings, metrics, log)
     this.channels = new Channels(settings, this.keys, this.subscriptions, this.crdts, this.storages, contract, (scope) => this.#isOpen(scope), metrics, log)
   }

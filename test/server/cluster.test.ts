@@ -75,7 +75,7 @@ t.test('cluster: a node that has died is missing first, and then left out', asyn
   const backend = new MemoryBackend()
   const join = async (heartbeatMs: number): Promise<{ cluster: Cluster, die: () => void }> => {
     const bus = new Bus(backend, () => undefined, capturedLogger([]) as never)
-    const cluster = new Cluster(() => bus, () => ({ count: 1 }), heartbeatMs)
+    const cluster = new Cluster(() => bus, () => ({ count: 1 }), undefined, heartbeatMs)
     await bus.open(cluster.messages)
     cluster.start()
     t.teardown(() => { cluster.stop(); bus.close() })

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { DatasoleError } from '../../protocol/errors.js'
 import { ABNORMAL } from './pending-upgrades.js'
 import { ConnectionContext, type Identity } from '../context/connection-context.js'
@@ -39,7 +38,7 @@ export class ConnectHooks implements Part {
    */
   async admit ({ auth, remoteAddress, protocol, transport }: Identity): Promise<ConnectionContext> {
     const { authTimeoutMs, maxTags } = this.settings
-    const context = new ConnectionContext(randomUUID(), auth, remoteAddress, protocol, maxTags, transport)
+    const context = new ConnectionContext(this.hub.newId(), auth, remoteAddress, protocol, maxTags, transport)
     const running = this.#letIn(context)
     if (running === undefined) return context
     await within(authTimeoutMs, running, () => {

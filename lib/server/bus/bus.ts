@@ -5,12 +5,13 @@ import type { ProtocolVersion } from '../../protocol/opcodes.js'
 import type { Transport } from '../context/connection-context.js'
 import type { Selector } from '../connection/hub.js'
 import type { Logger } from '../context/logger.js'
+import { Topics } from './topics.js'
 
 /** The messages between nodes, apart from commits. */
 export interface BusMessages {
   /** An event of server code, for the handlers of every node. */
   event: ServerEvent & { traceparent?: string }
-  /** A broadcast, for the clients of every node; `json` is the text of its data, encoded by the sender. */
+  /** A broadcast to clients of every node, or of nodes with a topic; `json` is the text of its data, encoded by the sender. */
   fanout: { event: string, json: string | undefined, timestamp: number, to?: object, except?: object }
   /** A key became live. */
   live: { key: string }
@@ -21,10 +22,10 @@ export interface BusMessages {
   /** A CRDT key was deleted. */
   crdtGone: { key: string }
   disconnect: { userId: string, code: number, reason: string }
-  /** A sign of life of a node, or its end. */
-  node: NodeCard & { isGone?: true }
-  /** A question to every node; each sends an answer. */
-  ask: { node: string, id: number, question: Question }
+  /** A sign of life of a node, or its end. Nodes of older versions do not listen to topics. */
+  node: NodeCard & { isGone?: true, hasTopics?: true }
+  /** A question to every node; each sends an answer, to the topic that the asker listens to. */
+  ask: { node: string, id: number, question: Question, topic?: string | undefined }
   answer: { to: string, node: string, id: number, answer: Answer }
   /** A sign of life, for the node that sends it. */
   probe: number
@@ -78,56 +79,98 @@ export type BusHandlers = { [K in keyof BusMessages]: (message: BusMessages[K], 
 
 const CHANNEL = 'bus'
 
+/** Senders of messages to several topics that are remembered. */
+const MAX_SENDERS = 1000
+
+interface Envelope {
+  kind: keyof BusHandlers
+  message: never
+  /** The number of a message to several topics, counted by its sender: a node that listens to two of them hears it twice. */
+  copied?: number
+}
+
 /** Publications to the other nodes. This node acts first and does not wait for its own message to come back. */
 export class Bus {
   /** Identifies this node to the others. */
   readonly node = randomUUID()
+  /** Undefined where the backend has none: then every node hears everything. */
+  readonly topics: Topics | undefined
+  /** Messages of other nodes that arrived. */
+  received = 0
   readonly #backend: StateBackend
   readonly #log: Logger
   #unsubscribe: BackendUnsubscribe | undefined
+  #handlers: Partial<BusHandlers> = {}
+  /** Messages to several topics so far, of this node and of others; those heard last are at the end. */
+  #copied = 0
+  readonly #heard = new Map<string, number>()
   /** The promise that messages wait for, and their number. Later messages wait too, so that all stay in order. */
-  #awaited: Promise<void> | undefined
+  #awaited: Promise<unknown> | undefined
   #waiting = 0
   /** Messages that were lost since one got through. */
   #lost = 0
   #probes = 0
   #probe: { envelope: string, arrived: () => void } | undefined
-  readonly #ready: () => Promise<void> | undefined
+  readonly #ready: () => Promise<unknown> | undefined
 
-  /** @param ready the promise to wait for before the backend can be used; undefined if it can be */
-  constructor (backend: StateBackend, ready: () => Promise<void> | undefined, log: Logger) {
+  /** @param ready the promise to wait for before a message may leave; a later one does not resolve before an earlier one */
+  constructor (backend: StateBackend, ready: () => Promise<unknown> | undefined, log: Logger) {
     this.#backend = backend
     this.#ready = ready
     this.#log = log
+    if (backend.hasTopics === true) this.topics = new Topics((topic) => backend.subscribe(CHANNEL, this.#receive, topic))
   }
 
   async open (handlers: Partial<BusHandlers>): Promise<void> {
-    this.#unsubscribe = this.#backend.subscribe(CHANNEL, (_, envelope) => {
-      // text, so that own messages are told without parsing
-      const text = envelope as string
-      if (text.startsWith(this.node)) return this.#returned(text)
-      const { kind, message } = JSON.parse(text.slice(this.node.length)) as { kind: keyof BusHandlers, message: never }
-      handlers[kind]?.(message, this)
-    })
+    this.#handlers = handlers
+    this.#unsubscribe = this.#backend.subscribe(CHANNEL, this.#receive)
     await this.#unsubscribe.ready
   }
 
-  /** @param message plain JSON */
-  publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K]): void {
-    const envelope = this.node + JSON.stringify({ kind, message })
-    const ready = this.#awaited ?? this.#ready()
-    const published = ready === undefined ? this.#backend.publish(CHANNEL, envelope) : this.#publishAfter(ready, envelope)
+  readonly #receive = (_: string, envelope: unknown): void => {
+    // text, so that own messages are told without parsing
+    const text = envelope as string
+    const { length } = this.node
+    if (text.startsWith(this.node)) return this.#returned(text)
+    this.received++
+    const { kind, message, copied } = JSON.parse(text.slice(length)) as Envelope
+    if (copied === undefined || this.#isNews(text.slice(0, length), copied)) this.#handlers[kind]?.(message, this)
+  }
+
+  /** Whether a message to several topics is here for the first time. Those of one sender come in order. */
+  #isNews (sender: string, copied: number): boolean {
+    const last = this.#heard.get(sender) ?? 0
+    this.#heard.delete(sender)
+    this.#heard.set(sender, Math.max(last, copied))
+    if (this.#heard.size > MAX_SENDERS) this.#heard.delete(this.#heard.keys().next().value!)
+    return copied > last
+  }
+
+  /**
+   * @param message plain JSON
+   * @param topics of those nodes that it is for; undefined for all. Only where `topics` are there
+   */
+  publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K], topics?: ReadonlySet<string>): void {
+    if (topics?.size === 0) return
+    const envelope = this.node + JSON.stringify(topics === undefined || topics.size === 1 ? { kind, message } : { kind, message, copied: ++this.#copied })
+    const ready = this.#ready() ?? this.#awaited
+    const published = ready === undefined ? this.#send(envelope, topics) : this.#sendAfter(ready, envelope, topics)
     // a sign of life that is lost is followed by another, and a question that is lost has no answer
     if (kind === 'node' || kind === 'ask' || kind === 'answer') published.catch(() => {})
     else published.then(this.#succeeded, this.#failed)
   }
 
-  #publishAfter (ready: Promise<void>, envelope: string): Promise<void> {
+  #send (envelope: string, topics: ReadonlySet<string> | undefined): Promise<unknown> {
+    if (topics === undefined) return this.#backend.publish(CHANNEL, envelope)
+    return Promise.all(Array.from(topics, (topic) => this.#backend.publish(CHANNEL, envelope, topic)))
+  }
+
+  #sendAfter (ready: Promise<unknown>, envelope: string, topics: ReadonlySet<string> | undefined): Promise<unknown> {
     this.#awaited = ready
     this.#waiting++
     const waited = (): void => { if (--this.#waiting === 0) this.#awaited = undefined }
     return ready.then(
-      () => { waited(); return this.#backend.publish(CHANNEL, envelope) },
+      () => { waited(); return this.#send(envelope, topics) },
       (error: unknown) => { waited(); throw error }
     )
   }
@@ -155,6 +198,7 @@ export class Bus {
   close (): void {
     this.#unsubscribe?.()
     this.#unsubscribe = undefined
+    this.topics?.close()
   }
 
   readonly #succeeded = (): void => {

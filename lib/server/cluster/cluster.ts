@@ -22,30 +22,41 @@ export class Cluster implements Part {
   readonly #bus: () => Bus
   readonly #answer: (question: OwnQuestion) => Answer
   readonly #heartbeatMs: number
+  readonly #topic: string | undefined
   readonly #startedAt = Date.now()
   /** The other nodes, with the time of their last sign of life (ms, monotonic). */
   readonly #others = new Map<string, { card: NodeCard, seenAt: number }>()
+  /** Of these, nodes of older versions, which hear only what all hear. */
+  readonly #older = new Set<string>()
   readonly #asked = new Map<number, Asked>()
   readonly #plugins = new Map<string, (asked: unknown) => unknown>()
   #lastId = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** @param answer answers a question for this node */
-  constructor (bus: () => Bus, answer: (question: OwnQuestion) => Answer, heartbeatMs = HEARTBEAT) {
+  /**
+   * @param answer answers a question for this node
+   * @param topic that this node listens to, so that answers to it go to no other
+   */
+  constructor (bus: () => Bus, answer: (question: OwnQuestion) => Answer, topic?: string, heartbeatMs = HEARTBEAT) {
     this.#bus = bus
     this.#answer = answer
     this.#heartbeatMs = heartbeatMs
+    this.#topic = topic
   }
 
   readonly messages: Partial<BusHandlers> = {
-    node: (card) => {
-      if (card.isGone === true) return this.#gone(card.node)
+    node: ({ isGone, hasTopics, ...card }) => {
+      if (isGone === true) return this.#gone(card.node)
+      if (hasTopics !== true) this.#older.add(card.node)
       const isNew = !this.#others.has(card.node)
       this.#others.set(card.node, { card, seenAt: performance.now() })
       // or a new node would know the others only after their next heartbeat
       if (isNew) this.#tell()
     },
-    ask: ({ node, id, question }) => { this.#bus().publish('answer', { to: node, node: this.#bus().node, id, answer: this.#answerTo(question) }) },
+    ask: ({ node, id, question, topic }) => {
+      const bus = this.#bus()
+      bus.publish('answer', { to: node, node: bus.node, id, answer: this.#answerTo(question) }, bus.topics && topic !== undefined ? new Set([topic]) : undefined)
+    },
     answer: ({ to, node, id, answer }) => {
       const asked = to === this.#bus().node ? this.#asked.get(id) : undefined
       if (asked === undefined) return
@@ -87,6 +98,9 @@ export class Cluster implements Part {
     return question.kind === 'plugin' ? { count: 0, answered: this.#plugins.get(question.plugin)?.(question.asked) } : this.#answer(question)
   }
 
+  /** Whether all nodes hear what is published for their topics. */
+  get hasTopics (): boolean { return this.#older.size === 0 }
+
   /** This node first, then the others that gave a sign of life. */
   nodes (): NodeCard[] {
     this.#dropSilent()
@@ -108,7 +122,7 @@ export class Cluster implements Part {
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, timeoutMs)
       this.#asked.set(id, { missing, byNode, done: () => { clearTimeout(timer); resolve() } })
-      this.#bus().publish('ask', { node: self!, id, question })
+      this.#bus().publish('ask', { node: self!, id, question, topic: this.#topic })
     })
     this.#asked.delete(id)
     return { byNode, missing: [...missing] }
@@ -116,7 +130,7 @@ export class Cluster implements Part {
 
   get #card (): NodeCard { return { node: this.#bus().node, pid: process.pid, host: hostname(), startedAt: this.#startedAt } }
 
-  #tell (): void { this.#bus().publish('node', this.#card) }
+  #tell (): void { this.#bus().publish('node', { ...this.#card, hasTopics: true }) }
 
   #dropSilent (): void {
     const oldest = performance.now() - MISSED * this.#heartbeatMs
@@ -126,6 +140,7 @@ export class Cluster implements Part {
   /** Nobody waits for the answer of a node that has ended. */
   #gone (node: string): void {
     this.#others.delete(node)
+    this.#older.delete(node)
     for (const asked of this.#asked.values()) if (asked.missing.delete(node) && asked.missing.size === 0) asked.done()
   }
 }

@@ -1,4 +1,13 @@
+import type { RpcError } from '../../protocol/errors.js'
 import { Refusal } from '../errors/refusal.js'
+
+/** A call that has not been answered, or whose handler still runs. */
+export interface CallInFlight {
+  readonly correlationId: number
+  abort (reason: RpcError): void
+  /** Takes it back for good where its handler has not begun; false where that may have. */
+  withdraw (): boolean
+}
 
 /** A bound on what a connection has under way of one kind. The first is let in, whatever its size. */
 export class Budget {

@@ -1,13 +1,12 @@
 import type { Duplex } from 'node:stream'
 import { CloseCode, type ErrorCode } from '../../protocol/codes.js'
-import type { RpcError } from '../../protocol/errors.js'
 import type { ErrorMessage } from '../../protocol/messages.js'
 import { Opcode, type ProtocolVersion } from '../../protocol/opcodes.js'
 import type { Buckets } from './buckets.js'
-import type { Budget } from './budget.js'
+import type { Budget, CallInFlight } from './budget.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
 import { encodeMessage } from './encoding.js'
-import type { Flushable, Flusher } from './flusher.js'
+import type { Flushable, Flusher, Stale } from './flusher.js'
 import { Inflation } from './inflate.js'
 import type { InboundQueue } from './inbound-queue.js'
 import { type ServerSocket, bytesOf } from './server-socket.js'
@@ -15,20 +14,6 @@ import type { Logger } from '../context/logger.js'
 import type { RepeatLog } from '../context/repeat-log.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Settings } from '../config/settings.js'
-
-/** A call that has not been answered, or whose handler still runs. */
-export interface CallInFlight {
-  readonly correlationId: number
-  abort (reason: RpcError): void
-  /** Takes it back for good where its handler has not begun; false where that may have. */
-  withdraw (): boolean
-}
-
-/** A subscription whose client is behind. */
-export interface Stale {
-  /** Sends what brings the client up to date; false where there is no room for it yet. */
-  catchUp (): boolean
-}
 
 /** The state that all connections of a server share. */
 export interface ConnectionHost {
@@ -80,6 +65,8 @@ export class Connection implements Flushable {
   /** Length of a message over the limit, which may be buffered alone. */
   #oversized = 0
   #dirty = false
+  /** Pending while nothing may leave. */
+  #held: Promise<unknown> | undefined
   #awaitsDrain = false
   #stale: Set<Stale> | undefined
   #open = true
@@ -128,7 +115,8 @@ export class Connection implements Flushable {
   /** Whether a message may be queued beside what waits already. */
   hasRoomFor (length: number): boolean {
     if (this.#fits(length)) return true
-    // much in one tick is not yet a slow peer: see what the socket takes
+    // much in one tick is not yet a slow peer, and no hold is worth the memory: see what the socket takes
+    this.#held = undefined
     this.#write()
     return this.#fits(length)
   }
@@ -169,9 +157,19 @@ export class Connection implements Flushable {
     this.#stale?.delete(subscription)
   }
 
+  /** Lets nothing leave until then, as the client would know too early what it tells. The promise must not reject. */
+  hold (until: Promise<void>): void {
+    const held = this.#held = this.#held === undefined ? until : Promise.all([this.#held, until])
+    void held.then(() => {
+      if (this.#held !== held) return
+      this.#held = undefined
+      this.#makeDirty()
+    })
+  }
+
   flush (): void {
     this.#write()
-    if (this.#stale !== undefined && this.#stale.size > 0 && this.#open) this.#catchUp(this.#stale)
+    if (this.#stale !== undefined && this.#stale.size > 0 && this.#open && this.#held === undefined) this.#catchUp(this.#stale)
     this.#dirty = false
   }
 
@@ -197,6 +195,7 @@ export class Connection implements Flushable {
   close (code: number, reason: string): void {
     if (!this.#open) return
     if (code !== CloseCode.SLOW_CONSUMER) this.#sayGoodbye()
+    this.#held = undefined
     this.#write()
     this.#open = false
     this.#stale = undefined
@@ -255,7 +254,7 @@ export class Connection implements Flushable {
 
   #write (): void {
     const queue = this.#queue
-    if (queue.length === 0) return
+    if (queue.length === 0 || this.#held !== undefined) return
     const raw = this.#raw
     const size = this.#queued
     this.#queue = []

@@ -1,6 +1,12 @@
 /** Something with output that waits. */
 export interface Flushable { flush (): void }
 
+/** A subscription whose client is behind. */
+export interface Stale {
+  /** Sends what brings the client up to date; false where there is no room for it yet. */
+  catchUp (): boolean
+}
+
 /** Sockets written per turn of the event loop: about a millisecond, so that a large fan-out does not stall reads. */
 const CHUNK = 128
 

@@ -1,3 +1,4 @@
+import { randomBytes, randomUUID } from 'node:crypto'
 import { invalidArgument } from '../../protocol/errors.js'
 import { isObject } from '../config/checks.js'
 import type { ConnectionContext } from '../context/connection-context.js'
@@ -48,18 +49,64 @@ export function checkSelector (what: string, path: string, selector: Selector): 
   }
 }
 
+/** Told of each connection that can get broadcasts, when a user or a tag becomes its own, and is that no more. */
+export interface MemberListener {
+  /** @returns the promise, which does not reject, of broadcasts by other nodes; undefined if they arrive already */
+  joined (kind: 'user' | 'tag', name: string): Promise<void> | undefined
+  left (kind: 'user' | 'tag', name: string): void
+}
+
+/** Characters of a connection's id that say which hub it is in. */
+const PLACE = 8
+
+/** @returns the topic of the hub that has the connection, if any has: see `Hub.topic` */
+export function topicOf (connectionId: string): string {
+  return `node:${connectionId.slice(0, PLACE)}`
+}
+
 /** The connections of this node, by connection, user and tag. */
 export class Hub {
+  /** The ids of its connections begin with it. Another hub may have the same, if rarely. */
+  readonly #place = randomBytes(PLACE / 2).toString('hex')
+  /** That its node listens to, for what is sent to single connections. */
+  readonly topic = topicOf(this.#place)
   readonly #connections = new Map<string, Connection>()
   readonly #users = new Map<string, Set<Connection>>()
   readonly #tags = new Map<string, Set<Connection>>()
   /** Those that are being let in, by user. */
   readonly #arriving = new Map<string, Set<ConnectionContext>>()
+  #listener: MemberListener | undefined
+  #joining: Promise<unknown> | undefined
 
   get size (): number { return this.#connections.size }
   get users (): number { return this.#users.size }
 
+  /**
+   * Pending while other nodes do not reach a connection by a user or a tag that it has already. Nobody should hear of it
+   * before. It does not reject.
+   */
+  get joining (): Promise<unknown> | undefined { return this.#joining }
+
   [Symbol.iterator] (): Iterator<Connection> { return this.#connections.values() }
+
+  /** A UUID. */
+  newId (): string {
+    return this.#place + randomUUID().slice(PLACE)
+  }
+
+  has (connectionId: string): boolean {
+    return this.#connections.has(connectionId)
+  }
+
+  /** Tells the listener of the connections that there are, and of changes from now on. */
+  follow (listener: MemberListener): void {
+    this.#listener = listener
+    for (const connection of this.#connections.values()) {
+      const { userId, tags } = connection.context
+      if (userId !== undefined) this.#join(connection, 'user', userId)
+      for (const tag of tags) this.#join(connection, 'tag', tag)
+    }
+  }
 
   /** Until `add` or `left` its user counts as here. */
   arriving (context: ConnectionContext): void {
@@ -75,19 +122,49 @@ export class Hub {
     const { context } = connection
     this.left(context)
     this.#connections.set(connection.id, connection)
-    if (context.userId !== undefined) put(this.#users, context.userId, connection)
+    if (context.userId !== undefined) {
+      put(this.#users, context.userId, connection)
+      this.#join(connection, 'user', context.userId)
+    }
     context.listen({
-      tagged: (tag) => put(this.#tags, tag, connection),
-      untagged: (tag) => take(this.#tags, tag, connection)
+      tagged: (tag) => {
+        put(this.#tags, tag, connection)
+        this.#join(connection, 'tag', tag)
+      },
+      untagged: (tag) => {
+        take(this.#tags, tag, connection)
+        this.#leave(connection, 'tag', tag)
+      }
     })
   }
 
   remove (connection: Connection): void {
     const { context } = connection
     if (!this.#connections.delete(connection.id)) return
-    if (context.userId !== undefined) take(this.#users, context.userId, connection)
     context.listen(undefined)
-    for (const tag of context.tags) take(this.#tags, tag, connection)
+    if (context.userId !== undefined) {
+      take(this.#users, context.userId, connection)
+      this.#leave(connection, 'user', context.userId)
+    }
+    for (const tag of context.tags) {
+      take(this.#tags, tag, connection)
+      this.#leave(connection, 'tag', tag)
+    }
+  }
+
+  #join (connection: Connection, kind: 'user' | 'tag', name: string): void {
+    // a request ends with its answer, and gets no broadcasts
+    if (this.#listener === undefined || connection.context.transport === 'http') return
+    const heard = this.#listener.joined(kind, name)
+    if (heard === undefined) return
+    connection.hold(heard)
+    if (this.#joining === heard) return
+    const joining = this.#joining = this.#joining === undefined ? heard : Promise.all([this.#joining, heard])
+    void joining.then(() => { if (this.#joining === joining) this.#joining = undefined })
+  }
+
+  #leave ({ context }: Connection, kind: 'user' | 'tag', name: string): void {
+    if (context.transport !== 'http') this.#listener?.left(kind, name)
   }
 
   ofUser (userId: string): Iterable<Connection> {
@@ -118,7 +195,8 @@ export class Hub {
   }
 }
 
-function list (value: string | string[] | undefined): string[] {
+/** The values of a selector's member. */
+export function list (value: string | string[] | undefined): string[] {
   return value === undefined ? [] : Array.isArray(value) ? value : [value]
 }
 

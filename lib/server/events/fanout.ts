@@ -2,25 +2,38 @@ import { stringify } from '../../protocol/json.js'
 import type { Bus, BusHandlers } from '../bus/bus.js'
 import type { ContractChecks } from '../contract/contract-checks.js'
 import type { Settings } from '../config/settings.js'
-import { type Hub, type Target, checkTarget } from '../connection/hub.js'
+import { type Hub, type MemberListener, type Selector, type Target, checkTarget, list, topicOf } from '../connection/hub.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Part } from '../lifecycle/part.js'
 import type { Scope } from '../scope/scope.js'
+import type { Topics } from '../bus/topics.js'
 import { type EncodedEvent, EventFrames, EventNumbers } from './event-frames.js'
 
-/** Events to clients, on every node. */
-export class Fanout implements Part {
+/** A broadcast for more topics goes to all nodes: it is published once for each. */
+const MAX_TOPICS = 16
+
+/**
+ * Events to clients, on every node. A node listens to a topic for each user and tag that it has, and to one for its
+ * connections, so that what is for others does not reach it.
+ */
+export class Fanout implements Part, MemberListener {
   readonly #hub: Hub
   readonly #busOf: (scope: Scope) => Bus
+  readonly #buses: () => Bus[]
+  readonly #areAllCurrent: () => boolean
+  #topics: Topics[] = []
   readonly #contract: ContractChecks
   readonly #compressionThreshold: number
   readonly #maxDepth: number
   readonly #metrics: Metrics
   readonly #numbers = new EventNumbers()
 
-  constructor (hub: Hub, busOf: (scope: Scope) => Bus, contract: ContractChecks, { compressionThreshold, maxJsonDepth }: Settings, metrics: Metrics) {
+  /** @param areAllCurrent whether all nodes listen to topics */
+  constructor (hub: Hub, busOf: (scope: Scope) => Bus, buses: () => Bus[], areAllCurrent: () => boolean, contract: ContractChecks, { compressionThreshold, maxJsonDepth }: Settings, metrics: Metrics) {
     this.#hub = hub
     this.#busOf = busOf
+    this.#buses = buses
+    this.#areAllCurrent = areAllCurrent
     this.#contract = contract
     this.#compressionThreshold = compressionThreshold
     this.#maxDepth = maxJsonDepth
@@ -31,13 +44,46 @@ export class Fanout implements Part {
     fanout: ({ to, except, ...event }) => { this.#deliver(event, { to, except }) }
   }
 
+  async start (): Promise<void> {
+    this.#topics = this.#buses().flatMap(({ topics }) => topics ?? [])
+    if (this.#topics.length === 0) return
+    const heard = this.#join(this.#hub.topic)
+    this.#hub.follow(this)
+    await heard
+  }
+
+  joined (kind: 'user' | 'tag', name: string): Promise<void> | undefined {
+    return this.#join(`${kind}:${name}`)
+  }
+
+  left (kind: 'user' | 'tag', name: string): void {
+    for (const topics of this.#topics) topics.leave(`${kind}:${name}`)
+  }
+
+  #join (topic: string): Promise<void> | undefined {
+    if (this.#topics.length === 1) return this.#topics[0]!.join(topic)
+    const waiting = this.#topics.flatMap((topics) => topics.join(topic) ?? [])
+    return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {})
+  }
+
   /** @param scope whose backend carries it to the other nodes */
   broadcast (event: string, data: unknown, target: Target = {}, scope: Scope): void {
     checkTarget(event, target)
     const json = stringify(this.#contract.toClient(event, data), this.#maxDepth)
     const message = { event, json, timestamp: Date.now() }
-    this.#busOf(scope).publish('fanout', { ...message, ...target })
+    const bus = this.#busOf(scope)
+    bus.publish('fanout', { ...message, ...target }, bus.topics && target.to && this.#topicsOf(target.to))
     this.#deliver(message, target)
+  }
+
+  /** The topics of the other nodes that may have a connection of a selector; undefined for all nodes. */
+  #topicsOf (to: Selector): ReadonlySet<string> | undefined {
+    if (!this.#areAllCurrent()) return undefined
+    const topics = new Set<string>()
+    for (const id of list(to.connection)) if (!this.#hub.has(id)) topics.add(topicOf(id))
+    for (const user of list(to.user)) topics.add(`user:${user}`)
+    for (const tag of list(to.tag)) topics.add(`tag:${tag}`)
+    return topics.size > MAX_TOPICS ? undefined : topics
   }
 
   #deliver (event: EncodedEvent, target: Target): void {

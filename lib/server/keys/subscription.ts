@@ -1,5 +1,6 @@
 import type { Head } from '../../protocol/messages.js'
-import type { Connection, Stale } from '../connection/connection.js'
+import type { Connection } from '../connection/connection.js'
+import type { Stale } from '../connection/flusher.js'
 import type { Scope } from '../scope/scope.js'
 import type { StateStore } from '../store/state-store.js'
 

@@ -20,6 +20,8 @@ export interface StorageOwners {
   crdt: StoreOwner
   /** Messages between nodes may have been lost; the stores catch up by themselves. */
   onMessagesLost (storage: Storage): void
+  /** See `Hub.joining`. */
+  joining (): Promise<unknown> | undefined
 }
 
 /** A backend as it answers now; `lagMs` is the way of a message through it and back. */
@@ -53,8 +55,8 @@ export class Storage {
     this.#metrics = metrics
     this.#log = log
     this.#readiness = new Readiness('backend', backend.connect === undefined)
-    this.journal = journalOf(backend)
-    this.bus = new Bus(backend, this.ready, log)
+    this.journal = journalOf(backend, () => owners.joining())
+    this.bus = new Bus(backend, () => this.ready() ?? owners.joining(), log)
     this.state = this.#open('state:', owners.state, {})
     this.crdt = this.#open('crdt:', owners.crdt, { maxJsonDepth: settings.maxJsonDepth + FIELD_DEPTH })
     this.#stopListening = backend.onDoubt?.(() => { if (this.isUsable) owners.onMessagesLost(this) })
@@ -135,9 +137,19 @@ export class Storage {
   }
 }
 
-/** A backend's own journal, or one made of its five basic methods. */
-function journalOf (backend: StateBackend): Journal {
+/**
+ * A backend's own journal, or one made of its five basic methods.
+ * @param joining other nodes may hear of a member by a commit, and have to reach it by then
+ */
+function journalOf (backend: StateBackend, joining: () => Promise<unknown> | undefined): Journal {
   const { commit, read, liveKeys } = backend
   if (commit === undefined || read === undefined || liveKeys === undefined) return new SnapshotJournal(backend)
-  return { commit: commit.bind(backend), read: read.bind(backend), liveKeys: liveKeys.bind(backend) }
+  return {
+    commit: (key, request) => {
+      const joined = joining()
+      return joined === undefined ? commit.call(backend, key, request) : joined.then(() => commit.call(backend, key, request))
+    },
+    read: read.bind(backend),
+    liveKeys: liveKeys.bind(backend)
+  }
 }
