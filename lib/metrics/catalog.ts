@@ -51,6 +51,7 @@ function refusals (place: 'upgrade' | 'rpc' | 'frame' | 'close', name: string, u
 export const METRICS: readonly MetricInfo[] = [
   metric('gauge', 'connections', '{connection}', 'Open connections.', ({ connections }) => connections),
   metric('gauge', 'subscriptions', '{subscription}', 'Subscriptions of all connections.', ({ subscriptions }) => subscriptions),
+  metric('gauge', 'topics', '{topic}', 'Users and tags for which the node listens to broadcasts.', ({ topics }) => topics),
   metric('gauge', 'buffered_bytes', 'By', 'Bytes that connections have not taken yet.', ({ bufferedBytes }) => bufferedBytes),
   metric('gauge', 'uptime_seconds', 's', 'Seconds since the server was constructed.', ({ uptime }) => uptime),
   ofThreads('gauge', 'worker_threads', '{thread}', 'Threads that run or start.', ({ threads }) => threads),
@@ -75,6 +76,7 @@ export const METRICS: readonly MetricInfo[] = [
   metric('counter', 'state_patches_total', '{frame}', 'Patch frames sent, one per receiver.', ({ statePatches }) => statePatches),
   metric('counter', 'state_snapshots_total', '{frame}', 'Snapshot frames sent, one per receiver.', ({ stateSnapshots }) => stateSnapshots),
   metric('counter', 'state_oversized_total', '{frame}', 'Updates over 1 MiB that version 1 clients did not get.', ({ stateOversized }) => stateOversized),
+  metric('counter', 'node_messages_received_total', '{message}', 'Messages from other nodes, commits not counted.', ({ nodeMessages }) => nodeMessages),
   metric('counter', 'commits_total', '{commit}', 'Commits that the backend accepted.', ({ commits }) => commits),
   metric('counter', 'commit_conflicts_total', '{commit}', 'Commits that another node was faster than; they are computed again.', ({ commitConflicts }) => commitConflicts),
   metric('counter', 'commit_failures_total', '{commit}', 'Commits that the backend did not answer in time.', ({ commitFailures }) => commitFailures),

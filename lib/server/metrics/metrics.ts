@@ -73,6 +73,10 @@ export interface MetricsSnapshot {
   bufferedBytes: number
   /** Subscriptions of all connections, now; keys that version 1 clients mirror included. */
   subscriptions: number
+  /** Messages from other nodes: broadcasts, events, signs of life, questions and answers; commits are not counted. */
+  nodeMessages: number
+  /** Users and tags for which the node listens to broadcasts, now, and one for its connections; 0 if the backend has no topics. */
+  topics: number
   /** Commits of this node that another node's commit came before; they are computed again. */
   commitConflicts: number
   /** Commits that the backend did not answer, or not in time. */
@@ -99,12 +103,14 @@ export interface BackendHealth {
 export interface MetricsSources {
   bufferedBytes (): number
   subscriptions (): number
+  nodeMessages (): number
+  topics (): number
   backends (timeoutMs: number): Promise<BackendHealth[]>
   /** Calls `fn` once all that is queued for connections now is written. */
   afterFlush (fn: () => void): void
 }
 
-const NO_SOURCES: MetricsSources = { bufferedBytes: () => 0, subscriptions: () => 0, backends: async () => [], afterFlush: (fn) => { fn() } }
+const NO_SOURCES: MetricsSources = { bufferedBytes: () => 0, subscriptions: () => 0, nodeMessages: () => 0, topics: () => 0, backends: async () => [], afterFlush: (fn) => { fn() } }
 
 /** ms that a backend may take to answer. */
 const HEALTH_TIMEOUT = 1000
@@ -251,6 +257,8 @@ export class Metrics {
       connections: this.#connections(),
       bufferedBytes: this.#sources.bufferedBytes(),
       subscriptions: this.#sources.subscriptions(),
+      nodeMessages: this.#sources.nodeMessages(),
+      topics: this.#sources.topics(),
       ...refusals && { refusals },
       ...executors.length > 0 && { executor: sum(executors) },
       uptime: (performance.now() - this.#startedAt) / 1000
