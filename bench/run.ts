@@ -6,6 +6,8 @@ import { growth } from './growth.js'
 import { inspectorCost } from './inspector.js'
 import { micro } from './micro.js'
 import { commits, nodes } from './nodes.js'
+import { simulate } from './nodes-sim.js'
+import { redisPublish } from './redis-publish.js'
 import { echo, fanout, idle, live } from './scenarios.js'
 import { schemas } from './schemas.js'
 import { start } from './start.js'
@@ -16,7 +18,7 @@ import { sustained } from './sustained.js'
 
 /** All figures, or those named: `npm run bench -- micro echo`. It measures and does not judge. */
 const scenarios: Record<string, () => Promise<Figure[]>> = { echo, fanout, live, idle, nodes }
-const parts = ['micro', 'deflate', 'schemas', 'types', 'growth', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', 'inspector', ...Object.keys(scenarios)]
+const parts = ['micro', 'deflate', 'schemas', 'types', 'growth', 'sustained', 'commits', 'start', 'page', 'herd', 'drain', 'executor', 'inspector', 'nodes-sim', 'redis-publish', ...Object.keys(scenarios)]
 const asked = process.argv.slice(2)
 const unknown = asked.find((name) => !parts.includes(name))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${parts.join(', ')}`)
@@ -104,6 +106,24 @@ if (isAsked('executor')) {
 if (isAsked('inspector')) {
   row(['\nA server with 1,000 connections that get 4 frames a second, and its inspector', 'CPU'])
   for (const { what, cpu } of await inspectorCost()) row([what, `${cpu.toFixed(1)} %`])
+}
+
+if (isAsked('nodes-sim')) {
+  const { broadcasts, idle, members } = await simulate()
+  row(['\nNodes of one process over Redis: CPU of each broadcast, before topics and with', 'other node', 'topics', 'all nodes', 'topics', 'ratio', 'Redis', 'topics', 'messages', 'topics'])
+  for (const { before, topics } of broadcasts) {
+    row([`${before.nodes} nodes, ${before.what}`, ...[before.other, topics.other, before.all, topics.all].map((µs) => `${µs.toFixed(1)} µs`), (topics.all / before.all).toFixed(2),
+      `${before.redis.toFixed(1)} µs`, `${topics.redis.toFixed(1)} µs`, before.messages.toFixed(2), topics.messages.toFixed(2)])
+  }
+  row(['\nThe same, nothing sent: each second', 'CPU of a node', 'Redis', 'messages'])
+  for (const { nodes: count, node, redis, messages } of idle) row([`${count} nodes`, `${format(node)} µs`, `${format(redis)} µs`, format(messages)])
+  row(['\nA user of its own that connects and leaves, without its upgrade', 'CPU', 'of Redis', 'memory of Redis'])
+  for (const { topics, node, redis, bytes } of members) row([topics ? 'by topics' : 'every node', `${format(node)} µs`, `${format(redis)} µs`, `${format(bytes)} B`])
+}
+
+if (isAsked('redis-publish')) {
+  row(['\nRedis without a rest: CPU of each publication of 220 bytes', 'alone', '16 at once'])
+  for (const { receivers, alone, pipelined } of await redisPublish()) row([`${receivers} receivers`, `${alone.toFixed(2)} µs`, `${pipelined.toFixed(2)} µs`])
 }
 
 const names = Object.keys(scenarios).filter(isAsked)
