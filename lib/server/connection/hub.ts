@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { invalidArgument } from '../../protocol/errors.js'
 import { isObject } from '../config/checks.js'
-import type { ConnectionContext } from '../context/connection-context.js'
+import type { ConnectionContext, TagListener } from '../context/connection-context.js'
 import type { Connection } from './connection.js'
 
 /** Several members of one selector are a union; several values of one member too. */
@@ -126,16 +126,17 @@ export class Hub {
       put(this.#users, context.userId, connection)
       this.#join(connection, 'user', context.userId)
     }
-    context.listen({
-      tagged: (tag) => {
-        put(this.#tags, tag, connection)
-        this.#join(connection, 'tag', tag)
-      },
-      untagged: (tag) => {
-        take(this.#tags, tag, connection)
-        this.#leave(connection, 'tag', tag)
-      }
-    })
+    context.listen(new Tags(this, connection))
+  }
+
+  tagged (connection: Connection, tag: string): void {
+    put(this.#tags, tag, connection)
+    this.#join(connection, 'tag', tag)
+  }
+
+  untagged (connection: Connection, tag: string): void {
+    take(this.#tags, tag, connection)
+    this.#leave(connection, 'tag', tag)
   }
 
   remove (connection: Connection): void {
@@ -146,10 +147,7 @@ export class Hub {
       take(this.#users, context.userId, connection)
       this.#leave(connection, 'user', context.userId)
     }
-    for (const tag of context.tags) {
-      take(this.#tags, tag, connection)
-      this.#leave(connection, 'tag', tag)
-    }
+    for (const tag of context.tags) this.untagged(connection, tag)
   }
 
   #join (connection: Connection, kind: 'user' | 'tag', name: string): void {
@@ -193,6 +191,20 @@ export class Hub {
     for (const tag of list(selector.tag)) for (const connection of this.#tags.get(tag) ?? []) union.add(connection)
     return union
   }
+}
+
+/** Adds and removes the tags of one connection. An object of a class, as closures would take more memory. */
+class Tags implements TagListener {
+  readonly #hub: Hub
+  readonly #connection: Connection
+
+  constructor (hub: Hub, connection: Connection) {
+    this.#hub = hub
+    this.#connection = connection
+  }
+
+  tagged (tag: string): void { this.#hub.tagged(this.#connection, tag) }
+  untagged (tag: string): void { this.#hub.untagged(this.#connection, tag) }
 }
 
 /** The values of a selector's member. */
