@@ -44,8 +44,8 @@ export class Connection implements Flushable {
   /** Events wait for those before them where a hook is asynchronous. */
   events: Promise<void> | undefined
   buckets: Buckets | undefined
-  /** Numbers of events whose names the client knows. */
-  knownEvents: Set<number> | undefined
+  /** A bit for each number of an event whose name the client knows. */
+  knownEvents: Uint8Array | undefined
   /** Frames that have arrived and wait; undefined if none does. */
   inbound: InboundQueue | undefined
   /** Unix time in ms */
