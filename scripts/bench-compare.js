@@ -1,4 +1,5 @@
-// npm run bench:compare REF [part...]: this tree beside another commit, the benchmarks of both in turn.
+// npm run bench:compare REF [part...]: this tree beside another commit, the benchmarks of both in turn. Both are built
+// in temporary worktrees, so that neither this tree nor its dist changes.
 import { execFile, execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,20 +8,24 @@ import { promisify } from 'node:util'
 
 const ROUNDS = 3
 const PARTS = ['micro', 'echo', 'fanout', 'live']
-const here = process.cwd()
+const repository = execFileSync('git', ['rev-parse', '--show-toplevel'], { encoding: 'utf8' }).trim()
 const [ref, ...asked] = process.argv.slice(2)
 if (ref === undefined) throw new Error('usage: npm run bench:compare REF [part...]')
 const unknown = asked.find((part) => !PARTS.includes(part))
 if (unknown !== undefined) throw new Error(`there is no "${unknown}"; there are ${PARTS.join(', ')}`)
 const parts = asked.length > 0 ? asked : PARTS
 
+const trees = []
 const folder = mkdtempSync(join(tmpdir(), 'datasole-bench-'))
-const there = join(folder, 'tree')
-execFileSync('git', ['worktree', 'add', '--detach', there, ref], { stdio: ['ignore', 'ignore', 'inherit'] })
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    remove()
+    process.exit(1)
+  })
+}
 try {
-  // the packages of this tree: a commit with other dependencies has to be compared by hand
-  symlinkSync(join(here, 'node_modules'), join(there, 'node_modules'))
-  for (const tree of [there, here]) execFileSync('npm', ['run', 'tsc', '--', '-p', '.'], { cwd: tree, stdio: ['ignore', 'ignore', 'inherit'] })
+  const there = checkOut('there', ref)
+  const here = checkOut('here', snapshot())
   for (const part of parts) {
     /** @type {Map<string, { theirs: number[], ours: number[] }>} */
     const figures = new Map()
@@ -40,8 +45,36 @@ try {
     }
   }
 } finally {
-  execFileSync('git', ['worktree', 'remove', '--force', there])
-  rmSync(folder, { recursive: true })
+  remove()
+}
+
+/** Runs git in the repository, and gives what it prints. */
+function git (args, env = {}) {
+  return execFileSync('git', args, { cwd: repository, env: { ...process.env, ...env }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim()
+}
+
+/** A commit of this tree as it is, changes and new files included, made with an index of its own. */
+function snapshot () {
+  const env = { GIT_INDEX_FILE: join(folder, 'index') }
+  git(['read-tree', 'HEAD'], env)
+  git(['add', '--all'], env)
+  return git(['-c', 'user.name=bench', '-c', 'user.email=bench@localhost', 'commit-tree', git(['write-tree'], env), '-p', 'HEAD', '-m', 'bench'])
+}
+
+/** A built worktree of a commit. */
+function checkOut (name, commit) {
+  const tree = join(folder, name)
+  git(['worktree', 'add', '--detach', '--quiet', tree, commit])
+  trees.push(tree)
+  // the packages of this tree: a commit with other dependencies has to be compared by hand
+  symlinkSync(join(repository, 'node_modules'), join(tree, 'node_modules'))
+  for (const args of [['tsc', '--', '-p', '.'], ['--if-present', 'bundle:client']]) execFileSync('npm', ['run', ...args], { cwd: tree, stdio: ['ignore', 'ignore', 'inherit'] })
+  return tree
+}
+
+function remove () {
+  for (const tree of trees) git(['worktree', 'remove', '--force', tree])
+  rmSync(folder, { recursive: true, force: true })
 }
 
 /**
