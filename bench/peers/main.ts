@@ -23,7 +23,7 @@ try {
     for (let round = 0; round < options.rounds; round++) {
       for (const { peer, rounds, errors } of results) {
         try {
-          rounds.push(await trial(scenario, peer, options.seconds, redis?.url ?? ''))
+          rounds.push(await trial(scenario, peer, options.seconds, redis?.url ?? '', options.profile))
         } catch (error) {
           errors.push((error as Error).message)
           console.error(`${name}, ${peer}: ${(error as Error).message}`)

@@ -1,11 +1,11 @@
 import { parseArgs } from 'node:util'
 import { peers, scenarios } from './catalog.js'
 
-export interface Options { scenarios: string[], peers: string[], seconds: number, rounds: number, json: string | undefined }
+export interface Options { scenarios: string[], peers: string[], seconds: number, rounds: number, json: string | undefined, profile: string | undefined }
 
 /** `--only fanout,echo --peers ws,datasole --seconds 2 --rounds 3 --json out.json` */
 export function readOptions (args: string[]): Options {
-  const { values } = parseArgs({ args, options: { only: { type: 'string' }, peers: { type: 'string' }, seconds: { type: 'string', default: '2' }, rounds: { type: 'string', default: '3' }, json: { type: 'string' } } })
+  const { values } = parseArgs({ args, options: { only: { type: 'string' }, peers: { type: 'string' }, seconds: { type: 'string', default: '2' }, rounds: { type: 'string', default: '3' }, json: { type: 'string' }, profile: { type: 'string' } } })
   const positive = (name: 'seconds' | 'rounds'): number => {
     const value = Number(values[name])
     if (!(value > 0)) throw new Error(`--${name} takes a number above 0`)
@@ -16,7 +16,8 @@ export function readOptions (args: string[]): Options {
     peers: chosen('--peers', values.peers, Object.keys(peers)),
     seconds: positive('seconds'),
     rounds: positive('rounds'),
-    json: values.json
+    json: values.json,
+    profile: values.profile
   }
 }
 

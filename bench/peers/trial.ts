@@ -13,10 +13,13 @@ const TIMEOUT = 60_000
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 const BUN = file('../../../bench/node_modules/.bin/bun')
 
-/** One peer in one scenario, once: a server (or two), a load generator, and both end. */
-export async function trial (scenario: Scenario, peer: string, seconds: number, redis: string): Promise<Figures> {
+/**
+ * One peer in one scenario, once: a server (or two), a load generator, and both end.
+ * @param profile folder for a CPU profile of each server in Node.js
+ */
+export async function trial (scenario: Scenario, peer: string, seconds: number, redis: string, profile?: string): Promise<Figures> {
   const env = { ...process.env, NODE_ENV: 'production', ...scenario.isCluster === true && { BENCH_REDIS: redis }, ...scenario.recovery === true && { BENCH_RECOVERY: '1' } }
-  const [program, args] = peer === 'bun' ? [BUN, []] : [process.execPath, ['--expose-gc']]
+  const [program, args] = peer === 'bun' ? [BUN, []] : [process.execPath, ['--expose-gc', ...profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile]]]
   const children: ChildProcess[] = []
   const start = (program: string, args: string[]): ChildProcess => {
     const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'inherit'] })
@@ -36,7 +39,9 @@ export async function trial (scenario: Scenario, peer: string, seconds: number, 
     await Promise.all(children.map(async (child) => {
       if (child.exitCode !== null || child.signalCode !== null) return
       const ended = once(child, 'exit')
-      child.kill('SIGKILL')
+      // a server ends with its input, and has to write its profile
+      if (profile === undefined) child.kill('SIGKILL')
+      else child.stdin!.end()
       await ended
     }))
   }
