@@ -45,7 +45,7 @@ interface Subscriber extends Pick<SubscriptionOptions, 'onError' | 'onStatus'> {
 interface Entry {
   key: string
   replica: StateReplica
-  /** The position after the last message of the server, which the next compact patch leads on from; undefined if it is not known. */
+  /** The position after the last message of the server, which the next compact patch leads on from. */
   told?: Head
   /** The number that stands for the key in compact patches. */
   number?: number
@@ -70,14 +70,13 @@ export interface SubscriptionHost {
   onError (error: unknown): void
 }
 
-/** Where a compact patch leads on from after a lost frame: no replica is there, so that the patch is a gap. */
-const NOWHERE: Head = { epoch: '', version: NaN }
-
 /** The keys that this client is subscribed to, with their replicas and subscribers. */
 export class StateSubscriptions {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
   readonly #byNumber = new Map<number, Entry>()
+  /** Whether a frame was lost, so that the position and the number of every key are in doubt. */
+  #hasMissed = false
 
   constructor (host: SubscriptionHost) {
     this.#host = host
@@ -150,9 +149,9 @@ export class StateSubscriptions {
   /** A patch in its short form. A patch of a key without subscribers is ignored. */
   receiveCompact ({ first, second, data }: Compact): void {
     const entry = this.#byNumber.get(first)
-    if (entry === undefined) return
-    const { key, told = NOWHERE } = entry
-    const { epoch, version: from } = told
+    if (entry === undefined) return this.#unknown()
+    const { key, told } = entry
+    const { epoch, version: from } = told!
     const version = from + second
     entry.told = { epoch, version } // first: after a patch that cannot be read, the next one shows the gap
     this.#apply(entry, Opcode.STATE_PATCH, 0, { key, epoch, from, version, patches: expandOperations(data as unknown[]) })
@@ -160,11 +159,18 @@ export class StateSubscriptions {
 
   /** A frame could not be read: it may have been about any key. */
   missed (): void {
-    for (const entry of this.#entries.values()) entry.told = undefined
+    this.#byNumber.clear()
+    this.#hasMissed = true
+  }
+
+  /** A compact patch without a number that is known: of a key without subscribers, or, after a lost frame, of any. */
+  #unknown (): void {
+    if (!this.#hasMissed) return
+    this.#hasMissed = false
+    for (const entry of this.#entries.values()) if (entry.asked === 0) this.#ask(entry)
   }
 
   #number (entry: Entry, number: number | undefined): void {
-    if (entry.number === number) return
     if (entry.number !== undefined) this.#byNumber.delete(entry.number)
     if (number !== undefined) this.#byNumber.set(number, entry)
     entry.number = number

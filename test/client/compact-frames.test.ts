@@ -50,6 +50,27 @@ for (const [name, frame] of Object.entries(UNREADABLE)) {
   })
 }
 
+t.test('a number that came in an unreadable frame is asked for, once', async (t) => {
+  const { client, peer, errors } = await dial(t)
+  const values: unknown[] = []
+  client.subscribeState('k', (value) => { values.push(value) })
+  snapshot(peer, (await peer.next(Opcode.SUBSCRIBE)).id, 'k', 1, 7, 1)
+  replace(peer, 8, 'of another key')
+  peer.socket.send(Buffer.from([Opcode.STATE_SNAPSHOT, 0, 0, 0, 0, 0, 0, 0, 1, 0x7b])) // the number of the key is 8 now
+  replace(peer, 8, 3)
+  replace(peer, 8, 4)
+  const again = await peer.next(Opcode.SUBSCRIBE)
+  t.strictSame(again.payload, { key: 'k', epoch: 'e', version: 1 })
+  snapshot(peer, again.id, 'k', 4, 8, 4)
+  replace(peer, 8, 5)
+  replace(peer, 9, 'of another key')
+  replace(peer, 8, 6)
+  await until(() => client.getState('k') === 6)
+  t.strictSame(values, [1, 4, 5, 6])
+  t.equal(errors.length, 1)
+  t.strictSame(peer.received, [])
+})
+
 t.test('a compact patch leads on from the message before it, long or short', async (t) => {
   const { client, peer } = await dial(t)
   const heads: unknown[] = []
