@@ -75,7 +75,12 @@ export function connections (app: FastifyInstance, core: Core, entrance: Entranc
       app.websocketServer.clients.delete(socket)
       // the websocket plugin's listener holds request and reply too; accept puts its own in its place
       socket.removeAllListeners('error')
-      entrance.accept(socket, raw, datasoleAdmission!)
+      try {
+        entrance.accept(socket, raw, datasoleAdmission!)
+      } catch (error) {
+        raw.socket.destroy() // its response is corked
+        core.log.error({ err: error }, 'an upgrade failed')
+      }
     }
   })
   // emitted right before the response is written

@@ -89,9 +89,9 @@ export class FrameTails implements FrameTap {
     const { id } = connection
     for (const tail of this.#tails.values()) {
       const { target } = tail
-      if ('connection' in target ? target.connection !== id : !this.#mayDecode(tail) || keyOf(frame) !== target.key) continue
+      if ('connection' in target ? target.connection !== id : !this.#mayDecode(tail) || keyOf(frame, false) !== target.key) continue
       if ('connection' in target && !this.#mayDecode(tail)) continue
-      tail.add({ at: Date.now(), direction: 'in', bytes: wireBytes, connection: id, user: this.#userOf(id), receivers: 1, ...decode(frame) })
+      tail.add({ at: Date.now(), direction: 'in', bytes: wireBytes, connection: id, user: this.#userOf(id), receivers: 1, ...decode(frame, false) })
     }
   }
 
@@ -106,7 +106,7 @@ export class FrameTails implements FrameTap {
       }
       if (message !== this.#message && !this.#look(tail, message)) continue
       if (this.#frame === undefined || ('key' in target && !this.#isOf(target.key))) continue
-      tail.add({ at: Date.now(), direction: 'out', bytes: message.length, connection: id, user: this.#userOf(id), receivers: 1, ...decode(this.#frame) }, message)
+      tail.add({ at: Date.now(), direction: 'out', bytes: message.length, connection: id, user: this.#userOf(id), receivers: 1, ...decode(this.#frame, true) }, message)
     }
   }
 
@@ -119,7 +119,7 @@ export class FrameTails implements FrameTap {
     if (!this.#mayDecode(tail)) return false
     this.#message = message
     this.#frame = frameOf(message)
-    this.#key = this.#frame && keyOf(this.#frame)
+    this.#key = this.#frame && keyOf(this.#frame, true)
     return true
   }
 

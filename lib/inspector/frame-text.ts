@@ -38,20 +38,27 @@ function inflateBeginning (frame: Buffer, size: number): Buffer | undefined {
   }
 }
 
+/** Of a frame that the server has made: a client may send any bytes. */
 function isCompact ([opcode]: Buffer): boolean {
   return opcode === Opcode.EVENT_COMPACT || opcode === Opcode.PATCH_COMPACT
 }
 
-/** The member `key` of a frame's payload, where its beginning has it; of a compact patch the number that stands for the key. */
-export function keyOf (frame: Buffer): string | number | undefined {
-  if (isCompact(frame)) return frame[0] === Opcode.PATCH_COMPACT ? readCompact(frame).first : undefined
+/**
+ * The member `key` of a frame's payload, where its beginning has it; of a compact patch the number that stands for the key.
+ * @param isSent whether the server has made it
+ */
+export function keyOf (frame: Buffer, isSent: boolean): string | number | undefined {
+  if (isSent && isCompact(frame)) return frame[0] === Opcode.PATCH_COMPACT ? readCompact(frame).first : undefined
   return topMember(frame.subarray(HEADER_SIZE, HEADER_SIZE + LOOKED_AT), 'key')
 }
 
-/** A token is never shown. */
-export function decode (frame: Buffer): DecodedFrame {
+/**
+ * A token is never shown.
+ * @param isSent whether the server has made it
+ */
+export function decode (frame: Buffer, isSent: boolean): DecodedFrame {
   const opcode = frame[0]!
-  if (isCompact(frame)) return decodeCompact(frame)
+  if (isSent && isCompact(frame)) return decodeCompact(frame)
   const size = readUint32(frame, 5)
   const isSecret = opcode === Opcode.AUTH
   // four bytes are one character at the least

@@ -47,8 +47,7 @@ export function directEntrance (app: FastifyInstance, { settings: { maxPayload }
     }
     pending.add(socket)
     socket.on('error', destroy)
-    entrance.admit(raw, ip).then((admission) => {
-      pending.delete(socket)
+    entrance.admit(raw, ip).finally(() => pending.delete(socket)).then((admission) => {
       if (admission === undefined) return socket.destroy()
       if ('error' in admission) return refuseUpgrade(socket, admission)
       socket.off('error', destroy) // the server below has its own
