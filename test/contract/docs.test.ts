@@ -13,7 +13,7 @@ snippets.set('server.ts', `${snippets.get('server.ts')!}\nexport { fastify }\n`)
 const folder = writeSnippets(t, 'contract-docs', snippets)
 
 t.test('docs: the snippets of the page have the right types', async (t) => {
-  t.same([...snippets.keys()], ['contract.ts', 'server.ts', 'client.ts', 'libraries.ts', 'reload.ts'])
+  t.same([...snippets.keys()], ['contract.ts', 'server.ts', 'client.ts', 'libraries.ts', 'reload.ts', 'plain-contract.ts'])
   t.same(typeErrors(folder, snippets.keys()), [])
 })
 
