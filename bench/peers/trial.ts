@@ -8,7 +8,7 @@ import type { Job, Outcome } from './load.js'
 import type { Figures } from './measure.js'
 
 /** ms, beside those of the measurement. */
-const TIMEOUT = 60_000
+const TIMEOUT = 120_000
 
 const file = (name: string): string => fileURLToPath(new URL(name, import.meta.url))
 const BUN = file('../../../bench/node_modules/.bin/bun')
