@@ -79,7 +79,7 @@ export class PrivateCrdt implements PrivateValue {
     if (asked === undefined && subscription.epoch === this.#epoch && subscription.version === version) return true
     const { key, info: channel, compressionThreshold } = this.#host
     const json = JSON.stringify({ key, epoch: this.#epoch, version, state: stateMessage(this.#document, version, nodeId), channel })
-    return answerAll(subscription, (id) => encodeMessage(Opcode.CRDT_STATE, id, json, compressionThreshold), () => {
+    return answerAll(subscription, (id) => [encodeMessage(Opcode.CRDT_STATE, id, json, compressionThreshold)], () => {
       subscription.epoch = this.#epoch
       subscription.version = version
     })

@@ -105,7 +105,7 @@ export class PrivateJson implements PrivateValue {
     const head = this.#head
     if (asked === undefined && subscription.epoch === head.epoch && subscription.version >= 0) return true
     const json = JSON.stringify({ key, ...head, data: this.#document.value, channel })
-    return answerAll(subscription, (id) => encodeMessage(Opcode.STATE_SNAPSHOT, id, json, compressionThreshold), () => {
+    return answerAll(subscription, (id) => [encodeMessage(Opcode.STATE_SNAPSHOT, id, json, compressionThreshold)], () => {
       subscription.epoch = head.epoch
       subscription.version = head.version
     })

@@ -5,10 +5,11 @@ import { Opcode, type ProtocolVersion } from '../../protocol/opcodes.js'
 import type { Buckets } from './buckets.js'
 import type { Budget, CallInFlight } from './budget.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
-import { encodeMessage } from './encoding.js'
+import { encodeMessage, joined, sizeOf } from './encoding.js'
 import type { Flushable, Flusher, Stale } from './flusher.js'
 import { Inflation } from './inflate.js'
 import type { InboundQueue } from './inbound-queue.js'
+import { OutgoingQueue } from './outgoing-queue.js'
 import { type ServerSocket, bytesOf } from './server-socket.js'
 import type { Logger } from '../context/logger.js'
 import type { RepeatLog } from '../context/repeat-log.js'
@@ -26,10 +27,6 @@ export interface ConnectionHost {
 
 /** An empty ping (RFC 6455 section 5.5.2), unmasked. */
 const PING = Buffer.from([0x89, 0x00])
-const NOTHING = Buffer.alloc(0)
-
-/** Up to here several messages are joined and written as one; above, copying costs more than a vectored write. */
-const JOIN_LIMIT = 64 * 1024
 
 /**
  * An accepted socket with its identity, and its one outgoing queue: answers, events, patches, in
@@ -60,8 +57,7 @@ export class Connection implements Flushable {
   readonly #host: ConnectionHost
   readonly #socket: ServerSocket
   readonly #raw: Duplex
-  #queue: Buffer[] = []
-  #queued = 0
+  readonly #queue = new OutgoingQueue()
   /** Length of a message over the limit, which may be buffered alone. */
   #oversized = 0
   #dirty = false
@@ -95,7 +91,7 @@ export class Connection implements Flushable {
   /** Bytes that came by the socket, and that it took. */
   get bytes (): { read: number, written: number } { return bytesOf(this.#raw) }
   /** Bytes that the kernel has not taken yet. */
-  get bufferedBytes (): number { return this.#queued + this.#raw.writableLength }
+  get bufferedBytes (): number { return this.#queue.size + this.#raw.writableLength }
   /** Whether state updates should wait for the socket to drain. */
   get isCongested (): boolean { return this.bufferedBytes > this.#host.settings.highWaterMark }
 
@@ -104,12 +100,32 @@ export class Connection implements Flushable {
    * A connection that has fallen too far behind is closed instead.
    */
   send (message: Buffer): void {
-    if (!this.#open) return
-    if (!this.hasRoomFor(message.length)) return this.#closeSlowConsumer()
-    if (this.#oversized === 0 && message.length > this.#host.settings.maxBufferedBytes) this.#oversized = message.length
+    if (this.#takes(message.length)) this.#enqueue(message)
+  }
+
+  /** The same for a message in pieces, of which many connections get the large one: it is not copied for each. */
+  sendPieces (pieces: readonly Buffer[]): void {
+    // what stands in for the socket of a request takes whole messages
+    if (pieces.length === 1 || this.context.transport === 'http') return this.send(joined(pieces))
+    if (!this.#takes(sizeOf(pieces))) return
+    if (this.#host.metrics.tap !== undefined) this.#host.metrics.tap.sent(this, joined(pieces))
+    for (const piece of pieces) this.#push(piece)
+  }
+
+  #takes (length: number): boolean {
+    if (!this.#open) return false
+    if (!this.hasRoomFor(length)) {
+      this.#closeSlowConsumer()
+      return false
+    }
+    if (this.#oversized === 0 && length > this.#host.settings.maxBufferedBytes) this.#oversized = length
+    this.#count(length)
+    return true
+  }
+
+  #count (length: number): void {
     this.#host.metrics.messagesOut++
-    this.#host.metrics.bytesOut += message.length
-    this.#enqueue(message)
+    this.#host.metrics.bytesOut += length
   }
 
   /** Whether a message may be queued beside what waits already. */
@@ -176,13 +192,10 @@ export class Connection implements Flushable {
   /** Pings, and ends a connection that has been silent for two heartbeats. */
   beat (): void {
     if (!this.#open) return
-    const { read: bytesRead } = this.bytes
-    if (bytesRead !== this.#bytesHeard) {
-      this.#bytesHeard = bytesRead
-      this.#silentBeats = 0
-    } else if (++this.#silentBeats >= 2) {
-      return this.close(CloseCode.HEARTBEAT_MISSED, 'heartbeat missed')
-    }
+    const { read } = this.bytes
+    this.#silentBeats = read === this.#bytesHeard ? this.#silentBeats + 1 : 0
+    this.#bytesHeard = read
+    if (this.#silentBeats >= 2) return this.close(CloseCode.HEARTBEAT_MISSED, 'heartbeat missed')
     this.#enqueue(PING)
   }
 
@@ -201,8 +214,7 @@ export class Connection implements Flushable {
     this.#stale = undefined
     this.#host.metrics.closed(code)
     this.#socket.close(code, reason)
-    this.#terminator = setTimeout(() => this.#socket.terminate(), this.#host.settings.closeTimeoutMs)
-    this.#terminator.unref()
+    this.#terminator = setTimeout(() => this.#socket.terminate(), this.#host.settings.closeTimeoutMs).unref()
   }
 
   /**
@@ -213,9 +225,8 @@ export class Connection implements Flushable {
     if (this.protocol === 1) return
     const begun = []
     for (const call of this.calls ?? []) if (!call.withdraw()) begun.push(call.correlationId)
-    this.#host.metrics.messagesOut++
     const message = encodeMessage(Opcode.GOAWAY, 0, JSON.stringify({ begun }), Infinity)
-    this.#host.metrics.bytesOut += message.length
+    this.#count(message.length)
     this.#enqueue(message)
   }
 
@@ -224,8 +235,7 @@ export class Connection implements Flushable {
   /** The socket has ended. */
   ended (): void {
     this.#open = false
-    this.#queue = []
-    this.#queued = 0
+    this.#queue.clear()
     this.#stale = undefined
     clearTimeout(this.#terminator)
   }
@@ -234,39 +244,28 @@ export class Connection implements Flushable {
     this.#host.metrics.slowConsumers++
     this.#host.repeats.warn({ connectionId: this.id, userId: this.context.userId, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: it reads slower than maxBufferedBytes allows')
     // what waits would only make the peer later still
-    this.#queue = []
-    this.#queued = 0
+    this.#queue.clear()
     this.close(CloseCode.SLOW_CONSUMER, 'slow consumer')
   }
 
   #enqueue (message: Buffer): void {
     this.#host.metrics.tap?.sent(this, message)
-    this.#queue.push(message)
-    this.#queued += message.length
+    this.#push(message)
+  }
+
+  #push (bytes: Buffer): void {
+    this.#queue.push(bytes)
     this.#makeDirty()
   }
 
   #makeDirty (): void {
-    if (this.#dirty || (this.#awaitsDrain && this.#queue.length === 0)) return
+    if (this.#dirty || (this.#awaitsDrain && this.#queue.size === 0)) return
     this.#dirty = true
     this.#host.flusher.add(this)
   }
 
   #write (): void {
-    const queue = this.#queue
-    if (queue.length === 0 || this.#held !== undefined) return
-    const raw = this.#raw
-    const size = this.#queued
-    this.#queue = []
-    this.#queued = 0
-    if (!raw.writable) return
-    if (queue.length === 1 || size <= JOIN_LIMIT) {
-      raw.write(queue.length === 1 ? queue[0]! : Buffer.concat(queue, size))
-    } else {
-      raw.cork()
-      for (const message of queue) raw.write(message)
-      raw.uncork()
-    }
+    if (this.#held === undefined) this.#queue.writeTo(this.#raw)
   }
 
   /** One catch-up per stale subscription, for as long as the socket takes them. */
@@ -293,6 +292,6 @@ export class Connection implements Flushable {
     }
     // below the stream's own mark there is no drain event: an empty write reports instead
     if (this.#raw.writableNeedDrain) this.#raw.once('drain', drained)
-    else this.#raw.write(NOTHING, drained)
+    else this.#raw.write(Buffer.alloc(0), drained)
   }
 }

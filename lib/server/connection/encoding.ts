@@ -35,7 +35,7 @@ function deflatedAbove (threshold: number, message: Buffer, offset: number): Buf
   const size = message.length - offset
   if (size <= threshold) return message
   const deflated = deflate(message.subarray(offset))
-  return deflated.length < size ? wrap(deflated) : message
+  return deflated.length < size ? Buffer.concat([webSocketHeader(deflated.length), deflated]) : message
 }
 
 /**
@@ -51,7 +51,7 @@ export class SharedPayload {
   /** The payload as a zlib stream, or null where that is not worth it. */
   #deflated: Buffer | null | undefined
   readonly #threshold: number
-  #uncorrelated: Buffer | undefined
+  #uncorrelated: readonly Buffer[] | undefined
 
   constructor (opcode: number, json: string, threshold: number) {
     this.#opcode = opcode
@@ -62,17 +62,21 @@ export class SharedPayload {
   /** Bytes of the payload before compression. */
   get size (): number { return this.#payload.length }
 
-  message (correlationId: number): Buffer {
+  /** The message under a correlation id. A large payload is a piece of its own, the same for all. */
+  message (correlationId: number): readonly Buffer[] {
     if (correlationId !== 0) return this.#encode(correlationId)
     return (this.#uncorrelated ??= this.#encode(0))
   }
 
-  #encode (correlationId: number): Buffer {
+  #encode (correlationId: number): readonly Buffer[] {
     const header = Buffer.allocUnsafe(HEADER_SIZE)
     writeHeader(header, 0, this.#opcode, correlationId, this.#payload.length)
     const stream = this.#stream()
-    if (stream === null) return wrap(header, this.#payload)
-    return wrap(STORED_HEADER, header, stream.subarray(2, -4), checksum(header, stream, this.#payload.length))
+    const [before, body, after] = stream === null
+      ? [[header], this.#payload, []]
+      : [[STORED_HEADER, header], stream.subarray(2, -4), [checksum(header, stream, this.#payload.length)]]
+    const pieces = [webSocketHeader(sizeOf(before) + body.length + sizeOf(after)), ...before]
+    return body.length < MIN_PIECE ? [Buffer.concat([...pieces, body, ...after])] : [Buffer.concat(pieces), body, ...after]
   }
 
   #stream (): Buffer | null {
@@ -84,6 +88,9 @@ export class SharedPayload {
     return this.#deflated
   }
 }
+
+/** Bytes of a payload from which on it is worth a buffer of its own. Smaller ones are copied with their headers. */
+const MIN_PIECE = 16 * 1024
 
 /** zlib header (deflate, 32 KiB window, fastest), then the start of a stored block, not the last, of nine bytes. */
 const STORED_HEADER = Buffer.from([ZLIB_MAGIC, 0x01, 0x00, HEADER_SIZE, 0, ~HEADER_SIZE & 0xff, 0xff])
@@ -105,17 +112,27 @@ function checksum (header: Buffer, payloadStream: Buffer, payloadSize: number): 
   return bytes
 }
 
-function wrap (...parts: Buffer[]): Buffer {
+export function sizeOf (pieces: readonly Buffer[]): number {
   let size = 0
-  for (const part of parts) size += part.length
-  let offset = webSocketHeaderSize(size)
-  const message = Buffer.allocUnsafe(offset + size)
-  writeWebSocketHeader(message, size)
-  for (const part of parts) {
-    part.copy(message, offset)
-    offset += part.length
-  }
-  return message
+  for (const { length } of pieces) size += length
+  return size
+}
+
+/** Whole messages, by their pieces. */
+const wholes = new WeakMap<readonly Buffer[], Buffer>()
+
+/** A message in one buffer: the same one for the same pieces. */
+export function joined (pieces: readonly Buffer[]): Buffer {
+  if (pieces.length === 1) return pieces[0]!
+  let whole = wholes.get(pieces)
+  if (whole === undefined) wholes.set(pieces, whole = Buffer.concat(pieces))
+  return whole
+}
+
+function webSocketHeader (size: number): Buffer {
+  const header = Buffer.allocUnsafe(webSocketHeaderSize(size))
+  writeWebSocketHeader(header, size)
+  return header
 }
 
 function webSocketHeaderSize (size: number): number {

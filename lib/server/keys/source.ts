@@ -1,4 +1,5 @@
 import type { ChannelInfo } from '../../protocol/messages.js'
+import { sizeOf } from '../connection/encoding.js'
 import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Replica } from '../store/replica.js'
@@ -41,8 +42,8 @@ export interface Kind {
 /** The correlation id of a message that answers no request. */
 const UNASKED = [0]
 
-/** An encoded message, by the correlation id that it answers. */
-export type Encoder = (correlationId: number) => Buffer
+/** An encoded message in pieces, by the correlation id that it answers. */
+export type Encoder = (correlationId: number) => readonly Buffer[]
 
 /**
  * Sends the same answer under each correlation id that waits for one, or once if none does.
@@ -53,13 +54,13 @@ export function answerAll (subscription: Subscription, encode: Encoder, sent: ()
   const { connection, asked } = subscription
   const ids = asked ?? UNASKED
   for (let i = 0; i < ids.length; i++) {
-    const message = encode(ids[i]!)
-    if (!connection.hasRoomFor(message.length)) {
+    const pieces = encode(ids[i]!)
+    if (!connection.hasRoomFor(sizeOf(pieces))) {
       subscription.asked = asked?.slice(i)
       return false
     }
     sent()
-    connection.send(message)
+    connection.sendPieces(pieces)
   }
   subscription.asked = undefined
   return true
