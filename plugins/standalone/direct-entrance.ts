@@ -1,7 +1,5 @@
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
-import { WebSocketServer } from 'ws'
-import { HEADER_SIZE } from '../../lib/protocol/frame.js'
 import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
 import type { Core } from '../../lib/server/core.js'
 import type { Entrance, UpgradeRouter } from '../../lib/server/entrance.js'
@@ -32,8 +30,8 @@ export function needsFastify (app: FastifyInstance, { settings }: Core, trustsPr
  * The steps of an upgrade without the private Fastify, whose request, reply and router cost as much as all the rest.
  * @returns takes every upgrade that it is given
  */
-export function directEntrance (app: FastifyInstance, { settings: { maxPayload }, log }: Core, entrance: Entrance): UpgradeRouter {
-  const server = new WebSocketServer({ noServer: true, maxPayload: maxPayload + HEADER_SIZE, clientTracking: false })
+export function directEntrance (app: FastifyInstance, { log }: Core, entrance: Entrance): UpgradeRouter {
+  const server = app.websocketServer // plugins may listen to it
   const pending = new Set<Duplex>()
   // as those of Fastify: runs after core.drain
   app.addHook('preClose', async () => { for (const socket of pending) socket.destroy() })
@@ -52,7 +50,11 @@ export function directEntrance (app: FastifyInstance, { settings: { maxPayload }
       if ('error' in admission) return refuseUpgrade(socket, admission)
       socket.off('error', destroy) // the server below has its own
       socket.cork()
-      server.handleUpgrade(raw, socket, head, (webSocket) => { entrance.accept(webSocket, raw, admission) })
+      server.handleUpgrade(raw, socket, head, (webSocket) => {
+        server.emit('connection', webSocket, raw)
+        server.clients.delete(webSocket) // core.drain closes it
+        entrance.accept(webSocket, raw, admission)
+      })
     }).catch((error: unknown) => {
       log.error({ err: error }, 'an upgrade failed')
       socket.destroy()

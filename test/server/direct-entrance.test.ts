@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { type Server, createServer } from 'node:http'
+import { type IncomingMessage, type Server, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import fp from 'fastify-plugin'
 import t from 'tap'
 import type { DatasoleServerOptions } from '../../plugins/connections.js'
 import { DatasoleServer } from '../../plugins/server.js'
-import { connect, refusal } from '../helpers/wire.js'
+import { Wire, connect, refusal } from '../helpers/wire.js'
 
 async function start (t: Test, options: DatasoleServerOptions, prepare: (ds: DatasoleServer) => void = () => {}, unix?: string): Promise<string> {
   const http: Server = createServer()
@@ -109,4 +109,23 @@ t.test('refusals are the same with and without Fastify', async (t) => {
   const wires = [await connect(direct, { headers: { authorization: 'Bearer yes' } }), await connect(routed, { headers: { authorization: 'Bearer yes' } })]
   await both({ authorization: 'Bearer yes' })
   for (const wire of wires) await wire.close()
+})
+
+t.test('listeners of the WebSocket server are called, with and without Fastify', async (t) => {
+  for (const hasHook of [false, true]) {
+    let connections = 0
+    const url = await start(t, {}, (ds) => {
+      ds.register(fp(async (app: FastifyInstance) => {
+        app.websocketServer.on('headers', (headers) => { headers.push('Set-Cookie: seen=1') })
+        app.websocketServer.on('connection', () => { connections++ })
+        if (hasHook) app.addHook('onRequest', async () => {})
+      }))
+    })
+    const wire = new Wire(url)
+    const [response] = await once(wire.socket, 'upgrade') as [IncomingMessage]
+    t.strictSame(response.headers['set-cookie'], ['seen=1'])
+    t.match((await wire.next()).payload, { protocol: 3 })
+    t.equal(connections, 1)
+    await wire.close()
+  }
 })
