@@ -11,7 +11,7 @@ export interface Deflation { bytes: number, deflated: number, plain: number, com
 const ROUNDS = 21
 const FRAMES = 200
 
-/** What it takes to encode an event, as it is and compressed: once for all who get it. */
+/** The cost of encoding an event, as it is and compressed. It is paid once for all receivers. */
 export function deflation (): Deflation[] {
   return [11, 43, 85, 170].map((count) => {
     const text = JSON.stringify({ event: 'tick', data: { records: records(count) }, timestamp: 1_700_000_000_000 })

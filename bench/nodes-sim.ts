@@ -13,7 +13,7 @@ import { quantile } from './compare.js'
 
 const COUNTS = [2, 8, 32]
 const ROUNDS = 7
-/** What else the machine does makes CPU time longer, never shorter: the lower quartile of the rounds. */
+/** The lower quartile of the rounds: other work of the machine makes CPU time longer, never shorter. */
 const QUIET = 0.25
 const NOBODY = 'to a tag of no node'
 /** Broadcasts of one measurement, and those between two turns of 1 ms. */
@@ -35,7 +35,7 @@ class WithoutTopics extends RedisBackend {
  */
 export interface BroadcastCost { nodes: number, what: string, all: number, other: number, redis: number, messages: number }
 
-/** What a node costs in a second when nothing is sent (µs of CPU), with the messages that it gets. */
+/** The cost of an idle node in a second (µs of CPU), and the messages that it gets. */
 export interface IdleCost { nodes: number, node: number, redis: number, messages: number }
 
 /** A distinct user connects and leaves: µs of CPU, and bytes of Redis while it is there. */
@@ -196,7 +196,7 @@ async function members (admin: Redis, url: string): Promise<MemberCost[]> {
   })
 }
 
-/** What a node costs the others: broadcasts with topics and without, signs of life, and members. */
+/** The costs of many nodes: broadcasts with topics and without, signs of life, and members. */
 export async function simulate (): Promise<{ broadcasts: Awaited<ReturnType<typeof broadcasts>>, idle: IdleCost[], members: MemberCost[] }> {
   const redis = await RedisServer.start()
   const admin = new Redis(redis.url)

@@ -6,7 +6,7 @@ import type { Figures, Run } from './measure.js'
 import type { Adapter } from './peer.js'
 import { RawSocket } from './raw-socket.js'
 
-/** What it prints in the end. */
+/** The figures that it prints in the end. */
 export type Outcome = { figures: Figures } | { error: string }
 
 /** The request of the main process, as the argument. */

@@ -5,7 +5,7 @@ import type { RawSocket } from './raw-socket.js'
 
 type ApplyPatch = (document: unknown, patch: object[], validate: boolean, mutate: boolean) => { newDocument: unknown }
 
-/** What one client makes of all that it got: a reader of a peer's messages fills it. */
+/** The state of one client after all of its messages. A reader of the peer's messages fills it. */
 export class Replica {
   readonly values = new Map<string, unknown>()
   /** Of values by key, where the peer has such a thing: it lets a reader see a gap. */

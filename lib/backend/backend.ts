@@ -168,8 +168,8 @@ export interface StateBackend extends Partial<Journal> {
    */
   publish (key: string, value: unknown, topic?: string): Promise<void>
   /**
-   * Whether a key has topics beside its own channel. What one process publishes to a key and its topics arrives in the
-   * order of publication at each subscriber, whichever of them it listens to. With topics, a broadcast to users and tags
+   * Whether a key has topics beside its own channel. Publications of one process to a key and its topics arrive in
+   * their order at each subscriber, whichever of them it listens to. With topics, a broadcast to users and tags
    * reaches only the nodes that have them; without, it reaches every node. Set it if a node may listen to a topic for
    * each of its connections.
    */

@@ -1,7 +1,7 @@
 import { isContainer, type Members } from './json.js'
 import { idOf } from './record-id.js'
 
-/** Where two arrays differ: after `start` equal elements, before as many equal ones as follow the ends. */
+/** The part of two arrays that differs. The elements before `start` are equal, and so are those after the ends. */
 export interface Section {
   start: number
   fromEnd: number

@@ -3,7 +3,7 @@ import { type ArrayPlan, planArray, REPLACED } from './array-plan.js'
 import { type Container, isContainer } from './json.js'
 import { idOf } from './record-id.js'
 
-/** What becomes of the elements of the array that the walk has entered. */
+/** The edits of the elements of the array that the walk has entered. */
 export interface ElementEdits {
   /** Whether an old element, by its index, is known to equal what is given for it. */
   isKnown (from: Container, index: number, given: object): boolean
@@ -14,7 +14,7 @@ export interface ElementEdits {
    * @param index in the new array
    */
   isSameElement (old: unknown, given: unknown, index: number): boolean
-  /** What both arrays give for the same element, whatever else they may give it for. */
+  /** A key that is the same for one element in both arrays. Different elements may share it. */
   keyOf (element: unknown): unknown
   /** Whether it is the base of a draft that has changed. */
   isTouched (element: object): boolean

@@ -142,7 +142,7 @@ export class Comparison implements ElementEdits {
     return this.#drafts !== undefined && isContainer(value) ? this.#drafts.get(value) : undefined
   }
 
-  /** What both of two arrays give for the same element, whatever else they may give it for. */
+  /** A key that is the same for one element in two arrays. Different elements may share it. */
   keyOf (element: unknown): unknown {
     return idOf(element) ?? element
   }
