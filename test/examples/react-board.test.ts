@@ -66,7 +66,7 @@ t.test('react-board: two browsers share cards and cursors', async (t) => {
   t.match(await ann.page.textContent('.cursor'), /^[A-Z][a-z]+$/)
   bob.page.once('dialog', (dialog) => { void dialog.accept('Zoe') })
   await bob.page.click('.people button')
-  await ann.page.waitForFunction("document.querySelector('.cursor').textContent === 'Zoe'")
+  await ann.page.waitForFunction("document.querySelector('.cursor')?.textContent === 'Zoe'")
 
   await ann.page.fill('section[aria-label=Doing] input', 'Measure it on a phone')
   await ann.page.press('section[aria-label=Doing] input', 'Enter')

@@ -21,16 +21,20 @@ async function violations (page: Page): Promise<string[]> {
   return await page.evaluate('axe.run().then(({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => [id, html, failureSummary].join(" "))))')
 }
 
-/** Waits for a condition: the page's policy refuses what `waitForFunction` would evaluate there. */
+/**
+ * Waits for a condition: the page's policy refuses what `waitForFunction` would evaluate there.
+ * While an element of it is missing, which gives a TypeError, it does not hold.
+ */
 async function holds (page: Page, condition: string): Promise<void> {
+  const attempt = `(() => { try { return Boolean(${condition}) } catch (error) { if (error instanceof TypeError) return false; throw error } })()`
   try {
-    await until(async () => await page.evaluate<boolean>(`Boolean(${condition})`))
+    await until(async () => await page.evaluate<boolean>(attempt))
   } catch (error) {
     throw new Error(`${condition}: ${(error as Error).message}; the page has ${await page.textContent('body')}`)
   }
 }
 
-const points = (page: Page): Promise<number> => page.evaluate("document.querySelector('polyline').points.numberOfItems")
+const points = (page: Page): Promise<number> => page.evaluate("document.querySelector('polyline')?.points.numberOfItems ?? 0")
 
 /** Presses a key until a link or button with this text has the focus. */
 async function focus (page: Page, text: string): Promise<void> {
