@@ -1,6 +1,6 @@
-/** The used part of an AbortSignal. */
+/** The part of AbortSignal that datasole uses. */
 export interface AbortSignalLike {
-  /** Whether it was aborted. */
+  /** Whether the signal was aborted. */
   readonly aborted: boolean
   /** The reason of the abort. */
   readonly reason: unknown

@@ -1,17 +1,17 @@
 import { isContainer, type Members } from './json.js'
 import { idOf } from './record-id.js'
 
-/** The part of two arrays that differs. The elements before `start` are equal, and so are those after the ends. */
+/** The part of two arrays that differs. The elements before `start`, and those after both ends, are equal. */
 export interface Section {
   start: number
   fromEnd: number
   toEnd: number
 }
 
-/** Most elements that are skipped on either side to find the next common one, or tried of those that look alike. */
+/** Maximum number of elements to skip on either side to find the next common one, and of elements with one key to try. */
 const LOOK_AHEAD = 8
 
-/** Finds the elements of an old array in a new one, within a section of both. Indices here count from its start. */
+/** Finds the elements of an old array in a new one, within a section of both. Indices count from the section's start. */
 export class Alignment {
   /** For each element of the new section, the index of its old one; -1 if it is new. */
   readonly origins: Int32Array
@@ -21,7 +21,7 @@ export class Alignment {
   readonly #isSame: (origin: number, index: number) => boolean
   #taken = 0
 
-  /** @param isSame whether an element of the new array is one of the old array, by their indices there */
+  /** @param isSame whether two elements are the same, by their indices in the whole old and the whole new array */
   constructor ({ start, fromEnd, toEnd }: Section, isSame: (origin: number, index: number) => boolean) {
     this.origins = new Int32Array(toEnd - start).fill(-1)
     this.isTaken = new Uint8Array(fromEnd - start)
@@ -39,11 +39,11 @@ export class Alignment {
     return true
   }
 
-  /** Sees what was inserted and removed, with one walk along both. */
+  /** Finds inserted and removed elements, in one walk along both arrays. */
   walk (): void {
     for (let old = 0, i = 0; old < this.isTaken.length && i < this.origins.length; old++, i++) {
       if (this.#take(old, i)) continue
-      if (this.#take(old + 1, i + 1)) { // one was edited, or replaced
+      if (this.#take(old + 1, i + 1)) { // one element was edited or replaced
         old++
         i++
         continue
@@ -58,8 +58,8 @@ export class Alignment {
   }
 
   /**
-   * Sees what was moved, however far.
-   * @param keyOf equal for elements that are the same
+   * Finds moved elements at any distance.
+   * @param keyOf returns the same key for elements that are the same
    */
   lookUp (from: unknown[], to: unknown[], keyOf: (element: unknown) => unknown): void {
     const first = new Map<unknown, number>()
@@ -86,15 +86,15 @@ export class Alignment {
   }
 }
 
-/** An object's id; of other containers a number that equal ones have in common; a scalar itself. */
+/** The key of an element: the id of an object, a hash of any other container, or the scalar itself. */
 export function contentKey (element: unknown): unknown {
   return isContainer(element) ? idOf(element) ?? signature(element, 2) : element
 }
 
-/** Members or elements, and characters, that a signature looks at. */
+/** Maximum number of members or elements that a signature reads per container. For a string it sets the sampling step. */
 const SAMPLES = 8
 
-/** The order of members does not matter, but which ones come first. */
+/** A hash of a sample of the value. It ignores the order of the sampled members, but samples only the first ones. */
 function signature (value: unknown, levels: number): number {
   if (typeof value === 'string') return stringSignature(value)
   if (typeof value === 'number') return Math.imul(value * 4096, 0x9e3779b1)

@@ -3,20 +3,20 @@ import { type ArrayPlan, planArray, REPLACED } from './array-plan.js'
 import { type Container, isContainer } from './json.js'
 import { idOf } from './record-id.js'
 
-/** The edits of the elements of the array that the walk has entered. */
+/** Receives the edits of the array that the walk has entered, and answers questions about its elements. */
 export interface ElementEdits {
-  /** Whether an old element, by its index, is known to equal what is given for it. */
+  /** Whether the old element at `index` is known to equal `given`. */
   isKnown (from: Container, index: number, given: object): boolean
-  /** It has turned out to. */
+  /** Records that the old element at `index` equals `given`. */
   note (from: Container, index: number, given: unknown): void
   /**
-   * Whether an element of the new array is that one of the old array, perhaps with changes if it has an id.
-   * @param index in the new array
+   * Whether two elements are the same: equal, or with the same id (the other members may differ).
+   * @param index of `given` in the new array
    */
   isSameElement (old: unknown, given: unknown, index: number): boolean
-  /** A key that is the same for one element in both arrays. Different elements may share it. */
+  /** A key that an element has in both arrays. Different elements may share a key. */
   keyOf (element: unknown): unknown
-  /** Whether it is the base of a draft that has changed. */
+  /** Whether the element is the base of a draft that has changed. */
   isTouched (element: object): boolean
   add (index: number, given: unknown, element: number): void
   remove (index: number): void
@@ -25,12 +25,12 @@ export interface ElementEdits {
   element (index: number, old: unknown, given: unknown): boolean
 }
 
-/** Elements that may be removed or added one by one, even if they are most of the array. */
+/** Number of elements that may be added or removed one by one, even if they are most of the array. */
 const MANY = 1000
 
-/** Whether to send the edits of an array; else the whole array is sent. */
+/** Whether to send edits of the array, rather than the whole array. */
 export function isWorthwhile (before: number, after: number): boolean {
-  // an emptied array takes one operation
+  // one operation is enough to empty an array
   if (after === 0) return before < 2
   return Math.abs(before - after) <= Math.max(MANY, Math.min(before, after))
 }
@@ -49,22 +49,22 @@ export class ArrayComparison {
     this.#section = this.#inner()
   }
 
-  /** Reports the edits. @returns false if the whole array has to be sent */
+  /** Reports the edits. @returns false if the whole array must be sent */
   report (): boolean {
     const plan = this.#plan()
     if (plan === undefined) return false
     if (plan !== 'in place') this.#follow(plan)
-    // once all are where they belong
+    // compare only now, when all elements are at their final index
     for (let i = 0; i < this.#to.length; i++) this.#compare(i, plan)
     return true
   }
 
-  /** Leaves out the same elements at both ends. */
+  /** The section without the elements at both ends that are the same. */
   #inner (): Section {
     let start = 0
     let fromEnd = this.#from.length
     let toEnd = this.#to.length
-    // the only pair that is left needs no search
+    // with one pair left in each array, no search is needed
     const least = fromEnd === toEnd ? 1 : 0
     while (Math.min(fromEnd, toEnd) - start > least && this.#isSame(start, start)) start++
     while (Math.min(fromEnd, toEnd) - start > least && this.#isSame(fromEnd - 1, toEnd - 1)) {
@@ -87,7 +87,7 @@ export class ArrayComparison {
     return isContainer(given) && this.#edits.isKnown(this.#from, origin, given)
   }
 
-  /** Undefined if the whole array has to be sent. */
+  /** The plan, or undefined if the whole array must be sent. */
   #plan (): ArrayPlan | 'in place' | undefined {
     const { start, fromEnd, toEnd } = this.#section
     const isEven = fromEnd === toEnd
@@ -99,7 +99,7 @@ export class ArrayComparison {
     return isEven && plan !== undefined && this.#areReplaced(plan.steps.length) ? 'in place' : plan
   }
 
-  /** Short scalars are rather replaced than moved, if that takes no more operations. */
+  /** Whether to replace short scalars in place, because this takes no more operations than to move them. */
   #areReplaced (steps: number): boolean {
     const { start, toEnd } = this.#section
     let replaced = 0
@@ -119,7 +119,7 @@ export class ArrayComparison {
     }
   }
 
-  /** Compares an element with what was there, unless both were found equal. */
+  /** Compares an element with its old element, unless both are known to be equal. */
   #compare (i: number, plan: ArrayPlan | 'in place'): void {
     const { start, toEnd } = this.#section
     const isInside = i >= start && i < toEnd

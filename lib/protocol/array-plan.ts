@@ -6,28 +6,28 @@ export type Step =
   | { op: 'add', index: number, /** in the new array */ element: number }
 
 export interface ArrayPlan {
-  /** Applied in order, they make the new array, except for changes inside the elements that stay. */
+  /** In order, they build the new array, except for changes inside elements that stay. */
   steps: Step[]
-  /** For each element of the new section, the index of its old element, or of one that it replaces; -1 if it is added. */
+  /** For each new element, the index of its old element or of the element that it replaces; -1 if it is added. */
   origins: Int32Array
-  /** MOVED, KEPT or REPLACED. */
+  /** For each new element: MOVED, KEPT or REPLACED. */
   kinds: Uint8Array
 }
 
-/** Or added, if there is no origin. */
+/** Moved; added if the element has no origin. */
 const MOVED = 0
 const KEPT = 1
-/** Replaced by another element, which may have parts in common with it. */
+/** Replaces another element. Both may have parts in common. */
 export const REPLACED = 2
 
-/** Elements that the steps of any plan may shift. A receiver applies each step with a splice. */
+/** Number of elements that the steps of any plan may shift. A receiver applies each step with a splice. */
 const FREE_WORK = 1_000_000
 
 /**
- * Plans how an array of `length` elements changes, in the section that starts at `start`. Elements of both stay or
- * are moved. Of the others, a new one replaces an old one if no staying element is between them.
+ * Plans the edits of an array of `length` elements, in the section that starts at `start`. Elements in both arrays
+ * stay or are moved. A new element replaces a removed one if no element that stays is between them.
  *
- * @param alignment of the section; belongs to the plan afterwards
+ * @param alignment of the section; the plan owns and changes it
  * @returns undefined if the steps would be too much work
  */
 export function planArray ({ origins, isTaken }: Alignment, start: number, length: number): ArrayPlan | undefined {
@@ -42,7 +42,7 @@ export function planArray ({ origins, isTaken }: Alignment, start: number, lengt
     steps.push({ op: 'remove', index: start + i })
     work -= length - start - i
   }
-  // the array after the steps so far; only needed if an element has to be moved
+  // the array after the steps so far; needed only if an element is moved
   let list: number[] | undefined
   if (origins.some((origin, i) => origin !== -1 && kinds[i] === MOVED)) {
     list = []
@@ -72,14 +72,14 @@ export function planArray ({ origins, isTaken }: Alignment, start: number, lengt
   return { steps, origins, kinds }
 }
 
-/** Marks a longest increasing subsequence of the origins, without -1 (patience sorting). */
+/** Marks a longest increasing subsequence of the origins, ignoring -1 (patience sorting). */
 function longestIncreasing (origins: Int32Array): Uint8Array {
   const marks = new Uint8Array(origins.length)
   if (isAscending(origins)) {
     for (let i = 0; i < origins.length; i++) if (origins[i] !== -1) marks[i] = KEPT
     return marks
   }
-  const ends: number[] = [] // by length: the end of the sequence with the lowest last origin
+  const ends: number[] = [] // for each length: the index that ends the sequence with the lowest last origin
   const before = new Int32Array(origins.length)
   for (let i = 0; i < origins.length; i++) {
     const origin = origins[i]!
@@ -108,10 +108,10 @@ function isAscending (origins: Int32Array): boolean {
   return true
 }
 
-/** Pairs new elements with removed ones between the same two staying elements, to replace them. */
+/** Pairs new elements with removed ones that are between the same two kept elements, to replace them. */
 function pairUp (origins: Int32Array, kinds: Uint8Array, isTaken: Uint8Array): void {
   let old = 0
-  let next = -1 // the next one that stays
+  let next = -1 // index of the next kept element
   for (let i = 0; i < origins.length; i++) {
     if (kinds[i] === KEPT) {
       old = origins[i]! + 1

@@ -23,7 +23,7 @@ export const RpcCode = {
   METHOD_NOT_FOUND: -32601,
   INVALID_PARAMS: -32602,
   INTERNAL: -32603,
-  /** An error for the client without a numeric code of its own. */
+  /** An error for the client without a numeric code. */
   APPLICATION: -32000,
   TIMEOUT: -32001,
   CANCELLED: -32002,
@@ -44,7 +44,7 @@ export const CloseCode = {
   AUTH_EXPIRED: 4401,
   HEARTBEAT_MISSED: 4408,
   SLOW_CONSUMER: 4413,
-  /** The client's contract is of a version that the server does not accept. */
+  /** The server does not accept the version of the client's contract. */
   CONTRACT_MISMATCH: 4426,
   RATE_LIMITED: 4429
 } as const

@@ -1,16 +1,16 @@
 import { coded } from './errors.js'
 import type { Operation } from './messages.js'
 
-/** The operations of RFC 6902 by the letter of their short form. */
+/** The operations of RFC 6902 by their letter in the short form. */
 const NAMES: Record<string, Operation['op']> = { a: 'add', d: 'remove', r: 'replace', m: 'move', c: 'copy', t: 'test' }
-/** `d` for remove, as `r` is taken; of the others the first letter. */
+/** `d` for remove, because `r` means replace; otherwise the first letter. */
 const letterOf = (op: Operation['op']): string => op === 'remove' ? 'd' : op[0]!
 
 /**
- * A patch in its short form (PROTOCOL.md, "Compact frames"): of each operation a letter with the path, relative to the
- * path before it, then `from` relative to the path, or the value.
+ * Encodes a patch in its short form (PROTOCOL.md, "Compact frames"). An operation is its letter and its path, relative
+ * to the previous path, followed by the value, or by `from` relative to the path.
  *
- * @returns the list that JSON carries; `expandOperations` gives back the same operations in the same order
+ * @returns a list to send as JSON; `expandOperations` restores the same operations in the same order
  */
 export function compactOperations (operations: readonly Operation[]): unknown[] {
   const list: unknown[] = []
@@ -26,8 +26,8 @@ export function compactOperations (operations: readonly Operation[]): unknown[] 
 }
 
 /**
- * The operations of a list that `compactOperations` made.
- * @throws RangeError `BAD_FRAME` for a list that it cannot have made
+ * Decodes a list that `compactOperations` made.
+ * @throws RangeError `BAD_FRAME` if the list is malformed
  */
 export function expandOperations (list: readonly unknown[]): Operation[] {
   const operations: Operation[] = []
@@ -44,7 +44,7 @@ export function expandOperations (list: readonly unknown[]): Operation[] {
   return operations
 }
 
-/** The number of segments of `base` to drop, nothing for none, then the segments that follow (JSON Pointer, RFC 6901). */
+/** The number of last segments of `base` to drop (omitted if 0), then the segments to append (JSON Pointer, RFC 6901). */
 function relative (base: string, path: string): string {
   let common = 0
   for (let i = 0; ; i++) {
@@ -74,7 +74,7 @@ function broken (): RangeError {
   return coded(new RangeError('a compact frame cannot be read'), 'BAD_FRAME')
 }
 
-/** Bytes of an unsigned number as a varint: seven bits in a byte, the lowest first, the high bit in all but the last (LEB128). */
+/** Size in bytes of an unsigned integer as a varint (LEB128). */
 export function varintSize (value: number): number {
   let size = 1
   for (; value >= 0x80; value = Math.floor(value / 0x80)) size++
@@ -89,8 +89,8 @@ export function writeVarint (target: Uint8Array, offset: number, value: number):
 }
 
 /**
- * The two numbers at the beginning of a compact frame, and its JSON.
- * @throws RangeError `BAD_FRAME` if the frame ends within a number
+ * Reads the two varints at the start of a compact frame, and the JSON after them.
+ * @throws RangeError `BAD_FRAME` if the frame ends inside a varint
  */
 export function readCompact (frame: Uint8Array): { first: number, second: number, json: Uint8Array } {
   let offset = 1

@@ -3,9 +3,9 @@ import { type Container, getMember, isContainer, JsonWalk, type Members } from '
 import type { Operation } from './messages.js'
 import { idOf } from './record-id.js'
 
-/** The drafts in the new value. Each knows its base, and its changes. */
+/** Finds the drafts in the new value. */
 export interface DraftLookup {
-  /** The draft of this container; also if the container is the draft's proxy. */
+  /** The draft of a container, which may also be given as the draft's proxy. */
   get (container: object): Drafted | undefined
 }
 
@@ -20,7 +20,7 @@ export interface Drafted {
   reportTo (comparison: Comparison): void
 }
 
-/** Children that may be compared in vain, in one diff, to find out where elements have gone. */
+/** Maximum number of children, in one diff, to compare without a match while looking for moved elements. */
 const MOST_IN_VAIN = 100_000
 
 /** Walks two values side by side, and turns differences into operations. */
@@ -28,14 +28,14 @@ export class Comparison implements ElementEdits {
   readonly patches: Operation[] = []
   readonly walk: JsonWalk
   readonly #drafts: DraftLookup | undefined
-  /** Whether it is only asked if two values differ, up to the first difference. */
+  /** True while the walk only tests whether two values differ. It then stops at the first difference. */
   #isProbing = false
   #differs = false
-  /** Children that were compared, and those for nothing. */
+  /** Number of children compared, and of those compared without a match. */
   #visited = 0
   #inVain = 0
 
-  /** @param drafts those of containers in the old value that are in the new one */
+  /** @param drafts finds the drafts in the new value */
   constructor (maxDepth: number, drafts?: DraftLookup) {
     this.walk = new JsonWalk(maxDepth, '', drafts)
     this.#drafts = drafts
@@ -57,7 +57,7 @@ export class Comparison implements ElementEdits {
     return this.#drafts?.get(element)?.isTouched === true
   }
 
-  /** Whether too much was compared in vain. From now on elements are recognized by identity and ids alone. */
+  /** Whether too many comparisons found no match. From then on only identity and ids are compared. */
   get isSpent (): boolean { return this.#inVain > MOST_IN_VAIN }
 
   isSameElement (old: unknown, given: unknown, index: number): boolean {
@@ -84,7 +84,7 @@ export class Comparison implements ElementEdits {
   /** Inserts an element. */
   add (index: number, given: unknown, element = index): void {
     const { walk } = this
-    walk.at(element) // errors name the final place
+    walk.at(element) // errors name the final index
     const value = walk.copy(walk.resolve(given, true))
     walk.at(index)
     this.push({ op: 'add', path: walk.path(), value })
@@ -126,7 +126,7 @@ export class Comparison implements ElementEdits {
       this.push({ op: 'add', path: walk.path(), value: walk.copy(value) })
     } else if (!areAlike) {
       this.#replace(value)
-    } else if (draft !== undefined && !this.#isProbing) { // another container of the old value
+    } else if (draft !== undefined && !this.#isProbing) { // a draft of another container of the old value
       if (this.#isEqual(old, given)) return true
       this.#replace(value)
     } else {
@@ -142,24 +142,24 @@ export class Comparison implements ElementEdits {
     return this.#drafts !== undefined && isContainer(value) ? this.#drafts.get(value) : undefined
   }
 
-  /** A key that is the same for one element in two arrays. Different elements may share it. */
+  /** A key that an element has in both arrays. Different elements may share a key. */
   keyOf (element: unknown): unknown {
     return idOf(element) ?? element
   }
 
-  /** Whether a child of an old container is known to equal what is given for it. */
+  /** Whether a child of an old container is known to equal `given`. */
   isKnown (_container: Container, _key: string | number, _given: object): boolean {
     return false
   }
 
-  /** It has turned out to. */
+  /** Records that a child of an old container equals `given`. */
   note (_container: Container, _key: string | number, _given: unknown): void {}
 
   protected push (operation: Operation): void {
     this.patches.push(operation)
   }
 
-  /** Whether it takes fewer bytes to send a container whole than the operations since `before`. */
+  /** Whether the whole container takes fewer bytes than the operations since `before`. */
   protected isTooLong (_before: number, _container: Container): boolean {
     return false
   }
@@ -182,13 +182,13 @@ export class Comparison implements ElementEdits {
     let isLeft = false
     const oldNames = Object.keys(from)
     let i = 0
-    // a third faster than a loop over Object.keys
+    // for-in is a third faster here than a loop over Object.keys
     for (const name in to) {
       if (!Object.prototype.hasOwnProperty.call(to, name)) continue
       const old = oldNames[i++] === name ? from[name] : getMember(from, name)
       const given = to[name]
       if (old !== undefined) common++
-      if (isContainer(given) ? this.isKnown(from, name, given) : given === old) { // true of most members
+      if (isContainer(given) ? this.isKnown(from, name, given) : given === old) { // most members are unchanged
         isLeft = true
         continue
       }
@@ -201,7 +201,7 @@ export class Comparison implements ElementEdits {
     this.#visited += i
     if (common < oldNames.length && !this.#differs) this.#removeFrom(from, to)
     walk.leave()
-    // what a recipe assigned, and has nothing of what was there, is another object
+    // a recipe assigned an object that shares nothing with the old one: send it whole
     const isAnother = !isLeft && this.#drafts !== undefined && patches.length >= before + 2
     if (!isAnother && !this.isTooLong(before, to)) return true
     this.#replaceWhole(to, before)
@@ -216,7 +216,7 @@ export class Comparison implements ElementEdits {
     }
   }
 
-  /** Elements only count as equal at the same index. */
+  /** Tests whether two arrays differ. Elements count as equal only at the same index. */
   #probe (from: unknown[], to: unknown[]): void {
     const { walk } = this
     this.#differs = from.length !== to.length
@@ -232,12 +232,12 @@ export class Comparison implements ElementEdits {
     walk.leave()
   }
 
-  /** Of drafts what was drafted, as it would be found in the old value. */
+  /** Replaces drafts by their bases, so that identity with elements of the old array is visible. */
   #plain (list: unknown[]): unknown[] {
     return this.#drafts === undefined ? list : list.map((element) => this.#draftOf(element)?.base ?? element)
   }
 
-  /** Elements of `from` that are in `to` stay or are moved. */
+  /** Compares two arrays. Elements of `from` that are in `to` stay or are moved. */
   elements (from: unknown[], to: unknown[]): void {
     const { walk } = this
     if (!isWorthwhile(from.length, to.length)) return this.#replace(to)

@@ -6,13 +6,13 @@ import { isShorter, jsonSize } from './json-size.js'
 import type { Operation } from './messages.js'
 
 /**
- * The operations (add, remove, replace, move) that take `from` to `to`; none if both are equal. Their values are
- * copies. A container whose operations would be longer than itself is replaced.
+ * Computes the operations (add, remove, replace, move) that turn `from` into `to`; none if both are equal. Their
+ * values are copies. A container is replaced if its operations would be longer than the container itself.
  *
  * @param from plain JSON such as a document's value, or undefined for no value
- * @param to anything that `copyJson` takes, validated in the same way
+ * @param to any value that `copyJson` accepts, validated in the same way
  * @param maxDepth how many containers may be inside each other
- * @param sources the frozen values that `from` is known to be made of; learns what else is equal
+ * @param sources frozen values that are known to equal parts of `from`; records the equal parts that this call finds
  * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`, as `copyJson`
  */
 export function diff (from: unknown, to: unknown, maxDepth: number, sources?: FrozenSources): Operation[] {
@@ -20,20 +20,20 @@ export function diff (from: unknown, to: unknown, maxDepth: number, sources?: Fr
   try {
     comparison.child(from, to, true)
   } catch (error) {
-    copyJson(to, maxDepth) // throws for the first of several faults
+    copyJson(to, maxDepth) // if there are several faults, this throws for the first one
     throw error
   }
   return comparison.patches
 }
 
-/** Bytes of operations in a container up to which it is not replaced, as they tell more than it does. */
+/** Operations of up to this many bytes are never replaced by their container, because they say what changed. */
 const SHORT = 4096
 
-/** Of values that have no object in common. */
+/** Compares values that share no objects, by their content. */
 class ContentComparison extends Comparison {
-  /** About how long the patches are as text, each with those before it. */
+  /** Approximate length of the patch as JSON text, up to and including each operation. */
   readonly #bytes: number[] = []
-  /** The operations that were last found to be no longer than their container. */
+  /** The range of operations whose length was last compared with their container. */
   #weighed = { from: -1, end: 0 }
   readonly #sources: FrozenSources | undefined
 
@@ -64,7 +64,7 @@ class ContentComparison extends Comparison {
   protected override isTooLong (before: number, container: Container): boolean {
     const end = this.patches.length
     const bytes = this.#bytesUpTo(end) - this.#bytesUpTo(before)
-    // what was weighed further inside is weighed again once it has doubled
+    // compare again only once the length has doubled since an inner container was compared
     const weighed = this.#weighed.from < before ? 0 : this.#bytesUpTo(this.#weighed.end) - this.#bytesUpTo(this.#weighed.from)
     if (bytes - weighed <= Math.max(SHORT, weighed)) return false
     const isTooLong = isShorter(container, bytes)

@@ -7,21 +7,21 @@ import { type Editor, runPatch } from './patch.js'
 
 /** Limits for an untrusted patch. */
 export interface PatchLimits {
-  /** Most nested containers afterwards. */
+  /** Maximum nesting depth of the patched value. */
   maxDepth: number
   /**
-   * Most bytes that the operations insert, move, copy and compare in total. It limits the time of a patch and the
-   * growth of the value, as a short patch can copy a large value often.
+   * Maximum number of bytes that the operations insert, move, copy and compare in total. It bounds the time of a patch and
+   * the growth of the value, because a short patch can copy a large value many times.
    */
   maxWork: number
 }
 
-/** Bytes that it takes to remember a member's place among the others, for each of these. */
+/** Bytes counted per member when a transaction has to save the order of an object's members. */
 const PER_NAME = 8
 
 /**
- * One JSON value that is edited in place, and knows its exact size. The cost of an edit is the size of the
- * inserted and removed values.
+ * One JSON value that is edited in place and tracks its exact size. The cost of an edit is the size of the inserted
+ * and removed values.
  *
  * Inside a transaction (`mark` to `rollback` or `release`) every edit can be undone. A removed member stays as
  * undefined until the release, to keep its place among the others. JSON.stringify and the functions of json.ts
@@ -34,7 +34,7 @@ export class Document implements Editor {
   #size = 2
   /** Number of members of an object, cached: the first one adds no comma. */
   readonly #counts = new WeakMap<Members, number>()
-  /** What its containers are known to equal. */
+  /** Frozen values that are known to equal parts of this document. */
   readonly sources = new FrozenSources(() => this.#journal.length === 0)
   #journal: (() => void)[] = []
   #leftBehind: [object: Members, key: string][] = []
@@ -43,8 +43,8 @@ export class Document implements Editor {
   #work = 0
 
   /**
-   * @param value plain JSON, owned by the document from now on; undefined for none
-   * @param isSized false if `size` is never read, so that the value need not be walked
+   * @param value plain JSON, which the document owns from now on; undefined for none
+   * @param isSized false if `size` is never read; this saves a walk over the value
    */
   constructor (value?: unknown, isSized = true) {
     if (isSized) this.set(value)
@@ -67,10 +67,9 @@ export class Document implements Editor {
   }
 
   /**
-   * Applies a JSON Patch (RFC 6902) in place, all of it or nothing. The document owns the operations' values
-   * afterwards.
+   * Applies a JSON Patch (RFC 6902) in place, all of it or nothing. The document then owns the operations' values.
    * @param limits for untrusted patches
-   * @throws PatchError if it does not apply
+   * @throws PatchError if the patch does not apply
    * @throws RangeError `TOO_DEEP`, `LIMIT_EXCEEDED` beyond the limits
    */
   apply (patches: Operation[], limits?: PatchLimits): void {
@@ -140,7 +139,7 @@ export class Document implements Editor {
   /** Adds a member (`old` is undefined) or removes it (`value` is undefined). */
   #changeMembers (object: Members, key: string, old: unknown, value: unknown): void {
     const size = this.#size
-    // counted once per object, which had to be walked anyway when it came in
+    // members are counted once per object; inserting the object walked it anyway
     const count = this.#counts.get(object) ?? countMembers(object)
     const step = value === undefined ? -1 : 1
     const member = jsonSize(key) + 1 + jsonSize(value === undefined ? old : value)
@@ -155,7 +154,7 @@ export class Document implements Editor {
     let order: string[] | undefined
     if (value === undefined) {
       this.#leftBehind.push([object, key])
-    } else if (Object.hasOwn(object, key)) { // removed in this transaction: comes back as the last one
+    } else if (Object.hasOwn(object, key)) { // removed in this transaction: it is added again as the last member
       order = Object.keys(object)
       this.#spend(PER_NAME * order.length)
       delete object[key]
@@ -170,7 +169,7 @@ export class Document implements Editor {
     })
   }
 
-  /** As Array.prototype.splice, with any number of items. @returns the removed elements */
+  /** Like Array.prototype.splice, with any number of items. @returns the removed elements */
   splice (array: unknown[], start: number, deleteCount: number, items: unknown[]): unknown[] {
     const size = this.#size
     const removed = this.#spliceAll(array, start, deleteCount, items)
@@ -183,7 +182,7 @@ export class Document implements Editor {
     this.#size += commas(array.length) - commas(array.length + removed.length - items.length)
     for (const item of items) this.#size += jsonSize(item)
     for (const item of removed) this.#size -= jsonSize(item)
-    // an insertion moves every later element
+    // an insertion or a removal moves every later element
     if (items.length !== removed.length) this.#spend(array.length - start)
     return removed
   }
@@ -214,7 +213,7 @@ function commas (count: number): number {
 }
 
 function spliceAll (array: unknown[], start: number, deleteCount: number, items: unknown[]): unknown[] {
-  // arguments live on the stack: some 100,000 of them overflow it
+  // arguments are passed on the stack, which overflows at about 100,000 of them
   if (items.length < 1000) return array.splice(start, deleteCount, ...items)
   const tail = array.splice(start)
   const removed = tail.splice(0, deleteCount)
@@ -223,7 +222,7 @@ function spliceAll (array: unknown[], start: number, deleteCount: number, items:
   return removed
 }
 
-/** Gives `key` its place in `order` back, as undefined, by moving all that come after it to the end again. */
+/** Puts `key` back at its place in `order`, as undefined, by moving all later members behind it again. */
 function leaveBehindIn (order: string[], object: Members, key: string): void {
   for (const name of order.slice(order.indexOf(key))) {
     const value = name === key ? undefined : object[name]

@@ -4,17 +4,17 @@ import { ContainerDraft, unfit } from './draft-container.js'
 import { coded } from './errors.js'
 import { parseIndex } from './pointer.js'
 
-/** Most elements that an assignment past the end of an array, or to its length, may add. */
+/** Maximum number of elements that an assignment past the end of an array, or to its length, may add. */
 const MAX_GAP = 1_000_000
 
 /**
- * The draft of an array. Replaced, appended and cut-off elements are kept as changes. The first method that moves
+ * The draft of an array. It records replaced, appended and cut-off elements as changes. The first method that moves
  * elements makes a copy.
  */
 export class ArrayDraft extends ContainerDraft<unknown[]> {
   #copy: unknown[] | undefined
   #length = this.base.length
-  /** Number of leading elements that are the array's own, except for the changes. */
+  /** Number of leading elements that still come from the base array, except for the changes. */
   #kept = this.base.length
   #changes: Map<number, unknown> | undefined
   #settled: unknown[] | undefined
@@ -44,7 +44,7 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     this.touch()
     const length = this.#size
     if (index > length) checkGap(index - length)
-    // a hole, or an element that comes from another place
+    // a hole, or an element that the recipe moved here from another index
     if (index > length || (index < this.base.length && this.#isDrafted(value))) this.#own()
     if (this.#copy !== undefined) {
       this.#copy[index] = value
@@ -84,7 +84,7 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     const index = parseIndex(key)
     if (index >= 0) return this.shown(this.#stored(index), index)
     const method = METHODS.get(key)
-    // an inherited method; the prototype itself is not to be had, as it could be written to
+    // an inherited method; the prototype is not exposed, because a recipe could write to it
     if (method === undefined) return key === '__proto__' ? undefined : Reflect.get(Array.prototype, key)
     return (...args: unknown[]) => {
       this.check()
@@ -125,7 +125,7 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     return true
   }
 
-  // The methods of arrays that would take a trap per element.
+  // Array methods that would otherwise call a proxy trap per element.
 
   push (_name: string, items: unknown[]): number {
     this.drafts.hasWritten = true
@@ -142,7 +142,7 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     return value
   }
 
-  /** Methods that change the list in place. */
+  /** Runs a method that changes the list in place. */
   rearrange (name: 'splice', args: unknown[]): unknown {
     this.touch()
     const list = this.#own()

@@ -2,9 +2,7 @@ import type { Comparison, Drafted } from './comparison.js'
 import { coded } from './errors.js'
 import { type Container, isContainer } from './json.js'
 
-/**
- * The drafts of a recipe. A container has one draft, wherever it is stored.
- */
+/** The drafts of a recipe. A container has one draft, wherever it is stored. */
 export interface Drafts {
   /** Whether the recipe wrote anything, even an equal value. */
   hasWritten: boolean
@@ -12,9 +10,9 @@ export interface Drafts {
   readonly isOver: boolean
   /** The draft of a container or of a draft's proxy. */
   get (container: object): ContainerDraft | undefined
-  /** What the recipe sees of a stored container: its own object as it is, of anything else a draft. */
+  /** The container as the recipe sees it: an object that the recipe created is returned as it is, any other as a draft. */
   proxyOf (container: Container, parent: ContainerDraft, key: string | number): Container
-  /** The stored form of what the recipe sees. */
+  /** The stored form of a value that the recipe sees. */
   plain (value: unknown): unknown
   /** The stored form of a value that the recipe writes. */
   take (value: unknown): unknown
@@ -23,17 +21,17 @@ export interface Drafts {
 /** The member of a proxy that returns its draft. */
 export const DRAFT = Symbol('draft')
 
-/** Targets of the proxies. They have no data, so that the drafted value may be frozen. */
+/** Targets of the proxies. They hold no data: a proxy of a frozen target could not show changes. */
 const OBJECT = inspectable({})
 const ARRAY = inspectable([])
 
-/** One object or array of the value with the recipe's changes: the traps of its proxy. */
+/** One object or array of the value, with the recipe's changes. It is the handler of its own proxy. */
 export abstract class ContainerDraft<T extends Container = Container> implements ProxyHandler<Container>, Drafted {
   readonly proxy: Container
   /** The touched children; undefined if the container is untouched. */
   protected touchedChildren: ContainerDraft[] | undefined = undefined
 
-  /** @param key its place in the parent, where that has not been changed */
+  /** @param key its place in the parent; valid only while the parent has no change at that place */
   constructor (readonly drafts: Drafts, readonly base: T, readonly parent: ContainerDraft | undefined, readonly key: string | number) {
     this.proxy = new Proxy(Array.isArray(base) ? ARRAY : OBJECT, this)
   }
@@ -43,7 +41,7 @@ export abstract class ContainerDraft<T extends Container = Container> implements
 
   /** Reports the changes to a comparison whose walk is at this container. */
   abstract reportTo (comparison: Comparison): void
-  /** The current value, with the containers in it as they are stored. Asked once the recipe has returned. */
+  /** The current value, with the containers in it as they are stored. Called only after the recipe has returned. */
   abstract settled (): Container
   protected abstract read (key: string): unknown
   protected abstract holds (key: string): boolean

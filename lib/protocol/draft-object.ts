@@ -3,14 +3,14 @@ import { ContainerDraft } from './draft-container.js'
 import { getMember, type Members, putMember } from './json.js'
 
 interface Edits {
-  /** Written members; new ones in order. */
+  /** Written members; new ones in the order of insertion. */
   readonly changes: Map<string, unknown>
   /** Deleted members. One that is added again comes last. */
   readonly gone: Set<string>
   settled?: Members
 }
 
-/** The draft of an object: the object, and its changed members. */
+/** The draft of an object. It records the changed members. */
 export class ObjectDraft extends ContainerDraft<Members> {
   #edits: Edits | undefined
 
@@ -29,7 +29,7 @@ export class ObjectDraft extends ContainerDraft<Members> {
   protected read (key: string): unknown {
     const value = this.#stored(key)
     if (value !== undefined) return this.shown(value, key)
-    // an inherited method; the prototype itself is not to be had, as it could be written to
+    // an inherited method; the prototype is not exposed, because a recipe could write to it
     return key === '__proto__' || this.holds(key) ? undefined : Reflect.get(Object.prototype, key)
   }
 
@@ -40,7 +40,7 @@ export class ObjectDraft extends ContainerDraft<Members> {
   protected keys (): string[] {
     const keys = Object.keys(this.base).filter((key) => this.base[key] !== undefined)
     if (this.#edits === undefined) return keys
-    // an object of the same members, as names that are integers go first
+    // build an object to get the right order: integer names come first
     const members: Members = {}
     for (const key of keys) if (!this.#edits.gone.has(key)) putMember(members, key, true)
     for (const key of this.#edits.changes.keys()) putMember(members, key, true)

@@ -7,17 +7,17 @@ import { type Container, isContainer } from './json.js'
 import type { Operation } from './messages.js'
 
 /**
- * Runs a recipe on a draft of a value. Inside the recipe the draft behaves as a plain object, and a moved or
- * assigned object stays the same reference. The value itself is only read. The cost depends on the edits, not
- * on the size of the value.
+ * Runs a recipe on a draft of a value, and returns the changes as a patch. Inside the recipe the draft behaves like a
+ * plain object, and a moved or assigned object stays the same reference. The value itself is not changed. The cost
+ * depends on the edits, not on the size of the value.
  *
  * @param source holds the value: plain JSON without repeated objects, or undefined for none
- * @param recipe changes the draft that it gets, or returns a new value; synchronous. A value that is no object
- *   or array comes as it is, no value as undefined. What it wrote is copied once it has returned.
+ * @param recipe changes the draft, or returns a new value; synchronous. A scalar is passed as it is, a missing value
+ *   as undefined. The values that it wrote are copied after it returns.
  * @param maxDepth how many containers may be inside each other
- * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP` for what the recipe left in the value, as `copyJson`
- * @throws TypeError `ASYNC_RECIPE` where it returns a promise; `RECIPE_RETURNED` where it changes the
- *   draft and returns a value as well; `DRAFT_REVOKED` from every use of a draft after its recipe
+ * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP` if `copyJson` refuses a value that the recipe wrote
+ * @throws TypeError `ASYNC_RECIPE` if the recipe returns a promise; `RECIPE_RETURNED` if it both changes the draft
+ *   and returns a value; `DRAFT_REVOKED` if a draft is used after its recipe
  */
 export function record<T = unknown> ({ value }: { readonly value: unknown }, recipe: (draft: T) => unknown, maxDepth: number): Operation[] {
   const recording = new Recording()
@@ -25,7 +25,7 @@ export function record<T = unknown> ({ value }: { readonly value: unknown }, rec
   try {
     const result = recipe(draft as T)
     if (isThenable(result)) {
-      result.then(undefined, () => {}) // its failure is ours to report, below
+      result.then(undefined, () => {}) // avoids an unhandled rejection; the error below is the one to report
       throw coded(new TypeError('a recipe must be synchronous: await before the update, not inside it'), 'ASYNC_RECIPE')
     }
     const isEdited = result === undefined || result === draft
@@ -46,12 +46,12 @@ class Recording implements Drafts {
   hasWritten = false
   isOver = false
   readonly #drafts = new Map<object, ContainerDraft>()
-  /** Objects of the recipe's own, which are in the value as they are until it returns. */
+  /** Objects that the recipe created and wrote into the value. They are not drafted. */
   readonly #given = new Set<object>()
 
   get (container: object): ContainerDraft | undefined {
     const draft = this.#drafts.get(container) ?? (container as { [DRAFT]?: ContainerDraft })[DRAFT]
-    return draft?.drafts === this ? draft : undefined // a proxy may be of a recipe around this one
+    return draft?.drafts === this ? draft : undefined // the proxy may belong to another recipe that is still running
   }
 
   proxyOf (container: Container, parent: ContainerDraft | undefined, key: string | number): Container {

@@ -1,6 +1,6 @@
 import { coded } from './errors.js'
 
-/** Opcode (1), correlation id (4) and payload length (4), big-endian. */
+/** Bytes of a frame's header: opcode (1), correlation id (4) and payload length (4), big-endian. */
 export const HEADER_SIZE = 9
 
 /** First byte of a zlib stream with a 32 KiB window (RFC 1950 section 2.2): the frame is compressed. */
@@ -31,12 +31,12 @@ export function readUint32 (bytes: Uint8Array, offset: number): number {
   return ((bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!) >>> 0
 }
 
-/** Whether the declared length of an uncompressed frame equals the bytes that are there. */
+/** Whether the declared payload length of an uncompressed frame is its actual length. */
 export function isWellFormed (bytes: Uint8Array): boolean {
   return bytes.length >= HEADER_SIZE && readUint32(bytes, 5) === bytes.length - HEADER_SIZE
 }
 
-/** An uncompressed frame, header and payload in one piece. */
+/** Encodes an uncompressed frame: header and payload. */
 export function encodeFrame (opcode: number, correlationId: number, payload: Uint8Array): Uint8Array {
   const frame = new Uint8Array(HEADER_SIZE + payload.length)
   writeHeader(frame, 0, opcode, correlationId, payload.length)
@@ -46,7 +46,7 @@ export function encodeFrame (opcode: number, correlationId: number, payload: Uin
 
 /**
  * Splits an uncompressed frame into its fields.
- * @throws RangeError where the declared length is not the length that is there
+ * @throws RangeError `BAD_FRAME` if the declared payload length is not the actual length
  */
 export function decodeFrame (bytes: Uint8Array): Frame {
   if (!isWellFormed(bytes)) throw coded(new RangeError('frame is truncated, or its declared length is wrong'), 'BAD_FRAME')

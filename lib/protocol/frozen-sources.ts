@@ -1,33 +1,33 @@
 import { type Container, isContainer } from './json.js'
 
-/** No limit on `maxJsonDepth` is higher. */
+/** The highest allowed `maxJsonDepth`. */
 const DEEPEST = 1000
 
-/** Containers inside each other, of each container that was seen deeply frozen; Infinity while its members are looked at. */
+/** The nesting depth of each container that is known to be deeply frozen; Infinity while its members are walked. */
 const heights = new WeakMap<object, number>()
 
-/** Whether the value is plain JSON that nobody can change any more, at most `maxDepth` containers deep. */
+/** Whether the value is deeply frozen plain JSON, at most `maxDepth` containers deep. */
 export function isFrozenJson (value: unknown, maxDepth = DEEPEST): boolean {
   return heightOf(value, maxDepth) <= maxDepth
 }
 
-/** Infinity for all but deeply frozen JSON. Walks each frozen container once. */
+/** The nesting depth of deeply frozen JSON, Infinity for any other value. Walks each frozen container once. */
 function heightOf (value: unknown, room: number): number {
   if (!isContainer(value)) return isScalar(value) ? 0 : Infinity
   const known = heights.get(value)
   if (known !== undefined) return known
   if (room <= 0 || !Object.isFrozen(value) || !isPlain(value)) return Infinity
-  heights.set(value, Infinity) // which a cycle comes back to
+  heights.set(value, Infinity) // ends the walk of a cycle
   let height = 1
   const keys = Array.isArray(value) ? value.keys() : Object.keys(value)
   for (const key of keys) {
     const member = Object.getOwnPropertyDescriptor(value, key)
-    // JSON leaves undefined members out; an accessor has no value, but a getter
+    // JSON omits undefined members, so skip them; an accessor also has no value but is not skipped
     if (member?.value === undefined && member?.get === undefined && member?.set === undefined && !Array.isArray(value)) continue
     height = Math.max(height, 1 + heightOf(member?.value, room - 1))
     if (height === Infinity) break
   }
-  // something in it may be frozen later
+  // not frozen yet, but it may be later: do not remember Infinity
   if (height === Infinity) heights.delete(value)
   else heights.set(value, height)
   return height
@@ -37,7 +37,7 @@ function isScalar (value: unknown): boolean {
   return value === null || typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
 }
 
-/** Whether JSON.stringify takes the own members as they are. */
+/** Whether JSON.stringify writes the own members unchanged. */
 function isPlain (value: Container): boolean {
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return false
   const prototype: unknown = Object.getPrototypeOf(value)
@@ -45,22 +45,22 @@ function isPlain (value: Container): boolean {
 }
 
 interface Known {
-  /** Containers that could be inside each other there, when the children were compared. */
+  /** Nesting depth that was still allowed at this container when its children were compared. */
   room: number
-  /** As long as the array. Undefined for a child of which nothing is known. */
+  /** The frozen values by index or member; undefined for a child of which nothing is known. */
   readonly children: unknown[] | Map<string | number, unknown>
 }
 
 /**
- * Deeply frozen values of callers, beside the children of a document's containers that were found equal to them.
- * If the same value is given again for that place, nobody has to look into it. The document forgets what it changes.
+ * Remembers which deeply frozen values of callers equal which children of a document's containers. If a caller gives
+ * the same value for that place again, the comparison can skip it. The document forgets entries that it changes.
  */
 export class FrozenSources {
   readonly #known = new WeakMap<Container, Known>()
   readonly #isLearning: () => boolean
-  /** Whoever gives no frozen values pays for no look-up. */
+  /** Avoids the look-up as long as no frozen value was given. */
   #isEmpty = true
-  /** The container asked for last, as all of its children are asked for in turn. */
+  /** Caches the last container, because callers ask for all of its children in turn. */
   #last: Container | undefined
   #ofLast: Known | undefined
 
@@ -71,7 +71,7 @@ export class FrozenSources {
 
   /**
    * Whether the child is known to equal `given`.
-   * @param room containers that may be inside each other in `container`
+   * @param room nesting depth that is still allowed at `container`
    */
   has (container: Container, key: string | number, given: object, room: number): boolean {
     if (this.#isEmpty) return false
@@ -89,7 +89,7 @@ export class FrozenSources {
     return this.#ofLast
   }
 
-  /** The child was found equal to `given`, which counts if it is deeply frozen. */
+  /** Remembers that the child equals `given`, if `given` is deeply frozen. */
   note (container: Container, key: string | number, given: unknown, room: number): void {
     if (!isContainer(given) || !Object.isFrozen(given) || !this.#isLearning() || !isFrozenJson(given)) return
     let known = this.#of(container)
@@ -110,7 +110,7 @@ export class FrozenSources {
     else children?.delete(key)
   }
 
-  /** Elements of the array were removed, and `count` inserted. */
+  /** Follows a splice of the array that inserted `count` elements. */
   splice (array: unknown[], start: number, deleteCount: number, count: number): void {
     if (this.#isEmpty) return
     const children = this.#of(array)?.children as unknown[] | undefined

@@ -3,7 +3,7 @@ import { isContainer } from './json.js'
 /** Deeply read-only JSON, as the client returns it. Mutable JSON is assignable to it. */
 export type DeepReadonly<T> = unknown extends T ? T : T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
 
-/** Freezes plain JSON deeply, in place. A frozen value counts as deeply frozen, and is not walked again. */
+/** Freezes plain JSON deeply, in place. It takes a frozen value as deeply frozen, and does not walk it. */
 export function deepFreeze<T> (value: T): T {
   if (!isContainer(value) || Object.isFrozen(value)) return value
   if (Array.isArray(value)) {

@@ -20,7 +20,7 @@ export function jsonSize (value: unknown): number {
 
 function numberSize (value: number): number {
   if ((value | 0) !== value) return String(value).length
-  // most numbers are small integers, whose digits are counted faster than written
+  // most numbers are small integers: counting their digits is faster than formatting them
   let size = value < 0 ? 2 : 1
   for (let rest = Math.abs(value); rest >= 10; rest /= 10) size++
   return size
@@ -47,7 +47,7 @@ function stringSize (text: string): number {
   return size
 }
 
-/** Whether the text of a value is shorter than some characters; about so, and not more than these are looked at. */
+/** Whether the JSON text of a value is shorter than `length`. Approximate; stops after about `length` characters. */
 export function isShorter (value: unknown, length: number): boolean {
   return roomAfter(value, length) > 0
 }

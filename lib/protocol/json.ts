@@ -20,7 +20,7 @@ export function putMember (object: Members, key: string, value: unknown): void {
   else object[key] = value
 }
 
-// In the functions below a member that is undefined counts as absent, as JSON.stringify has it.
+// The functions below treat an undefined member as absent, as JSON.stringify does.
 
 /** A copy of plain JSON. */
 export function clonePlain<T> (value: T): T
@@ -69,17 +69,17 @@ export function jsonDepth (value: unknown): number {
 }
 
 /**
- * The JSON text of a user's value, by the rules of `copyJson`. Values that JSON cannot hold are refused, not
- * dropped or made null.
+ * The JSON text of a user's value, by the rules of `copyJson`. It throws for values that JSON cannot represent, where
+ * JSON.stringify would omit them or write null.
  *
- * @param maxDepth how many containers may be inside each other
- * @param path where the value will stand, as a JSON Pointer, for the errors
+ * @param maxDepth maximum nesting depth
+ * @param path the value's place in the whole value, as a JSON Pointer, for error messages
  * @returns undefined for undefined
- * @throws TypeError `INVALID_JSON` for what JSON cannot hold, naming its path
+ * @throws TypeError `INVALID_JSON` for a value that JSON cannot represent; the message names its path
  * @throws RangeError `TOO_DEEP`
  */
 export function stringify (value: unknown, maxDepth = DEEPEST, path = ''): string | undefined {
-  // a look at a plain value costs a fraction of a copy
+  // a plain value needs no copy, and the check costs a fraction of one
   if (value === undefined || isPlain(value, maxDepth)) return JSON.stringify(value)
   return JSON.stringify(copyJson(value, maxDepth, path))
 }
@@ -87,7 +87,7 @@ export function stringify (value: unknown, maxDepth = DEEPEST, path = ''): strin
 /** The maximum of the option `maxJsonDepth`. */
 const DEEPEST = 1000
 
-/** Whether JSON.stringify loses nothing of the value. False where only a closer look can tell. */
+/** Whether JSON.stringify keeps the whole value. May be false for a value that needs a closer check. */
 function isPlain (value: unknown, depth: number): boolean {
   if (typeof value === 'string' || typeof value === 'boolean' || value === null) return true
   if (typeof value === 'number') return Number.isFinite(value)
@@ -106,13 +106,13 @@ function isPlain (value: unknown, depth: number): boolean {
 }
 
 /**
- * A plain copy that the caller owns, by the rules of JSON.stringify.
+ * Makes a plain copy, which the caller owns, by the rules of JSON.stringify.
  *
  * @param value anything; `toJSON` is called, `undefined` members are left out, boxed primitives are
  *   unwrapped, other objects count as their own enumerable members
- * @param maxDepth how many containers may be inside each other
- * @param path where the value will stand, as a JSON Pointer, for the errors
- * @throws TypeError `INVALID_JSON` for what JSON cannot hold, naming its path
+ * @param maxDepth maximum nesting depth
+ * @param path the value's place in the whole value, as a JSON Pointer, for error messages
+ * @throws TypeError `INVALID_JSON` for a value that JSON cannot represent; the message names its path
  * @throws RangeError `TOO_DEEP`
  */
 export function copyJson (value: unknown, maxDepth: number, path = ''): unknown {
@@ -122,24 +122,24 @@ export function copyJson (value: unknown, maxDepth: number, path = ''): unknown 
   return walk.copy(walk.resolve(value, true))
 }
 
-/** A walk over a user's value. It tracks its place, and resolves values by the rules of JSON.stringify. */
+/** A walk over a user's value. It tracks the current path, and resolves values by the rules of JSON.stringify. */
 export class JsonWalk {
   readonly #base: string
   readonly #maxDepth: number
-  /** The containers from the root to where the walk stands, and the key it follows in each. */
+  /** The containers from the root to the current place, and the key followed in each. */
   readonly #containers: Container[] = []
   readonly #keys: (string | number)[] = []
   #depth = 0
   readonly #drafts: { get (container: object): { settled (): Container } | undefined } | undefined
 
-  /** @param drafts give what containers in the value, that are drafts, have become */
+  /** @param drafts finds the draft of a container in the value, whose settled value is used instead */
   constructor (maxDepth: number, base = '', drafts?: { get (container: object): { settled (): Container } | undefined }) {
     this.#maxDepth = maxDepth
     this.#base = base
     this.#drafts = drafts
   }
 
-  /** How many containers may be inside each other here. */
+  /** Nesting depth that is still allowed at the current place. */
   get room (): number { return this.#maxDepth - this.#depth }
 
   get isAtRoot (): boolean { return this.#depth === 0 }
@@ -168,9 +168,9 @@ export class JsonWalk {
   }
 
   /**
-   * Resolves the value at this place as JSON.stringify does.
-   * @param required refuse undefined too, as at the root and in arrays
-   * @returns a scalar, or a container with unresolved children; undefined for a member to leave out
+   * Resolves the value at the current place as JSON.stringify does.
+   * @param required whether to refuse undefined, as at the root and in arrays
+   * @returns a scalar, or a container with unresolved children; undefined for a member to omit
    */
   resolve (value: unknown, required: boolean): unknown {
     switch (typeof value) {
@@ -179,7 +179,7 @@ export class JsonWalk {
         return value
       case 'number':
         if (!Number.isFinite(value)) throw this.#invalid(String(value))
-        return value + 0 // which makes 0 of -0
+        return value + 0 // turns -0 into 0
       case 'undefined':
         if (required) throw this.#invalid('undefined')
         return undefined
@@ -201,7 +201,7 @@ export class JsonWalk {
       value = replacement
     }
     if (Array.isArray(value) || isOrdinary(value)) return value
-    // the tag, unlike instanceof, also tells what comes from another realm
+    // unlike instanceof, the tag also recognizes objects of another realm
     const tag = Object.prototype.toString.call(value).slice(8, -1)
     if (tag === 'Number') return this.resolve(Number(value), required)
     if (tag === 'String') return String(value)
@@ -210,7 +210,7 @@ export class JsonWalk {
     return value
   }
 
-  /** A plain copy of the resolved value of this place. */
+  /** A plain copy of the resolved value at the current place. */
   copy (resolved: unknown): unknown {
     if (!isContainer(resolved)) return resolved
     this.enter(resolved)
@@ -238,7 +238,7 @@ export class JsonWalk {
       'give plain objects, arrays, strings, finite numbers, booleans or null'), 'INVALID_JSON')
   }
 
-  /** Distinguishes a cycle from mere depth only here, so that valid values do not pay for the check. */
+  /** Looks for a cycle only here, when the depth is exceeded, so that valid values do not pay for the check. */
   #tooDeep (container: Container): Error {
     const line = [...this.#containers.slice(0, this.#depth), container]
     const repeated = line.findIndex((ancestor, i) => line.indexOf(ancestor) < i)
@@ -253,6 +253,6 @@ function isOrdinary (value: object): boolean {
   return prototype === Object.prototype || prototype === Array.prototype || prototype === null
 }
 
-/** Objects without members of their own that mean something: JSON.stringify would write `{}` for them. */
+/** Tags of objects for which JSON.stringify would lose the data and write `{}`, or throw. */
 const UNFIT = new Set(['Map', 'Set', 'WeakMap', 'WeakSet', 'WeakRef', 'Promise', 'ArrayBuffer',
   'SharedArrayBuffer', 'DataView', 'BigInt', 'Symbol'])

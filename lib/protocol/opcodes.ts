@@ -1,7 +1,6 @@
 /**
- * The first byte of every frame. 0x01 to 0x0b are protocol version 1, up to 0x15 version 2; the rest came with version 3.
- * `0x78` can never be an opcode: it is the first byte of a zlib stream (RFC 1950), by which a
- * compressed frame is told from a plain one.
+ * The first byte of every frame. 0x01 to 0x0b are protocol version 1, 0x0c to 0x15 version 2, the rest version 3.
+ * `0x78` can never be an opcode: it is the first byte of a zlib stream (RFC 1950), which marks a compressed frame.
  */
 export const Opcode = {
   RPC_REQ: 0x01,
@@ -31,17 +30,17 @@ export const Opcode = {
 
 export type Opcode = (typeof Opcode)[keyof typeof Opcode]
 
-/** Those of frames that clients send. */
+/** The opcodes of frames that clients send. */
 export type ClientOpcode = (typeof Opcode)['RPC_REQ' | 'RPC_CANCEL' | 'EVENT_C2S' | 'PING' | 'SUBSCRIBE' | 'UNSUBSCRIBE' | 'STATE_PUSH' | 'CRDT_OP' | 'AUTH']
 
-/** Versions of the protocol that servers speak. */
+/** Protocol versions that servers support. */
 export type ProtocolVersion = 1 | 2 | 3
 
-/** The WebSocket subprotocols that clients offer, the best first, and their versions. Version 1 has none. */
+/** WebSocket subprotocols that clients offer, preferred first, with their protocol versions. Version 1 has none. */
 export const SUBPROTOCOLS = { 'datasole.v3': 3, 'datasole.v2': 2 } as const
 
-/** Prefix of the subprotocol entry that carries a token: `datasole.token.<base64url>`. */
+/** Prefix of the subprotocol that carries a token: `datasole.token.<base64url>`. */
 export const TOKEN_SUBPROTOCOL = 'datasole.token.'
 
-/** The path that client and server use where none is given. */
+/** The default path of the WebSocket endpoint. */
 export const DEFAULT_PATH = '/__ds'

@@ -3,28 +3,28 @@ import { clonePlain, type Container, getMember, isContainer, isEqual, type Membe
 import type { Operation } from './messages.js'
 import { parseIndex, parsePointer } from './pointer.js'
 
-/** A patch is not RFC 6902, or does not apply to the value that it was given for. */
+/** The patch violates RFC 6902, or does not apply to the value. */
 export class PatchError extends Error {
   override readonly name = 'PatchError'
   readonly code = 'INVALID_PATCH'
 }
 
 /**
- * The target of a patch. The value is the member '' of `holder`, so that the root is a member like any other, and the
- * tokens of a pointer can be followed from the first one.
+ * The target of a patch. The value is the member '' of `holder`, so that the root is an ordinary member and the first
+ * token of a pointer, which is always '', leads to it.
  */
 export interface Editor {
   readonly holder: Members
-  /** The container at `key` in `parent`, fit for editing. */
+  /** Returns the container at `key` in `parent`, or a copy of it, ready to be edited. */
   open (parent: Container, key: string | number, child: Container): Container
   /** Sets a member; undefined removes it. */
   put (object: Members, key: string, value: unknown): void
   splice (array: unknown[], start: number, deleteCount: number, items: unknown[]): void
-  /** Gets each value that an operation inserts at `depth`, copies or compares; may throw to refuse it. */
+  /** Called for each value that an operation inserts at `depth`, copies or compares. May throw to refuse it. */
   weigh? (value: unknown, depth: number): void
 }
 
-/** Applies operations in order. It stops at the first that fails; undoing the others is the caller's. */
+/** Applies operations in order and stops at the first that fails. The caller undoes the others. */
 export function runPatch (editor: Editor, patches: Operation[]): void {
   for (const operation of patches) {
     const { path } = operation
@@ -37,7 +37,7 @@ export function runPatch (editor: Editor, patches: Operation[]): void {
         take(editor, tokens, path)
         break
       case 'replace':
-        // the root may be replaced before it exists
+        // replacing the root is allowed even if there is no value yet
         if (path !== '') read(editor, tokens, path)
         insert(editor, tokens, path, operation.value, 1)
         break
@@ -83,7 +83,7 @@ function childOf (container: Container, token: string): unknown {
   return Array.isArray(container) ? container[parseIndex(token)] : getMember(container, token)
 }
 
-/** The container that the last token points into. */
+/** Opens the container that holds the last token. */
 function openParent (editor: Editor, tokens: string[], path: string): Container {
   let container: Container = editor.holder
   for (let i = 0; i < tokens.length - 1; i++) {
@@ -95,7 +95,7 @@ function openParent (editor: Editor, tokens: string[], path: string): Container 
   return container
 }
 
-/** @param replaced how many elements of an array the value takes the place of */
+/** @param replaced number of array elements that the value replaces */
 function insert (editor: Editor, tokens: string[], path: string, value: unknown, replaced = 0): void {
   if (value === undefined) throw new PatchError(`no value for ${show(path)}`)
   editor.weigh?.(value, tokens.length - 1)
@@ -122,8 +122,8 @@ function take (editor: Editor, tokens: string[], path: string): unknown {
 }
 
 /**
- * Applies a patch without touching what is there: the result shares with `root` all that the patch
- * leaves alone, and copies the containers that it changes, each once.
+ * Applies a patch without changing `root`. The result copies each changed container once, and shares the rest with
+ * `root`.
  * @throws PatchError
  */
 export function applyPatch (root: unknown, patches: Operation[]): unknown {
@@ -133,8 +133,8 @@ export function applyPatch (root: unknown, patches: Operation[]): unknown {
 }
 
 /**
- * The same, of a value that is frozen: the result is frozen, too, and so are the values of the operations,
- * which become part of it. Only what is new is walked.
+ * Like `applyPatch`, but `root` must be frozen, and the result is frozen too. The operations' values become part of
+ * the result and are frozen in place. Only new containers are walked.
  * @throws PatchError
  */
 export function applyFrozen (root: unknown, patches: Operation[]): unknown {
@@ -146,7 +146,7 @@ export function applyFrozen (root: unknown, patches: Operation[]): unknown {
 
 class Copying implements Editor {
   readonly holder: Members
-  /** Containers made by this call; whatever holds one was made by it, too. */
+  /** Containers that this call created. Their parents were created by it too. */
   protected readonly own = new Set<Container>()
 
   constructor (root: unknown) {
@@ -155,7 +155,7 @@ class Copying implements Editor {
 
   open (parent: Container, key: string, child: Container): Container {
     if (this.own.has(child)) return child
-    // slice is a hundred times slower where the array is frozen
+    // slice is a hundred times slower if the array is frozen
     const copy = Array.isArray(child) ? [...child] as unknown[] : { ...child }
     this.own.add(copy)
     putMember(parent as Members, key, copy)
@@ -181,15 +181,15 @@ class Freezing extends Copying {
 
   freeze (): void {
     for (const value of this.#inserted) deepFreeze(value)
-    // what they hold was frozen, was inserted, or is one of them
+    // their children are already frozen, inserted (frozen above), or containers of this loop
     for (const container of this.own) Object.freeze(container)
   }
 }
 
 /**
- * Checks that a value from outside is a JSON Patch, and takes from it what counts: members that
- * RFC 6902 does not name are left behind. The values of the operations are not copied.
- * @param value what JSON.parse gave
+ * Checks that an untrusted value is a JSON Patch. The result omits members that RFC 6902 does not define, and does not
+ * copy the values of the operations.
+ * @param value a result of JSON.parse
  * @throws PatchError
  */
 export function parsePatch (value: unknown): Operation[] {
@@ -227,7 +227,7 @@ function pointerIn (given: Members, name: string, index: number): string {
   return pointer
 }
 
-/** For a message: what came from outside may be of any kind and length. */
+/** Formats an untrusted value, of any type and length, for an error message. */
 function show (value: unknown): string {
   if (typeof value !== 'string') return value === undefined ? 'missing' : `a ${typeof value}`
   return JSON.stringify(value.length > 100 ? value.slice(0, 100) + '…' : value)

@@ -1,8 +1,8 @@
 /*
- * The types of schemas, by their shape: a client's types come from a contract, and no code of a library of schemas does.
+ * Types of schemas, described by their shape. A client gets its types from a contract without importing a schema library.
  */
 
-/** A value on its way through a schema: its input and its output. */
+/** The input and the output type of a schema. */
 export interface Passage<In, Out> { readonly '~in': In, readonly '~out': Out }
 
 /** The input of a schema. */
@@ -13,10 +13,10 @@ export type InputOf<S> =
 export type OutputOf<S> =
   S extends { readonly '~standard': { readonly types?: { readonly output: infer O } | undefined } } ? O : JsonOf<S>
 
-/** TypeBox has the type in `static`, and plain JSON Schema in a member that `jsonSchema` or `type` adds. */
+/** TypeBox has the type in `static`, JSON Schema in `~type`, which the functions `jsonSchema` and `type` add. */
 type JsonOf<S> = S extends { static: infer T } ? T : S extends { readonly '~type'?: readonly [infer T] } ? T : unknown
 
-/** One schema's passage; without a schema `Without`. */
+/** The passage of the schema in member `Name`, or `Without` if there is none. */
 type PassageOf<S, Name extends string, Without> = S extends { readonly [N in Name]: infer T } ? Passage<InputOf<T>, OutputOf<T>> : Without
 
 type CrdtOf<T> =
@@ -27,7 +27,7 @@ type CrdtOf<T> =
           : T extends { type: infer Type, values: infer S } ? { type: Type, value: Record<string, InputOf<S>> }
             : T
 
-/** A section of a contract's definition, in the form of an interface. */
+/** Sections of a contract's definition, in the form that an interface has. */
 export interface Described<T> {
   rpc: { -readonly [M in keyof T]: {
     params: PassageOf<T[M], 'params', undefined>
@@ -41,24 +41,25 @@ export interface Described<T> {
   crdts: { -readonly [K in keyof T]: CrdtOf<T[K]> }
 }
 
-/** The input and the output of a value that passes a schema; any other type is the same on both sides. */
+/** The input of a passage. Any other type stays as it is. */
 export type In<T> = T extends Passage<infer I, unknown> ? I : T
+/** The output of a passage. Any other type stays as it is. */
 export type Out<T> = T extends Passage<unknown, infer O> ? O : T
 
-/** The keys that a template stands for: `room:{id}` is `room:${string}`. */
+/** The keys that match a template: `room:{id}` becomes `room:${string}`. */
 export type KeysOf<Name extends string> = Name extends `${infer Before}{${string}}${infer After}` ? `${Before}${string}${KeysOf<After>}` : Name
 
-/** The parameters of a template: those of `room:{id}` are `{ id: string }`. */
+/** The parameters of a template: `room:{id}` has `{ id: string }`. */
 export type ParamsOf<Name extends string> = Name extends `${string}{${infer Param}}${infer After}` ? { [P in Param]: string } & ParamsOf<After> : unknown
 
-/** The names of a section under which a key can stand. */
+/** The names of a section that match a key. */
 type Candidates<Names extends string, Key extends string> = Names extends string ? Key extends KeysOf<Names> ? Names : never : never
 
-/** Whether one of the candidates is more literal than a name. */
+/** Whether another candidate is more literal than `Name`. */
 type IsBeaten<Name extends string, All extends string> =
   true extends (All extends string ? All extends Name ? false : KeysOf<All> extends KeysOf<Name> ? true : false : never) ? true : false
 
 type Narrowest<Names extends string, All extends string = Names> = Names extends string ? IsBeaten<Names, All> extends true ? never : Names : never
 
-/** The name of a section that a key stands under: its own, or the most literal template. */
+/** The name in a section that a key belongs to: an equal name, or the most literal template that matches. */
 export type NameOf<Section, Key extends string> = Key extends keyof Section ? Key : Narrowest<Candidates<keyof Section & string, Key>>

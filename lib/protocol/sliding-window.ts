@@ -2,29 +2,29 @@
 export interface RateLimitRule {
   /** Length of the sliding window in ms. */
   windowMs: number
-  /** Maximum of requests in any interval of that length. */
+  /** Maximum number of requests in any window. */
   maxRequests: number
 }
 
 /** The decision of a rate limiter. */
 export interface RateLimitResult {
-  /** Whether the request is admitted. */
+  /** Whether the request is allowed. */
   allowed: boolean
-  /** Requests that the window still admits. */
+  /** Number of requests that the window still allows. */
   remaining: number
-  /** Unix ms at which the bucket is empty again. */
+  /** Unix time in ms at which the window is empty again. */
   resetAt: number
-  /** ms until the same request would be admitted. */
+  /** ms until the same request would be allowed. */
   retryAfter?: number
 }
 
 /**
- * An exact sliding window: it remembers admitted requests, as runs of (tick, cost), for as long as
- * that counts. No interval of `windowMs` admits more than `maxRequests`; what fits is admitted.
- * Memory: one run per ms in which something was admitted, at most min(windowMs, maxRequests).
+ * An exact sliding window. It stores allowed requests as runs of (tick, cost) until they leave the window. No interval
+ * of `windowMs` has more than `maxRequests`, and every request that fits is allowed.
+ * Memory: one run per ms with an allowed request, at most min(windowMs, maxRequests) runs.
  */
 export class SlidingWindow {
-  /** Ticks (whole ms) at even places, costs at odd ones, oldest first from `#head`. */
+  /** Ticks (whole ms) at even indices and costs at odd ones, from `#head` on, oldest first. */
   #runs: number[] = []
   #head = 0
   #used = 0
@@ -32,9 +32,10 @@ export class SlidingWindow {
   constructor (public rule: RateLimitRule) {}
 
   /**
-   * @param now whole ms of a clock that never goes back
+   * Counts the request if it is allowed.
+   * @param now whole ms of a monotonic clock
    * @param cost up to `maxRequests`
-   * @returns 0 and counts the request, or, counting nothing, the ms until it would be admitted
+   * @returns 0 if the request is allowed, else the ms until it would be
    */
   take (now: number, cost: number): number {
     const wait = this.#wait(now, cost)
@@ -46,7 +47,7 @@ export class SlidingWindow {
     return 0
   }
 
-  /** The same, with the circumstances; cost 0 counts nothing and says whether a cost of 1 would fit. */
+  /** Like `take`, with a detailed result. A cost of 0 counts nothing, and tests whether a cost of 1 would fit. */
   consume (now: number, cost: number): RateLimitResult {
     const wait = cost === 0 ? this.#wait(now, 1) : this.take(now, cost)
     const emptyIn = this.#used === 0 ? 0 : this.#runs[this.#runs.length - 2]! + this.rule.windowMs - now

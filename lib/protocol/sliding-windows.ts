@@ -1,14 +1,14 @@
 import { type RateLimitRule, SlidingWindow } from './sliding-window.js'
 
-/** Windows at the most; then those that are empty go, then the oldest. */
+/** Maximum number of windows. At the limit, a sweep drops empty windows and then the oldest ones. */
 const MAX_WINDOWS = 100_000
 
-/** Windows by key: as many as are in use, up to a bound. */
+/** A bounded map of sliding windows by key. */
 export class SlidingWindows {
   readonly #windows = new Map<string, SlidingWindow>()
   #sweepAt = 1024
 
-  /** @param now whole ms of a clock that never goes back */
+  /** @param now whole ms of a monotonic clock */
   get (key: string, rule: RateLimitRule, now: number): SlidingWindow {
     let window = this.#windows.get(key)
     if (window === undefined) {
@@ -25,7 +25,7 @@ export class SlidingWindows {
 
   #sweep (now: number): void {
     for (const [key, window] of this.#windows) if (window.isEmpty(now)) this.#windows.delete(key)
-    // a tenth at once: a sweep for each new key would cost more than what it guards
+    // drop at least a tenth at once, so that not every new key needs a sweep
     for (const key of this.#windows.keys()) {
       if (this.#windows.size <= MAX_WINDOWS * 0.9) break
       this.#windows.delete(key)

@@ -1,11 +1,11 @@
-/** Ends the subscription that it came from, and no other. Calling it again does nothing. */
+/** Ends the subscription that returned it. Calling it again does nothing. */
 export interface Unsubscribe {
   (): void
-  /** The same, for code that expects an object. */
+  /** The same function, for code that expects an object. */
   unsubscribe (): void
 }
 
-/** @param end runs at the first call only */
+/** @param end called once, at the first call */
 export function unsubscriber (end: () => void): Unsubscribe {
   let isEnded = false
   const unsubscribe = (): void => {
