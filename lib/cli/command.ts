@@ -10,7 +10,7 @@ const USAGE = `datasole docs <contract> [--format markdown|asyncapi] [--title <t
 Prints the documentation of a contract. <contract> is a module that exports it, as "contract" or by default.
 `
 
-/** The command of the package. */
+/** Runs the command `datasole`. */
 async function main (): Promise<void> {
   const { values: { format = 'markdown', title, help }, positionals: [command, file, ...rest] } = parseArgs({
     allowPositionals: true,

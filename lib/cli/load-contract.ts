@@ -4,9 +4,9 @@ import { Contract } from '../contract/define-contract.js'
 import { memberOf, messageOf } from '../protocol/errors.js'
 
 /**
- * The contract that a module exports, as `contract` or by default.
- * @param file of JavaScript, or of TypeScript: with Node.js below 22.18 the package jiti compiles that
- * @throws Error if there is no such module, or it exports no contract
+ * Loads the contract that a module exports, as `contract` or by default.
+ * @param file JavaScript or TypeScript; below Node.js 22.18 the package jiti compiles TypeScript
+ * @throws Error if the module does not exist, or exports no contract
  */
 export async function loadContract (file: string): Promise<Contract> {
   const module = await load(pathToFileURL(resolve(file)).href)

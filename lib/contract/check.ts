@@ -7,24 +7,24 @@ import { type Schema, isUnchecked, standardOf } from './schema.js'
 export type { Issue }
 
 /**
- * The outcome of a check. Undefined: the value passes as it is. `value`: the output of the schema takes its place.
- * `issues`: the value is refused; `errors` are those of the compiler of JSON Schemas, as they came.
+ * The outcome of a check. Undefined: the value passes unchanged. `value`: the schema's output replaces the value.
+ * `issues`: the value is refused. `errors`: the unchanged errors of the JSON Schema compiler.
  */
 export type Verdict = undefined | { readonly value: unknown, readonly issues?: undefined } | { readonly issues: readonly Issue[], readonly errors?: readonly object[] }
 export type Check = (value: unknown) => Verdict | Promise<Verdict>
 export type SyncCheck = (value: unknown) => Verdict
 
-/** Compiles a JSON Schema; undefined where nothing can. */
+/** Compiles a JSON Schema; undefined if there is no compiler. */
 export type Compile = (where: string, schema: object) => ((data: unknown) => object[] | null) | undefined
 
-/** ms that an asynchronous schema may take. */
+/** Timeout of an asynchronous schema in ms. */
 const VALIDATION_TIMEOUT = 5000
 
 /**
- * The check of a schema. A Standard Schema decides by its own `validate`: a JSON Schema that is made of one leaves out
- * what JSON Schema cannot say, such as refinements.
- * @param where the place in the contract, for errors
- * @returns undefined where nothing is checked
+ * Makes the check of a schema. A Standard Schema runs its own `validate`, because a JSON Schema converted from it would
+ * lose refinements and other rules that JSON Schema cannot express.
+ * @param where the place in the contract, for error messages
+ * @returns undefined if the schema checks nothing
  */
 export function checkOf (schema: Schema, where: string, compile: Compile): Check | undefined {
   if (isUnchecked(schema)) return undefined
@@ -36,7 +36,7 @@ export function checkOf (schema: Schema, where: string, compile: Compile): Check
   }
 }
 
-/** The same where nothing can wait: a schema that answers later is an error at its first use. */
+/** Like `checkOf`, for callers that cannot wait. The check throws if the schema answers asynchronously. */
 export function syncCheckOf (schema: Schema, where: string, compile: Compile): SyncCheck | undefined {
   const check = checkOf(schema, where, compile)
   return check && ((value) => {
@@ -60,7 +60,7 @@ function verdictOf (result: StandardSchemaV1.Result<unknown>, value: unknown): V
 }
 
 /**
- * The outcome of an asynchronous check, unless it takes too long.
+ * Waits for an asynchronous check, up to a timeout.
  * @throws DatasoleError `SCHEMA_TIMEOUT`
  */
 export function inTime (verdict: Promise<Verdict>, what: string): Promise<Verdict> {

@@ -9,15 +9,15 @@ export interface MethodSchemas {
   params?: Schema
   /** Default: anything. */
   result?: Schema
-  /** Details of the errors that the method may answer with, by code. Default none. */
+  /** Schemas of the details of the method's errors, by error code. Default none. */
   errors?: Record<string, Schema>
 }
 
 /** The schemas of an event, by direction. */
 export interface EventSchemas {
-  /** The data, as clients send it. */
+  /** The data that clients send. */
   toServer?: Schema
-  /** The data, as the server sends it. */
+  /** The data that the server sends. */
   toClient?: Schema
 }
 
@@ -51,22 +51,22 @@ export interface ContractDefinition {
   crdts?: Record<string, CrdtDefinition>
   /** The version of this contract, a whole number. */
   version?: number
-  /** Versions of clients that a server takes, as `>=6`, `>=6 <9` or `6 || 8`. Default: its own. */
+  /** Client versions that the server accepts: `>=6`, `>=6 <9` or `6 || 8`. Default: the same version. */
   accepts?: string
 }
 
 const CRDTS: readonly string[] = ['pn-counter', 'yjs', 'lww-register', 'lww-map']
 const BRAND = Symbol.for('datasole.contract')
 
-/** A contract, made by `defineContract`: the schemas of an application, and through its type parameter their types. */
+/** A contract made by `defineContract`: the schemas of an application. Its type parameter carries their types. */
 export class Contract<out D = ContractDefinition> {
-  /** The definition as it was given, for its type. */
+  /** The argument of `defineContract`. Types are derived from it. */
   readonly definition: D
   /** @internal The schemas in their full form. */
   readonly schemas: ContractSchemas
   /** The version of the contract; undefined if it has none. */
   readonly version: number | undefined
-  /** The versions of clients that a server takes; undefined for all. */
+  /** The client versions that the server accepts; undefined for all. */
   readonly accepts: string | undefined
   readonly #isAccepted: (version: number) => boolean
 
@@ -87,29 +87,29 @@ export class Contract<out D = ContractDefinition> {
     Object.freeze(this)
   }
 
-  /** Tests whether a server with this contract takes clients of a version. @param version the version of the client's contract */
+  /** Tests whether a server with this contract accepts a client. @param version the version of the client's contract */
   isAccepted (version: number): boolean {
     return this.#isAccepted(version)
   }
 
-  /** Tests whether a value is a contract, of this copy of the package or of another. @param value anything */
+  /** Tests whether a value is a contract, even one from another copy of the package. @param value any value */
   static isContract (value: unknown): value is Contract {
     return typeof value === 'object' && value !== null && BRAND in value
   }
 }
 
 /**
- * Defines the messages of an application. Types, checks and documents follow from it.
+ * Defines the messages of an application. Types, checks and documentation are derived from the definition.
  * @param definition schemas of methods, events, state and CRDTs: Standard Schemas (zod, valibot, arktype), TypeBox, or
  *   JSON Schema (draft-07)
  * @returns the contract, for the server option `contract` and for types
- * @throws DatasoleError `INVALID_CONTRACT`, naming the place
+ * @throws DatasoleError `INVALID_CONTRACT`; the message names the wrong place
  */
 export function defineContract<const D extends ContractDefinition> (definition: D): Contract<D> {
   return new Contract(definition)
 }
 
-/** Whether an event tells directions apart, and is no schema of both. */
+/** Whether an event has a schema per direction, rather than one schema for both. */
 function isDirected (event: Schema | EventSchemas): event is EventSchemas {
   const names = Object.keys(event)
   return standardOf(event) === undefined && names.length > 0 && names.every((name) => name === 'toServer' || name === 'toClient')

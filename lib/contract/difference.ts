@@ -2,10 +2,10 @@ import type { Contract } from './define-contract.js'
 import { jsonSchemaOf } from './json-schema-of.js'
 import { type Schema, isUnchecked, standardOf } from './schema.js'
 
-/** A contract as far as it can be compared and cross to a thread: by place, what stands there. */
+/** A comparable form of a contract that can be sent to a thread: each place, with a description of its schema. */
 export type ContractOutline = ReadonlyArray<readonly [place: string, what: string]>
 
-/** Describes a contract for a comparison with another copy of it. */
+/** The outline of a contract, to compare it with another copy. */
 export function outlineOf (contract: Contract): ContractOutline {
   const outline: Array<readonly [string, string]> = [['version', String(contract.version)], ['accepts', String(contract.accepts)]]
   const add = (place: string, schemas: object): void => {
@@ -25,7 +25,7 @@ export function outlineOf (contract: Contract): ContractOutline {
   return outline
 }
 
-/** The first place where two contracts differ, with what each has there; undefined where they are the same. */
+/** Describes the first place where two contracts differ; undefined if they are equal. */
 export function firstDifference (server: ContractOutline, worker: ContractOutline): string | undefined {
   const theirs = new Map(worker)
   for (const [place, what] of server) {

@@ -1,4 +1,4 @@
-/** `datasole/contract`: schemas of everything that travels, from which types, checks and documents follow. */
+/** `datasole/contract`: schemas of all messages. Types, checks and documentation are derived from them. */
 export { Contract, defineContract } from './define-contract.js'
 export type { ContractDefinition, CrdtDefinition, EventSchemas, MethodSchemas } from './define-contract.js'
 export { asyncApiOf } from './documents/asyncapi.js'

@@ -1,21 +1,21 @@
-/** A JSON Schema as a part of a larger one: references within it lead to where it is now. */
+/** Moves a JSON Schema to the pointer `root` of a larger one, by rewriting its local references. */
 export function rooted (node: unknown, root: string): unknown {
   if (Array.isArray(node)) return node.map((each) => rooted(each, root))
   if (typeof node !== 'object' || node === null) return node
   return Object.fromEntries(Object.entries(node).map(([name, value]) => [name, name === '$ref' && typeof value === 'string' && value.startsWith('#') ? root + value.slice(1) : rooted(value, root)]))
 }
 
-/** A segment of a JSON Pointer (RFC 6901 section 3). */
+/** Escapes a segment of a JSON Pointer (RFC 6901 section 3). */
 export function escapeSegment (segment: string): string {
   return segment.replaceAll('~', '~0').replaceAll('/', '~1')
 }
 
-/** The segments of a JSON Pointer. */
+/** The unescaped segments of a JSON Pointer. */
 export function segmentsOf (pointer: string): string[] {
   return pointer.split('/').slice(1).map((segment) => segment.replaceAll('~1', '/').replaceAll('~0', '~'))
 }
 
-/** The node of a schema that a local reference leads to (`#`, `#/definitions/a`); undefined where it leads elsewhere. */
+/** Resolves a local reference (`#`, `#/definitions/a`) to a node of the schema; undefined for any other reference. */
 export function resolveLocal (root: unknown, reference: string): unknown {
   if (!/^#(\/|$)/.test(reference)) return undefined
   let at = root
@@ -26,7 +26,7 @@ export function resolveLocal (root: unknown, reference: string): unknown {
   return at
 }
 
-/** The schema as Fastify's compiler takes it: that resolves no reference to a plain `$id`, nor to the root (`#`). */
+/** Rewrites a schema for Fastify's compiler, which resolves no reference to a plain `$id` or to the root (`#`). */
 export function compilable (schema: object): object {
   const local = localized(schema)
   if (!refersToRoot(local)) return local
@@ -38,10 +38,10 @@ function refersToRoot (node: unknown): boolean {
   return typeof node === 'object' && node !== null && ((node as { $ref?: unknown }).$ref === '#' || Object.values(node).some(refersToRoot))
 }
 
-/** An `$id` that is a plain name, as TypeBox gives to recursive schemas. */
+/** An `$id` that is a plain name. TypeBox writes such ids in recursive schemas. */
 const PLAIN_ID = /^[\w.-]+$/
 
-/** The schema with references to plain `$id`s within it as JSON Pointers; the same object if it has none. */
+/** Turns references to plain `$id`s into JSON Pointers; returns the same object if there are none. */
 export function localized (schema: object): object {
   const places = new Map<string, string>()
   collectIds(schema, '', places)

@@ -1,13 +1,13 @@
 import { KeyTemplate, isTemplate } from './key-template.js'
 
-/** The name of a contract that a key stands under, and the values of its parameters. */
+/** The contract's name or template that a key matches, with the values of its parameters. */
 export interface Found<T> {
   readonly name: string
   readonly params: Readonly<Record<string, string>>
   readonly value: T
 }
 
-/** Keys whose answer is remembered, and characters of one: clients make up keys. */
+/** Bounds of the cache, in keys and in characters of a key, because clients choose the keys. */
 const MAX_REMEMBERED = 10_000
 const MAX_LENGTH = 256
 
@@ -18,10 +18,10 @@ const MAX_LENGTH = 256
 export class KeyIndex<T> {
   readonly #names = new Map<string, Found<T>>()
   readonly #templates: Array<{ template: KeyTemplate, value: T }> = []
-  /** Recently found by a template. */
+  /** Cache of recent searches; null if no template matches. */
   readonly #remembered = new Map<string, Found<T> | null>()
 
-  /** @throws Error naming a template that is none, or two between which a key could not choose */
+  /** @throws Error if a template is malformed, or if a key could match two templates of equal rank */
   constructor (entries: Iterable<readonly [name: string, value: T]>) {
     for (const [name, value] of entries) {
       if (isTemplate(name)) this.#templates.push({ template: new KeyTemplate(name), value })
@@ -56,7 +56,7 @@ export class KeyIndex<T> {
   }
 }
 
-/** The more literal one comes first. */
+/** Sorts the more literal template first. */
 function rank (a: KeyTemplate, b: KeyTemplate): number {
   return b.literals - a.literals || a.names.length - b.names.length
 }

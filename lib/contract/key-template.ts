@@ -4,16 +4,16 @@ type Part = { readonly text: string } | { readonly name: string }
 const NAME = /^[A-Za-z_]\w*$/
 
 /**
- * A name of keys with parameters, as `room:{id}`: RFC 6570 level 1, as the addresses of AsyncAPI. A parameter is one
- * or more characters but `/`.
+ * A template of keys, such as `room:{id}`, in the syntax of RFC 6570 level 1, which AsyncAPI uses for addresses. A
+ * parameter is one or more characters other than `/`.
  */
 export class KeyTemplate {
   readonly names: readonly string[]
-  /** Characters that are the same in every key. */
+  /** Number of literal characters. */
   readonly literals: number
   readonly #parts: readonly Part[]
 
-  /** @throws Error saying what is wrong with the template */
+  /** @throws Error if the template is malformed; the message says why */
   constructor (readonly template: string) {
     this.#parts = parse(template)
     this.names = this.#parts.flatMap((part) => 'name' in part ? part.name : [])
@@ -22,8 +22,8 @@ export class KeyTemplate {
   }
 
   /**
-   * The values of the parameters, or undefined where the key is none of the template's. A parameter ends where the
-   * text after it first begins: a later place would put that text, or a `/`, into the parameter, and find no more keys.
+   * The values of the parameters, or undefined if the key does not match. A parameter ends at the first occurrence of
+   * the literal text after it. Trying later occurrences would not match more keys.
    */
   match (key: string): Readonly<Record<string, string>> | undefined {
     const params: Record<string, string> = {}
@@ -43,7 +43,7 @@ export class KeyTemplate {
     return at === key.length ? params : undefined
   }
 
-  /** The end of a parameter that begins at `at`; at most `at` if there is none. */
+  /** The end of a parameter that starts at `at`; a value up to `at` if it does not match. */
   #endOf (part: number, key: string, at: number): number {
     const next = this.#parts[part + 1]
     if (next === undefined || !('text' in next)) return key.length
@@ -51,7 +51,7 @@ export class KeyTemplate {
     return isLast ? key.length - next.text.length : key.indexOf(next.text, at + 1)
   }
 
-  /** Whether a key can be one of both. */
+  /** Whether a key can match both templates. */
   meets (other: KeyTemplate): boolean {
     return overlap(symbolsOf(this.#parts), symbolsOf(other.#parts))
   }
@@ -80,14 +80,14 @@ function parse (template: string): Part[] {
   return parts
 }
 
-/** A character, or one or more of any but `/`. */
+/** Literal characters; undefined stands for a parameter. */
 type Symbols = ReadonlyArray<string | undefined>
 
 function symbolsOf (parts: readonly Part[]): Symbols {
   return parts.flatMap((part) => 'text' in part ? Array.from(part.text) : [undefined])
 }
 
-/** Whether some text is matched by both: a walk through pairs of places, each visited once. */
+/** Whether some text matches both. Walks through pairs of positions, and visits each pair once. */
 function overlap (a: Symbols, b: Symbols): boolean {
   const seen = new Set<string>()
   const walk = (i: number, j: number): boolean => {
@@ -98,7 +98,7 @@ function overlap (a: Symbols, b: Symbols): boolean {
     const [x, y] = [a[i], b[j]]
     if (x !== undefined && y !== undefined) return x === y && walk(i + 1, j + 1)
     if (x === '/' || y === '/') return false
-    // a parameter takes a character, and may go on
+    // a parameter consumes one character, and may continue
     return walk(i + 1, j + 1) || (x === undefined && walk(i, j + 1)) || (y === undefined && walk(i + 1, j))
   }
   return walk(0, 0)

@@ -2,21 +2,21 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 
 const UNCHECKED = Symbol.for('datasole.unchecked')
 
-/** A JSON Schema (draft-07), as Fastify takes it; `T` is the type that it describes. */
+/** A JSON Schema (draft-07), as Fastify accepts it. `T` is the type that it describes. */
 export type JsonSchema<T = unknown> = object & { readonly '~type'?: readonly [T] }
 
 /**
- * A schema of any library: a Standard Schema (zod, valibot, arktype), TypeBox, or plain JSON Schema. The library infers
- * its types; for plain JSON Schema, `jsonSchema` gives them.
+ * A Standard Schema (zod, valibot, arktype), a TypeBox schema, or plain JSON Schema. The libraries infer the types; use
+ * `jsonSchema` to add a type to plain JSON Schema.
  */
 export type Schema = object
 
-/** A typed place of a contract without a check: `state: { big: type<Board>() }`. */
+/** Declares a type without a check: `state: { big: type<Board>() }`. */
 export function type<T> (): JsonSchema<T> {
   return { [UNCHECKED]: true } as JsonSchema<T>
 }
 
-/** Gives a plain JSON Schema a type. @param schema JSON Schema (draft-07) @returns the same object */
+/** Adds a type to a plain JSON Schema. @param schema JSON Schema (draft-07) @returns the same object */
 export function jsonSchema<T> (schema: object): JsonSchema<T> {
   return schema
 }
@@ -25,12 +25,12 @@ export function isUnchecked (schema: Schema): boolean {
   return UNCHECKED in schema
 }
 
-/** The Standard Schema (https://standardschema.dev) of a value; undefined if it is none. */
+/** The Standard Schema interface (https://standardschema.dev) of a value, or undefined. */
 export function standardOf (schema: unknown): StandardSchemaV1.Props | undefined {
   return (schema as { '~standard'?: StandardSchemaV1.Props } | null | undefined)?.['~standard']
 }
 
-/** Whether it can be a schema: an object, or a function that is a Standard Schema (arktype makes those). */
+/** Whether a value can be a schema: an object, or a function that is a Standard Schema (arktype uses functions). */
 export function isSchema (value: unknown): value is Schema {
   if (typeof value === 'function' || standardOf(value) !== undefined) return typeof standardOf(value)?.validate === 'function'
   return typeof value === 'object' && value !== null && !Array.isArray(value)

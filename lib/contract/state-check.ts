@@ -5,39 +5,39 @@ import { type Schema, standardOf } from './schema.js'
 
 /**
  * Returns the issues of a value; undefined if it is valid.
- * @param changed JSON Pointers of the places that differ from a valid value. Default: the whole value may differ
+ * @param changed JSON Pointers of the places that differ from the last valid value. Default: the whole value
  */
 export type StateCheck = (value: unknown, changed?: readonly string[]) => readonly Issue[] | undefined
 
-/** Places beyond which the whole value is looked at. */
+/** Maximum number of changed places to check one by one. Beyond it the whole value is checked. */
 const MAX_PLACES = 64
 
-/** Compiled parts of a schema that are kept. */
+/** Maximum number of compiled parts of a schema to cache. */
 const MAX_PARTS = 256
 
-/** References that are followed one after the other. */
+/** Maximum length of a chain of references. */
 const MAX_REFERENCES = 32
 
-/** Keywords of a container that say nothing of how its members go together, or that are looked at here. */
+/** Keywords that put no condition on several members together, or that this file checks itself. */
 const SEPARABLE = new Set(['type', 'properties', 'required', 'additionalProperties', 'items', 'minItems', 'maxItems', 'minProperties', 'maxProperties', 'title', 'description', 'default', 'examples', 'definitions', '$defs', '$schema', '$comment', 'readOnly', 'writeOnly', 'deprecated'])
 
 type Node = Record<string, unknown>
 
 /**
- * The check of a state value, in which members that are `undefined` count as removed. A JSON Schema is checked where the value has changed, at a cost that follows the
- * change; a Standard Schema looks at the whole value.
+ * Makes the check of a state value. Members that are `undefined` count as removed. A JSON Schema checks only the
+ * changed places, so its cost depends on the size of the change. A Standard Schema checks the whole value.
  */
 export function stateCheckOf (schema: Schema, where: string, compile: Compile): StateCheck | undefined {
   const whole = syncCheckOf(schema, where, compile)
   if (whole === undefined) return undefined
   const all: StateCheck = (value) => whole(clonePlain(value))?.issues
-  // libraries pass over a member of this name, and it would be stored unseen
+  // schema libraries skip a member with this name, so it would be stored unchecked
   if (standardOf(schema) !== undefined) return (value) => hasProto(value) ? [{ path: '', message: 'has a member named __proto__' }] : all(value)
   const parts = new SchemaParts(localized(schema) as Node, where, compile)
   return (value, changed) => {
     if (changed === undefined || changed.length > MAX_PLACES) return all(value)
     for (const place of changed) {
-      // of several operations the later ones may have moved what the earlier ones put into an array
+      // with several operations, a later one may have moved an array element that an earlier one wrote
       const found = parts.check(value, place, changed.length > 1)
       if (found === 'unknown') return all(value)
       if (found !== undefined) return found
@@ -46,7 +46,7 @@ export function stateCheckOf (schema: Schema, where: string, compile: Compile): 
   }
 }
 
-/** The parts of a JSON Schema, each compiled when it is first needed. */
+/** The parts of a JSON Schema, each compiled at its first use. */
 class SchemaParts {
   readonly #schema: Node
   readonly #where: string
@@ -61,8 +61,8 @@ class SchemaParts {
   }
 
   /**
-   * The issues of a place, and of the container that it is in; `unknown` if only the whole value tells.
-   * @param isMoved whether an element may be elsewhere by now, so that its array is looked at as a whole
+   * The issues of a place and of its container; `unknown` if the whole value must be checked.
+   * @param isMoved whether elements may have moved since, so that their whole array must be checked
    */
   check (value: unknown, place: string, isMoved: boolean): readonly Issue[] | undefined | 'unknown' {
     const segments = segmentsOf(place)
@@ -93,13 +93,13 @@ class SchemaParts {
     return this.#checkAt(pointer)?.(clonePlain(value))?.issues?.map(({ path, message }) => ({ path: place + path, message }))
   }
 
-  /** A place in the schema, once references are followed. */
+  /** The node of the schema at a pointer, after following references. */
   #resolve (pointer: string): { node: unknown, pointer: string } | undefined {
     for (let i = 0; i < MAX_REFERENCES; i++) {
       const node = resolveLocal(this.#schema, `#${pointer}`)
       const reference = (node as Node | undefined)?.$ref
       if (reference === undefined) return { node, pointer }
-      if (Object.keys(node as Node).length > 1) return undefined // Ajv looks at the keywords beside a reference, too
+      if (Object.keys(node as Node).length > 1) return undefined // Ajv also applies the keywords beside a reference
       if (typeof reference !== 'string' || resolveLocal(this.#schema, reference) === undefined) return undefined
       pointer = reference.slice(1)
     }
@@ -124,7 +124,7 @@ function isSeparable (node: unknown): node is Node {
   return !Array.isArray(items) && Object.keys(node).every((keyword) => SEPARABLE.has(keyword))
 }
 
-/** Checks a container's own keywords, which an added or removed member can break. */
+/** Checks the keywords of a container that an added or removed member can violate. */
 function containerIssue (node: Node, at: object): string | undefined {
   const { required, additionalProperties, properties = {}, minItems = 0, maxItems = Infinity, minProperties = 0, maxProperties = Infinity } = node as { required?: string[], additionalProperties?: unknown, properties?: object, minItems?: number, maxItems?: number, minProperties?: number, maxProperties?: number }
   if (Array.isArray(at)) {

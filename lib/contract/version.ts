@@ -9,8 +9,8 @@ const COMPARATORS: Record<string, (bound: number) => Comparator> = {
 }
 
 /**
- * The versions of clients that a range means: comparators such as `>=6`, joined by spaces (all of them) and `||` (any).
- * @throws Error saying what is wrong with the range
+ * Parses a range of versions: comparators such as `>=6`, joined by spaces (all must match) and `||` (any may match).
+ * @throws Error if the range is malformed; the message says why
  */
 export function rangeOf (range: string): (version: number) => boolean {
   const alternatives = range.split('||').map((part) => part.trim().split(/\s+/).map((comparator) => {

@@ -3,14 +3,14 @@ import { Contract, type MethodSchemas } from './define-contract.js'
 import { type ContractOutline, firstDifference, outlineOf } from './difference.js'
 import { type Schema, isUnchecked, standardOf } from './schema.js'
 
-/** A contract as it crosses to a thread. */
+/** A contract in the form that is sent to a thread. */
 export interface WorkerContract {
   readonly outline: ContractOutline
-  /** The schemas of methods, as JSON; null for a method whose schemas cannot cross. */
+  /** The methods' schemas as JSON; null for a method whose schemas cannot be sent. */
   readonly methods: Readonly<Record<string, MethodSchemas | null>>
 }
 
-/** The part of a contract that can cross: JSON Schemas can, Standard Schemas have functions. */
+/** The part of a contract that can be sent to a thread: JSON Schemas, but not Standard Schemas, which contain functions. */
 export function workerContractOf (contract: Contract): WorkerContract {
   const methods = Object.entries(contract.schemas.rpc).map(([name, { params, result, errors }]) => {
     const all = [params, result, ...Object.values(errors ?? {})].filter((schema) => schema !== undefined)
@@ -20,11 +20,11 @@ export function workerContractOf (contract: Contract): WorkerContract {
 }
 
 /**
- * The schemas of a worker script's methods: those of the contract that the script exports, or else those that have
- * crossed.
+ * The schemas of a worker script's methods: from the contract that the script exports, or else from the server's
+ * contract.
  * @param server the server's contract, if it has one
- * @param own what the script exports as `contract`
- * @throws DatasoleError `CONTRACT_MISMATCH` if the two differ, naming the first difference
+ * @param own the script's export `contract`
+ * @throws DatasoleError `CONTRACT_MISMATCH` if the two differ; the message names the first difference
  */
 export function methodSchemas (server: WorkerContract | undefined, own: unknown): (name: string) => MethodSchemas | undefined {
   if (!Contract.isContract(own)) return (name) => crossed(server, name)

@@ -1,16 +1,16 @@
-/** Timestamps per millisecond. Further ones run into the next millisecond. */
+/** Timestamps per millisecond. Any more continue in the next millisecond. */
 const TICKS = 1024
 
-/** The latest wall clock time, in the year 2248. It leaves room for half a trillion later timestamps. */
+/** The latest accepted wall clock time, in the year 2248. It leaves room for half a trillion later timestamps. */
 const LATEST = 2 ** 53 - 2 ** 40
 const END = 2 ** 53 - 2 ** 39
 
 /**
- * A hybrid logical clock (Kulkarni et al., 2014): the wall clock, unless an own or observed timestamp is ahead of
- * it. A write is therefore later than every write that its node has seen, even if clocks are wrong or jump.
+ * A hybrid logical clock (Kulkarni et al., 2014). It follows the wall clock, unless an own or observed timestamp is
+ * ahead of it. So a write is later than every write that its node has seen, even if clocks are wrong or jump.
  */
 export class HybridClock {
-  /** Breaks ties between equal timestamps. */
+  /** The node's unique name, which breaks ties between equal timestamps. */
   readonly node: string
   readonly #now: () => number
   #last = 0
@@ -21,7 +21,7 @@ export class HybridClock {
     this.node = node
   }
 
-  /** @returns a timestamp later than all before */
+  /** @returns a timestamp later than all earlier ones */
   tick (): number {
     return (this.#last = Math.max(Math.min(this.#now() * TICKS, LATEST), this.#last + 1))
   }
@@ -32,17 +32,17 @@ export class HybridClock {
   }
 }
 
-/** Bounds a stored timestamp, so that later ones are possible: one of the year 9999 would win for ever. */
+/** Bounds a stored timestamp, because a write from the year 9999 would win forever. */
 export function bounded (time: number): number {
   return time < END ? time : LATEST
 }
 
-/** A timestamp, moved by `ms`. */
+/** Adds `ms` milliseconds to a timestamp. */
 export function addMs (time: number, ms: number): number {
   return time + ms * TICKS
 }
 
-/** A timestamp as Unix time in ms, as on the wire. The fraction counts within the millisecond, exactly. */
+/** Converts a timestamp to Unix time in ms, the form on the wire. The fraction keeps the ticks exactly. */
 export function toMs (time: number): number {
   return time / TICKS
 }

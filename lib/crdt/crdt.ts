@@ -2,41 +2,41 @@ import type { CrdtType } from '../protocol/contract.js'
 
 export type { CrdtType }
 
-/** One operation, as on the wire. */
+/** A CRDT operation, in the form on the wire. */
 export interface CrdtOp {
   /** The type of the key's CRDT. */
   type: CrdtType
-  /** The replica that made it. */
+  /** The replica that made the operation. */
   nodeId: string
-  /** Unix time in ms. The fraction counts within the millisecond. */
+  /** Unix time in ms. The fraction orders operations within a millisecond. */
   timestamp: number
   /** `increment` and `decrement` of a counter, `set`, `remove` of a map's field, `update` of a Yjs document. */
   op: 'increment' | 'decrement' | 'set' | 'remove' | 'update'
-  /** Field of a map. */
+  /** The field of a map. */
   key?: string
-  /** The new value, or the amount. */
+  /** The new value, or the amount for a counter. */
   value?: unknown
-  /** Counts up from 1 per key and nodeId. A repeated number is the same operation. Operations without one all count. */
+  /** Sequence number from 1, per key and nodeId, which identifies repeats. An operation without it is never a repeat. */
   seq?: number
-  /** No operation with a number up to this one will be sent again. */
+  /** The sender will not repeat any operation with a `seq` up to this number. */
   settled?: number
 }
 
 /** The outcome of an operation. */
 export type Outcome =
   | 'changed'
-  /** A repetition, or older than a later write. */
+  /** The operation is a repeat, or a later write has replaced it. */
   | 'known'
-  /** Too old to decide: the records that show whether it was counted, or lost, are dropped. */
+  /** The operation is too old: the records that would show whether it was already applied are dropped. */
   | 'late'
-  /** The number is too far ahead of the known ones. */
+  /** The sequence number is too far ahead of the known ones. */
   | 'early'
-  /** The counter can hold no more. */
+  /** The counter would exceed its maximum. */
   | 'full'
 
 /**
- * The functions of a CRDT type. State is plain JSON, changed in place and only where it differs, so it may be a
- * draft that records patches. `apply` is idempotent and commutative: replicas with the same operations are equal.
+ * The functions of a CRDT type. The state is plain JSON. `apply` changes it in place and writes only what differs, so
+ * the state may be a draft that records patches. `apply` is idempotent and commutative, so replicas converge.
  */
 export interface Crdt<State, Value> {
   readonly type: CrdtType
@@ -45,7 +45,7 @@ export interface Crdt<State, Value> {
   apply (state: State, op: CrdtOp): Outcome
 }
 
-/** The order of writes: the later timestamp wins, between equal ones the greater node, and between equal nodes any fixed order. */
+/** A write. The later timestamp wins, then the greater node id, then the greater JSON text of the value. */
 export type Stamped = [timestamp: number, nodeId: string, value?: unknown]
 
 export function isLater (a: Stamped, b: Stamped | undefined): boolean {

@@ -3,7 +3,7 @@ import { type Crdt, type Stamped, isLater } from './crdt.js'
 
 export interface MapState {
   type: 'lww-map'
-  /** The last write of each field. Without a value the field is removed. */
+  /** The last write of each field. A write without a value is a removal. */
   fields: Record<string, Stamped>
   /** Time of the newest removal that was dropped. A write to an unknown field must be later. */
   floor: number
@@ -24,7 +24,7 @@ export const lwwMap: Crdt<MapState, Members> = {
   apply (state, { timestamp, nodeId, op, key, value }) {
     const written: Stamped = op === 'set' ? [timestamp, nodeId, value] : [timestamp, nodeId]
     const before = getMember(state.fields, key!) as Stamped | undefined
-    // refuse the write, as no removal will follow that undoes it at the writer
+    // report the write as late: no removal will be sent that would undo it at the writer
     if (before === undefined && timestamp <= state.floor) return op === 'set' ? 'late' : 'known'
     if (!isLater(written, before)) return 'known'
     putMember(state.fields, key!, written)
@@ -32,7 +32,7 @@ export const lwwMap: Crdt<MapState, Members> = {
   }
 }
 
-/** The fields. An undefined member is a removed one that a draft still holds. */
+/** The fields. It skips undefined members, which are removed but still in a draft. */
 export function entriesOf (fields: MapState['fields']): Array<[key: string, stamped: Stamped]> {
   return Object.entries(fields).filter(([, stamped]) => (stamped as Stamped | undefined) !== undefined)
 }

@@ -1,18 +1,18 @@
 import { getMember, putMember } from '../protocol/json.js'
 import type { Crdt } from './crdt.js'
 
-/** How far a number may be ahead of the last one without a gap. */
+/** How far a sequence number may be ahead of the last one before a gap. */
 export const WINDOW = 1000
 
 /**
- * The counts of a node: its last time, its sums up to operation `seq`, then number and amount of each operation
- * that arrived beyond a gap. A decrement's amount is negative.
+ * The counts of a node: the time of its last operation, its sums up to operation `seq`, then the number and amount of
+ * each operation received after a gap. The amount of a decrement is negative.
  */
 export type Counts = [at: number, plus: number, minus: number, seq: number, ...ahead: number[]]
 
 export interface CounterState {
   type: 'pn-counter'
-  /** Sums over all nodes, dropped ones included. Equal amounts may be taken from both. */
+  /** The sum over all nodes, dropped ones included. Equal amounts may be subtracted from `plus` and `minus`. */
   plus: number
   minus: number
   nodes: Record<string, Counts>
@@ -20,7 +20,7 @@ export interface CounterState {
   floor: number
 }
 
-/** A number that many may increment and decrement at once. Whole numbers are exact. */
+/** A counter that many nodes increment and decrement concurrently. Whole numbers are exact. */
 export const pnCounter: Crdt<CounterState, number> = {
   type: 'pn-counter',
 
@@ -36,7 +36,7 @@ export const pnCounter: Crdt<CounterState, number> = {
       if (seq > Math.max(before?.[3] ?? 0, settled) + WINDOW) return 'early'
     }
     const sum = op === 'increment' ? 'plus' : 'minus'
-    // amounts that cancel out make room
+    // near the maximum, subtract the same amount from both sums
     const both = state[sum] + (value as number) > Number.MAX_SAFE_INTEGER ? Math.min(state.plus, state.minus) : 0
     const total = state[sum] - both + (value as number)
     if (total > Number.MAX_SAFE_INTEGER) return 'full'
@@ -54,7 +54,7 @@ export const pnCounter: Crdt<CounterState, number> = {
   }
 }
 
-/** The sums that a node has counted up and down. */
+/** The sums of a node's increments and decrements, including those after a gap. */
 export function sums ([, plus, minus, , ...ahead]: Counts): [plus: number, minus: number] {
   for (let i = 1; i < ahead.length; i += 2) {
     if (ahead[i]! > 0) plus += ahead[i]!
@@ -70,8 +70,8 @@ function isCounted ([, , , last, ...ahead]: Counts, seq: number): boolean {
 }
 
 /**
- * Adds a new operation, then moves the operations without a gap into the sums.
- * @param settled numbers up to this one are never sent again, so they leave no gap
+ * Adds an operation, then moves the operations before the first gap into the sums.
+ * @param settled missing operations up to this number are never repeated, so they are no gap
  */
 function advance (counts: Counts, seq: number, amount: number, settled = 0): void {
   let i = 4

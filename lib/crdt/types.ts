@@ -8,10 +8,10 @@ export type CrdtState = CounterState | RegisterState | MapState | YjsState
 
 const TYPES: Record<CrdtType, unknown> = { 'pn-counter': pnCounter, 'lww-register': lwwRegister, 'lww-map': lwwMap, yjs: yjsDocument }
 
-/** ms that a timestamp may be ahead of this clock. */
+/** How far a timestamp may be ahead of the local clock, in ms. */
 export const MAX_SKEW = 60_000
 
-/** Most characters of a nodeId. */
+/** Maximum length of a nodeId, in characters. */
 const MAX_NODE = 128
 
 export function isCrdtType (type: unknown): type is CrdtType {

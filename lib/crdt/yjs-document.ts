@@ -1,9 +1,9 @@
 import type { Crdt } from './crdt.js'
 
-/** Updates of a Yjs document, in base64. Order and repetitions do not matter. */
+/** The updates of a Yjs document, in base64. Their order and repeats do not matter. */
 export interface YjsState { type: 'yjs', updates: string[] }
 
-/** A Yjs document, handled as opaque updates. */
+/** A Yjs document, stored as opaque updates. */
 export const yjsDocument: Crdt<YjsState, string[]> = {
   type: 'yjs',
 

@@ -3,13 +3,13 @@ import { rooted } from '../json-schema.js'
 import type { Schema } from '../schema.js'
 import { type Side, jsonSchemaOf } from '../json-schema-of.js'
 
-/** The part of an AsyncAPI document about the application itself. */
+/** Facts about the application for an AsyncAPI document. */
 export interface AsyncApiInfo {
   /** Default: "datasole". */
   title?: string
-  /** Default: the contract's version, else "0". */
+  /** Default: the contract's version, or "0" without one. */
   version?: string
-  /** Text about the application. Default none. */
+  /** A description of the application. Default none. */
   description?: string
   /** The address that clients connect to, e.g. `{ host: 'example.com', pathname: '/__ds', protocol: 'wss' }`. */
   server?: { host: string, pathname?: string, protocol?: string, description?: string }
@@ -17,7 +17,7 @@ export interface AsyncApiInfo {
 
 /** An AsyncAPI 3.0 document. */
 export interface AsyncApiDocument {
-  /** The version of the specification. */
+  /** The version of the AsyncAPI specification. */
   asyncapi: '3.0.0'
   /** The application. */
   info: { title: string, version: string, description?: string }
@@ -31,13 +31,13 @@ export interface AsyncApiDocument {
   components: { schemas: Record<string, object> }
 }
 
-/** A channel's messages by name, and what the server does with them. */
+/** A channel's messages by name. */
 type Messages = Record<string, { schema: Schema | undefined, side: Side, summary: string }>
 
 /**
  * Describes a contract as AsyncAPI 3.0 (https://www.asyncapi.com/docs/reference/specification/v3.0.0), from the
- * server's point of view: it receives what clients send. A channel is a method, an event or a key; its address is the
- * name.
+ * server's point of view: `receive` is a message from a client. A channel is a method, an event or a key, and its
+ * address is the name.
  * @param contract the contract
  * @param info title, version and server of the application. Default none
  * @returns the document
