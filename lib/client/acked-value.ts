@@ -2,12 +2,12 @@ import type { Head } from '../protocol/messages.js'
 import type { Change } from './changes.js'
 import type { InFlightPush } from './in-flight-push.js'
 
-/** The value at a version. */
+/** A value and its version. */
 interface Known extends Head { value: unknown }
 
 /**
- * The server's value, with the pushes that it has acknowledged since. A push acknowledged as the next version
- * is applied at once. A later one waits, since commits of other clients come before it.
+ * The server's value, plus the pushes that the server has acknowledged since. A push acknowledged as the next version
+ * is applied at once. A push acknowledged as a later version waits for the commits of other clients before it.
  */
 export class AckedValue {
   #known: Known | undefined
@@ -15,10 +15,10 @@ export class AckedValue {
 
   get known (): Known | undefined { return this.#known }
 
-  /** Changes that are acknowledged, but not in the known value yet. */
+  /** Changes that are acknowledged, but not yet in the known value. */
   get ahead (): Change[] { return this.#ahead.flatMap(({ changes }) => changes) }
 
-  /** Takes in the server's value. @returns the value known before, if another epoch has begun */
+  /** Stores a newer value of the server. @returns the previous value if the epoch has changed */
   learn (news: Known): Known | undefined {
     const known = this.#known
     const isSame = known?.epoch === news.epoch

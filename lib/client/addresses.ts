@@ -3,14 +3,14 @@ import { DatasoleError } from '../protocol/errors.js'
 export interface Addresses {
   /** URL of the socket, ws: or wss:. */
   socket: string
-  /** URL of the Web Worker's script, beside the socket. */
+  /** Default URL of the Web Worker's script, below the same path. */
   worker: string
 }
 
 /**
  * Resolves the addresses of the server: `path` below the path of `url`, with the query of `url`.
  * @param url absolute, or relative to the page's origin; default the page's origin
- * @param path appended unless `url` ends in it already
+ * @param path appended unless `url` already ends with it
  * @throws DatasoleError `INVALID_OPTION`
  */
 export function addressesOf (url: string | undefined, path: string): Addresses {
@@ -21,7 +21,7 @@ export function addressesOf (url: string | undefined, path: string): Addresses {
   server.pathname = below + path.slice(end.length)
   const socket = server.href.replace(/^http/, 'ws')
   server.pathname = `${below}/datasole-worker.iife.min.js`
-  // the script is public, and its requests are logged: no token in its URL
+  // the script is public and its requests are logged, so remove a token from its URL
   for (const name of [...server.searchParams.keys()]) if (name.toLowerCase() === 'token') server.searchParams.delete(name)
   return { socket, worker: server.href.replace(/^ws/, 'http') }
 }

@@ -1,4 +1,4 @@
 import { DatasoleClient, DatasoleError, RpcError } from './client.js'
 
-/** The entry of the bundle for script tags: the page's global `Datasole`. */
+/** The entry of the bundle for script tags. It defines the global `Datasole`. */
 Object.assign(globalThis, { Datasole: { DatasoleClient, DatasoleError, RpcError } })

@@ -4,18 +4,18 @@ import { copyJson } from '../protocol/json.js'
 import type { Operation } from '../protocol/messages.js'
 import { applyFrozen } from '../protocol/patch.js'
 
-/** Nesting levels of a value. The server's limit may be lower. */
+/** Maximum nesting depth of a value. The server's limit may be lower. */
 const MAX_DEPTH = 128
 
-/** A change made by the application. It can be made again on another value. */
+/** A change made by the application. It can be applied again to another value. */
 export interface Change {
   /** Changes a draft, or returns a new value. */
   readonly recipe: (draft: unknown) => unknown
-  /** Whether it replaces the value, whatever that was before. */
+  /** Whether the change replaces the whole value. */
   readonly isWhole: boolean
-  /** Characters of its patch when it was made. The sum is bounded. */
+  /** Length of its patch as JSON, in characters, to bound the queue. */
   size: number
-  /** Changes of one tick stay together. */
+  /** The tick in which the change was made. Changes of one tick are sent in one push. */
   readonly tick: number
 }
 
@@ -24,22 +24,22 @@ export function wholeChange (value: unknown, tick: number): Change {
   return { recipe: () => own, isWhole: true, size: JSON.stringify(own).length, tick }
 }
 
-/** Most changes of one channel that may wait for the server, and most characters of their patches. */
+/** Bounds of the changes of one channel that wait for the server: their number, and the characters of their patches. */
 const MAX_CHANGES = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
-/** @throws DatasoleError `BUSY` if too many changes wait */
+/** Checks the bounds of the queue. @throws DatasoleError `BUSY` if it is full */
 export function checkRoom (key: string, waiting: Change[], inFlight = 0): void {
   const size = waiting.reduce((sum, { size }) => sum + size, 0)
   if (waiting.length + inFlight > MAX_CHANGES || size > MAX_SIZE) throw new DatasoleError('BUSY', `too many changes of "${key}" wait for the server already`)
 }
 
-/** Characters of patches in one push before the next tick's changes go into another push. */
+/** Characters of patches in a push. Beyond it, the next tick's changes go into another push. */
 const MAX_JOINED = 256 * 1024
 
 /**
- * Removes the changes of the next push from `waiting`: whole ticks, up to a size.
- * @param isApart take one tick only
+ * Removes the changes of the next push from `waiting`: whole ticks, up to MAX_JOINED.
+ * @param isApart whether to take only one tick
  * @returns the changes of the push
  */
 export function takeChanges (waiting: Change[], isApart: boolean): Change[] {
@@ -52,15 +52,15 @@ export function takeChanges (waiting: Change[], isApart: boolean): Change[] {
   return waiting.splice(0, end === -1 ? waiting.length : end)
 }
 
-/** The operations of a change, and the value that they make. The old value stays as it is. */
+/** Applies a change. Returns its operations and the new value; the old value is not changed. */
 export function make ({ recipe }: Change, value: unknown): { patches: Operation[], value: unknown } {
   const patches = record({ value }, recipe, MAX_DEPTH)
   return { patches, value: patches.length === 0 ? value : applyFrozen(value, patches) }
 }
 
 /**
- * Makes changes one after the other, and leaves out those that throw.
- * @param onLeftOut gets the error of each change that is left out
+ * Applies changes in order, and skips those that throw.
+ * @param onLeftOut gets the error of each skipped change
  */
 export function makeAll (changes: Change[], value: unknown, onLeftOut?: (cause: unknown) => void): { changes: Change[], patches: Operation[], value: unknown } {
   const kept: Change[] = []
@@ -72,7 +72,7 @@ export function makeAll (changes: Change[], value: unknown, onLeftOut?: (cause: 
       value = made.value
       kept.push(change)
     } catch (cause) {
-      onLeftOut?.(cause) // without a callback the error is reported when the change is sent
+      onLeftOut?.(cause) // without a callback, the error is reported when the change is sent
     }
   }
   return { changes: kept, patches, value }

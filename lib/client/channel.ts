@@ -9,42 +9,42 @@ import { InFlightPush } from './in-flight-push.js'
 import type { StateReplica } from './state-replica.js'
 import { type ChannelHandler, OptimisticValue } from './optimistic-value.js'
 
-/** ms, upper bound of the wait after the second conflict in a row. It doubles up to MAX_WAIT. */
+/** Upper bound of the delay after the second conflict in a row, in ms. It doubles up to MAX_WAIT. */
 const FIRST_WAIT = 80
 const MAX_WAIT = 2000
 
 export interface ChannelHost {
   readonly isConnected: boolean
   nextId (): number
-  /** A sequence number that no push of this client has had. */
+  /** The identity of the next push: an unused sequence number. */
   nextPush (): { client: string, seq: number }
   send (opcode: number, correlationId: number, json: string): void
   onError (error: unknown): void
-  /** The channel is closed, and everything was sent. */
+  /** Called when the channel is closed and nothing is left to send. */
   ended (key: string): void
 }
 
 /**
- * A key that this client writes too. It shows the server's value with the changes on top that the server
- * does not have yet. After a conflict the changes are made again on the newer value.
+ * A key that this client also writes. Its value is the server's value plus the changes that the server does not have
+ * yet. After a conflict these changes are applied again to the newer value.
  */
 export class Channel<T = unknown> {
   readonly #host: ChannelHost
   readonly #saved: (() => void)[] = []
   #info: ChannelInfo | undefined
-  /** The server has answered the subscription on this connection. */
+  /** Whether the server has answered the subscription on this connection. */
   #isAnswered = false
   readonly #confirmed = new AckedValue()
   #flight: InFlightPush | undefined
   #waiting: Change[] = []
   readonly #shown: OptimisticValue
-  /** After a conflict, until the newer value arrives. */
+  /** True after a conflict, until the newer value arrives. */
   #awaitsValue = false
   #conflicts = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #isScheduled = false
   #tick = 0
-  /** Number of changes that were refused in one push. They are sent one tick at a time. */
+  /** Number of changes from a refused push that are sent again, one tick per push. */
   #apart = 0
   #hasWritten = false
   #isClosed = false
@@ -55,32 +55,32 @@ export class Channel<T = unknown> {
     this.#shown = new OptimisticValue((error) => { host.onError(error) })
   }
 
-  /** The server's value with the changes that it does not have yet. It is frozen. */
+  /** The server's value plus the changes that the server does not have yet. It is frozen. */
   get (): DeepReadonly<T> | undefined { return this.#shown.value as DeepReadonly<T> | undefined }
 
-  /** Changes that the server has not acknowledged. */
+  /** Number of changes that the server has not acknowledged. */
   get pending (): number { return (this.#flight?.changes.length ?? 0) + this.#waiting.length }
 
   /**
-   * Changes the value at once, and sends the change when the server can be reached. Changes of one tick
-   * are sent as one push. If the value is not known yet, the recipe runs when it is.
+   * Changes the value at once, and sends the change when the client is connected. Changes of one tick are sent as one
+   * push. If the value is not known yet, the recipe runs once it is.
    *
-   * If another client was first, the recipe runs again on the newer value. If it throws then, the change is
-   * dropped and `onError` gets the error.
+   * If another client wrote first, the recipe runs again on the newer value. If the recipe then throws, the change is
+   * dropped, and `onError` gets the error.
    * @param recipe changes a draft, or returns a new value; gets `undefined` if the key has no value
    * @throws the recipe's error
-   * @throws DatasoleError `BUSY` (1,000 changes or 4 MiB wait already), `UNKNOWN_KEY` (the server takes no changes
-   *   of this key), `CLOSED`
+   * @throws DatasoleError `BUSY` (1,000 changes or 4 MiB are already queued), `UNKNOWN_KEY` (the server accepts no
+   *   changes of this key), `CLOSED`
    */
   update (recipe: (draft: T | undefined) => T | DeepReadonly<T> | void): void {
     this.#add({ recipe: recipe as Change['recipe'], isWhole: false, size: 0, tick: this.#tick })
   }
 
   /**
-   * Replaces the whole value, whatever other clients made of it.
+   * Replaces the whole value, including changes of other clients.
    * @param value plain JSON; a copy is kept
    * @throws TypeError `INVALID_JSON` if JSON cannot hold the value
-   * @throws DatasoleError as `update`
+   * @throws DatasoleError the same as `update`
    */
   set (value: T | DeepReadonly<T>): void {
     this.#add(wholeChange(value, this.#tick))
@@ -95,12 +95,12 @@ export class Channel<T = unknown> {
     return this.#shown.subscribe(handler as ChannelHandler)
   }
 
-  /** Resolves when no change waits for the server. Refused changes go to the client's `onError`. */
+  /** Resolves when no change is pending. The client's `onError` gets refused changes. */
   saved (): Promise<void> {
     return this.pending === 0 ? Promise.resolve() : new Promise((resolve) => { this.#saved.push(resolve) })
   }
 
-  /** Takes no more changes and calls no more handlers. Waiting changes are still sent. */
+  /** Accepts no more changes and calls no more handlers. Queued changes are still sent. */
   close (): void {
     if (this.#isClosed) return // the key may have a newer channel
     this.#isClosed = true
@@ -114,11 +114,11 @@ export class Channel<T = unknown> {
 
   get #isWritable (): boolean { return this.#info !== undefined && this.#info.direction !== 'server-to-client' && this.#info.mode !== 'crdt' }
 
-  /** @internal Runs before the subscriptions, so that their answers include a repeated push. */
+  /** @internal Runs before the subscriptions are renewed, so that their answers include a repeated push. */
   connected (): void {
     if (this.#flight === undefined) return
     if (this.#info?.direction !== 'client-to-server') return this.#send(this.#flight)
-    // a private copy on the server ends with its connection
+    // the server drops a connection's private copy when the connection ends
     this.#waiting.unshift(...this.#flight.changes)
     this.#flight = undefined
   }
@@ -131,7 +131,7 @@ export class Channel<T = unknown> {
     if (this.#flight !== undefined) this.#flight.id = 0
   }
 
-  /** @internal The replica has applied a message about the key. */
+  /** @internal Called after the replica has applied a message about the key. */
   received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, { head, value }: StateReplica): void {
     if (isSnapshot || isAnswer) {
       this.#info = message.channel
@@ -141,7 +141,7 @@ export class Channel<T = unknown> {
     if (head === undefined) return
     const before = this.#confirmed.learn({ ...head, value })
     if (before !== undefined && this.#hasWritten && this.#info?.direction === 'client-to-server') {
-      // the private copy of this connection is new, and lacks the last one's value
+      // the private copy of this connection is new: write the last one's value again
       if (before.value !== undefined) this.#waiting.unshift(wholeChange(before.value, -1))
       this.#hasWritten = false
     }
@@ -149,7 +149,7 @@ export class Channel<T = unknown> {
     this.#schedule()
   }
 
-  /** @internal @returns whether it was about this channel */
+  /** @internal @returns whether the acknowledged push was of this channel */
   acked (id: number, head: StateAck): boolean {
     const flight = this.#flight
     if (flight === undefined || flight.id !== id) return false
@@ -163,13 +163,13 @@ export class Channel<T = unknown> {
     return true
   }
 
-  /** @internal @returns whether it was about this channel */
+  /** @internal @returns whether the refused push was of this channel */
   refused (id: number, { code, message, retryAfter }: Pick<ErrorMessage, 'message' | 'retryAfter'> & { code: string }): boolean {
     const flight = this.#flight
     if (flight === undefined || flight.id !== id) return false
     flight.id = 0
     if (retryAfter !== undefined) {
-      // the server may have committed it all the same: repeat the same push
+      // the server may have committed it nevertheless: repeat the same push
       this.#wait(retryAfter)
       return true
     }
@@ -179,7 +179,7 @@ export class Channel<T = unknown> {
       this.#awaitsValue = true
       if (this.#conflicts++ > 0) this.#wait(Math.random() * Math.min(MAX_WAIT, FIRST_WAIT * 2 ** (this.#conflicts - 2)))
     } else if (flight.changes.at(-1)!.tick !== flight.changes[0]!.tick) {
-      // one of the changes is at fault, or their number
+      // one of the changes is invalid, or there are too many: send one tick at a time
       this.#waiting.unshift(...flight.changes)
       this.#apart = flight.changes.length
     } else {
@@ -191,7 +191,7 @@ export class Channel<T = unknown> {
     return true
   }
 
-  /** @internal The client may not see the key, so there is no value that changes could be made on. */
+  /** @internal The client may not read the key, so there is no value to apply changes to. */
   denied (error: DatasoleError): void {
     this.#host.onError(error)
     this.#waiting = []
@@ -209,7 +209,7 @@ export class Channel<T = unknown> {
       value = made.value
       if (!change.isWhole) change.size = JSON.stringify(made.patches).length
     }
-    // a whole value overwrites the changes before it
+    // a whole value overwrites the queued changes before it
     const before = change.isWhole ? [] : this.#waiting
     checkRoom(this.key, [...before, change], this.#flight?.changes.length)
     this.#waiting = before
@@ -218,7 +218,7 @@ export class Channel<T = unknown> {
     this.#shown.show(value, false)
   }
 
-  /** Runs once per tick, so that its changes become one push. */
+  /** Schedules one push per tick, with all of its changes. */
   #schedule (): void {
     if (this.#isScheduled || this.#waiting.length === 0) return
     this.#isScheduled = true
@@ -263,7 +263,7 @@ export class Channel<T = unknown> {
     }, ms)
   }
 
-  /** Makes every change again on the known value. An unknown value is no obstacle if the first change is whole. */
+  /** Applies every change again to the known value. If it is unknown, starts at the first whole change. */
   #remake (): void {
     const { known, ahead } = this.#confirmed
     const changes = [...ahead, ...this.#flight?.changes ?? [], ...this.#waiting]

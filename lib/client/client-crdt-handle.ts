@@ -9,42 +9,42 @@ import { ClientCrdts } from './client-crdts.js'
 import { type ClientHost, FEATURES } from './feature.js'
 import type { LiveClient } from './live-client.js'
 
-/** Nesting levels of a value: the server's default. */
+/** Maximum nesting depth of a value: the server's default. */
 const MAX_DEPTH = 128
 
 /** Options of `subscribe` of a CRDT. */
 export interface CrdtSubscription {
-  /** Gets refused operations, which are undone, and a refused subscription. Default: the client's `onError`. */
+  /** Gets the errors of refused operations, which are undone, and of a refused subscription. Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
   /** Called when the server has acknowledged every operation. */
   onSettled?: () => void
 }
 
-/** The members that all CRDTs have for a client. `V` is the value. */
+/** The members common to all CRDT handles of a client. `V` is the value. */
 interface AnyCrdt<Type, V> {
   /** The key of the CRDT. */
   readonly key: string
   /** `pn-counter`, `lww-register`, `lww-map` or `yjs`. */
   readonly type: Type
-  /** The value, with own operations that the server has not included yet. It is frozen. */
+  /** The value, including own operations that the server does not have yet. It is frozen. */
   readonly value: DeepReadonly<V>
   /** Whether the server's value has arrived. */
   readonly isSynced: boolean
-  /** Whether operations of this client wait for acknowledgement. */
+  /** Whether operations of this client are unacknowledged. */
   readonly isPending: boolean
   /**
-   * Calls the handler as soon as the value is known and after each change, own changes included.
+   * Calls the handler as soon as the value is known, and after each change, own changes included.
    * @param handler gets the value
    * @param options `onError` and `onSettled`. Default none
    * @returns unsubscribes the handler
    * @throws TypeError `INVALID_ARGUMENT`
    */
   subscribe (handler: (value: DeepReadonly<V>) => void, options?: CrdtSubscription): Unsubscribe
-  /** Unsubscribes from the key. Waiting operations are still sent. An operation opens the key again. */
+  /** Unsubscribes from the key. Queued operations are still sent. A new operation opens the key again. */
   close (): void
 }
 
-/** A number that many change at once. Operations throw a DatasoleError `BUSY` if too many wait to be sent. */
+/** A counter that many clients change concurrently. Operations throw a DatasoleError `BUSY` if too many are queued. */
 export interface ClientCounter extends AnyCrdt<'pn-counter', number> {
   /** Adds to the counter. @param amount from 0; default 1 */
   increment (amount?: number): void
@@ -52,7 +52,7 @@ export interface ClientCounter extends AnyCrdt<'pn-counter', number> {
   decrement (amount?: number): void
 }
 
-/** A value whose last write wins. It is undefined before the first write. */
+/** A value of which the last write wins. It is undefined before the first write. */
 export interface ClientRegister<V> extends AnyCrdt<'lww-register', V | undefined> {
   /** Writes a value. @param value plain JSON @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`; DatasoleError `BUSY` */
   set (value: V | DeepReadonly<V>): void
@@ -71,13 +71,13 @@ export interface ClientMap<V> extends AnyCrdt<'lww-map', Partial<V>> {
   remove<F extends keyof V & string> (field: F): void
 }
 
-/** A Yjs document, as updates in base64. `value` has the new ones. `bindYjs` of `datasole/client/yjs` uses it. */
+/** A Yjs document, as updates in base64. `value` contains the new updates. `bindYjs` of `datasole/client/yjs` uses it. */
 export interface ClientDocument extends AnyCrdt<'yjs', string[]> {
-  /** Adds an update of Yjs. @param base64 the update @throws DatasoleError `BUSY` */
+  /** Adds a Yjs update. @param base64 the update @throws DatasoleError `BUSY` */
   update (base64: string): void
 }
 
-/** The handle of a CRDT for a client. `V` is the value of a register, or the fields of a map. */
+/** A client's handle of a CRDT. `V` is the value of a register, or the fields of a map. */
 export type ClientCrdt<Type extends CrdtType, V> = {
   'pn-counter': ClientCounter
   'lww-register': ClientRegister<V>
@@ -86,14 +86,14 @@ export type ClientCrdt<Type extends CrdtType, V> = {
 }[Type]
 
 /**
- * Opens a CRDT of the client: a value that many clients change at once. Operations show at once, and are merged with
- * those of others. Operations made offline are sent with the next connection, and count once.
+ * Opens a CRDT: a value that many clients change concurrently. Operations apply locally at once, and the server merges
+ * them with those of other clients. Operations made offline are sent after reconnecting, and count exactly once.
  * @param client a `LiveClient`, or a `DatasoleClient`
  * @param key the key
  * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
  * @returns the handle
  * @throws DatasoleError `TYPE_MISMATCH` if this client has the key open as another type
- * @throws TypeError `INVALID_ARGUMENT` for another type
+ * @throws TypeError `INVALID_ARGUMENT` if the type is unknown
  */
 export function crdt<C extends DatasoleContract, K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (client: LiveClient<C>, key: K, type: T): ClientCrdt<T, CrdtValue<C, K, T>> {
   return crdtHandle(client[FEATURES].of(makeCrdts), key, type) as ClientCrdt<T, CrdtValue<C, K, T>>
@@ -101,7 +101,7 @@ export function crdt<C extends DatasoleContract, K extends CrdtName<C>, T extend
 
 const makeCrdts = (host: ClientHost): ClientCrdts => new ClientCrdts(host)
 
-/** The handle of a key, with the operations of its type. */
+/** Makes the handle of a key, with the operations of its type. */
 export function crdtHandle (crdts: ClientCrdts, key: string, type: CrdtType): unknown {
   if (!isCrdtType(type)) throw invalidArgument(`crdt("${key}"): the type must be pn-counter, lww-register, lww-map or yjs`)
   let entry = crdts.open(key, type)

@@ -12,39 +12,39 @@ import { CrdtKey, type Pending } from './crdt-key.js'
 import type { Failure } from './link.js'
 import type { SubscriptionHost } from './state-subscriptions.js'
 
-/** Most operations that may wait for acknowledgement, and most characters of their JSON. */
+/** Bounds of the unacknowledged operations: their number, and the characters of their JSON. */
 const MAX_PENDING = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
-/** ms before a message is sent again that the socket's buffer had no room for. */
+/** Delay in ms before a message is sent again for which the socket's buffer had no room. */
 const RETRY = 1000
 
-/** Most operations in flight at once. */
+/** Maximum number of operations in flight at once. */
 const MAX_UNDER_WAY = 50
 
-/** Callbacks for a key: its value, and errors of its operations or subscription. */
-export interface CrdtSubscriber { onValue?: (value: unknown) => void, /** Nothing waits for the server any more. */ onSettled?: () => void, onError?: (error: DatasoleError) => void }
+/** Callbacks for the value of a key, and for errors of its operations or subscription. */
+export interface CrdtSubscriber { onValue?: (value: unknown) => void, /** called when the server has acknowledged every operation */ onSettled?: () => void, onError?: (error: DatasoleError) => void }
 
 interface Entry {
   replica: CrdtKey
   subscribers: Set<CrdtSubscriber>
-  /** Correlation id of the SUBSCRIBE in flight, else 0. */
+  /** Correlation id of the SUBSCRIBE in flight, or 0. */
   asked: number
   isClosed: boolean
-  /** Set while the server cannot take the subscription yet. */
+  /** Set while the server defers the subscription. */
   retry?: SubscribeRetry
 }
 
-/** The CRDT keys of this client. Operations apply at once, and are sent until the server acknowledges them. */
+/** The CRDT keys of this client. Operations apply locally at once, and are sent until the server acknowledges them. */
 export class ClientCrdts implements Feature {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
-  readonly #underWay = new Map<number, { entry: Entry, pending: Pending, /** It was never sent before. */ isFirst: boolean }>()
+  readonly #underWay = new Map<number, { entry: Entry, pending: Pending, /** whether this is the first attempt */ isFirst: boolean }>()
   #clock = new HybridClock()
   #count = 0
   #size = 0
   #isScheduled = false
-  /** Set while nothing may be sent, as the server has asked for a pause. */
+  /** Set while the server has asked the client to wait. */
   #pause: ReturnType<typeof setTimeout> | undefined
 
   constructor (host: SubscriptionHost) {
@@ -64,7 +64,7 @@ export class ClientCrdts implements Feature {
     return entry
   }
 
-  /** Unsubscribes. Waiting operations are still sent. */
+  /** Unsubscribes. Queued operations are still sent. */
   close (entry: Entry): void {
     entry.isClosed = true
     this.#forget(entry)
@@ -72,12 +72,12 @@ export class ClientCrdts implements Feature {
 
   subscribe (entry: Entry, subscriber: CrdtSubscriber): Unsubscribe {
     entry.subscribers.add(subscriber)
-    // a known value is delivered at once, but not before the caller has its unsubscriber
+    // deliver a known value soon, but only after the caller has its unsubscriber
     if (entry.replica.head !== undefined || entry.replica.pending.length > 0) queueMicrotask(() => { if (entry.subscribers.has(subscriber)) this.#notify(entry, [subscriber]) })
     return unsubscriber(() => { entry.subscribers.delete(subscriber) })
   }
 
-  /** @throws TypeError for an invalid operation; DatasoleError `BUSY` if too many operations wait */
+  /** @throws TypeError for an invalid operation; DatasoleError `BUSY` if too many operations are unacknowledged */
   apply (entry: Entry, op: Pick<CrdtOp, 'op' | 'key' | 'value'>): void {
     const { replica } = entry
     this.#clock.see(fromMs(replica.writtenAt(op.key)))
@@ -89,7 +89,7 @@ export class ClientCrdts implements Feature {
     this.#notify(entry)
   }
 
-  /** @param run returns the characters of JSON that it adds to the queue */
+  /** Runs a function that may queue operations. @param run returns the characters of JSON that it adds to the queue */
   #waits ({ replica: { pending } }: Entry, run: () => number): void {
     const before = pending.length
     this.#size += run()
@@ -151,10 +151,10 @@ export class ClientCrdts implements Feature {
     this.#underWay.delete(correlationId)
     const { entry, pending, isFirst } = sent
     pending.id = 0
-    // the server has no earlier copy of it, so that it may still change
+    // the server has no copy of it, so a later operation may still replace it
     if (code === 'RATE_LIMITED' && isFirst) pending.isSent = false
     if (nodeId !== undefined && nodeId === entry.replica.nodeId) {
-      // the nodeId belongs to another user: the client has signed in as someone else
+      // the nodeId belongs to another user, because the client has signed in as someone else
       entry.replica.rename(randomNode())
       this.#ask(entry)
     }
@@ -177,7 +177,7 @@ export class ClientCrdts implements Feature {
     return true
   }
 
-  /** @returns whether the unsent message was about a CRDT */
+  /** @returns whether the unsent message was of a CRDT */
   unsent (correlationId: number, { code, message }: Failure): boolean {
     return this.refused(correlationId, { code: code as ErrorMessage['code'], message, retryAfter: code === 'BUSY' ? RETRY : undefined })
   }
@@ -215,7 +215,7 @@ export class ClientCrdts implements Feature {
     this.#count--
   }
 
-  /** Follows the server's clock from now on, as the own clock is ahead. */
+  /** Follows the server's clock from now on, because the local clock is ahead. */
   #correct (now: number): void {
     const offset = now - Date.now()
     this.#clock = new HybridClock(() => Date.now() + offset, this.#clock.node)
@@ -228,7 +228,7 @@ export class ClientCrdts implements Feature {
     this.#host.send(Opcode.SUBSCRIBE, entry.asked, { key, type, nodeId, ...head })
   }
 
-  /** Changes of one tick are sent together. */
+  /** Schedules a flush, so that operations of one tick are sent together. */
   #schedule (): void {
     if (this.#isScheduled) return
     this.#isScheduled = true
@@ -241,14 +241,14 @@ export class ClientCrdts implements Feature {
   #flush (): void {
     if (!this.#host.isConnected || this.#pause !== undefined) return
     for (const entry of this.#entries.values()) {
-      // the answer to SUBSCRIBE shows the server's time, and which operations have arrived
+      // wait for the answer to SUBSCRIBE: it has the server's time, and shows which operations have arrived
       if (entry.asked !== 0) continue
       for (const pending of [...entry.replica.pending]) {
         if (this.#underWay.size >= MAX_UNDER_WAY) return
         if (pending.id !== 0) continue
         pending.id = this.#host.nextId()
         const isFirst = !pending.isSent
-        // only the detection of repetitions reads a counter's timestamps
+        // use the current time: a counter needs timestamps only to detect repeats
         if (isFirst && entry.replica.type === 'pn-counter') pending.op.timestamp = toMs(this.#clock.tick())
         pending.isSent = true
         this.#underWay.set(pending.id, { entry, pending, isFirst })

@@ -8,58 +8,58 @@ import { type WorkerLike, workerConstructor } from './load-worker.js'
 /** Options of a client. A wrong value or an unknown name throws `INVALID_OPTION`, which names the option. */
 export interface DatasoleClientOptions {
   /**
-   * URL of the server: http(s):, ws(s):, or relative to the page's origin. Default: the page's origin. `path` is
-   * appended unless the URL ends in it already. The query is kept.
+   * URL of the server: http(s):, ws(s):, or relative to the page's origin. Default: the page's origin. The client
+   * appends `path` unless the URL already ends with it, and keeps the query.
    */
   url?: string
   /** The server's `path`. Default `/__ds`. */
   path?: string
-  /** Sent in the handshake, never in the URL. */
+  /** The token, which is sent in the handshake, never in the URL. */
   auth?: { token?: string }
   /**
-   * Returns the token for each connection, and when the server asks for a new one; `''` for none. Return a
-   * fresh token each time, as the server refuses an expired one again. Not together with `auth.token`.
+   * Returns the token for each connection, and when the server asks for a new one; `''` for none. Return a fresh token
+   * each time, because the server refuses an expired one again. Excludes `auth.token`.
    */
   getToken?: () => string | Promise<string>
-  /** Run the socket in a Web Worker. Default: in pages, if the worker loads. `true` fails if it does not load. */
+  /** Runs the socket in a Web Worker. Default: in pages, if the worker loads. With `true`, a worker that fails to load is an error. */
   useWorker?: boolean
-  /** URL of the worker's script. Default `datasole-worker.iife.min.js` below `path`. Another origin works too. */
+  /** URL of the worker's script, of any origin. Default `datasole-worker.iife.min.js` below `path`. */
   workerUrl?: string
-  /** Makes the worker of `datasole/client/worker`, as bundlers need it: see the client's page. Not together with `workerUrl`. */
+  /** Creates the worker of `datasole/client/worker`, for bundlers: see the client's page. Excludes `workerUrl`. */
   worker?: () => ClientWorker
-  /** Reconnect after a lost connection. Default true. */
+  /** Reconnects after a lost connection. Default true. */
   reconnect?: boolean
-  /** ms, upper bound of the first random wait. It doubles up to 30 s. Default 1,000. */
+  /** Upper bound of the first random delay in ms. It doubles up to 30 s. Default 1,000. */
   reconnectInterval?: number
-  /** Attempts after which the client gives up. Default Infinity. */
+  /** Maximum number of attempts to reconnect. Default Infinity. */
   maxReconnectAttempts?: number
-  /** ms after which `connect()` rejects and the client gives up. Default 0, no limit. */
+  /** Timeout in ms of `connect()`, which then rejects; the client gives up. Default 0, no limit. */
   connectTimeoutMs?: number
-  /** ms that a call waits for its answer. Default 30,000; 0 for no limit. */
+  /** Timeout of a call in ms. Default 30,000; 0 for no limit. */
   rpcTimeoutMs?: number
-  /** A WebSocket implementation such as that of `ws`. Node.js before 22 needs one. */
+  /** A WebSocket implementation, such as `WebSocket` of the package `ws`. Node.js before 22 needs one. */
   webSocket?: WebSocketConstructor
-  /** Inflates a zlib stream (RFC 1950). For platforms without DecompressionStream, such as React Native: `unzlibSync` of fflate. */
+  /** Inflates a zlib stream (RFC 1950). Platforms without DecompressionStream, such as React Native, need it: `unzlibSync` of fflate. */
   inflate?: Inflate
-  /** Keeps events that are emitted while the client is disconnected for the next connection. Default: only while it connects or reconnects. */
+  /** Queues events emitted while the client is disconnected. Default: events are queued only while it connects or reconnects. */
   outbox?: OutboxOptions
-  /** The version of the contract that this client was built with: see `defineContract`. Default: none, which every server takes. */
+  /** The version of the contract that this client was built with: see `defineContract`. Default none, which every server accepts. */
   contractVersion?: number
-  /** The server does not take `contractVersion`, and the client has given up: time to reload the page. */
+  /** Called when the server does not accept `contractVersion`. The client has given up, so reload the page. */
   onContractMismatch?: (error: DatasoleError) => void
-  /** Gets errors that no promise rejects with: those of datasole, and those that handlers throw. Default console.error. */
+  /** Gets errors for which there is no promise: datasole's own, and those that handlers throw. Default console.error. */
   onError?: (error: unknown) => void
 }
 
-/** The option `outbox`: bounds on events that wait for a connection. */
+/** The option `outbox`: bounds of the events that wait for a connection. */
 export interface OutboxOptions {
-  /** Most events that wait. Default and most: 1,000, calls included. */
+  /** Maximum number of queued events. Default 1,000, which is also the maximum for queued events and calls together. */
   maxEvents?: number
-  /** ms after which an event that waits is dropped. Default: none is. */
+  /** ms after which a queued event is dropped. Default: never. */
   maxAgeMs?: number
 }
 
-/** The part of a Worker that the option `worker` has to return. Every `Worker` is one. */
+/** The part of a Worker that the result of the option `worker` must have. Every `Worker` has it. */
 export interface ClientWorker extends Pick<WorkerLike<never, never>, 'terminate'> {
   onmessage: ((event: never) => void) | null
   onerror: ((event: never) => void) | null
@@ -71,12 +71,12 @@ export interface ClientSettings {
   webSocket: WebSocketConstructor
   worker: (() => ClientWorker) | undefined
   workerUrl: string
-  /** undefined: that of the platform. */
+  /** undefined: the platform's inflater */
   inflate: Inflate | undefined
   outbox: OutboxOptions | undefined
-  /** undefined: if the worker loads. */
+  /** undefined: use a worker if it loads */
   useWorker: boolean | undefined
-  /** Rejects if the user's function returns no string. */
+  /** Rejects if the user's function does not return a string. */
   getToken: (() => Promise<string>) | undefined
   /** 0 for no limit */
   connectTimeoutMs: number
@@ -85,12 +85,12 @@ export interface ClientSettings {
   onError: (error: unknown) => void
 }
 
-/** ms that setTimeout takes. */
+/** Delays in ms from which on setTimeout would fire at once. */
 const MAX_TIMER = 2 ** 31
 
 type Rule = 'string' | 'boolean' | 'function' | 'object' | 'any' | 'ms' | 'number' | 'whole'
 
-/** `any` is checked where it is used. */
+/** The options and their types. Options of type `any` are checked where they are used. */
 const rules: Record<keyof DatasoleClientOptions | 'auth.token' | 'outbox.maxEvents' | 'outbox.maxAgeMs', Rule> = {
   url: 'any',
   path: 'string',
@@ -119,7 +119,7 @@ function keeps (rule: Rule, value: unknown): boolean {
   if (rule === 'object') return isObject(value)
   if (rule === 'number') return typeof value === 'number' && value >= 0
   if (rule === 'ms' || rule === 'whole') return Number.isSafeInteger(value) && value as number >= 0 && (rule === 'whole' || value as number < MAX_TIMER)
-  return rule === 'any' || typeof value === rule // eslint-disable-line valid-typeof -- the others are types
+  return rule === 'any' || typeof value === rule // eslint-disable-line valid-typeof -- the other rules are names of types
 }
 
 function isObject (value: unknown): boolean {
@@ -134,7 +134,7 @@ function check (options: object, prefix = ''): void {
   }
 }
 
-/** Checks the options and fills in defaults. @throws DatasoleError `INVALID_OPTION`, naming the option */
+/** Checks the options and applies defaults. @throws DatasoleError `INVALID_OPTION`; the message names the option */
 export function resolveOptions (options: DatasoleClientOptions): ClientSettings {
   if (!isObject(options)) throw new DatasoleError('INVALID_OPTION', 'datasole client: the options must be an object')
   check(options)
@@ -148,7 +148,7 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   if (worker !== undefined && workerUrl !== undefined) throw invalid('worker', 'excludes workerUrl: pass only one')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
   if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed before Node.js 22: pass that of the package ws')
-  // only the socket's file has the inflater
+  // checked here, because the file with the platform's inflater is not loaded yet
   if ((inflate ?? (globalThis as { DecompressionStream?: unknown }).DecompressionStream) === undefined) throw invalid('inflate', 'is needed without DecompressionStream: pass unzlibSync of fflate')
   const addresses = addressesOf(options.url, path)
   const isOwnThread = options.webSocket ?? options.inflate
@@ -177,13 +177,13 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   }
 }
 
-/** The subprotocols of the handshake: those of the protocol, and one that carries the token. */
+/** The subprotocols of the handshake: the protocol versions, and one that carries the token. */
 export function protocolsOf (token = ''): string[] {
   const protocols = Object.keys(SUBPROTOCOLS)
   return token === '' ? protocols : [...protocols, TOKEN_SUBPROTOCOL + base64url(token)]
 }
 
-/** An error of the callback is thrown in a task of its own, so that the frames behind are still delivered. */
+/** Throws an error of the callback in a separate task, so that later frames are still delivered. */
 function harmless (onError: (error: unknown) => void): (error: unknown) => void {
   return (error) => {
     try {

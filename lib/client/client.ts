@@ -26,20 +26,21 @@ export type { AbortSignalLike, CallOptions, Channel, ConnectOptions, ConnectionS
 /** A `LiveClient` that also has channels and CRDTs as methods. */
 export class DatasoleClient<C extends DatasoleContract = DatasoleContract> extends LiveClient<C> {
   /**
-   * Opens a CRDT: a value that many clients change at once. Operations show at once, and are merged with those of
-   * others. Operations made offline are sent with the next connection, and count once.
+   * Opens a CRDT: a value that many clients change concurrently. Operations apply locally at once, and the server merges
+   * them with those of other clients. Operations made offline are sent after reconnecting, and count exactly once.
    * @param key the key
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
    * @returns the handle
    * @throws DatasoleError `TYPE_MISMATCH` if this client has the key open as another type
-   * @throws TypeError `INVALID_ARGUMENT` for another type
+   * @throws TypeError `INVALID_ARGUMENT` if the type is unknown
    */
   crdt<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ClientCrdt<T, CrdtValue<C, K, T>> {
     return crdt(this, key, type)
   }
 
   /**
-   * Opens a sync channel. Changes show at once, are sent when the server can be reached, and take effect exactly once.
+   * Opens a sync channel. Changes apply locally at once, are sent when the client is connected, and take effect exactly
+   * once.
    * @param key the key of the channel
    * @returns the same channel for the same key, until it is closed
    */

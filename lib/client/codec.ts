@@ -2,26 +2,27 @@ import { readCompact } from '../protocol/compact.js'
 import { type Frame, decodeFrame, encodeFrame } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
 
-/** `Uint8Array<ArrayBuffer>`, spelled for compilers before TypeScript 5.7. */
+/** `Uint8Array<ArrayBuffer>`, in a form that compilers before TypeScript 5.7 accept. */
 export type Bytes = ReturnType<Uint8ArrayConstructor['of']>
 
 export interface Message extends Pick<Frame, 'opcode' | 'correlationId'> { payload: unknown }
 
-/** The payload of a compact frame: two numbers, and what its JSON says; undefined for none. */
+/** The payload of a compact frame: its two numbers, and its parsed JSON (undefined if it has none). */
 export interface Compact { first: number, second: number, data: unknown }
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
-/** A frame, not deflated. */
+/** Encodes an uncompressed frame. */
 export function encode (opcode: number, correlationId: number, json: string): Bytes {
   return encodeFrame(opcode, correlationId, encoder.encode(json)) as Bytes
 }
 
 /**
- * @param frame not deflated
+ * Decodes a frame.
+ * @param frame uncompressed
  * @returns `payload` is `Compact` for the opcodes of compact frames
- * @throws if the bytes are no frame of JSON
+ * @throws if the bytes are not a frame with JSON
  */
 export function decode (frame: Uint8Array): Message {
   if (frame[0] === Opcode.EVENT_COMPACT || frame[0] === Opcode.PATCH_COMPACT) {

@@ -2,9 +2,9 @@ import { DatasoleError } from '../protocol/errors.js'
 import { ZLIB_MAGIC } from '../protocol/frame.js'
 import type { Bytes } from './codec.js'
 
-/** Bytes from which on frames are deflated, if that makes them smaller. */
+/** Minimum size in bytes of a frame to compress. */
 const THRESHOLD = 1024
-/** Most bytes that a frame may inflate to. */
+/** Maximum size in bytes of an inflated frame. */
 const MAX_INFLATED = 64 * 1024 * 1024
 
 interface Transform { readable: { getReader (): Reader }, writable: { getWriter (): Writer } }
@@ -24,17 +24,17 @@ export function platformInflate (): Inflate | undefined {
   return DecompressionStream && ((deflated) => pass(new DecompressionStream('deflate'), deflated, MAX_INFLATED))
 }
 
-/** The frame to send: deflated if it is large and the platform can. */
+/** Compresses a frame if it is large, the platform can compress, and the result is smaller. */
 export function compress (frame: Bytes): Bytes | Promise<Bytes> {
   const { CompressionStream } = platform
   if (frame.length < THRESHOLD || CompressionStream === undefined) return frame
   return pass(new CompressionStream('deflate'), frame, Infinity).then((deflated) => deflated.length < frame.length && deflated[0] === ZLIB_MAGIC ? deflated : frame)
 }
 
-/** @throws DatasoleError `PAYLOAD_TOO_LARGE` once more than `limit` bytes come out */
+/** Passes bytes through a stream. @throws DatasoleError `PAYLOAD_TOO_LARGE` if the output exceeds `limit` bytes */
 async function pass (transform: Transform, bytes: Bytes, limit: number): Promise<Bytes> {
   const writer = transform.writable.getWriter()
-  // the reader gets the stream's error, too
+  // ignore write errors: the reader gets the stream's error too
   writer.write(bytes).catch(() => {})
   writer.close().catch(() => {})
   const reader = transform.readable.getReader()

@@ -11,17 +11,17 @@ import type { ApplyResult } from './state-replica.js'
 /** An operation of this client that the server has not acknowledged. */
 export interface Pending {
   op: CrdtOp
-  /** Correlation id while it is in flight, else 0. */
+  /** Correlation id while the operation is in flight, or 0. */
   id: number
-  /** Whether it was sent before, so that the server may have it. */
+  /** Whether the operation was sent, so that the server may have it. */
   isSent: boolean
-  /** Characters of its JSON. */
+  /** Length of its JSON, in characters. */
   size: number
 }
 
 /**
- * A client's replica of one key: the server's state, with the operations on top that the server has not
- * acknowledged. A new state of the server keeps those operations.
+ * A client's replica of one key: the server's state, plus the operations that the server has not acknowledged. A new
+ * state from the server keeps these operations.
  */
 export class CrdtKey {
   head: Head | undefined
@@ -30,21 +30,21 @@ export class CrdtKey {
   #view: CrdtState
   #value: { value: unknown } | undefined
   #seq = 0
-  /** Whether the server has operations of this client. */
+  /** Whether the server has acknowledged an operation of this client. */
   #hasWritten = false
 
-  /** @param nodeId unique to this replica, as it numbers its operations */
+  /** @param nodeId unique to this replica, because its operations are numbered per nodeId */
   constructor (readonly key: string, readonly type: CrdtType, public nodeId: string) {
     this.#base = crdtOf(type).empty()
     this.#view = crdtOf(type).empty()
   }
 
-  /** The value. It is shared, and so frozen. */
+  /** The value. It is frozen, because subscribers share it. */
   get value (): unknown {
     return (this.#value ??= { value: deepFreeze(crdtOf(this.type).value(this.#view)) }).value
   }
 
-  /** The timestamp of the last write of a field, or of the register; 0 for none. */
+  /** The timestamp of the last write of a field or of the register; 0 if there is none. */
   writtenAt (field = ''): number {
     const view = this.#view
     const written = view.type === 'lww-map' ? getMember(view.fields, field) : view.type === 'lww-register' ? view.written : undefined
@@ -52,8 +52,8 @@ export class CrdtKey {
   }
 
   /**
-   * Applies an operation of this client. It replaces an unsent one that it overwrites.
-   * @returns characters of JSON that are added to the queue
+   * Applies an operation of this client. It merges with an unsent operation, or replaces one that it overwrites.
+   * @returns the number of characters of JSON that it adds to the queue
    */
   add (op: CrdtOp): number {
     crdtOf(this.type).apply(this.#view, { ...op, seq: undefined })
@@ -68,32 +68,32 @@ export class CrdtKey {
     return (replaced.size = JSON.stringify(replaced.op).length) - before
   }
 
-  /** The payload of CRDT_OP. */
+  /** The payload of the CRDT_OP frame for an operation. */
   message (pending: Pending): object {
     return { key: this.key, op: this.#numbered(pending) }
   }
 
-  /** The server has the operation. Its broadcast may still arrive. */
+  /** Removes an operation that the server has acknowledged. The server's broadcast of it may still arrive. */
   acknowledge (pending: Pending): void {
-    // the server's sums include what was counted under an earlier nodeId
+    // operations under an earlier nodeId are already in the server's sums
     if (this.type !== 'pn-counter' || pending.op.nodeId === this.nodeId) crdtOf(this.type).apply(this.#base, this.#numbered(pending))
     this.#hasWritten = true
     this.#drop(pending)
   }
 
-  /** The server has refused the operation: undo it. */
+  /** Undoes an operation that the server has refused. */
   refuse (pending: Pending): void {
     this.#drop(pending)
     this.#rebuild()
   }
 
-  /** Sets the nodeId of further operations. Sent ones keep theirs, as the server may have them. */
+  /** Sets the nodeId of later operations. Sent operations keep theirs, because the server may have them. */
   rename (nodeId: string): void {
     this.nodeId = nodeId
     this.#seq = 0
   }
 
-  /** Queues an operation again under the current nodeId, as the earlier nodeId belongs to another user. */
+  /** Queues an operation again under the current nodeId, because the earlier nodeId belongs to another user. */
   renumber (pending: Pending): void {
     this.#drop(pending)
     pending.op = { ...pending.op, nodeId: this.nodeId, seq: ++this.#seq }
@@ -101,13 +101,13 @@ export class CrdtKey {
     this.pending.push(pending)
   }
 
-  /** Gives an operation another time. */
+  /** Replaces the timestamp of an operation. */
   restamp (pending: Pending, timestamp: number): void {
     pending.op.timestamp = timestamp
     this.#rebuild()
   }
 
-  /** Takes in a state of the server. @returns characters of JSON that are added to the queue */
+  /** Applies a state from the server. @returns the number of characters of JSON that it adds to the queue */
   state ({ epoch, version, state, channel }: CrdtSnapshot): number {
     const isNewCopy = this.#hasWritten && channel?.direction === 'client-to-server' && this.head?.epoch !== epoch
     const { value } = this
@@ -116,7 +116,7 @@ export class CrdtKey {
     this.#base = state === undefined ? crdtOf(this.type).empty() : baseOf(state, this.nodeId)
     let size = 0
     if (isNewCopy) {
-      // the private copy of this connection is new, and lacks this client's writes
+      // the private copy of this connection is new: write this client's values again
       this.#hasWritten = false
       for (const write of lostWrites(last, value, this.#base, this.pending.map(({ op }) => op))) size += this.#queue({ type: this.type, nodeId: this.nodeId, ...write })
     }
@@ -145,7 +145,7 @@ export class CrdtKey {
         this.#value = undefined
       }
     }
-    // cheap, as a client's counter holds one node only
+    // cheap, because a client's counter has only one node
     if (this.type === 'pn-counter') this.#rebuild()
     return 'changed'
   }
@@ -157,7 +157,7 @@ export class CrdtKey {
     this.#rebuild()
   }
 
-  /** @returns characters of its JSON */
+  /** @returns the length of its JSON, in characters */
   #queue (op: CrdtOp): number {
     const pending = { op: { ...op, seq: ++this.#seq }, id: 0, isSent: false, size: 0 }
     this.pending.push(pending)
@@ -174,7 +174,7 @@ export class CrdtKey {
     this.#value = undefined
   }
 
-  /** Operations of a nodeId wait in the order of their numbers, so all before the first are settled. */
+  /** Adds `settled`. Operations of a nodeId are queued in order, so all before the first pending one are settled. */
   #numbered ({ op }: Pending): CrdtOp {
     return { ...op, settled: this.pending.find((each) => each.op.nodeId === op.nodeId)!.op.seq! - 1 }
   }
@@ -188,7 +188,7 @@ function forgetField ({ fields }: Extract<CrdtState, { type: 'lww-map' }>, field
   if ((getMember(fields, field) as unknown[] | undefined)?.length === 2) delete fields[field]
 }
 
-/** The state in a message. Other nodes of a counter are in its sums only. */
+/** Reads the state of a message. Of a counter's nodes, it has only this client's; the sums include the others. */
 function baseOf ({ type, value, metadata }: CrdtStateMessage, nodeId: string): CrdtState {
   const { timestamp, plus = 0, minus = 0, node, stamps = {} } = metadata
   if (type === 'pn-counter') {

@@ -3,11 +3,11 @@ import { DatasoleError } from '../protocol/errors.js'
 
 /** Options of `connect()`. */
 export interface ConnectOptions {
-  /** Ends the attempt for all callers. `connect()` rejects with `CONNECT_ABORTED`, and the reason as `cause`. */
+  /** Aborts the attempt for all callers. `connect()` rejects with `CONNECT_ABORTED`, with the reason as `cause`. */
   signal?: AbortSignalLike
 }
 
-/** The promise of `connect()`, pending until the client is connected or gives up. */
+/** The promise of `connect()`. It is pending until the client is connected or gives up. */
 export class Deferred {
   readonly promise: Promise<void>
   readonly #stop: () => void
@@ -16,7 +16,7 @@ export class Deferred {
   #resolve!: () => void
   #reject!: (error: Error) => void
   #last: DatasoleError | undefined
-  /** Why this side ended the attempt. */
+  /** The error with which this client ended the attempt. */
   #why: DatasoleError | undefined
 
   /**
@@ -40,7 +40,7 @@ export class Deferred {
     this.#releases.push(onAbort(signal, () => { this.#end(abortedBy(signal)) }))
   }
 
-  /** An attempt failed, and another follows. @returns whether it is the first failure, not reported yet */
+  /** Records a failed attempt that will be repeated. @returns whether it is the first failure */
   goesOn (failure: DatasoleError): boolean {
     const isFirst = this.#last === undefined
     this.#last = failure
@@ -56,7 +56,7 @@ export class Deferred {
   failed (cause: DatasoleError | undefined): void {
     this.#release()
     const why = this.#why ?? cause
-    // after disconnect() an unhandled rejection must not end the process
+    // after disconnect(), an unhandled rejection must not end the process
     if (why === undefined) this.promise.catch(() => {})
     this.#reject(why ?? new DatasoleError('DISCONNECTED', 'disconnect() was called'))
   }

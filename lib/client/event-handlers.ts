@@ -4,7 +4,7 @@ import type { ServerEvent } from '../protocol/messages.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import type { Compact } from './codec.js'
 
-/** Gets an event of the server. Handlers share the event, so it is frozen. `timestamp` is Unix time in ms. */
+/** Handles an event from the server. The event is frozen, because handlers share it. `timestamp` is Unix time in ms. */
 export type EventHandler<T = unknown> = (message: { readonly event: string, readonly data: DeepReadonly<T>, readonly timestamp: number }) => void
 
 interface Registered { handler: EventHandler }
@@ -13,12 +13,12 @@ interface Registered { handler: EventHandler }
 export class EventHandlers {
   readonly #handlers = new Map<string, Registered[]>()
   readonly #onError: (error: unknown) => void
-  /** The names of events, by the numbers that the server has given them on this connection. */
+  /** The names of events, by the number that the server assigned on this connection. */
   #names = new Map<number, string>()
-  /** Unix time in ms that compact events count from. */
+  /** Unix time in ms to which compact events add their offset. */
   #at = 0
 
-  /** @param onError gets the error of a handler; the others still run */
+  /** @param onError gets errors that handlers throw; other handlers still run */
   constructor (onError: (error: unknown) => void) {
     this.#onError = onError
   }
@@ -35,7 +35,7 @@ export class EventHandlers {
     this.#remove(event, this.#handlers.get(event)?.findLast((registered) => registered.handler === handler))
   }
 
-  /** A connection has begun, with numbers of its own. */
+  /** Forgets the numbers of the last connection. */
   connected (at = 0): void {
     this.#names = new Map()
     this.#at = at
@@ -46,7 +46,7 @@ export class EventHandlers {
     this.#deliver(message)
   }
 
-  /** @throws DatasoleError `BAD_FRAME` for a number that no event has had */
+  /** @throws DatasoleError `BAD_FRAME` if the number was not assigned to an event */
   receiveCompact ({ first, second, data }: Compact): void {
     const event = this.#names.get(first)
     if (event === undefined) throw new DatasoleError('BAD_FRAME', `the server sent an event of number ${first}, which has no name`)

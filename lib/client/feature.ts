@@ -2,22 +2,22 @@ import type { ErrorMessage } from '../protocol/messages.js'
 import type { Failure } from './link.js'
 import type { StateSubscriptions, SubscriptionHost } from './state-subscriptions.js'
 
-/** The client, as its parts see it. */
+/** The interface of the client for its features. */
 export interface ClientHost extends SubscriptionHost {
   readonly subscriptions: StateSubscriptions
   sendJson (opcode: number, correlationId: number, json: string): void
 }
 
-/** A part of the client that is only there if the application imports it: channels, CRDTs. */
+/** A part of the client that exists only if the application imports it: channels, CRDTs. */
 export interface Feature {
-  /** Runs before the subscriptions are renewed. */
+  /** Called before the subscriptions are renewed. */
   connected (): void
   disconnected (): void
-  /** @returns whether the message was for this part */
+  /** @returns whether the message was for this feature */
   receive (opcode: number, correlationId: number, payload: unknown): boolean
-  /** @returns whether the error was about a message of this part */
+  /** @returns whether the error was about a message of this feature */
   refused (correlationId: number, error: ErrorMessage): boolean
-  /** A message was not sent: BUSY or PAYLOAD_TOO_LARGE. @returns whether it was of this part */
+  /** Called if a message was not sent: BUSY or PAYLOAD_TOO_LARGE. @returns whether it was of this feature */
   unsent (correlationId: number, failure: Failure): boolean
 }
 
@@ -41,14 +41,14 @@ export class Features {
 
   disconnected (): void { for (const feature of this.#made.values()) feature.disconnected() }
 
-  /** @returns whether one of them took it */
+  /** @returns whether a feature handled it */
   some (takes: (feature: Feature) => boolean): boolean {
     for (const feature of this.#made.values()) if (takes(feature)) return true
     return false
   }
 }
 
-/** Registered, so that the package's ES module and CommonJS copies understand each other. */
+/** A registered symbol, so that the package's ES module and CommonJS copies share it. */
 export const FEATURES: unique symbol = Symbol.for('datasole.features')
 
 export interface HasFeatures { readonly [FEATURES]: Features }

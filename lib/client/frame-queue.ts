@@ -1,19 +1,19 @@
 import type { Bytes } from './codec.js'
 
 export interface FrameStep {
-  /** Inflates or deflates a frame, or returns it as it is. */
+  /** Inflates or deflates a frame, or returns it unchanged. */
   convert (frame: Bytes): Bytes | Promise<Bytes>
   /** @param original the frame before `convert` */
   deliver (frame: Bytes, original: Bytes): void
   failed (error: unknown): void
 }
 
-/** Passes frames on in order. Frames behind one whose conversion takes time wait for it. */
+/** Converts and delivers frames in order. Frames wait while the conversion of an earlier frame is pending. */
 export class FrameQueue {
   readonly #step: FrameStep
   #waiting: Bytes[] = []
   #size = 0
-  /** The frame that is being converted or delivered while others may wait. */
+  /** The frame that is being converted; later frames wait for it. */
   #current: Bytes | undefined
   #then: (() => void) | undefined
 
@@ -21,7 +21,7 @@ export class FrameQueue {
     this.#step = step
   }
 
-  /** Bytes that wait. */
+  /** Bytes of the waiting frames. */
   get size (): number { return this.#size }
 
   push (frame: Bytes): void {
@@ -30,13 +30,13 @@ export class FrameQueue {
     this.#size += frame.length
   }
 
-  /** Calls `then` once everything before was delivered; at once if nothing waits. */
+  /** Calls `then` after all earlier frames were delivered; at once if none waits. */
   end (then: () => void): void {
     if (this.#current === undefined) then()
     else this.#then = then
   }
 
-  /** Delivers nothing more of what waits. @returns what was not delivered */
+  /** Empties the queue. @returns the frames that were not delivered */
   clear (): Bytes[] {
     const left = this.#current === undefined ? [] : [this.#current, ...this.#waiting]
     this.#waiting = []

@@ -2,17 +2,17 @@ import type { ChannelMode, Head, Operation, StatePush } from '../protocol/messag
 import { applyFrozen } from '../protocol/patch.js'
 import type { Change } from './changes.js'
 
-/** Most operations in one push: the server's limit. */
+/** Maximum number of operations in one push: the server's limit. */
 const MAX_OPERATIONS = 10_000
 
-/** A push that was sent and not answered. It is repeated unchanged until an answer comes. */
+/** A push that was sent but not answered. It is repeated unchanged until the server answers. */
 export class InFlightPush {
   readonly changes: Change[]
-  /** Their joint effect on the value that the push was made on, and the value that they make. */
+  /** The operations of all changes, on the value that the push is based on. `value` is their result. */
   readonly patches: Operation[]
   readonly value: unknown
   readonly json: string
-  /** Correlation id on this connection, else 0. */
+  /** Correlation id on this connection, or 0. */
   id = 0
 
   constructor ({ key, mode, base, push, changes, patches, value }: { key: string, mode: ChannelMode, base: Head, push: StatePush['push'] } & Pick<InFlightPush, 'changes' | 'patches' | 'value'>) {
@@ -30,7 +30,7 @@ export class InFlightPush {
     try {
       return applyFrozen(value, this.patches)
     } catch {
-      return undefined // the server's patch corrects the value
+      return undefined // the server's next patch corrects the value
     }
   }
 }

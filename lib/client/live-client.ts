@@ -20,14 +20,14 @@ import { Requests } from './requests.js'
 import { type Selection, onSelection } from './selection.js'
 import { type StateHandler, type SubscriptionOptions, type SubscriptionStatus, StateSubscriptions } from './state-subscriptions.js'
 
-/** Gets each new state of the connection, and the failure that led to it, if there is one. */
+/** Gets each new state of the connection and, if there was a failure, its error. */
 export type ConnectionStateHandler = (state: ConnectionState, cause?: DatasoleError) => void
 
 /**
- * A client of a datasole server, in a browser or Node.js, with RPC, events and live state. `C` is the application's
- * contract. `channel()` and `crdt()` add what else a page needs; `DatasoleClient` has all of it.
+ * A client of a datasole server, for browsers and Node.js, with RPC, events and live state. `C` is the application's
+ * contract. The functions `channel()` and `crdt()` add channels and CRDTs; `DatasoleClient` has them as methods.
  *
- * After a lost connection the client reconnects with backoff. Every subscription resumes from its version.
+ * After a lost connection the client reconnects with backoff, and every subscription resumes from its version.
  */
 export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   readonly #settings: ClientSettings
@@ -55,7 +55,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   /** @internal */
   readonly [FEATURES]: Features
 
-  /** @throws DatasoleError `INVALID_OPTION`, naming the option */
+  /** @throws DatasoleError `INVALID_OPTION`; the message names the option */
   constructor (options: DatasoleClientOptions = {}) {
     this.#settings = resolveOptions(options)
     const { onError, getToken, outbox } = this.#settings
@@ -80,10 +80,10 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
 
   /**
    * Connects, and resolves at the server's WELCOME. By default it keeps trying; `onError` gets the first failure.
-   * @param options.signal ends the attempt
+   * @param options.signal aborts the attempt
    * @throws DatasoleError `CONNECT_TIMEOUT` after `connectTimeoutMs`, `CONNECT_ABORTED` by the signal
-   * @throws DatasoleError the last failure, after `disconnect()`, with `reconnect: false`, after
-   *   `maxReconnectAttempts`, or after a final close code: 1008, or 4401, with `getToken` after a second one
+   * @throws DatasoleError `DISCONNECTED` after `disconnect()`; the last failure with `reconnect: false`, after
+   *   `maxReconnectAttempts`, or after a final close code: 1008, 4426, or 4401 (with `getToken`, the second 4401)
    */
   connect ({ signal }: ConnectOptions = {}): Promise<void> {
     if (signal?.aborted === true) return Promise.reject(abortedBy(signal))
@@ -104,15 +104,15 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   }
 
   /**
-   * Calls a method of the server. The call waits while `maxCallsInFlight` handlers of this client run, those of
-   * cancelled calls included; its timeout runs meanwhile. If the server closes before it began the call, the call
-   * is sent on the next connection. The caller owns the result.
+   * Calls a method of the server. The call is queued while `maxCallsInFlight` handlers of this client run, including
+   * those of cancelled calls; its timeout includes this time. If the server closes before the call has started, the
+   * call is sent on the next connection. The caller owns the result.
    * @param method its name @param args the method's parameters, then `{timeoutMs?, signal?, traceparent?}`
    * @returns the method's result
    * @throws RpcError the server's error, or `-32001` after the timeout
-   * @throws DatasoleError `OUTCOME_UNKNOWN` (the connection dropped meanwhile), `NOT_CONNECTED`, `BUSY` (too many
-   *   messages wait), `PAYLOAD_TOO_LARGE` (larger than the server accepts)
-   * @throws TypeError `INVALID_JSON` if JSON cannot hold the parameters; the signal's reason, if it was aborted
+   * @throws DatasoleError `OUTCOME_UNKNOWN` (the connection dropped during the call), `NOT_CONNECTED`, `BUSY` (too
+   *   many messages are queued), `PAYLOAD_TOO_LARGE` (larger than the server accepts)
+   * @throws TypeError `INVALID_JSON` if JSON cannot represent the parameters; the signal's reason, if it was aborted
    */
   async rpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcResult<C, M>> {
     const [params, options = {}] = args
@@ -123,8 +123,8 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
 
   /**
    * Calls a method, and resolves to `{ ok: true, result }` or `{ ok: false, error }`, with typed errors of the contract.
-   * @param method its name @param args as of `rpc`
-   * @throws as `rpc`, but for RpcError: DatasoleError, TypeError, the signal's reason
+   * @param method its name @param args the same as for `rpc`
+   * @throws the same as `rpc`, except RpcError: DatasoleError, TypeError, the signal's reason
    */
   async tryRpc<M extends RpcName<C>> (method: M, ...args: CallArguments<RpcParams<C, M>>): Promise<RpcOutcome<C, M>> {
     try {
@@ -138,32 +138,32 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
   /**
    * Sends an event, at most once.
    * @param event the name @param data plain JSON @param options `{ traceparent? }`
-   * @returns false if the client is disconnected and has no `outbox`, or if too much waits for a connection already.
-   *   A refusal of the connection itself goes to `onError`
-   * @throws TypeError `INVALID_JSON` if JSON cannot hold its data
+   * @returns false if the client is disconnected and has no `outbox`, or if the queue is full. If the link refuses to
+   *   send the event (too many bytes buffered, or larger than the server accepts), `onError` gets the error
+   * @throws TypeError `INVALID_JSON` if JSON cannot represent the data
    */
   emit<E extends EventName<C>> (event: E, ...[data, options]: EventArguments<SentData<C, E>>): boolean {
     const json = stringify({ event, data, traceparent: options?.traceparent })!
     return (this.#state !== 'disconnected' || this.#settings.outbox !== undefined) && this.#requests.emit(event, json)
   }
 
-  /** Handles an event of the server. @param event the name @param handler twice if added twice @throws TypeError `INVALID_ARGUMENT` */
+  /** Handles an event of the server. @param event the name @param handler called twice if added twice @throws TypeError `INVALID_ARGUMENT` */
   on<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): Unsubscribe {
     return this.#handlers.on(event, handler as EventHandler)
   }
 
-  /** Removes the latest subscription of a handler. @param event the name @param handler the function that `on` was given */
+  /** Removes the latest subscription of a handler. @param event the name @param handler the function given to `on` */
   off<E extends EventName<C>> (event: E, handler: EventHandler<EventData<C, E>>): void {
     this.#handlers.off(event, handler as EventHandler)
   }
 
   /**
-   * Subscribes to a key: the value as soon as it is known, and after each change; undefined if there is none. It is frozen.
+   * Subscribes to a key. The handler gets the frozen value when it is known and after each change; undefined for no value.
    * @param key the key @param handler gets the value, the position and the patches @param options see `SubscriptionOptions`
-   * @param options.selector selects a part; the handler is called only when the part is another by `equals`.
-   *   TypeScript infers the part if the parameter of the selector or of the handler has a type
+   * @param options.selector selects a part; the handler is called only when the part has changed, as `equals` decides.
+   *   TypeScript infers the type of the part if the parameter of the selector or of the handler has a type
    * @returns unsubscribes the handler
-   * @throws TypeError `INVALID_ARGUMENT` for a handler or selector that is no function
+   * @throws TypeError `INVALID_ARGUMENT` if the handler or the selector is not a function
    */
   subscribeState<K extends StateName<C>> (key: K, handler: StateHandler<StateAt<C, K>>, options?: SubscriptionOptions<StateAt<C, K>>): Unsubscribe
   subscribeState<K extends StateName<C>, S> (key: K, handler: (selected: S, head: Readonly<Head>) => void, options: SubscriptionOptions<StateAt<C, K>> & Selection<StateAt<C, K>, S>): Unsubscribe
@@ -175,17 +175,17 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
     return this.#subscriptions.add(key, selected as unknown as StateHandler, options)
   }
 
-  /** Reads the mirrored value of a key that is subscribed to. @param key the key */
+  /** Reads the local value of a subscribed key. @param key the key */
   getState<K extends StateName<C>> (key: K): DeepReadonly<StateAt<C, K>> | undefined {
     return this.#subscriptions.get(key) as DeepReadonly<StateAt<C, K>> | undefined
   }
 
-  /** Reads the status of a key. @param key the key @returns undefined if it is not subscribed to */
+  /** Reads the status of a key. @param key the key @returns undefined if there is no subscription */
   getStateStatus<K extends StateName<C>> (key: K): SubscriptionStatus | undefined {
     return this.#subscriptions.statusOf(key)
   }
 
-  /** The state of the connection now. */
+  /** The current state of the connection. */
   getConnectionState (): ConnectionState { return this.#state }
 
   /** Follows the state of the connection. @param handler called at each change @throws TypeError `INVALID_ARGUMENT` */
@@ -239,7 +239,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
       this.#subscriptions.missed()
       return this.#settings.onError(new DatasoleError('BAD_FRAME', `the server sent what is not a frame: ${messageOf(error)}`))
     }
-    // a message of the wrong shape must not end the process
+    // a malformed message must not end the process
     this.#guard(() => { this.#receive(message) })
   }
 
@@ -277,7 +277,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
     else if (failure !== undefined) this.#settings.onError(errorOf(failure))
   }
 
-  /** The token of the connection that the link is about to make. */
+  /** Gets the token for the next connection of the link. */
   #offer (): void {
     const link = this.#link
     this.#settings.getToken!().then(

@@ -7,38 +7,38 @@ import { type Listeners, restTimer, tellAll } from './store-listeners.js'
 import type { LiveClient } from './live-client.js'
 import type { InitialState, SubscriptionStatus } from './state-subscriptions.js'
 
-/** A key at one moment. The object stays the same until something changes. */
+/** The state of a key at one moment. The object stays the same until something changes. */
 export interface LiveSnapshot<T = unknown> {
-  /** Frozen; undefined if the key has none, or it is not known yet. */
+  /** The frozen value; undefined if the key has none, or if it is not known yet. */
   readonly value: DeepReadonly<T> | undefined
   readonly status: SubscriptionStatus
   /** The position of the value; undefined until it is known. */
   readonly epoch: string | undefined
   readonly version: number | undefined
-  /** Why the subscription is denied, or has to wait. */
+  /** The error if the subscription is denied or deferred. */
   readonly error: DatasoleError | undefined
 }
 
-/** @param patches what led from the last value to this one; undefined if the value is new as a whole, or only the status is */
+/** @param patches operations from the last value to this one; undefined after a new snapshot or a change of status */
 export type LiveListener = (patches?: readonly Operation[]) => void
 
 export interface LiveStoreOptions<T = unknown> {
-  /** ms that the subscription outlives its last listener. Default 5,000; Infinity keeps it. */
+  /** ms to keep the subscription after its last listener is removed. Default 5,000; Infinity keeps it forever. */
   keepMs?: number
-  /** The value that a server rendered, to follow from its version. */
+  /** The value that a server rendered. The store follows the key from its version. */
   initial?: InitialState<T>
 }
 
-/** ms that a subscription outlives its last listener, so that a change of route does not end it. */
+/** Default of `keepMs`, so that a change of route does not end the subscription. */
 const KEEP = 5000
 
 /** The stores of each client, by key. */
 const stores = new WeakMap<object, Map<string, LiveStore>>()
 
 /**
- * The store of a key: what the bindings of frameworks stand on. One store, and so one subscription, serves all
- * components of a client that show the key.
- * @param options of the first call for a key count
+ * The store of a key, on which the framework bindings are built. All components of a client that show the key share
+ * one store, and so one subscription.
+ * @param options used only by the first call for a key
  */
 export function liveStore<C extends DatasoleContract, K extends StateName<C>> (client: LiveClient<C>, key: K, options: LiveStoreOptions<StateAt<C, K>> = {}): LiveStore<StateAt<C, K>> {
   let ofClient = stores.get(client)
@@ -48,7 +48,7 @@ export function liveStore<C extends DatasoleContract, K extends StateName<C>> (c
   return store as LiveStore<StateAt<C, K>>
 }
 
-/** A key as an external store. It is subscribed at the server while it has listeners, and `keepMs` longer. */
+/** A key as an external store. It is subscribed while it has listeners, and `keepMs` longer. */
 export class LiveStore<T = unknown> {
   readonly key: string
   readonly #client: LiveClient
@@ -59,7 +59,7 @@ export class LiveStore<T = unknown> {
   #unsubscribe: Unsubscribe | undefined
   #keep: ReturnType<typeof setTimeout> | undefined
 
-  /** @param ended the store is unused, and may be forgotten */
+  /** @param ended called when the store is unused and may be forgotten */
   constructor (client: LiveClient, key: string, { keepMs = KEEP, initial }: LiveStoreOptions<T>, ended: () => void) {
     this.key = key
     this.#client = client
@@ -68,7 +68,7 @@ export class LiveStore<T = unknown> {
     this.#snapshot = initial === undefined
       ? { value: undefined, status: 'loading', epoch: undefined, version: undefined, error: undefined }
       : { value: initial.value as DeepReadonly<T>, status: 'stale', epoch: initial.epoch, version: initial.version, error: undefined }
-    this.#rest() // a render that is thrown away never subscribes
+    this.#rest() // forget the store if nothing subscribes, as after a render that the framework discards
   }
 
   getSnapshot (): LiveSnapshot<T> { return this.#snapshot }
@@ -81,14 +81,14 @@ export class LiveStore<T = unknown> {
     return unsubscriber(() => { if (this.#listeners.delete(own) && this.#listeners.size === 0) this.#rest() })
   }
 
-  /** Subscribes, and resolves once the value is known or denied. A subscriber has `keepMs` from then on, and at least 5 s. */
+  /** Subscribes, and resolves once the value is known or denied. Keeps the subscription for `keepMs`, at least 5 s. */
   async ready (): Promise<void> {
     if (this.#isSettled) return
     await new Promise<void>((resolve) => {
       const end = this.subscribe(() => {
         if (!this.#isSettled) return
         end()
-        // frameworks render again later than a short keepMs
+        // frameworks may need longer than a short keepMs to render again
         this.#rest(Math.max(KEEP, this.#keepMs))
         resolve()
       })
@@ -116,7 +116,7 @@ export class LiveStore<T = unknown> {
     this.#keep = restTimer(() => {
       this.#unsubscribe?.()
       this.#unsubscribe = undefined
-      // whoever still holds the store sees that nobody follows the key
+      // users that still have the store see that the value is no longer followed
       const isKnown = this.#snapshot.version !== undefined
       this.#snapshot = { ...this.#snapshot, status: isKnown ? 'stale' : 'loading', error: undefined }
       this.#ended()

@@ -1,6 +1,6 @@
 import type { SocketLink } from './socket-link.js'
 
-/** Loads the link that runs on this thread. Pages with a Web Worker do not need it, so bundlers make it a file of its own. */
+/** Loads the link for this thread. It is a dynamic import, because pages with a Web Worker do not need the code. */
 export async function loadSocket (): Promise<typeof SocketLink> {
   return (await import('./socket-link.js')).SocketLink
 }

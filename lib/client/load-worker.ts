@@ -22,15 +22,15 @@ const POLICY = 'datasole'
 const page = globalThis as Page
 let policy: Policy | undefined
 
-/** Starts the worker. `name` stands for it in errors; `settled` is called once it has loaded or failed to load. */
+/** Starts the worker. Errors call it `name`. `settled` is called once it has loaded or failed to load. */
 export type StartWorker<Received = unknown, Sent = unknown> = () => { worker: WorkerLike<Received, Sent>, name: string, settled: () => void }
 
-/** The platform's Worker; undefined outside of pages. */
+/** The platform's Worker; undefined if it has none. */
 export function workerConstructor (): WorkerConstructor | undefined {
   return page.Worker
 }
 
-/** Starts a script as a Web Worker. A worker must have the page's origin, so a blob imports a script of another. */
+/** Starts a script as a Web Worker. A worker must have the page's origin, so a blob imports scripts of other origins. */
 export function loadWorker<Received, Sent> (url: string): ReturnType<StartWorker<Received, Sent>> {
   const Worker = page.Worker as unknown as new (url: string) => WorkerLike<Received, Sent>
   const { href, origin } = new URL(url, page.location?.href)
@@ -45,17 +45,17 @@ export function loadWorker<Received, Sent> (url: string): ReturnType<StartWorker
   }
 }
 
-/** A blob's URL that imports the script. The page's policies apply to it. */
+/** The code of a blob that imports the script. The page's policies apply to it. */
 function importing (url: string): string {
   return `let url = ${JSON.stringify(url)}
 try { url = trustedTypes.createPolicy('${POLICY}', { createScriptURL: (url) => url }).createScriptURL(url) } catch {}
 importScripts(url)`
 }
 
-/** The URL as a trusted script; the URL itself if the page does not need or allow the policy. */
+/** The URL as a TrustedScriptURL; the plain URL if the page does not need or allow the policy. */
 function trusted (url: string): string {
   try {
     policy ??= page.trustedTypes?.createPolicy(POLICY, { createScriptURL: (url) => url })
-  } catch { /* then the page may have a default policy, or enforce nothing */ }
+  } catch { /* not allowed: the page may have a default policy, or enforce nothing */ }
   return policy?.createScriptURL(url) ?? url
 }

@@ -2,13 +2,13 @@ import { type CrdtOp, isLater, type Stamped } from '../crdt/crdt.js'
 import { type CrdtState, crdtOf } from '../crdt/types.js'
 import { getMember } from '../protocol/json.js'
 
-/** An operation without nodeId and number. */
+/** An operation without nodeId and sequence number. */
 export type Write = Pick<CrdtOp, 'op' | 'key' | 'value' | 'timestamp'>
 
 /**
- * The operations that bring a new private copy to the value of the last one. A Yjs document needs none, as its
+ * The operations that give a new private copy the value of the last one. A Yjs document needs none, because its
  * subscribers have the updates.
- * @param waiting operations that are sent to the new copy anyway
+ * @param waiting queued operations, which the new copy will get anyway
  */
 export function lostWrites (last: CrdtState, shown: unknown, copy: CrdtState, waiting: CrdtOp[]): Write[] {
   if (copy.type === 'pn-counter') {
@@ -21,7 +21,7 @@ export function lostWrites (last: CrdtState, shown: unknown, copy: CrdtState, wa
   return []
 }
 
-/** First values belong to nobody and have time 0. */
+/** The operation that repeats a write. Initial values have no writer and time 0, and are not repeated. */
 function writeOf (written: Stamped | undefined, there: Stamped | undefined, key?: string): Write[] {
   if (written === undefined || written[0] === 0 || !isLater(written, there)) return []
   const [timestamp, , value] = written

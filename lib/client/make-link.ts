@@ -6,7 +6,7 @@ import { type WorkerLike, loadWorker } from './load-worker.js'
 import { ThreadLink } from './thread-link.js'
 import { WorkerLink } from './worker-link.js'
 
-/** Makes a link on this thread or in a Web Worker. Unless `useWorker` is true, a worker that fails to load is not tried again. */
+/** Makes a link on this thread or in a Web Worker. If the worker fails to load, it is not tried again unless `useWorker` is true. */
 export function makeLink (settings: ClientSettings, events: LinkEvents): Link {
   const { link, webSocket, inflate, worker, workerUrl, useWorker, onError } = settings
   const load = async (): Promise<Link> => new (await loadSocket())(link, webSocket, events, inflate)

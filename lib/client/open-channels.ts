@@ -8,8 +8,8 @@ import type { LiveClient } from './live-client.js'
 import type { StateSubscriptions } from './state-subscriptions.js'
 
 /**
- * Opens a sync channel of the client. Changes show at once, are sent when the server can be reached, and take effect
- * exactly once.
+ * Opens a sync channel. Changes apply locally at once, are sent when the client is connected, and take effect exactly
+ * once.
  * @param client a `LiveClient`, or a `DatasoleClient`
  * @param key the key of the channel
  * @returns the same channel for the same key, until it is closed
@@ -25,7 +25,7 @@ class OpenChannels implements Feature {
   readonly #host: ChannelHost
   readonly #subscriptions: StateSubscriptions
   readonly #channels = new Map<string, { channel: Channel, end: () => void }>()
-  /** Identifies this client's pushes, with a sequence number. It is secret, as others could push in its name. */
+  /** With a sequence number, it identifies this client's pushes. It is secret, so that others cannot push in its name. */
   readonly #client = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('')
   #seq = 0
 
@@ -41,7 +41,7 @@ class OpenChannels implements Feature {
     this.#subscriptions = host.subscriptions
   }
 
-  /** The channel of a key: the same one until it is closed and everything was sent. */
+  /** The channel of a key. It stays the same until it is closed and nothing is left to send. */
   open (key: string): Channel {
     let opened = this.#channels.get(key)
     if (opened === undefined) {

@@ -3,7 +3,7 @@ import type { DeepReadonly } from '../protocol/frozen.js'
 import { isEqual } from '../protocol/json.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
-/** The value is frozen. */
+/** Gets the value, which is frozen. */
 export type ChannelHandler<T = unknown> = (value: DeepReadonly<T> | undefined) => void
 
 interface Subscriber { handler: ChannelHandler, isNotified: boolean }
@@ -20,21 +20,21 @@ export class OptimisticValue {
   }
 
   get value (): unknown { return this.#value }
-  /** Whether the value is known, including that there is none. */
+  /** Whether the value is known; a known value may be undefined. */
   get isKnown (): boolean { return this.#isKnown }
 
   subscribe (handler: ChannelHandler): Unsubscribe {
     checkHandler('subscribe', handler)
     const subscriber = { handler, isNotified: false }
     this.#subscribers.add(subscriber)
-    // the caller gets its unsubscriber first
+    // call the handler only after the caller has its unsubscriber
     queueMicrotask(() => { if (this.#isKnown && !subscriber.isNotified) this.#notify(subscriber) })
     return unsubscriber(() => { this.#subscribers.delete(subscriber) })
   }
 
   /** Sets the value. @param isKnown whether undefined means that there is no value */
   show (value: unknown, isKnown: boolean): void {
-    // cheap, as unchanged parts are mostly the same objects
+    // cheap, because unchanged parts are mostly the same objects
     if (this.#isKnown && isEqual(value, this.#value)) return
     this.#isKnown ||= isKnown || value !== undefined
     if (!this.#isKnown) return

@@ -1,14 +1,14 @@
 import type { OutboxOptions } from './client-options.js'
 
-/** Most messages in the queue, and most characters of their JSON. */
+/** Bounds of the queue: the number of messages, and the characters of their JSON. */
 const MAX_MESSAGES = 1000
 const MAX_SIZE = 4 * 1024 * 1024
 
 interface Waiting { size: number, since: number, send: () => void }
 
-/** Calls and events that wait, in order, for a connection; calls also for a place among those in flight. */
+/** Calls and events queued until the client is connected. Calls also wait until fewer calls are in flight. */
 export class Outbox {
-  /** Calls that were sent and never ran. They go first. The server's limit bounds their number. */
+  /** Calls that were sent but never ran. They are sent first. The server's limit bounds their number. */
   readonly #returned = new Map<number, () => void>()
   readonly #waiting = new Map<number | symbol, Waiting>()
   #size = 0
@@ -33,7 +33,7 @@ export class Outbox {
     return true
   }
 
-  /** Queues a returned call before those that were never sent. */
+  /** Queues a returned call ahead of those that were never sent. */
   putBack (id: number, send: () => void): void {
     this.#returned.set(id, send)
   }
@@ -47,9 +47,9 @@ export class Outbox {
     if (typeof id === 'symbol') this.#events--
   }
 
-  /** Sends what may be sent. Events do not wait for calls. */
+  /** Sends all events, and calls as long as `mayCall` allows. Events do not wait for calls. */
   flush (mayCall: () => boolean): void {
-    // reentrant: a call that cannot be sent makes room for the next one
+    // reentrant: a call that fails to be sent makes room and flushes again
     if (this.#isFlushing) return
     this.#isFlushing = true
     this.#dropOld()
@@ -69,13 +69,13 @@ export class Outbox {
     this.#isFlushing = false
   }
 
-  /** @param keepsEvents drops calls only */
+  /** @param keepsEvents whether to drop only calls */
   clear (keepsEvents: boolean): void {
     this.#returned.clear()
     for (const id of this.#waiting.keys()) if (!keepsEvents || typeof id === 'number') this.delete(id)
   }
 
-  /** Drops events that have waited too long. */
+  /** Drops events older than `maxAgeMs`. */
   #dropOld (): void {
     if (this.#maxAgeMs === Infinity) return
     const oldest = performance.now() - this.#maxAgeMs

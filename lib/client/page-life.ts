@@ -1,6 +1,6 @@
 import type { PageEvent } from './link.js'
 
-/** The part of window and document that is followed. */
+/** The part of window and document that this file uses. */
 interface Target {
   addEventListener?: (name: string, listener: Listener) => void
   removeEventListener?: (name: string, listener: Listener) => void
@@ -9,8 +9,8 @@ type Listener = (event: { persisted?: boolean }) => void
 
 /**
  * Follows the life of the page: its network, its visibility, frozen tabs (https://wicg.github.io/page-lifecycle)
- * and the back/forward cache, which takes no page with an open connection. Does nothing outside of pages.
- * @returns ends it
+ * and the back/forward cache, which refuses pages with an open connection. Does nothing outside of pages.
+ * @returns a function that removes the listeners
  */
 export function followPage (tell: (event: PageEvent) => void): () => void {
   const page = globalThis as Target & { document?: Target & { visibilityState?: string } }

@@ -5,59 +5,59 @@ import type { RpcResponse } from '../protocol/messages.js'
 
 /** Options of a call. */
 export interface CallOptions {
-  /** ms to wait for the answer. Default the client's `rpcTimeoutMs`; 0 or Infinity for no limit. */
+  /** Timeout in ms. Default the client's `rpcTimeoutMs`; 0 or Infinity for no limit. */
   timeoutMs?: number
   /** Cancels the call, which then rejects with the signal's reason. */
   signal?: AbortSignalLike
-  /** The place in a trace that the call belongs to: a header of W3C Trace Context. Default none. */
+  /** The caller's span: a `traceparent` header of W3C Trace Context. Default none. */
   traceparent?: string
 }
 
 interface Call {
-  /** The whole message, kept to send it again. */
+  /** The message, kept to send it again. */
   readonly json: string
   resolve (result: unknown): void
   reject (error: unknown): void
   isSent: boolean
-  /** Times that the call came back without having run. */
+  /** How often the server returned the call without running it. */
   returns: number
   timer?: ReturnType<typeof setTimeout>
   /** Removes the listener from the signal. */
   release?: () => void
 }
 
-/** Most calls in flight, if WELCOME names no limit. */
+/** Maximum number of calls in flight if WELCOME has no limit. */
 const DEFAULT_LIMIT = 100
 
-/** Most times that a call which never ran is sent again. */
+/** Maximum number of repeats of a call that never ran. */
 const MAX_RETURNS = 10
 
-/** ms before a full server is tried again, if it names no time. */
+/** Delay in ms before calls are sent again to a full server, if it gives no time. */
 const RETRY = 100
 
-/** ms; a longer timer would fire at once. */
+/** The longest timer in ms. A longer one would fire at once. */
 const MAX_TIMER = 2 ** 31 - 1
 
 export interface PendingCallsHost {
-  /** A call was cancelled or timed out. An unsent one leaves the queue; a sent one is cancelled at the server. */
+  /** Called if a call was cancelled or timed out. The host removes an unsent call from the queue, and cancels a sent one. */
   givenUp (id: number, isSent: boolean): void
   /**
-   * A call that was sent never ran, and is to be sent again.
-   * @param isFull true: on this connection, once there is room; false: on the next one
+   * Called if a sent call never ran and must be sent again.
+   * @param isFull true: on this connection, once there is room; false: on the next connection
    */
   returned (id: number, json: string, isFull: boolean): void
-  /** There may be room for more. */
+  /** Called when there may be room for more calls. */
   widened (): void
 }
 
-/** Calls that wait for their answers. */
+/** Calls without an answer. */
 export class PendingCalls {
   readonly #calls = new Map<number, Call>()
-  /** Sent on this connection and not answered. Cancelled ones are included, as the server counts them too. */
+  /** Calls sent on this connection and not answered, including cancelled ones, because the server counts them too. */
   readonly #underWay = new Set<number>()
   readonly #host: PendingCallsHost
   #limit = DEFAULT_LIMIT
-  /** Calls that the server had room for. Handlers of cancelled calls that still run take up room. */
+  /** The current limit of calls in flight. It is lower than `#limit` while handlers of cancelled calls still run. */
   #room = DEFAULT_LIMIT
   #step = 1
   #widening: ReturnType<typeof setInterval> | undefined
@@ -67,10 +67,10 @@ export class PendingCalls {
     this.#host = host
   }
 
-  /** Whether the server takes another call. */
+  /** Whether another call may be sent. */
   get hasRoom (): boolean { return this.#underWay.size < this.#room }
 
-  /** @param limit `maxCallsInFlight` of the new connection, if WELCOME names it */
+  /** @param limit `maxCallsInFlight` of the new connection, if WELCOME has it */
   connected (limit: number | undefined): void {
     this.#room = this.#limit = limit ?? DEFAULT_LIMIT
   }
@@ -96,7 +96,7 @@ export class PendingCalls {
     })
   }
 
-  /** The call is about to be sent. */
+  /** Marks a call as sent, just before it is sent. */
   sent (id: number): void {
     const call = this.#calls.get(id)
     if (call === undefined) return
@@ -113,7 +113,7 @@ export class PendingCalls {
     else call?.resolve(result)
   }
 
-  /** @returns whether there was such a call */
+  /** @returns whether the id was of a call */
   fail (id: number, error: Error): boolean {
     this.#underWay.delete(id)
     const call = this.#take(id)
@@ -121,13 +121,13 @@ export class PendingCalls {
     return call !== undefined
   }
 
-  /** The server closes the connection. Unanswered calls outside of `begun` never ran. */
+  /** Handles GOAWAY. Unanswered calls that are not in `begun` never ran. */
   left (begun: number[]): void {
     const hasBegun = new Set(begun)
     for (const [id, { isSent }] of this.#calls) if (isSent && !hasBegun.has(id)) this.#return(id)
   }
 
-  /** The connection is gone. The outcome of the calls that were sent on it stays unknown. */
+  /** Handles a lost connection. The outcome of calls in flight is unknown. */
   dropped (): void {
     for (const [id, { isSent }] of this.#calls) {
       if (isSent) this.fail(id, new DatasoleError('OUTCOME_UNKNOWN', 'the connection dropped while the call was in flight: it may or may not have run'))
@@ -136,12 +136,12 @@ export class PendingCalls {
     this.#stopWidening()
   }
 
-  /** No connection will follow: calls that were never sent reject. */
+  /** Rejects the remaining calls, because there will be no other connection. */
   abandoned (): void {
     for (const id of this.#calls.keys()) this.fail(id, notConnected())
   }
 
-  /** @returns whether it will be sent again */
+  /** Queues a call that never ran. @returns whether it will be sent again */
   #return (id: number): boolean {
     const call = this.#calls.get(id)
     if (call === undefined || call.returns >= MAX_RETURNS) return false
@@ -151,7 +151,7 @@ export class PendingCalls {
     return true
   }
 
-  /** The server has no room for the call. Lowers the limit, and raises it again in doubling steps. */
+  /** Handles a call that the server had no room for. Lowers the limit, and raises it again in doubling steps. */
   #refused (id: number, { retryAfter = RETRY }: { retryAfter?: number } = {}): void {
     this.#room = this.#underWay.size
     this.#step = 1

@@ -7,16 +7,16 @@ import type { ClientHost } from './feature.js'
 import { type CallOptions, PendingCalls } from './pending-calls.js'
 import { Outbox } from './outbox.js'
 
-/** Sends calls and events to the server, or queues them until they may be sent. */
+/** Sends calls and events to the server, or queues them until they can be sent. */
 export class Requests {
   readonly #host: Pick<ClientHost, 'isConnected' | 'sendJson'>
   readonly #calls: PendingCalls
   readonly #outbox: Outbox
   readonly #keepsEvents: boolean
-  /** Whether the server is closing the connection, so that requests wait for the next one. */
+  /** Whether the server is closing the connection. Requests then wait for the next one. */
   #isLeaving = false
 
-  /** @param outbox set if events are kept while the client is disconnected */
+  /** @param outbox set if events are queued while the client is disconnected */
   constructor (host: Pick<ClientHost, 'isConnected' | 'sendJson'>, outbox?: OutboxOptions) {
     this.#host = host
     this.#outbox = new Outbox(outbox)
@@ -58,32 +58,32 @@ export class Requests {
     this.#flush()
   }
 
-  /** GOAWAY, the server's last frame on this connection. */
+  /** Handles GOAWAY, the server's last frame on this connection. */
   left ({ begun }: GoAway): void {
     this.#isLeaving = true
     this.#calls.left(begun)
   }
 
-  /** @returns whether it was a call that was not sent */
+  /** @returns whether the unsent message was a call */
   unsent (id: number, error: DatasoleError): boolean {
     const isCall = this.#calls.fail(id, error)
     if (isCall) this.#flush()
     return isCall
   }
 
-  /** @param maxCallsInFlight the server's limit, if WELCOME names it */
+  /** @param maxCallsInFlight the server's limit, if WELCOME has it */
   connected (maxCallsInFlight: number | undefined): void {
     this.#isLeaving = false
     this.#calls.connected(maxCallsInFlight)
     this.#flush()
   }
 
-  /** Requests that were sent are lost; the others wait for the next connection. */
+  /** Fails the calls in flight. Queued requests wait for the next connection. */
   disconnected (): void {
     this.#calls.dropped()
   }
 
-  /** No connection will follow. */
+  /** Called when there will be no other connection. */
   abandoned (): void {
     this.#outbox.clear(this.#keepsEvents)
     this.#calls.abandoned()

@@ -9,26 +9,26 @@ import { type Inflate, compress, platformInflate } from './compression.js'
 import { FrameQueue } from './frame-queue.js'
 import type { Failure, Link, LinkEvents, LinkOptions, PageEvent, WebSocketConstructor, WebSocketLike } from './link.js'
 
-/** ms from opening a socket to the server's WELCOME. */
+/** Timeout in ms from opening a socket to the server's WELCOME. */
 const CONNECT_TIMEOUT = 10_000
-/** ms that the server may take to answer once the page was asleep or offline. */
+/** Timeout in ms for the server's answer after the page was asleep or offline. */
 const CHECK_TIMEOUT = 5000
-/** ms that a connection must last to reset the backoff. */
+/** Time in ms that a connection must last to reset the backoff. */
 const GOOD = 5000
-/** Bytes that may wait for the network before calls and events are refused. */
+/** Buffered bytes beyond which calls and events are refused. */
 const MAX_BUFFERED = 4 * 1024 * 1024
 
-/** What the application has to do something about first; coming back would change nothing, unless with another token. */
+/** Close codes after which the client does not reconnect: the application must act first, e.g. get another token. */
 const FATAL: Record<number, string> = { [CloseCode.AUTH_EXPIRED]: 'AUTH_EXPIRED', [CloseCode.POLICY]: 'POLICY', [CloseCode.CONTRACT_MISMATCH]: 'CONTRACT_MISMATCH' }
 
-/** The error of `ws` for an upgrade refused for its token. Browsers and Node.js do not show the status. */
+/** The error of `ws` if the server refuses the token at the upgrade. Browsers and Node.js do not expose the status. */
 const REFUSED = 'Unexpected server response: 401'
 
-/** The close code of browsers and Node.js for a failed connection (RFC 6455 section 7.1.5). */
+/** The close code in browsers and Node.js for a failed connection (RFC 6455 section 7.1.5). */
 const NO_CODE = 1006
 const UNTOLD = 'the server is away, or refuses the token or the origin of the page; its log says more'
 
-/** A link over a WebSocket on this thread: frames, heartbeat, reconnecting. */
+/** A link over a WebSocket on this thread. It handles frames, the heartbeat and reconnecting. */
 export class SocketLink implements Link {
   readonly #options: LinkOptions
   readonly #WebSocket: WebSocketConstructor
@@ -47,9 +47,9 @@ export class SocketLink implements Link {
   #attempts = 0
   /** Whether the next connection waits for its subprotocols. */
   #awaitsOffer = false
-  /** Whether a connection ended with 4401, and none has lasted since. */
+  /** Whether a connection ended with 4401, and no later one has lasted long enough. */
   #isExpired = false
-  /** Whether a fresh token was sent after a 4401, and not answered yet. */
+  /** Whether the client is trying a fresh token after a 4401. */
   #isTrial = false
   #maxPayload = Infinity
   #heartbeatMs = 0
@@ -78,7 +78,7 @@ export class SocketLink implements Link {
   send (opcode: number, correlationId: number, json: string): void {
     if (!this.#isConnected) return
     const socket = this.#socket!
-    // state and CRDT messages keep both sides in sync, and are small: never refused
+    // never refuse state and CRDT messages: they are small, and keep both sides in sync
     const isBulk = opcode === Opcode.RPC_REQ || opcode === Opcode.EVENT_C2S
     const waiting = socket.bufferedAmount + this.#outgoing.size
     if (isBulk && waiting > MAX_BUFFERED) {
@@ -114,7 +114,7 @@ export class SocketLink implements Link {
   }
 
   close (): void {
-    // what is being deflated goes out as it is
+    // frames that are still being compressed are sent uncompressed
     for (const frame of this.#outgoing.clear()) this.#write(frame, frame)
     this.#release()
     this.#end()
@@ -140,7 +140,7 @@ export class SocketLink implements Link {
     socket.binaryType = 'arraybuffer'
     socket.onmessage = ({ data }: { data: ArrayBuffer | string }) => {
       this.#heardAt = performance.now()
-      // not to Uint8Array, which takes digits for a length
+      // Uint8Array would take a text of digits for a length
       if (typeof data === 'string') this.#events.onProblem({ code: 'BAD_FRAME', message: 'the server sent text, which is not a frame' })
       else this.#incoming.push(new Uint8Array(data))
     }
@@ -162,7 +162,7 @@ export class SocketLink implements Link {
 
   #welcomed (welcome: Welcome): void {
     if (this.#isConnected) return
-    // first, as they throw if there is no object
+    // read these first: they throw if the payload is not an object
     this.#maxPayload = welcome.maxPayload
     this.#heartbeatMs = welcome.heartbeatMs
     clearTimeout(this.#connectTimer)
@@ -176,7 +176,7 @@ export class SocketLink implements Link {
 
   #beatIn (wait: number, interval: number): void {
     this.#heartbeat = setTimeout(() => {
-      // a late timer alone proves nothing, as a hidden page's timers may fire minutes late
+      // a late timer proves nothing, because timers of hidden pages may fire minutes late
       if (this.#pingedAt > this.#heardAt) return this.#lost(0, 'the server has been silent for two heartbeats')
       const silence = performance.now() - this.#heardAt
       if (silence < interval) return this.#beatIn(interval - silence, interval)
@@ -190,7 +190,7 @@ export class SocketLink implements Link {
     this.send(Opcode.PING, 0, 'null')
   }
 
-  /** The connection may be dead since the page slept, or lost its network: the server has to answer soon. */
+  /** Pings with a short timeout, because the connection may have died while the page was asleep or offline. */
   #check (): void {
     const interval = this.#heartbeatMs
     if (this.#pingedAt > this.#heardAt || performance.now() - this.#heardAt < Math.min(CHECK_TIMEOUT, interval)) return
@@ -199,7 +199,7 @@ export class SocketLink implements Link {
     this.#beatIn(Math.min(CHECK_TIMEOUT, interval), interval)
   }
 
-  /** The socket has ended, or counts as ended. */
+  /** Handles a socket that has ended, or that counts as ended. */
   #lost (code: number, reason: string): void {
     const wasConnected = this.#isConnected
     const isFailedTrial = this.#isTrial && reason === REFUSED
@@ -217,7 +217,7 @@ export class SocketLink implements Link {
     const { reconnect, reconnectInterval, maxReconnectAttempts } = this.#options
     if (isOver || !reconnect || this.#attempts >= maxReconnectAttempts) return this.#end(failure)
     this.#attempts++
-    // a server that goes away has others beside it or restarts soon: no longer wait each time
+    // a server that goes away restarts soon or has other nodes, so the delay does not grow
     const wait = backoff(code === CloseCode.GOING_AWAY ? 1 : this.#attempts, reconnectInterval)
     this.#retryTimer = setTimeout(() => { this.#connect() }, wait)
     this.#events.onState('reconnecting', undefined, failure)

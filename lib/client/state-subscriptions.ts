@@ -9,33 +9,33 @@ import { SubscribeRetry } from './subscribe-retry.js'
 import { StateReplica, type ApplyResult } from './state-replica.js'
 
 /**
- * `value` is frozen, and undefined if the key has none. `patches` are the operations that made it of the last value;
- * undefined if it is new as a whole.
+ * Gets the frozen value, or undefined if the key has none. `patches` are the operations that turned the last value into
+ * this one; undefined if the value comes from a snapshot.
  */
 export type StateHandler<T = unknown> = (value: DeepReadonly<T> | undefined, head: Readonly<Head>, patches?: readonly Operation[]) => void
 
-/** `stale`: the value is known, but the connection is gone. `denied`: the server refused the subscription. */
+/** `stale`: the value is known but may be outdated. `denied`: the server refused the subscription. */
 export type SubscriptionStatus = 'loading' | 'live' | 'stale' | 'denied'
 
-/** A value that was rendered on a server, with its position: `await ds.primitives.live.…` there. */
+/** A value that a server rendered, and its version: the result of `ds.primitives.live.…` there. */
 export interface InitialState<T = unknown> extends Head {
-  /** Plain JSON. The client freezes it. */
+  /** The value, plain JSON. The client freezes it. */
   value: T
 }
 
 /** Options of `subscribeState`. */
 export interface SubscriptionOptions<T = unknown> {
-  /** Gets a refusal such as `FORBIDDEN`, or a long wait (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
+  /** Gets a refusal (such as `FORBIDDEN`), or a long delay (`RATE_LIMITED`, `INTERNAL`). Default: the client's `onError`. */
   onError?: (error: DatasoleError) => void
-  /** Called when the status changes from `loading`, and after each further change. */
+  /** Called when the status changes from `loading`, and after each later change. */
   onStatus?: (status: SubscriptionStatus) => void
-  /** The value to start from, if none is known. It is frozen, and the server sends only later changes. */
+  /** The value to start from if none is known. The client freezes it, and the server sends only later changes. */
   initial?: InitialState<T>
 }
 
-/** Gets every message about a key; subscribers get its value only. */
+/** Gets every message about a key, while subscribers get only its value. */
 export interface Watcher {
-  /** The replica has applied the message. */
+  /** Called after the replica has applied the message. */
   received (message: StatePatch | StateSnapshot, isSnapshot: boolean, isAnswer: boolean, replica: StateReplica): void
   denied (error: DatasoleError): void
 }
@@ -45,20 +45,20 @@ interface Subscriber extends Pick<SubscriptionOptions, 'onError' | 'onStatus'> {
 interface Entry {
   key: string
   replica: StateReplica
-  /** The position after the last message of the server, which the next compact patch leads on from. */
+  /** The version in the server's last message about the key. The next compact patch starts from it. */
   told?: Head
-  /** The number that stands for the key in compact patches. */
+  /** The number of the key in compact patches. */
   number?: number
   subscribers: Set<Subscriber>
   watcher?: Watcher
-  /** Correlation id of the SUBSCRIBE in flight, else 0. */
+  /** Correlation id of the SUBSCRIBE in flight, or 0. */
   asked: number
-  /** Whether the server refused. The next connection or subscriber asks again. */
+  /** Whether the server refused the subscription. The next connection or subscriber tries again. */
   isRefused: boolean
   /** Whether the server has answered on this connection. */
   isLive: boolean
   status: SubscriptionStatus
-  /** Set while the server cannot take the subscription yet. */
+  /** Set while the server defers the subscription. */
   retry?: SubscribeRetry
 }
 
@@ -75,7 +75,7 @@ export class StateSubscriptions {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
   readonly #byNumber = new Map<number, Entry>()
-  /** Whether a frame was lost, so that the position and the number of every key are in doubt. */
+  /** Whether a frame was lost. The version and the number of any key may then be outdated. */
   #hasMissed = false
 
   constructor (host: SubscriptionHost) {
@@ -91,21 +91,21 @@ export class StateSubscriptions {
     if (initial !== undefined && entry.replica.head === undefined) entry.replica.snapshot({ key, epoch: initial.epoch, version: initial.version, data: initial.value })
     if (isFirst || entry.isRefused) this.#ask(entry)
     this.#changed(entry)
-    // a known value is delivered at once, but not before the caller has its unsubscriber
+    // deliver a known value soon, but only after the caller has its unsubscriber
     queueMicrotask(() => {
-      // earlier subscribers, too: `initial` may be new to them, and the server does not send it again
+      // also notify earlier subscribers: `initial` may be new to them, and the server will not send it
       if (entry!.replica.head !== undefined) for (const each of [...entry!.subscribers]) if (!each.isNotified) this.#notify(entry!, each)
       if (entry!.status !== 'loading' && entry!.subscribers.has(subscriber)) this.#guard(() => { onStatus?.(entry!.status) })
     })
     return unsubscriber(() => { this.#remove(entry!, subscriber) })
   }
 
-  /** Subscribes the only watcher of a key. @returns unsubscribes it */
+  /** Sets the only watcher of a key. @returns removes it */
   watch (key: string, watcher: Watcher): () => void {
     const end = this.add(key, () => {}, { onError: (error) => { watcher.denied(error) } })
     const entry = this.#entries.get(key)!
     entry.watcher = watcher
-    // the replica does not know which kind of channel the key is
+    // the client does not know yet what kind of channel the key is, so ask for an answer
     if (entry.replica.head !== undefined && entry.asked === 0) this.#ask(entry)
     return () => {
       entry.watcher = undefined
@@ -117,7 +117,7 @@ export class StateSubscriptions {
     return this.#entries.get(key)?.replica.value
   }
 
-  /** The status of a key; undefined if it is not subscribed to. */
+  /** The status of a key; undefined if there is no subscription. */
   statusOf (key: string): SubscriptionStatus | undefined {
     return this.#entries.get(key)?.status
   }
@@ -146,24 +146,24 @@ export class StateSubscriptions {
     this.#apply(entry, opcode, correlationId, message)
   }
 
-  /** A patch in its short form. A patch of a key without subscribers is ignored. */
+  /** Handles a patch in its short form. Ignores patches of keys without subscribers. */
   receiveCompact ({ first, second, data }: Compact): void {
     const entry = this.#byNumber.get(first)
     if (entry === undefined) return this.#unknown()
     const { key, told } = entry
     const { epoch, version: from } = told!
     const version = from + second
-    entry.told = { epoch, version } // first: after a patch that cannot be read, the next one shows the gap
+    entry.told = { epoch, version } // set it first: if this patch cannot be read, the next one reveals the gap
     this.#apply(entry, Opcode.STATE_PATCH, 0, { key, epoch, from, version, patches: expandOperations(data as unknown[]) })
   }
 
-  /** A frame could not be read: it may have been about any key. */
+  /** Called if a frame could not be read. It may have been about any key. */
   missed (): void {
     this.#byNumber.clear()
     this.#hasMissed = true
   }
 
-  /** A compact patch without a number that is known: of a key without subscribers, or, after a lost frame, of any. */
+  /** Handles a compact patch with an unknown number: the key has no subscribers or, after a lost frame, may be any key. */
   #unknown (): void {
     if (!this.#hasMissed) return
     this.#hasMissed = false
@@ -187,13 +187,13 @@ export class StateSubscriptions {
       ? entry.replica.snapshot(message as StateSnapshot)
       : entry.replica.patch(message as StatePatch)
     if (outcome === 'gap') entry.isLive = false
-    // the status is set before handlers run, as they may read it; its listeners run after them
+    // set the status before handlers run, because they may read it; call its listeners after them
     const isOther = this.#judge(entry)
     if (outcome === 'changed') {
       const patches = opcode === Opcode.STATE_PATCH ? (message as StatePatch).patches : undefined
       for (const subscriber of [...entry.subscribers]) this.#notify(entry, subscriber, patches)
     } else if (outcome === 'gap') {
-      // an answer that does not apply will not apply next time: ask for a snapshot
+      // if even the answer does not apply, ask for a snapshot
       if (isAnswer) entry.replica.head = undefined
       if (entry.asked === 0) this.#ask(entry)
     }
@@ -224,7 +224,7 @@ export class StateSubscriptions {
     if (this.#judge(entry)) this.#tellStatus(entry)
   }
 
-  /** @returns whether the status is another */
+  /** Updates the status. @returns whether it has changed */
   #judge (entry: Entry): boolean {
     const status = entry.isRefused ? 'denied' : entry.isLive ? 'live' : entry.replica.head !== undefined ? 'stale' : 'loading'
     if (status === entry.status) return false
@@ -236,7 +236,7 @@ export class StateSubscriptions {
     for (const { onStatus } of [...subscribers]) this.#guard(() => { onStatus?.(status) })
   }
 
-  /** @param isFinal whether a watcher has to give up its value */
+  /** @param isFinal whether the subscription is refused for good, so that a watcher must drop its changes */
   #report ({ subscribers, watcher }: Entry, error: DatasoleError, isFinal: boolean): void {
     if (!isFinal && watcher !== undefined) return this.#guard(() => { this.#host.onError(error) })
     for (const { onError } of [...subscribers]) this.#guard(() => { (onError ?? this.#host.onError)(error) })
@@ -260,7 +260,7 @@ export class StateSubscriptions {
 
   #notify ({ replica, subscribers }: Entry, subscriber: Subscriber, patches?: Operation[]): void {
     if (!subscribers.has(subscriber)) return
-    // they lead on from the last value, which this subscriber may not have
+    // patches start from the last value, which a new subscriber does not have
     const follows = subscriber.isNotified ? patches : undefined
     subscriber.isNotified = true
     this.#guard(() => { subscriber.handler(replica.value, replica.head!, follows) })

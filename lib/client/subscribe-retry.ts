@@ -2,10 +2,10 @@ import { DatasoleError } from '../protocol/errors.js'
 import type { ErrorMessage } from '../protocol/messages.js'
 import { backoff } from './backoff.js'
 
-/** ms that a subscription may wait before an error reports it. */
+/** Delay of a subscription in ms from which on it is reported as an error. */
 const LONG = 5000
 
-/** Repeats a subscription that the server cannot take yet. */
+/** Repeats a subscription that the server defers. */
 export class SubscribeRetry {
   readonly #since = performance.now()
   #attempts = 0
@@ -14,11 +14,11 @@ export class SubscribeRetry {
 
   /**
    * Schedules the next attempt.
-   * @param again subscribes once more
-   * @returns an error to report, once, if the wait is long
+   * @param again sends the subscription again
+   * @returns an error to report, once, if the delay is long
    */
   refused (key: string, { code, message, retryAfter = 0 }: Pick<ErrorMessage, 'message' | 'retryAfter'> & { code: string }, again: () => void): DatasoleError | undefined {
-    // only a rate limit knows when there is room: back off from all else
+    // only a rate limit gives an exact time; back off after any other error
     const wait = retryAfter + (code === 'RATE_LIMITED' || this.#attempts === 0 ? 0 : backoff(this.#attempts, retryAfter))
     this.#attempts++
     this.end()

@@ -2,7 +2,7 @@ import { messageOf } from '../protocol/errors.js'
 import { backoff } from './backoff.js'
 import type { Failure, Link, LinkEvents, LinkOptions, PageEvent } from './link.js'
 
-/** A link over a WebSocket on this thread. Its code is loaded when it is opened, and again after a failure. */
+/** A link over a WebSocket on this thread. It loads the code when it is opened, and retries if that fails. */
 export class ThreadLink implements Link {
   readonly #load: () => Promise<Link>
   readonly #options: LinkOptions

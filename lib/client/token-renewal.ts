@@ -3,15 +3,15 @@ import type { AuthRefresh, ErrorMessage } from '../protocol/messages.js'
 import { Opcode } from '../protocol/opcodes.js'
 import type { SubscriptionHost } from './state-subscriptions.js'
 
-/** Most tokens that are sent for one request of the server: the server's limit. */
+/** Maximum number of tokens to send for one request of the server: the server's limit. */
 const ATTEMPTS = 3
 
 /** Sends the server a new token when it asks for one. */
 export class TokenRenewal {
-  /** Gets failures. Without a valid token in time, the server ends the connection. */
+  /** Its `onError` gets failures. Without a valid token in time, the server closes the connection. */
   readonly #host: Pick<SubscriptionHost, 'nextId' | 'send' | 'onError'>
   readonly #getToken: (() => Promise<string>) | undefined
-  /** Correlation id of the token that the server is checking, else 0. */
+  /** Correlation id of the token that the server is checking, or 0. */
   #id = 0
   #attempts = 0
   /** ms between attempts */
@@ -25,7 +25,7 @@ export class TokenRenewal {
     this.#getToken = getToken
   }
 
-  /** Handles AUTH_REFRESH: a request under id 0, else an answer. */
+  /** Handles AUTH_REFRESH: a request if the correlation id is 0, else an answer. */
   receive (correlationId: number, { expiresIn = 0 }: AuthRefresh): void {
     this.end()
     if (correlationId !== 0 || this.#getToken === undefined) return
@@ -42,7 +42,7 @@ export class TokenRenewal {
     return true
   }
 
-  /** The connection has gone, or the token was accepted. */
+  /** Stops trying, because the connection ended or the token was accepted. */
   end (): void {
     clearTimeout(this.#timer)
     this.#id = 0

@@ -4,7 +4,7 @@ import type { Bytes } from './codec.js'
 import type { ConnectionState, Failure, Link, LinkEvents, LinkOptions, PageEvent } from './link.js'
 import { type StartWorker, type WorkerLike } from './load-worker.js'
 
-/** ms that the worker's script may take to load and run. */
+/** Timeout in ms for the worker's script to load and run. */
 const LOAD_TIMEOUT = 10_000
 
 type Outgoing = [opcode: number, correlationId: number, json: string]
@@ -30,8 +30,8 @@ export type FromWorker =
   | { type: 'offer' }
 
 /**
- * A link whose socket and inflater run in a Web Worker. JSON is parsed on this thread: that takes less of its time
- * than to receive a copy of the value.
+ * A link whose socket and inflater run in a Web Worker. JSON is parsed on this thread, because that takes less of its
+ * time than receiving a copy of the parsed value.
  */
 export class WorkerLink implements Link {
   readonly #start: StartWorker
@@ -44,10 +44,10 @@ export class WorkerLink implements Link {
   #loadTimer: ReturnType<typeof setTimeout> | undefined
   #isReady = false
   #isClosed = false
-  /** Messages that the current tick sends. */
+  /** Messages of the current tick, sent together at its end. */
   #unsent: Outgoing[] = []
 
-  /** @param fallback makes the link to use if the worker fails to load; without it that is an error */
+  /** @param fallback makes a link to use if the worker fails to load; undefined: the failure is an error */
   constructor (start: StartWorker, options: LinkOptions, events: LinkEvents, fallback: ((why: string) => Link) | undefined) {
     this.#start = start
     this.#options = options
@@ -96,7 +96,7 @@ export class WorkerLink implements Link {
     const worker = this.#worker
     // a worker that is not ready may hang: terminate it
     if (worker === undefined || !this.#isReady) return this.#end()
-    // it terminates once it has closed its socket; its other messages are ignored
+    // terminate the worker once it has closed its socket; ignore its other messages
     worker.onerror = null
     worker.onmessage = ({ data }) => { if (data.type === 'state' && data.state === 'disconnected') worker.terminate() }
     this.#flush()
@@ -139,7 +139,7 @@ export class WorkerLink implements Link {
     }
     this.#dispose()
     const replacement = this.#fallback(why)
-    if (this.#isClosed) return // by a handler of the failure
+    if (this.#isClosed) return // a handler of the failure closed the link
     this.#replacement = replacement
     replacement.open()
   }
@@ -158,7 +158,7 @@ export class WorkerLink implements Link {
     this.#worker = undefined
     if (worker === undefined) return
     worker.terminate()
-    // what it said before may still arrive
+    // messages that it sent before may still arrive
     worker.onmessage = worker.onerror = null
   }
 }

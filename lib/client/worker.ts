@@ -3,12 +3,12 @@ import type { LinkEvents, WebSocketConstructor } from './link.js'
 import { SocketLink } from './socket-link.js'
 import type { FromWorker, ToWorker } from './worker-link.js'
 
-/** Bytes of frames that one message takes to the page: it draws between two messages. */
+/** Size in bytes at which a message to the page is full. The page can draw between two messages. */
 const MAX_BATCH = 64 * 1024
-/** Bytes from which on a frame is transferred. Below, a copy costs less. */
+/** Size in bytes from which on a frame is transferred. Smaller frames are cheaper to copy. */
 const LARGE = 8 * 1024
 
-/** The entry of the Web Worker: a socket link that is driven by messages. */
+/** The global scope of the Web Worker. This file is its entry: a socket link controlled by messages. */
 const scope = globalThis as unknown as {
   WebSocket: WebSocketConstructor
   onmessage: ((event: { data: ToWorker }) => void) | null
@@ -19,7 +19,7 @@ let link: SocketLink | undefined
 let frames: Bytes[] = []
 let size = 0
 const { port1, port2 } = new MessageChannel() as unknown as Record<'port1' | 'port2', { onmessage: () => void, postMessage (message: null): void }>
-// in a task of its own: the frames that have arrived by then cross together
+// flush in a separate task, so that frames which have arrived by then are sent together
 port1.onmessage = flush
 
 function flush (): void {
@@ -30,7 +30,7 @@ function flush (): void {
   scope.postMessage({ type: 'frames', frames: batch }, batch.filter((frame) => frame.length >= LARGE).map(({ buffer }) => buffer))
 }
 
-/** Sends a message after the frames that came before it. */
+/** Sends a message after the frames before it. */
 function post (message: FromWorker): void {
   flush()
   scope.postMessage(message)

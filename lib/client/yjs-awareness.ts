@@ -4,26 +4,26 @@ import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 import { fromBase64, toBase64 } from './base64.js'
 import type { LiveClient } from './live-client.js'
 
-/** Most characters of an update, in base64. Larger ones are neither sent nor applied. */
+/** Maximum length of an update, in characters of base64. Larger updates are neither sent nor applied. */
 const MAX_SIZE = 16 * 1024
 
-/** Most states that are kept. y-protocols drops the states of clients that are silent for 30 s. */
+/** Maximum number of states to keep. y-protocols drops the states of clients that are silent for 30 s. */
 const MAX_STATES = 1000
 
-/** ms between two updates. Changes in between are sent as one. */
+/** Interval between two updates in ms. Changes in between are sent as one. */
 const INTERVAL = 100
 
-interface Message { update: string, /** The others shall say who they are. */ isNew?: boolean }
+interface Message { update: string, /** asks the other clients to send their states */ isNew?: boolean }
 
 /**
  * Shares an `Awareness` of y-protocols (cursors, names) with the other clients of a document. Server code must
  * relay the event `<key>:awareness`. While disconnected, the states of others are removed.
  * @param client a `LiveClient`, or a `DatasoleClient`
  * @param key of the document
- * @param awareness may be of another copy of y-protocols
+ * @param awareness may come from another copy of y-protocols
  * @param options.onError gets `LIMIT_EXCEEDED` if the own state is over 12 KiB, and so not sent
- * @returns ends the binding, and removes the own state here and at the others
- * @throws TypeError `INVALID_ARGUMENT` if it is no Awareness
+ * @returns ends the binding, and removes the own state here and on the other clients
+ * @throws TypeError `INVALID_ARGUMENT` if `awareness` is not an Awareness
  */
 export function bindAwareness (client: LiveClient, key: string, awareness: Awareness, { onError }: { onError?: (error: DatasoleError) => void } = {}): Unsubscribe {
   if (!((awareness as Awareness | undefined)?.states instanceof Map)) throw invalidArgument('bindAwareness: the awareness must be an Awareness of y-protocols')
@@ -42,7 +42,7 @@ export function bindAwareness (client: LiveClient, key: string, awareness: Aware
     isNew = false
     client.emit(event, message)
   }
-  // a newer clock, as clients that have dropped the state ignore the old one
+  // setLocalState increments the clock; clients that have dropped the state would ignore the old clock
   const renew = (): void => {
     awareness.setLocalState(awareness.getLocalState())
     timer ??= setTimeout(send, INTERVAL)

@@ -4,26 +4,26 @@ import { fromBase64, toBase64 } from './base64.js'
 import { crdt } from './client-crdt-handle.js'
 import type { LiveClient } from './live-client.js'
 
-/** ms before an update that found no room is tried again. */
+/** Delay in ms before an update is tried again after `BUSY`. */
 const RETRY = 1000
 
 /** A `Y.Doc` that is kept in sync: see `bindYjs`. */
 export interface YjsBinding {
   /** Resolves once the document has the server's updates. */
   readonly synced: Promise<void>
-  /** Ends the binding. Earlier changes are still sent. */
+  /** Ends the binding. Changes made before are still sent. */
   destroy (): void
 }
 
 /**
- * Keeps a `Y.Doc` in sync with those of other clients under `key`, through the server.
+ * Keeps a `Y.Doc` in sync, through the server, with the documents of other clients under the same key.
  * @param client a `LiveClient`, or a `DatasoleClient`
  * @param key the key of the CRDT
- * @param doc of the copy of Yjs that this module imports
- * @param options.onError gets refused updates, and a refused subscription; default the client's `onError`
- * @throws TypeError `INVALID_ARGUMENT` if it is no Y.Doc
- * @throws DatasoleError `FOREIGN_YJS` if the document is of another copy of Yjs than this module imports, as Yjs
- *   would apply updates and show none of them
+ * @param doc must come from the copy of Yjs that this module imports
+ * @param options.onError gets errors of refused updates and of a refused subscription; default the client's `onError`
+ * @throws TypeError `INVALID_ARGUMENT` if `doc` is not a Y.Doc
+ * @throws DatasoleError `FOREIGN_YJS` if the document comes from another copy of Yjs, because Yjs would apply its
+ *   updates without showing them
  */
 export function bindYjs (client: LiveClient, key: string, doc: Y.Doc, { onError }: { onError?: (error: DatasoleError) => void } = {}): YjsBinding {
   checkDoc(doc)
@@ -34,7 +34,7 @@ export function bindYjs (client: LiveClient, key: string, doc: Y.Doc, { onError 
   const origin = {}
   let hasState = (): void => {}
   const synced = new Promise<void>((resolve) => { hasState = resolve })
-  // one at a time: edits made meanwhile, or offline, are sent as one
+  // one update at a time: edits made meanwhile or offline are merged into the next one
   const send = (): void => {
     if (retry !== undefined || (handle.isPending && !isEnded)) return
     if (waiting.length > 0) {
@@ -42,7 +42,7 @@ export function bindYjs (client: LiveClient, key: string, doc: Y.Doc, { onError 
       try {
         handle.update(toBase64(waiting[0]!))
       } catch (error) {
-        // the outbox is full: the update waits here, since later updates build on it
+        // the queue is full: keep the update, because later updates build on it
         if ((error as DatasoleError).code !== 'BUSY') throw error
         retry = setTimeout(() => {
           retry = undefined
@@ -78,14 +78,14 @@ export function bindYjs (client: LiveClient, key: string, doc: Y.Doc, { onError 
 
 function checkDoc (doc: unknown): void {
   if (doc instanceof Y.Doc) return
-  // the methods identify a document of another copy of Yjs
+  // a document of another copy of Yjs is recognized by its methods
   const { transact, getMap } = (doc ?? {}) as Partial<Record<'transact' | 'getMap', unknown>>
   if (typeof transact !== 'function' || typeof getMap !== 'function') throw invalidArgument('bindYjs: the document must be a Y.Doc')
   throw new DatasoleError('FOREIGN_YJS', 'bindYjs: the document is of another copy of Yjs than the one that datasole/client/yjs imports. ' +
     'Have one copy: see "npm ls yjs" and "npm dedupe", let the bundler resolve one (resolve.dedupe or an alias), and use import throughout, as require("yjs") loads another copy')
 }
 
-/** Applies every update, as each arrives once: an observer that throws must not stop the others. */
+/** Applies every update even if an observer throws, because each update arrives only once. */
 function applyAll (doc: Y.Doc, updates: readonly string[], origin: object): void {
   const thrown: unknown[] = []
   for (const update of updates) {
