@@ -8,15 +8,15 @@ import { channel } from '../client/open-channels.js'
 import type { SubscriptionStatus } from '../client/state-subscriptions.js'
 import { HeldStore, storeOf } from './held-store.js'
 
-/** A sync channel at one moment. */
+/** The state of a sync channel at one moment. */
 export interface ChannelSnapshot<T = unknown> {
-  /** The value with own changes that the server does not have yet. It is frozen. */
+  /** The value, including own changes that the server does not have yet. It is frozen. */
   readonly value: DeepReadonly<T> | undefined
-  /** Whether changes wait for the server. */
+  /** Whether own changes are unacknowledged. */
   readonly isPending: boolean
-  /** The status of the subscription: `stale` while the connection is gone, `denied` if the server refused. */
+  /** The status of the subscription: `stale` while disconnected, `denied` if the server refused it. */
   readonly status: SubscriptionStatus
-  /** Why the subscription is denied, or has to wait. */
+  /** The error if the subscription is denied or deferred. */
   readonly error: DatasoleError | undefined
 }
 
@@ -27,7 +27,7 @@ export class ChannelStore<T = unknown> extends HeldStore<ChannelSnapshot<T>> {
 
   constructor (client: LiveClient, key: string, { keepMs = 5000, initial }: LiveStoreOptions<T>, forget: () => void) {
     let current: Channel<T> | undefined
-    /** Until the channel has a value, the live value stands in for it. */
+    /** Whether the channel has a value. Until then the snapshot has the live value. */
     let isKnown = false
     let refresh = (): void => {}
     const live = (): ReturnType<typeof liveStore> => liveStore(client, key, { keepMs, initial })
@@ -64,12 +64,12 @@ export class ChannelStore<T = unknown> extends HeldStore<ChannelSnapshot<T>> {
     this.#refresh = () => { refresh() }
   }
 
-  /** As `Channel.update`. */
+  /** The same as `Channel.update`. */
   update (recipe: (draft: T | undefined) => T | DeepReadonly<T> | void): void {
     this.#change((channel) => { channel.update(recipe) })
   }
 
-  /** As `Channel.set`. */
+  /** The same as `Channel.set`. */
   set (value: T | DeepReadonly<T>): void {
     this.#change((channel) => { channel.set(value) })
   }
@@ -82,7 +82,7 @@ export class ChannelStore<T = unknown> extends HeldStore<ChannelSnapshot<T>> {
   }
 }
 
-/** The store of a channel's key. @param options of the first call for a key count */
+/** The store of a channel's key. @param options used only by the first call for a key */
 export function channelStore<C extends DatasoleContract, K extends StateName<C>> (client: LiveClient<C>, key: K, options: LiveStoreOptions<StateAt<C, K>> = {}): ChannelStore<StateAt<C, K>> {
   return storeOf(client, `channel ${key}`, (forget) => new ChannelStore(client as LiveClient, key, options as LiveStoreOptions, forget)) as ChannelStore<StateAt<C, K>>
 }

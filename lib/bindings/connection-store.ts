@@ -4,11 +4,11 @@ import type { ConnectionState } from '../client/link.js'
 import type { LiveClient } from '../client/live-client.js'
 import { storeOf } from './held-store.js'
 
-/** A client's connection at one moment. */
+/** The state of a client's connection at one moment. */
 export interface ConnectionSnapshot {
-  /** As `client.getConnectionState()`. */
+  /** The same as `client.getConnectionState()`. */
   readonly state: ConnectionState
-  /** Why the connection was lost, or could not be made. */
+  /** The error if the connection was lost or failed. */
   readonly error: DatasoleError | undefined
 }
 
@@ -28,7 +28,7 @@ export function connectionStore (client: Pick<LiveClient, 'getConnectionState' |
     return {
       getSnapshot () {
         const state = client.getConnectionState()
-        // nobody listened when it changed
+        // the state changed while there was no listener
         if (state !== snapshot.state) snapshot = { state, error: undefined }
         return snapshot
       },

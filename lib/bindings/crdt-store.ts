@@ -4,15 +4,15 @@ import { type ClientCrdt, crdt } from '../client/client-crdt-handle.js'
 import type { LiveClient } from '../client/live-client.js'
 import { HeldStore, storeOf } from './held-store.js'
 
-/** A CRDT at one moment. */
+/** The state of a CRDT at one moment. */
 export interface CrdtSnapshot<V = unknown> {
-  /** The value, with own operations that the server has not included yet. It is frozen. */
+  /** The value, including own operations that the server does not have yet. It is frozen. */
   readonly value: V
   /** Whether the server's value has arrived. */
   readonly isSynced: boolean
-  /** Whether own operations wait for the server. */
+  /** Whether own operations are unacknowledged. */
   readonly isPending: boolean
-  /** The last refusal of an operation, which is undone then, or of the subscription. */
+  /** The last error: of a refused operation, which is undone, or of a refused subscription. */
   readonly error: DatasoleError | undefined
 }
 
@@ -25,14 +25,14 @@ type AnyHandle = ClientCrdt<CrdtType, unknown>
 const OPERATIONS: Record<CrdtType, string[]> = { 'pn-counter': ['increment', 'decrement'], 'lww-register': ['set'], 'lww-map': ['set', 'remove'], yjs: ['update'] }
 const EMPTY: Record<CrdtType, unknown> = { 'pn-counter': 0, 'lww-register': undefined, 'lww-map': Object.freeze({}), yjs: Object.freeze([]) }
 
-/** The snapshot of a CRDT that is not open, as on a server. */
+/** The snapshot of a CRDT that is not open, for rendering on a server. */
 export function closedCrdt (type: CrdtType): CrdtSnapshot {
   return CLOSED[type]
 }
 
 const CLOSED = Object.fromEntries(Object.entries(EMPTY).map(([type, value]) => [type, { value, isSynced: false, isPending: false, error: undefined }])) as unknown as Record<CrdtType, CrdtSnapshot>
 
-/** The operations of a type as functions. @param operate applies one */
+/** The operations of a type as functions. @param operate applies an operation */
 export function crdtOperations (type: CrdtType, operate: (name: string, args: never[]) => void): AnyOperations {
   return Object.fromEntries(OPERATIONS[type].map((name) => [name, (...args: never[]) => { operate(name, args) }]))
 }
@@ -67,15 +67,15 @@ export class CrdtStore<V = unknown, Operations = AnyOperations> extends HeldStor
     this.operations = crdtOperations(type, (name, args) => { this.operate(name, args) }) as Operations
   }
 
-  /** Applies an operation of the type. It opens the CRDT if nobody follows it. */
+  /** Applies an operation of the type. Opens the CRDT if it is closed. */
   operate (name: string, args: never[]): void {
     (this.#handle() as unknown as AnyOperations)[name]!(...args)
   }
 }
 
 /**
- * The store of a CRDT's key. @param keepMs of the first call for a key counts; default 5,000
- * @throws DatasoleError `TYPE_MISMATCH` when it opens, if the client has the key open as another type
+ * The store of a CRDT's key. @param keepMs used only by the first call for a key; default 5,000
+ * @throws DatasoleError `TYPE_MISMATCH` when the store opens, if the client has the key open as another type
  */
 export function crdtStore<C extends DatasoleContract, K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (client: LiveClient<C>, key: K, type: T, keepMs = 5000): CrdtStore<ClientCrdt<T, CrdtValue<C, K, T>>['value'], CrdtOperations<ClientCrdt<T, CrdtValue<C, K, T>>>> {
   return storeOf(client, `crdt ${type} ${key}`, (forget) => new CrdtStore(client as LiveClient, key, type, keepMs, forget)) as never

@@ -1,21 +1,21 @@
 import { type Listeners, restTimer, tellAll } from '../client/store-listeners.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
-/** Changes members of a snapshot. Nothing happens if they are the same already. */
+/** Changes members of a snapshot. Does nothing if all are unchanged. */
 export type Change<S> = (part: Partial<S>) => void
 
 export interface Holding<S> {
   /** The snapshot before the store is open. */
   closed: S
-  /** ms that the store stays open after its last listener. */
+  /** ms to keep the store open after its last listener is removed. */
   keepMs: number
-  /** @returns closes it */
+  /** Opens the store. @returns a function that closes it */
   open (change: Change<S>): () => void
-  /** The store is closed, and may be forgotten. */
+  /** Called when the store is closed and may be forgotten. */
   ended (): void
 }
 
-/** A value for components to follow. It is open while it has listeners, and `keepMs` longer. */
+/** A store of a value for components. It is open while it has listeners, and `keepMs` longer. */
 export class HeldStore<S extends object> {
   readonly #holding: Holding<S>
   readonly #listeners = new Set() as Listeners
@@ -26,10 +26,10 @@ export class HeldStore<S extends object> {
   constructor (holding: Holding<S>) {
     this.#holding = holding
     this.#snapshot = holding.closed
-    this.#rest() // a render that is thrown away never subscribes
+    this.#rest() // forget the store if nothing subscribes, as after a render that the framework discards
   }
 
-  /** The object stays the same until something changes. */
+  /** The current snapshot. The object stays the same until something changes. */
   getSnapshot (): S { return this.#snapshot }
 
   subscribe (listener: () => void): Unsubscribe {
@@ -40,7 +40,7 @@ export class HeldStore<S extends object> {
     return unsubscriber(() => { if (this.#listeners.delete(own) && this.#listeners.size === 0) this.#rest() })
   }
 
-  /** Opens it. Without listeners it closes after `keepMs`. */
+  /** Opens the store. Without listeners it closes after `keepMs`. */
   open (): void {
     if (this.#listeners.size === 0) this.#rest()
     this.#close ??= this.#holding.open((part) => { this.#change(part) })
@@ -66,7 +66,7 @@ export class HeldStore<S extends object> {
 /** The stores of each client, by kind and key. */
 const stores = new WeakMap<object, Map<string, unknown>>()
 
-/** The store of a client by that name, made at the first use. `make` gets the function that forgets it. */
+/** The store of a client with this name, created at the first use. `make` gets a function that forgets the store. */
 export function storeOf<T> (client: object, name: string, make: (forget: () => void) => T): T {
   let ofClient = stores.get(client)
   if (ofClient === undefined) stores.set(client, ofClient = new Map())

@@ -2,10 +2,10 @@ import type { DatasoleClientOptions } from '../client/client-options.js'
 import { LiveClient } from '../client/live-client.js'
 import { DatasoleError } from '../protocol/errors.js'
 
-/** Whether this is a server that renders: it follows nothing, and shows `initial`. */
+/** Whether the code renders on a server. It then uses only `initial`, and no client. */
 export const isServer = (): boolean => (globalThis as { document?: unknown }).document === undefined
 
-/** The client of an application: that which it gave, else one that is made and connected at the first use. */
+/** The client of an application: the given one, or one that is created and connected at the first use. */
 export class LazyClient {
   readonly #given: LiveClient | undefined
   readonly #options: DatasoleClientOptions
@@ -16,27 +16,27 @@ export class LazyClient {
     this.#options = options
   }
 
-  /** @throws DatasoleError `NO_CLIENT` on a server that renders, if none was given */
+  /** @throws DatasoleError `NO_CLIENT` while rendering on a server without a given client */
   readonly get = (): LiveClient => {
     if (this.#given !== undefined) return this.#given
     if (this.#made !== undefined) return this.#made
     if (isServer()) throw new DatasoleError('NO_CLIENT', 'there is no client while a server renders: pass the values as `initial`')
     const client = this.#made = new LiveClient(this.#options)
-    // after the first render, which shows what a server rendered
+    // connect after the first render, which shows the values that a server rendered
     queueMicrotask(() => { if (this.#made === client) void connectOwn(client, this.#options) })
     return client
   }
 
-  /** Disconnects the client that was made. */
+  /** Disconnects the created client. */
   end (): void {
     void this.#made?.disconnect()
     this.#made = undefined
   }
 }
 
-/** Connects a client that the application does not see. Its failure goes to the `onError` of its options. */
+/** Connects a client that the application does not own. The `onError` of its options gets a failure. */
 export async function connectOwn (client: LiveClient, options: DatasoleClientOptions): Promise<void> {
-  // eslint-disable-next-line no-console -- as the client does
+  // eslint-disable-next-line no-console -- the client's default, too
   const { onError = console.error } = options
   try {
     await client.connect()

@@ -5,21 +5,21 @@ import { DatasoleError, RpcError, memberOf, messageOf } from '../protocol/errors
 import type { LiveClient } from '../client/live-client.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
-/** The calls of a method that one component makes. */
+/** The state of the calls that one component makes of a method. */
 export interface RpcSnapshot<C extends DatasoleContract = DatasoleContract, M extends RpcName<C> = RpcName<C>> {
   /** Whether the latest call has no answer yet. */
   readonly isPending: boolean
-  /** Why the latest call failed; undefined once another begins. */
+  /** The error of the latest call; undefined once another call starts. */
   readonly error: RpcErrorOf<C, M> | DatasoleError | undefined
-  /** The latest result. It stays while another call is under way, or has failed. */
+  /** The latest result. It stays while another call is in flight, and after one has failed. */
   readonly data: RpcResult<C, M> | undefined
 }
 
 /**
- * Calls the method. The state follows the latest call; earlier ones still settle their promises. A rejection that
- * nobody awaits is no unhandled one, as `error` has it.
- * @param args as of `client.rpc`
- * @throws as `client.rpc`; an AbortError if the component was unmounted
+ * Calls the method. The state follows the latest call; earlier calls still settle their promises. The promise need not
+ * be awaited: an error is in `error`, and causes no unhandled rejection.
+ * @param args the same as for `client.rpc`
+ * @throws the same as `client.rpc`; an AbortError if the component was unmounted
  */
 export type RpcCall<C extends DatasoleContract, M extends RpcName<C>> = (...args: CallArguments<RpcParams<C, M>>) => Promise<RpcResult<C, M>>
 
@@ -69,7 +69,7 @@ export class RpcStore {
     return answer
   }
 
-  /** The component is gone. */
+  /** Aborts the calls in flight, because the component was unmounted. */
   abort (): void {
     for (const call of this.#underWay) call.abort()
   }
@@ -80,7 +80,7 @@ export class RpcStore {
   }
 }
 
-/** For `error`: other than RpcError and DatasoleError, only mistakes in the parameters occur. */
+/** Converts an error for `error`. Errors other than RpcError and DatasoleError come only from invalid parameters. */
 function shown (error: unknown): State['error'] {
   if (error instanceof RpcError || error instanceof DatasoleError) return error
   return new DatasoleError(String(memberOf(error, 'code') ?? 'INVALID_ARGUMENT'), messageOf(error), { cause: error })

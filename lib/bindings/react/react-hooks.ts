@@ -18,9 +18,9 @@ export type { RpcCalls } from './react-rpc.js'
 
 /** The result of `useChannel`: the channel's snapshot, and functions that change it. */
 export interface ChannelState<T> extends ChannelSnapshot<T> {
-  /** As `Channel.update`: the recipe changes a draft, or returns a new value. It shows at once. */
+  /** The same as `Channel.update`: the recipe changes a draft, or returns a new value. It applies at once. */
   readonly update: (recipe: (draft: T | undefined) => T | DeepReadonly<T> | void) => void
-  /** As `Channel.set`: replaces the whole value. It shows at once. */
+  /** The same as `Channel.set`: replaces the whole value. It applies at once. */
   readonly set: (value: T | DeepReadonly<T>) => void
 }
 
@@ -28,17 +28,17 @@ export interface ChannelState<T> extends ChannelSnapshot<T> {
 export type CrdtState<Handle extends { readonly value: unknown }> = CrdtSnapshot<Handle['value']> & Readonly<CrdtOperations<Handle>>
 
 /**
- * The hooks of a contract. They work below the `Provider` that came with them, and throw DatasoleError `NO_PROVIDER`
- * without one.
+ * The hooks of a contract. They work below the `Provider` of the same `createHooks()` call, and throw DatasoleError
+ * `NO_PROVIDER` elsewhere.
  */
 export interface Hooks<C extends DatasoleContract> {
-  /** Gives the components below it a client. */
+  /** Provides a client to the components below it. */
   Provider: (props: ProviderProps<C>) => ReactElement
   /** Follows a key of live state, or a part of it. */
   useLive: UseLive<C>
-  /** As `useLive`, and suspends until the first value is known. */
+  /** Like `useLive`, but suspends until the first value is known. */
   useSuspenseLive: UseSuspenseLive<C>
-  /** Calls a method, with the state of the latest call. */
+  /** Calls a method, and returns the state of the latest call. */
   useRpc: UseRpc<C>
   /** Calls a function at every event while the component is mounted. @param event the name @param handler need not be stable */
   useEvent: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
@@ -53,13 +53,13 @@ export interface Hooks<C extends DatasoleContract> {
   useCrdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: K, type: T) => CrdtState<ClientCrdt<T, CrdtValue<C, K, T>>>
   /** Follows the client's connection. */
   useConnection: () => ConnectionSnapshot
-  /** The Provider's client, for everything else. Not while rendering on a server. */
+  /** Returns the Provider's client, for everything else. Not for rendering on a server. */
   useClient: () => LiveClient<C>
 }
 
 /**
- * Makes the hooks of a contract: `createHooks<typeof contract>()` or `createHooks<AppContract>()`. Call it once, in a
- * module of its own.
+ * Creates the hooks of a contract: `createHooks<typeof contract>()` or `createHooks<AppContract>()`. Call it once, in a
+ * separate module.
  */
 export function createHooks<C extends DatasoleContract = DatasoleContract> (): Hooks<C> {
   const context = createContext<Scope | undefined>(undefined)

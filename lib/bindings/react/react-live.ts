@@ -8,13 +8,13 @@ import { type Scope, type ScopeContext, useScope } from './react-provider.js'
 
 /** The result of `useLive`. */
 export interface Live<S> {
-  /** The value, or the part that the selector returned. Frozen; undefined while it is unknown, and if the key has none. */
+  /** The frozen value, or the part that the selector returned; undefined while it is unknown or if the key has none. */
   readonly value: S
-  /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
+  /** `skipped` for the key null; `stale` while disconnected; `denied` if the server refused the subscription. */
   readonly status: 'skipped' | SubscriptionStatus
-  /** The version with which the value changed last; undefined until it is known. */
+  /** The version of the last change of the value; undefined until it is known. */
   readonly version: number | undefined
-  /** The refusal of the subscription, or the reason of a long wait. */
+  /** The error if the subscription is refused or deferred for long. */
   readonly error: DatasoleError | undefined
 }
 
@@ -31,7 +31,7 @@ export interface UseLive<C extends DatasoleContract> {
    * Follows a part of a key. The component renders again only when the part or the status changes.
    * @param key null to follow none
    * @param selector returns the part; gets undefined while there is no value
-   * @param isEqual whether the part is still the same; default `Object.is`
+   * @param isEqual whether the part is unchanged; default `Object.is`
    */
   <K extends StateName<C>, S> (key: K | null, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>
 }
@@ -39,7 +39,7 @@ export interface UseLive<C extends DatasoleContract> {
 /** The hook `useSuspenseLive` of a contract. */
 export interface UseSuspenseLive<C extends DatasoleContract> {
   /**
-   * Follows a key as `useLive` does, and suspends until the first value is known. A reconnect does not suspend again.
+   * Follows a key like `useLive`, but suspends until the first value is known. A reconnect does not suspend again.
    * @param key the key
    * @throws DatasoleError the refusal, if the server denies the first subscription; `NO_INITIAL` on a server without
    *   the value in the Provider's `initial`
@@ -64,7 +64,7 @@ const LOADING: Snapshot = { ...nothing, status: 'loading' }
 const SKIPPED: Snapshot = { ...nothing, status: 'skipped' }
 const skipped: Source = { subscribe: () => () => {}, getSnapshot: () => SKIPPED, getServerSnapshot: () => SKIPPED }
 
-/** The first snapshots of values that a server rendered: React compares them by identity. */
+/** Snapshots of values that a server rendered. They are cached, because React compares them by identity. */
 const rendered = new WeakMap<InitialState, Snapshot>()
 
 function renderedSnapshot (initial: InitialState): Snapshot {
@@ -79,7 +79,7 @@ function storeOfScope ({ getClient, initial, keepMs }: Scope, key: string): Live
 
 function liveSource (scope: Scope, key: string | null, isSuspending: boolean): Source {
   if (key === null) return skipped
-  // a store that was unused for keepMs is another one: look it up each time
+  // look up the store each time: it is replaced after keepMs without use
   const store = (): LiveStore => storeOfScope(scope, key)
   return {
     subscribe: (listener) => store().subscribe(() => { listener() }),
@@ -87,21 +87,21 @@ function liveSource (scope: Scope, key: string | null, isSuspending: boolean): S
     getServerSnapshot () {
       const initial = scope.initial[key]
       if (initial !== undefined) return renderedSnapshot(initial)
-      // React then renders the fallback, and goes on in the browser
+      // React then renders the fallback, and continues in the browser
       if (isSuspending) throw new DatasoleError('NO_INITIAL', `useSuspenseLive("${key}") on a server needs the value in the Provider's \`initial\``)
       return LOADING
     }
   }
 }
 
-/** Follows a source, and keeps the result while the selected part, the status and the error stay. */
+/** Follows a source. Returns the same object while the selected part, the status and the error are unchanged. */
 function useSelection (source: Source, selector: Select, isEqual: Equal): Snapshot {
   const committed = useRef<{ source: Source, result: Snapshot } | undefined>(undefined)
   const [getSnapshot, getServerSnapshot] = useMemo(() => {
     let last: { of: Snapshot, result: Snapshot } | undefined
     const select = (of: Snapshot): Snapshot => {
       if (last?.of === of) return last.result
-      // an inline selector is another function in each render
+      // an inline selector is a new function in each render, so compare with the last committed result
       const before = last?.result ?? (committed.current?.source === source ? committed.current.result : undefined)
       const { status, version, error } = of
       const value = selector(of.value)
@@ -125,7 +125,7 @@ export function makeUseLive<C extends DatasoleContract> (context: ScopeContext):
   } as UseLive<C>
 }
 
-/** The promises that components of a store wait for: one for all of them. */
+/** The promise on which components of a store suspend. They share it. */
 const waiting = new WeakMap<LiveStore, Promise<void>>()
 
 export function makeUseSuspenseLive<C extends DatasoleContract> (context: ScopeContext): UseSuspenseLive<C> {
@@ -138,6 +138,6 @@ export function makeUseSuspenseLive<C extends DatasoleContract> (context: ScopeC
     const store = storeOfScope(scope, key)
     let promise = waiting.get(store)
     if (promise === undefined) waiting.set(store, promise = store.ready())
-    throw promise // React 18 suspends on it, and so does 19
+    throw promise // React 18 and 19 suspend when a component throws a promise
   } as UseSuspenseLive<C>
 }

@@ -8,26 +8,26 @@ import type { InitialStates } from '../initial-states.js'
 import { connectOwn } from '../lazy-client.js'
 
 interface CommonProps<C> {
-  /** Values that a server rendered. The client follows each from its version. Keep the object stable. */
+  /** Values that a server rendered. The client follows each from its version. Pass the same object in every render. */
   initial?: InitialStates<C>
-  /** ms that a subscription outlives the last component that uses it. Default 5,000, or that of the Provider around. */
+  /** ms to keep a subscription after its last component unmounts. Default: the value of the outer Provider, or 5,000. */
   keepMs?: number
   children?: ReactNode
 }
 
 /**
- * `client`: yours, which you connect and disconnect. `options`: the Provider makes a client when it is mounted, connects
- * it, and disconnects it when it is unmounted; later changes of the options have no effect. Neither: the client of
- * the Provider around this one, else one with default options.
+ * `client`: a client that you connect and disconnect. `options`: the Provider creates a client, connects it on mount and
+ * disconnects it on unmount; later changes of the options have no effect. Neither: the client of the outer Provider, or
+ * a client with default options.
  */
 export type ProviderProps<C extends DatasoleContract> = CommonProps<C> & (
   { client: LiveClient<C>, options?: undefined } |
   { client?: undefined, options?: DatasoleClientOptions }
 )
 
-/** The nearest Provider, as hooks see it. */
+/** The nearest Provider's settings, for hooks. */
 export interface Scope {
-  /** Makes the client at the first use. Rendering on a server never asks for it. */
+  /** Returns the client, and creates it at the first use. Not called while rendering on a server. */
   readonly getClient: () => LiveClient
   readonly initial: Readonly<Record<string, InitialState | undefined>>
   readonly keepMs: number | undefined
@@ -42,7 +42,7 @@ export function useScope (context: ScopeContext): Scope {
   return scope
 }
 
-/** The client of a Provider that makes its own. */
+/** The client that a Provider creates. */
 class OwnClient {
   readonly #options: DatasoleClientOptions
   #client: LiveClient | undefined
@@ -54,7 +54,7 @@ class OwnClient {
 
   readonly get = (): LiveClient => (this.#client ??= new LiveClient(this.#options))
 
-  /** Connects. @returns disconnects, unless it is called again at once, as React does in development */
+  /** Connects. @returns disconnects, unless `retain` is called again at once, as in React's development mode */
   retain (): () => void {
     this.#users++
     void connectOwn(this.get(), this.#options)
@@ -73,7 +73,7 @@ export function makeProvider<C extends DatasoleContract> (context: ScopeContext)
     const outer = useContext(context)
     const [own] = useState(() => new OwnClient(options ?? {}))
     const isOwn = client === undefined && (options !== undefined || outer === undefined)
-    // before the effects of children, which may call methods; and not undone while a child suspends
+    // an insertion effect runs before the effects of children, and is not undone while a child suspends
     useInsertionEffect(() => isOwn ? own.retain() : undefined, [isOwn, own])
     const scope = useMemo((): Scope => ({
       getClient: client !== undefined ? () => client as unknown as LiveClient : isOwn ? own.get : outer!.getClient,

@@ -3,14 +3,14 @@ import type { DatasoleContract, RpcName } from '../../protocol/contract.js'
 import { type RpcCall, type RpcSnapshot, RpcStore } from '../rpc-store.js'
 import { type ScopeContext, useScope } from './react-provider.js'
 
-/** The result of `useRpc`: the state of the latest call, and the function that calls. */
+/** The result of `useRpc`: the state of the latest call, and the function `call`. */
 export interface RpcCalls<C extends DatasoleContract, M extends RpcName<C>> extends RpcSnapshot<C, M> {
-  /** Calls the method. It stays the same function while the method does. */
+  /** Calls the method. The function stays the same as long as the method is the same. */
   readonly call: RpcCall<C, M>
 }
 
 /**
- * Calls a method of the server. Calls under way are aborted when the component is unmounted.
+ * Calls a method of the server. Calls in flight are aborted when the component is unmounted.
  * @param method its name
  * @returns the state of the latest call, and the function `call`
  */

@@ -21,45 +21,45 @@ export type { ChannelSnapshot, ConnectionSnapshot, CrdtOperations, CrdtSnapshot,
 /** A name, or a function of signals that returns it. */
 export type NameOrGetter<N> = N | (() => N)
 
-/** Read the members in markup and effects, or use it as a store: `$board` is the value. */
+/** The result of `live`. Read its members in markup and effects, or use it as a store: `$board` is the value. */
 export interface Live<S> extends Readable<S> {
-  /** The value, or the part that the selector returned. Frozen; undefined while it is unknown, and if the key has none. */
+  /** The frozen value, or the part that the selector returned; undefined while it is unknown or if the key has none. */
   readonly value: S
-  /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
+  /** `skipped` for the key null; `stale` while disconnected; `denied` if the server refused the subscription. */
   readonly status: 'skipped' | SubscriptionStatus
-  /** The version with which the value changed last; undefined until it is known. */
+  /** The version of the last change of the value; undefined until it is known. */
   readonly version: number | undefined
-  /** The refusal of the subscription, or the reason of a long wait. */
+  /** The error if the subscription is refused or deferred for long. */
   readonly error: DatasoleError | undefined
 }
 
 /** Options of `createDatasole`. `client` and `options` exclude each other. */
 export interface Options<C extends DatasoleContract> {
-  /** A client of yours, which you connect and disconnect. */
+  /** A client that you connect and disconnect. */
   client?: LiveClient<C>
-  /** Options of a client that is made and connected at the first use in a browser. */
+  /** Options of a client that is created and connected at its first use in a browser. */
   options?: DatasoleClientOptions
   /** Values that a server rendered, by key. The client follows each from its version. */
   initial?: InitialStates<C>
-  /** ms that a subscription outlives the last component that uses it. Default 5,000. */
+  /** ms to keep a subscription after its last component is destroyed. Default 5,000. */
   keepMs?: number
 }
 
 type Selector<C, K, S> = (value: DeepReadonly<StateAt<C, K>> | undefined) => S
 
-/** The functions for components. `live`, `channel`, `crdt` and `connection` work everywhere, `rpc` and `event` in a component's script. */
+/** The functions for components. Call `rpc` and `event` only in a component's script; the others work everywhere. */
 export interface Datasole<C extends DatasoleContract> {
   /**
    * Follows a key of live state.
-   * @param key null to follow none. A function is called again when its signals change; as a store, at each
+   * @param key null to follow none. A function is called again when its signals change; used as a store, at each
    *   subscription
    */
   live: {
     <K extends StateName<C>> (key: NameOrGetter<K | null>): Live<DeepReadonly<StateAt<C, K>> | undefined>
-    /** @param isEqual whether the part is still the same; default `Object.is` */
+    /** @param isEqual whether the part is unchanged; default `Object.is` */
     <K extends StateName<C>, S> (key: NameOrGetter<K | null>, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Live<S>
   }
-  /** Calls a method. Calls under way are aborted when the component is destroyed. @param method its name */
+  /** Calls a method. Calls in flight are aborted when the component is destroyed. @param method its name */
   rpc: <M extends RpcName<C>>(method: M) => RpcSnapshot<C, M> & Readable<RpcSnapshot<C, M>> & { readonly call: RpcCall<C, M> }
   /** Calls a function at every event until the component is destroyed. @param event the name @param handler gets the event */
   event: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
@@ -75,27 +75,27 @@ export interface Datasole<C extends DatasoleContract> {
    * @throws DatasoleError `TYPE_MISMATCH` if the client has the key open as another type
    */
   crdt: <K extends CrdtName<C>, T extends CrdtTypeOf<C, K>>(key: NameOrGetter<K>, type: T) => CrdtSnapshot<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readable<ClientCrdt<T, CrdtValue<C, K, T>>['value']> & Readonly<CrdtOperations<ClientCrdt<T, CrdtValue<C, K, T>>>>
-  /** Follows the client's connection. As a store its value is the state. */
+  /** Follows the client's connection. Used as a store, its value is the state. */
   connection: () => ConnectionSnapshot & Readable<ConnectionSnapshot['state']>
   /**
    * The client, for everything else.
-   * @throws DatasoleError `NO_CLIENT` while rendering on a server, if none was given
+   * @throws DatasoleError `NO_CLIENT` while rendering on a server without a given client
    */
   readonly client: LiveClient<C>
 }
 
 const valueOf = <N extends string | null>(name: NameOrGetter<N>): N => typeof name === 'function' ? name() : name
 
-/** An object whose members read the snapshot, and that is a store of the value that `select` returns. */
+/** An object whose members read the snapshot. It is also a store of the result of `select`. */
 function readableOf<S extends object, T, M extends object> (followed: Followed<S>, names: Array<keyof S>, select: (snapshot: S) => T, more: M): S & Readable<T> & M {
   const members = Object.fromEntries(names.map((name) => [name, { enumerable: true, get: () => followed.snapshot[name] }]))
   return Object.defineProperties({ ...more, subscribe: (run: (value: T) => void) => followed.readable(select, run) }, members) as unknown as S & Readable<T> & M
 }
 
 /**
- * Makes the functions for the components of an application: `createDatasole<typeof contract>({ options: { url } })` or
- * `createDatasole<AppContract>()`. Call it once, in a module of its own; on a server once per request.
- * @param options `client` or `options`, and `initial` and `keepMs`. Default: a client of the page's own host
+ * Creates the functions for the components of an application: `createDatasole<typeof contract>({ options: { url } })` or
+ * `createDatasole<AppContract>()`. Call it once, in a separate module; on a server, call it once per request.
+ * @param options `client` or `options`, and `initial` and `keepMs`. Default: a client for the page's own host
  * @throws DatasoleError `INVALID_OPTION` at the first use, if the client's options are wrong
  */
 export function createDatasole<C extends DatasoleContract = DatasoleContract> ({ client, options, initial: given = {}, keepMs = 5000 }: Options<C> = {}): Datasole<C> {

@@ -6,13 +6,13 @@ export interface Store<S> { getSnapshot (): S, subscribe (listener: () => void):
 
 /** Svelte's store contract: `run` is called at once, and after each change. */
 export interface Readable<T> {
-  /** Subscribes to the value. @param run gets it at once, and after each change @returns ends the subscription */
+  /** Subscribes to the value. @param run gets the value at once, and after each change @returns ends the subscription */
   subscribe (run: (value: T) => void): Unsubscribe
 }
 
 const subscribers = new WeakMap<Store<never>, () => void>()
 
-/** Makes the effect that runs now follow the store. Outside of effects it does nothing. */
+/** Makes the currently running effect follow the store. Outside of effects it does nothing. */
 function track (store: Store<never>): void {
   let subscribe = subscribers.get(store)
   if (subscribe === undefined) subscribers.set(store, subscribe = createSubscriber((update) => store.subscribe(update)))
@@ -20,9 +20,9 @@ function track (store: Store<never>): void {
 }
 
 /**
- * A snapshot that effects follow when they read it, and Svelte stores through `readable`.
- * @param store looked up at each read, as the key may be of a signal; undefined for none
- * @param none the snapshot without a store
+ * A snapshot. An effect that reads it follows it; `readable` makes a Svelte store of it.
+ * @param store called at each read, because the key may come from a signal; returns undefined for no store
+ * @param none the snapshot to use without a store
  */
 export class Followed<S> {
   readonly #store: () => Store<S> | undefined

@@ -22,48 +22,47 @@ export type Refs<S> = { readonly [Name in keyof S]-?: ComputedRef<S[Name]> }
 
 /** The result of `useLive`. Each member is a ref. */
 export interface Live<S> {
-  /** The value, or the part that the selector returned. Read-only; undefined while it is unknown, and if the key has none. */
+  /** The read-only value, or the part that the selector returned; undefined while it is unknown or if the key has none. */
   readonly value: S
-  /** `skipped` for the key null; `stale` while the connection is gone; `denied` if the server refused. */
+  /** `skipped` for the key null; `stale` while disconnected; `denied` if the server refused the subscription. */
   readonly status: 'skipped' | SubscriptionStatus
-  /** The version with which the value changed last; undefined until it is known. */
+  /** The version of the last change of the value; undefined until it is known. */
   readonly version: number | undefined
-  /** The refusal of the subscription, or the reason of a long wait. */
+  /** The error if the subscription is refused or deferred for long. */
   readonly error: DatasoleError | undefined
 }
 
 /** Options of the plugin. `client` and `options` exclude each other. */
 export interface PluginOptions<C extends DatasoleContract> {
-  /** A client of yours, which you connect and disconnect. */
+  /** A client that you connect and disconnect. */
   client?: LiveClient<C>
-  /** Options of a client that the plugin makes, connects, and disconnects when the app is unmounted. */
+  /** Options of a client that the plugin creates, connects, and disconnects when the app is unmounted. */
   options?: DatasoleClientOptions
   /** Values that a server rendered, by key. The client follows each from its version. */
   initial?: InitialStates<C>
-  /** ms that a subscription outlives the last component that uses it. Default 5,000. */
+  /** ms to keep a subscription after its last component unmounts. Default 5,000. */
   keepMs?: number
 }
 
 type Selector<C, K, S> = (value: DeepReadonly<StateAt<C, K>> | undefined) => S
 
 /**
- * The composables of a contract. They work in apps that use the plugin which came with them, and throw DatasoleError
- * `NO_PROVIDER` in others.
+ * The composables of a contract. They work in apps that use the plugin of the same `createComposables()` call, and throw
+ * DatasoleError `NO_PROVIDER` in other apps.
  */
 export interface Composables<C extends DatasoleContract> {
   /** `app.use(plugin, { options: { url } })` */
   plugin: { install (app: App, options?: PluginOptions<C>): void }
   /**
-   * Follows a key of live state. Patches change the value in place, so that only readers of a changed part render
-   * again.
+   * Follows a key of live state. Patches change the value in place, so that only readers of a changed part render again.
    * @param key null to follow none; may be a ref or a getter
    */
   useLive: {
     <K extends StateName<C>> (key: MaybeRefOrGetter<K | null>): Refs<Live<DeepReadonly<StateAt<C, K>> | undefined>>
-    /** @param isEqual whether the part is still the same; default `Object.is` */
+    /** @param isEqual whether the part is unchanged; default `Object.is` */
     <K extends StateName<C>, S> (key: MaybeRefOrGetter<K | null>, selector: Selector<C, K, S>, isEqual?: (last: S, next: S) => boolean): Refs<Live<S>>
   }
-  /** Calls a method. Calls under way are aborted when the component is unmounted. @param method its name */
+  /** Calls a method. Calls in flight are aborted when the component is unmounted. @param method its name */
   useRpc: <M extends RpcName<C>>(method: M) => Refs<RpcSnapshot<C, M>> & { readonly call: RpcCall<C, M> }
   /** Calls a function at every event while the component is mounted. @param event the name @param handler gets the event */
   useEvent: <E extends EventName<C>>(event: E, handler: EventHandler<EventData<C, E>>) => void
@@ -83,7 +82,7 @@ export interface Composables<C extends DatasoleContract> {
   useConnection: () => Refs<ConnectionSnapshot>
   /**
    * The plugin's client, for everything else.
-   * @throws DatasoleError `NO_CLIENT` while rendering on a server, if the plugin was given none
+   * @throws DatasoleError `NO_CLIENT` while rendering on a server without a given client
    */
   useClient: () => LiveClient<C>
 }
@@ -96,7 +95,7 @@ interface Scope {
 
 interface Store<S> { getSnapshot (): S, subscribe (listener: () => void): () => void }
 
-/** The snapshots of a store that may change with a ref. */
+/** Follows the snapshots of a store. A ref may select another store. */
 function follow<S> (store: () => Store<S> | undefined, none: () => S): Readonly<ShallowRef<S>> {
   if (isServer()) return shallowRef(none())
   const snapshot = shallowRef() as ShallowRef<S>
@@ -114,8 +113,8 @@ function refsOf<S extends object> (snapshot: () => S, names: Array<keyof S>): Re
 }
 
 /**
- * Makes the composables of a contract: `createComposables<typeof contract>()` or `createComposables<AppContract>()`.
- * Call it once, in a module of its own.
+ * Creates the composables of a contract: `createComposables<typeof contract>()` or `createComposables<AppContract>()`.
+ * Call it once, in a separate module.
  */
 export function createComposables<C extends DatasoleContract = DatasoleContract> (): Composables<C> {
   const injection = Symbol('datasole') as InjectionKey<Scope>

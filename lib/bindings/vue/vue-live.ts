@@ -6,9 +6,9 @@ import type { Operation } from '../../protocol/messages.js'
 import { type Editor, runPatch } from '../../protocol/patch.js'
 import { storeOf } from '../held-store.js'
 
-/** Applies patches to a reactive copy, in place: only effects run again that read what changed. */
+/** Applies patches to a reactive copy in place, so that only effects that read a changed part run again. */
 class ReactiveEditor implements Editor {
-  /** Holds the value as member ''. */
+  /** Has the value as its member ''. */
   readonly holder = reactive<Members>({})
 
   open (_parent: Container, _key: string | number, child: Container): Container { return child }
@@ -23,14 +23,14 @@ class ReactiveEditor implements Editor {
   }
 }
 
-/** The client's values are frozen, and Vue observes nothing frozen. Objects that move inside of the copy stay the same. */
+/** Copies a frozen value of the client, because Vue does not observe frozen objects. Objects of the copy stay the same. */
 function own (value: unknown): unknown {
   return isContainer(value) && Object.isFrozen(value) ? clonePlain(value) : value
 }
 
 /** A key of live state as a reactive copy, shared by all components of a client. */
 export class ReactiveKey {
-  /** The status and the position of what is shown. */
+  /** The status and the version of the shown value. */
   readonly snapshot: ShallowRef<LiveSnapshot>
   readonly #editor = new ReactiveEditor()
   readonly #shown = readonly(this.#editor.holder)
@@ -44,10 +44,10 @@ export class ReactiveKey {
     this.#show(undefined)
   }
 
-  /** The copy. It is read-only, and follows the key while somebody uses it. */
+  /** The read-only copy. It follows the key between `retain` and its end. */
   get value (): unknown { return (this.#shown as Members)[''] }
 
-  /** @returns ends this use */
+  /** Follows the key until all users have ended. @returns ends this use */
   retain (): () => void {
     if (this.#users++ === 0) {
       this.#end = this.#store().subscribe((patches) => { this.#update(patches) })
@@ -70,7 +70,7 @@ export class ReactiveKey {
 
   #show (patches: readonly Operation[] | undefined): void {
     if (patches !== undefined) return runPatch(this.#editor, patches as Operation[])
-    // what a server rendered is not frozen yet
+    // copy always: a value that a server rendered is not frozen yet
     this.#editor.put(this.#editor.holder, '', clonePlain(this.snapshot.value.value))
   }
 }
