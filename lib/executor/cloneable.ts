@@ -4,7 +4,7 @@ import { escapeToken } from '../protocol/pointer.js'
 
 const MAX_DEPTH = 100
 
-/** Clones a value for another thread. @returns the copy, or the reason why there is none */
+/** Clones a value for another thread. @returns the copy, or the reason why it cannot be cloned */
 export function tryClone (value: unknown): { copy?: unknown, why?: string } {
   if (typeof value !== 'object' && typeof value !== 'function' && typeof value !== 'symbol') return { copy: value }
   try {
@@ -16,10 +16,10 @@ export function tryClone (value: unknown): { copy?: unknown, why?: string } {
 }
 
 /**
- * Why a structured clone would fail or lose something, with the path; undefined if it does not.
- * Plain objects, arrays, Map, Set, Date, RegExp, JavaScript's own errors, ArrayBuffers, their views and
- * primitives but symbols are cloneable. Functions are not. Instances of other classes, Buffer among them, and
- * errors with extra members would arrive as something else.
+ * The reason, with the path, why a structured clone would fail or lose data; undefined if the value is cloneable.
+ * Cloneable: plain objects, arrays, Map, Set, Date, RegExp, JavaScript's own errors, ArrayBuffers and their views,
+ * and primitives except symbols. Not cloneable: functions, instances of other classes (such as Buffer), and errors
+ * with extra members; the clone would be another kind of object.
  */
 export function whyNotCloneable (value: unknown): string | undefined {
   return new Search().look(value, '', 0)

@@ -4,13 +4,13 @@ import type { ConnectionContext } from '../server/context/connection-context.js'
 import type { ExecutorMetrics } from '../server/metrics/metrics.js'
 import type { Logger } from '../server/context/logger.js'
 
-/** Server options that methods and events need in threads. */
+/** Server options that threads need to run methods and event handlers. */
 export interface WorkerLimits {
   rpcTimeoutMs: number
   maxJsonDepth: number
   maxTags: number
   compressionThreshold: number
-  /** The server's contract, as it crosses. */
+  /** The server's contract, in the form that is sent to threads. */
   contract?: WorkerContract | undefined
 }
 
@@ -20,66 +20,67 @@ export interface Registered {
   events: string[]
 }
 
-/** The work of one frame, with callbacks for its outcome. `ended` is called once in every case. */
+/** The work of one frame, with callbacks for its outcome. `ended` is always called, once. */
 export interface Task {
   readonly kind: 'call' | 'event'
   /** The caller's context; undefined for an event of server code. */
   readonly context: ConnectionContext | undefined
-  /** Whether server code is the caller. It gets JSON text instead of a message. */
+  /** Whether server code made the call. It gets JSON text instead of a message. */
   readonly isLocal: boolean
-  /** Whether `context` serves this task only, so that the thread forgets it afterwards. */
+  /** Whether `context` is used by this task only. The thread then forgets it afterwards. */
   readonly isPassing: boolean
   readonly correlationId: number
-  /** Payload of the frame: JSON in UTF-8. The executor owns it. */
+  /** The payload of the frame: JSON in UTF-8. The executor owns it. */
   readonly payload: Buffer
-  /** The place of the work in a trace (W3C Trace Context), if it is traced. */
+  /** The parent span (W3C Trace Context), if the task is traced. */
   readonly traceparent: string | undefined
   /** The result of a call: a whole message for the wire, or JSON text for server code. */
   answer (message: Buffer | string): void
-  /** The handler of a call threw: a copy of the error. The call may be answered already. */
+  /** Called if the handler of a call threw, with a copy of the error. The call may already be answered. */
   threw (thrown: unknown): void
-  /** The task was not run, or its thread was lost. */
+  /** Called if the task did not run, or its thread was lost. */
   refuse (error: RpcError): void
-  /** The payload is invalid. */
+  /** Called if the payload is invalid. */
   malformed (message: string): void
-  /** The handler has ended, or no further callback will come. */
+  /** The last callback: the handler has ended, or the task will not run. */
   ended (): void
 }
 
-/** A task in the hands of an executor. */
+/** A task that an executor has accepted. */
 export interface Job {
-  /** Whether a thread has the task, so that its handler may have begun. */
+  /** Whether the task was sent to a thread, so that its handler may have started. */
   readonly hasBegun: boolean
-  /** Aborts the handler's signal. A task that has not begun is dropped. */
+  /** Aborts the handler's signal. A task that has not started is dropped. */
   abort (error: RpcError): void
-  /** The task has taken too long: ends the thread if its event loop is stuck. */
+  /** Called if the task takes too long. Ends the thread if its event loop is blocked. */
   checkStuck (): void
 }
 
-/** The requests of code in workers to the server; arguments and result are JSON text. */
+/** The services of the server for code in workers. */
 export interface WorkerServices {
+  /** Runs a request of a worker. The arguments and the result are JSON text. */
   request (name: string, args: string, traceparent?: string): Promise<string | undefined>
-  /** Whether somebody records how long tasks wait. */
+  /** Whether the waiting times of tasks are recorded. */
   readonly isMeasured: boolean
-  /** A task has waited so many ms for its thread, since it was sent there. */
+  /** Records how long a task waited in its thread, in ms since it was sent there. */
   waited (ms: number): void
 }
 
 /**
- * Runs the handlers of a worker script. Tasks of one connection begin in order, in one thread. If the thread is
- * lost, its tasks are refused with `WORKER_LOST`.
+ * Runs the handlers of a worker script. Tasks of one connection start in order, in one thread. If the thread is lost,
+ * its tasks are refused with `WORKER_LOST`.
  */
 export interface Executor {
   /**
    * Starts a thread and loads the script.
-   * @throws what the script throws; DatasoleError `INVALID_OPTION` (no such script), `DRIVER_MISSING`, `WORKER_FAILED`
+   * @throws the script's error; DatasoleError `INVALID_OPTION` (no such script), `DRIVER_MISSING`, `WORKER_FAILED`
    */
   start (services: WorkerServices, log: Logger): Promise<Registered>
-  /** Takes a task, or refuses it at once with `BUSY`. Never throws. */
+  /** Runs or queues a task, or refuses it at once with `BUSY`. Never throws. */
   run (task: Task): Job | undefined
-  /** A connection has ended. Its thread forgets it after its tasks. */
+  /** Called when a connection has ended. Its thread forgets it after its tasks. */
   departed (context: ConnectionContext): void
-  /** Whether no task runs or waits. */
+  /** Whether no task is running or queued. */
   readonly isIdle: boolean
   metrics (): ExecutorMetrics
   /** Ends every thread, running tasks included. */

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 
-/** A queue of messages for a port. Messages of one turn of the event loop are posted as one. */
+/** A queue of messages for a port. It posts the messages of one turn of the event loop as one batch. */
 export class PortOutbox<Head, Message> {
   readonly #port: MessagePort
   readonly #head: () => Head

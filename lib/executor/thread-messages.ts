@@ -13,19 +13,19 @@ export interface WorkerSetup {
   /** URL of the module that compiles schemas; see `SchemaModule`. */
   schemas: string | undefined
   limits: WorkerLimits
-  /** Counts steps of the thread's event loop, so that the main thread sees whether it is stuck. */
+  /** Counts progress of the thread, so that the main thread can detect a blocked event loop. */
   progress: Int32Array
   /** Enabled log levels. */
   levels: string[]
 }
 
-/** Members that were cloned, and names of the others with the reason. */
+/** Cloned members, and the names of members that cannot be cloned, with the reason. */
 export interface ClonedMembers {
   present: Array<[name: string, value: unknown]>
   missing: Array<[name: string, why: string]>
 }
 
-/** A connection as a message. */
+/** A connection in the form of a message. */
 export interface ConnectionCopy {
   /** The number of this copy of the connection. */
   revision: number
@@ -39,7 +39,7 @@ export interface ConnectionCopy {
   tags: string[]
 }
 
-/** An error as a message. Structured clones lose most members of an error. */
+/** An error in the form of a message, because a structured clone loses most members of an error. */
 export interface ErrorCopy {
   /** Name of the constructor. */
   type: string
@@ -55,7 +55,7 @@ export interface ErrorCopy {
 
 export const ToWorker = { CONNECTION: 0, FORGET: 1, TASK: 2, ABORT: 3, REPLY: 4, PING: 5, LOGGED: 6, MEASURE: 7 } as const
 
-/** From the main thread. `ref` identifies a connection, 0 none; `id` a task; `requestId` a request of the worker. */
+/** A message from the main thread. `ref` is a connection (0 for none), `id` a task, `requestId` a request of the worker. */
 export type ToWorker =
   | [kind: typeof ToWorker.CONNECTION, ref: number, copy: ConnectionCopy]
   | [kind: typeof ToWorker.FORGET, ref: number]
@@ -68,7 +68,7 @@ export type ToWorker =
 
 export const FromWorker = { READY: 0, FAILED: 1, ANSWER: 2, MALFORMED: 3, ENDED: 4, TAG: 5, VALUE: 6, REQUEST: 7, LOG: 8, PONG: 9, THROWN: 10 } as const
 
-/** From a worker. A task ends with one ANSWER, THROWN, MALFORMED or ENDED. */
+/** A message from a worker. A task ends with one ANSWER, THROWN, MALFORMED or ENDED. */
 export type FromWorker =
   | [kind: typeof FromWorker.READY, methods: Array<{ name: string, timeoutMs: number }>, events: string[]]
   | [kind: typeof FromWorker.FAILED, error: unknown, copy: ErrorCopy]
@@ -86,32 +86,32 @@ export type FromWorker =
 export type BatchToWorker = [sentAt: number, messages: ToWorker[]]
 
 /**
- * Totals since the thread began: tasks begun, ms that they waited, ms that they ran synchronously. `pending` is
- * the current number of event handlers with an unsettled promise.
+ * Totals since the thread started: number of started tasks, their waiting time in ms, and their synchronous running
+ * time in ms. `pending` is the current number of event handlers with a pending promise.
  */
 export type Totals = [tasks: number, waitMs: number, runMs: number, pending: number]
-/** `waits` has the ms of each task that has begun since the last batch, while somebody records them. */
+/** `waits`: waiting times in ms of the tasks started since the last batch, while waiting times are recorded. */
 export type BatchFromWorker = [head: { totals: Totals, waits?: number[] }, messages: FromWorker[]]
 
-/** Bytes up to which payloads and answers travel as strings, which is cheaper. Larger ones are transferred. */
+/** Payloads and answers up to this many bytes are sent as strings, which is cheaper. Larger ones are transferred. */
 export const SMALL = 4096
 
-/** Monotonic ms of a clock that all threads share. `performance.now()` starts at 0 in each thread. */
+/** Monotonic time in ms that all threads share, unlike `performance.now()`, which starts at 0 in each thread. */
 export function sharedNow (): number {
   const [seconds, nanoseconds] = process.hrtime()
   return seconds * 1e3 + nanoseconds / 1e6
 }
 
-/** Most causes that are copied with an error. */
+/** Maximum number of causes to copy with an error. */
 const MAX_CAUSES = 5
 
-/** Copies anything thrown, without its `data`. */
+/** Copies any thrown value, without its `data`. */
 export function copyError (thrown: unknown, causes = MAX_CAUSES): ErrorCopy {
   const [code, statusCode, expose, stack, cause] = ['code', 'statusCode', 'expose', 'stack', 'cause'].map((name) => memberOf(thrown, name))
   const type = String(memberOf(memberOf(thrown, 'constructor'), 'name'))
   const { name } = { name: memberOf(thrown, 'name') }
   const copy: ErrorCopy = { type: type === 'Error' && !isPlain(thrown) ? 'ForeignError' : type, name: typeof name === 'string' ? name : type, message: messageOf(thrown) }
-  // the codes of DOMException are not the application's
+  // skip the legacy numeric codes of DOMException
   if (typeof code === 'string' || (typeof code === 'number' && type !== 'DOMException')) copy.code = code
   if (typeof statusCode === 'number') copy.statusCode = statusCode
   if (typeof expose === 'boolean') copy.expose = expose
@@ -122,7 +122,7 @@ export function copyError (thrown: unknown, causes = MAX_CAUSES): ErrorCopy {
 
 const BUILT_IN: Record<string, ErrorConstructor | undefined> = { Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError }
 
-/** Restores an error with its members, and with its class if this side has it. */
+/** Restores an error with its members. Its class is restored if it is JavaScript's or datasole's own. */
 export function reviveError (copy: ErrorCopy): Error {
   const error = blankError(copy)
   for (const member of ['code', 'statusCode', 'expose', 'data', 'stack'] as const) if (copy[member] !== undefined) Object.defineProperty(error, member, { value: copy[member], writable: true, configurable: true, enumerable: member !== 'stack' })
@@ -134,7 +134,7 @@ function blankError ({ type, name, message, code, data }: ErrorCopy): Error {
   if (name === 'DatasoleError' && typeof code === 'string') return new DatasoleError(code, message)
   if (name === 'RpcError' && typeof code === 'number') return new RpcError(code, message, data)
   if (Object.hasOwn(BUILT_IN, type)) return Object.assign(new BUILT_IN[type]!(message), name !== type && { name })
-  // logs show the name of the constructor
+  // give it a class of the same name, because logs show the name of the constructor
   const Foreign = { [type]: class extends Error {} }[type]!
   return Object.assign(new Foreign(message), { name })
 }
@@ -145,7 +145,7 @@ export function bytesOf (answer: string | Uint8Array): Buffer {
   return Buffer.from(answer.buffer, answer.byteOffset, answer.byteLength)
 }
 
-/** The `data` of an abort reason, reduced to what JSON can hold. */
+/** The `data` of an abort reason, as plain JSON. */
 export function jsonOrNothing (data: unknown): unknown {
   return data === undefined ? undefined : JSON.parse(JSON.stringify(data))
 }

@@ -3,15 +3,15 @@ import type { ConnectionContext } from '../../server/context/connection-context.
 import { tryClone } from '../cloneable.js'
 import type { ConnectionCopy, ClonedMembers } from '../thread-messages.js'
 
-/** The affinity of a connection to a thread: its slot, and the thread's copy of the connection. */
+/** The assignment of a connection to a thread: its slot, and the version of the thread's copy of the connection. */
 export class Affinity<Slot> {
-  /** The slot of its tasks; undefined while the connection waits for one. */
+  /** The slot that runs the connection's tasks; undefined while the connection waits for a slot. */
   slot: Slot | undefined
-  /** Number of the connection in the thread; 0 if the thread has no copy. */
+  /** The connection's number in the thread; 0 if the thread has no copy. */
   ref = 0
-  /** Tasks that have not ended. */
+  /** Number of tasks that have not ended. */
   size = 0
-  /** Monotonic ms when a task last came or ended. */
+  /** Monotonic time in ms when a task was last added or ended. */
   usedAt = 0
   isGone = false
   #clonedRevision = -1
@@ -20,14 +20,14 @@ export class Affinity<Slot> {
 
   constructor (readonly context: ConnectionContext) {}
 
-  /** Whether the thread's copy is old. Objects may change in place, so a copy with objects always counts as old. */
+  /** Whether the thread's copy is outdated. A copy with objects always is, because objects may change in place. */
   get isOutdated (): boolean {
     return this.#hasObjects || this.#clonedRevision !== this.context.revision
   }
 
   /**
-   * Applies a change that the thread made to its copy. The newest copy stays the newest; a newer one that was
-   * sent meanwhile lacks the change.
+   * Applies a change that the thread made to its copy. The copy stays up to date, unless a newer copy without the change
+   * was sent meanwhile.
    */
   change (revision: number, apply: (context: ConnectionContext) => void): void {
     const { context } = this
@@ -39,7 +39,7 @@ export class Affinity<Slot> {
     }
   }
 
-  /** The thread's copy is gone, with its thread. */
+  /** Called when the thread, and so its copy, is lost. */
   forget (): void {
     this.slot = undefined
     this.ref = 0
@@ -58,7 +58,7 @@ export class Affinity<Slot> {
       protocol,
       transport,
       auth: clonedMembers(auth),
-      // it may be anything that the application has put there
+      // the application may have stored any value here
       metadata: typeof metadata === 'object' && metadata !== null ? clonedMembers(metadata) : undefined,
       values: clonedMembers(kept),
       tags: [...tags]
@@ -76,7 +76,7 @@ function clonedMembers (owner: object): ClonedMembers {
   return result
 }
 
-/** Clones a member. It may be a getter that throws. */
+/** Clones a member. Reading it may throw, because it may be a getter. */
 function cloneMember (owner: object, name: string): ReturnType<typeof tryClone> {
   try {
     return tryClone((owner as Record<string, unknown>)[name])

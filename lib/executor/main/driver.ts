@@ -1,12 +1,12 @@
 import type { Worker } from 'node:worker_threads'
 import { DatasoleError } from '../../protocol/errors.js'
 
-/** The used part of the package piscina. */
+/** The part of the package piscina that datasole uses. */
 export interface Driver {
   Piscina: new (options: object) => ThreadOwner
 }
 
-/** A Piscina of one thread. */
+/** A Piscina pool with one thread. */
 export interface ThreadOwner {
   readonly threads: Worker[]
   run (task: unknown, options: object): Promise<unknown>

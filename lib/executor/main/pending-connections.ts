@@ -3,13 +3,13 @@ import type { Slot, SlotJob } from './slot.js'
 
 interface Pending { affinity: Affinity<Slot>, jobs: Set<SlotJob>, timers: Map<SlotJob, NodeJS.Timeout> }
 
-/** Connections that wait for a thread of their own, in order, each with its tasks in order. */
+/** A queue of connections that wait for a free thread, each with a queue of tasks. */
 export class PendingConnections {
   readonly #pending = new Map<Affinity<Slot>, Pending>()
   readonly #timeoutMs: number
   readonly #expired: (job: SlotJob) => void
 
-  /** @param expired gets each task that was removed after `timeoutMs` of waiting */
+  /** @param expired gets each task that was removed because it waited for `timeoutMs` */
   constructor (timeoutMs: number, expired: (job: SlotJob) => void) {
     this.#timeoutMs = timeoutMs
     this.#expired = expired
@@ -29,7 +29,6 @@ export class PendingConnections {
     }, this.#timeoutMs))
   }
 
-  /** Removes a task. */
   drop (job: SlotJob): void {
     const pending = job.affinity && this.#pending.get(job.affinity)
     if (pending?.jobs.delete(job) !== true) return
@@ -38,7 +37,7 @@ export class PendingConnections {
     if (pending.jobs.size === 0) this.#pending.delete(pending.affinity)
   }
 
-  /** The connection that has waited longest, with its tasks. */
+  /** Removes the connection that has waited longest. @returns it, with its tasks */
   next (): { affinity: Affinity<Slot>, jobs: Iterable<SlotJob> } | undefined {
     const [affinity] = this.#pending.keys()
     return affinity && { affinity, jobs: this.leave(affinity) }

@@ -14,10 +14,10 @@ import { Slot, SlotJob, type SlotHost } from './slot.js'
 import type { ThreadOptions } from './thread.js'
 import { PendingConnections } from './pending-connections.js'
 
-/** Most bytes of payloads that wait or run. */
+/** Maximum number of payload bytes of queued and running tasks. */
 const MAX_BYTES = 64 * 1024 * 1024
 
-/** `retryAfter` in ms when too many tasks wait. */
+/** `retryAfter` in ms if too many tasks are queued. */
 const RETRY = 100
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
@@ -26,8 +26,8 @@ type PoolOptions = Omit<WorkerLimits, 'contract'> & { contract?: Contract | unde
 
 /**
  * Worker threads, and the assignment of connections to them. Model `thread-pool`: a connection is assigned to the
- * thread with the fewest connections, and stays there. Model `thread`: a thread serves one connection at a time,
- * and further connections wait.
+ * thread with the fewest connections, and stays there. Model `thread`: a thread serves one connection at a time, and
+ * other connections wait.
  */
 export class Pool implements Executor, SlotHost {
   threadOptions!: ThreadOptions
@@ -47,7 +47,7 @@ export class Pool implements Executor, SlotHost {
   #restarts = 0
   #isClosed = false
 
-  /** @param schemas module that compiles schemas in threads, as a path for `packageFile` */
+  /** @param schemas path, for `packageFile`, of the module that compiles schemas in threads */
   constructor (settings: ExecutorSettings, { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold, contract }: PoolOptions, schemas?: string) {
     this.#settings = settings
     this.#limits = { rpcTimeoutMs, maxJsonDepth, maxTags, compressionThreshold, contract: contract && workerContractOf(contract) }
@@ -149,7 +149,7 @@ export class Pool implements Executor, SlotHost {
     return affinity
   }
 
-  /** Assigns a connection to a slot. @returns undefined if it has to wait for one */
+  /** Assigns a connection to a slot. @returns undefined if no slot is free */
   #assign (affinity: Affinity<Slot>): Slot | undefined {
     if (this.#isExclusive && this.#waiting.has(affinity)) return undefined
     const slot = this.#choose()
@@ -163,7 +163,7 @@ export class Pool implements Executor, SlotHost {
     this.#assignments++
   }
 
-  /** The slot with the fewest connections, then one with a thread, then the one with fewest tasks. A slot that was just lost comes last. */
+  /** Prefers the slot with the fewest connections, then one with a thread, then the fewest tasks. A slot in backoff comes last. */
   #choose (): Slot | undefined {
     let best: Slot | undefined
     for (const slot of this.#slots) {
@@ -173,13 +173,13 @@ export class Pool implements Executor, SlotHost {
     return best
   }
 
-  /** A slot for a task without connection. */
+  /** The slot for a task without a connection. */
   #any (): Slot {
     const running = this.#slots.filter(({ hasThread }) => hasThread)
     return running.length === 0 ? this.#slots[0]! : running.reduce((best, slot) => slot.size < best.size ? slot : best)
   }
 
-  /** Releases the connection's slot. In model `thread` the next connection gets it. */
+  /** Releases the connection's slot. In model `thread`, the next waiting connection gets it. */
   #release (affinity: Affinity<Slot>): void {
     const { slot } = affinity
     if (slot === undefined) return
@@ -197,7 +197,7 @@ export class Pool implements Executor, SlotHost {
     for (const job of next.jobs) slot.run(job)
   }
 
-  /** Ends unused threads. In model `thread`, releases those of quiet connections. */
+  /** Ends unused threads. In model `thread`, also releases the threads of idle connections. */
   #sweep (): void {
     const now = performance.now()
     const { idleTimeout } = this.#settings

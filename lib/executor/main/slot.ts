@@ -8,10 +8,10 @@ import type { Affinity } from './affinity.js'
 import { FromWorker, SMALL, ToWorker, type Totals, bytesOf, copyError, jsonOrNothing, reviveError } from '../thread-messages.js'
 import { type TaskNews, Thread, type ThreadOptions } from './thread.js'
 
-/** ms that a thread must live to reset the restart backoff. */
+/** Time in ms that a thread must live to reset the restart backoff. */
 const HEALTHY = 10_000
 
-/** ms before the first restart of a lost thread. The wait doubles up to the longest. */
+/** Delay in ms before the first restart of a lost thread. It doubles up to LONGEST_BACKOFF. */
 const FIRST_BACKOFF = 100
 const LONGEST_BACKOFF = 10_000
 
@@ -20,13 +20,13 @@ export interface SlotHost {
   readonly services: WorkerServices
   readonly log: Logger
   readonly threadOptions: ThreadOptions
-  /** A task has ended. */
+  /** Called when a task has ended. */
   ended (job: SlotJob): void
-  /** The slot's thread is lost, with the state of its connections. */
+  /** Called when the slot's thread, and so the state of its connections, is lost. */
   lost (slot: Slot, error: Error): void
 }
 
-/** A task that waits for a slot's thread, or runs in it. */
+/** A task that waits for a slot or its thread, or runs in it. */
 export class SlotJob implements Job {
   id = 0
   slot: Slot | undefined
@@ -36,7 +36,7 @@ export class SlotJob implements Job {
     readonly task: Task,
     /** Undefined for an event of server code. */
     readonly affinity: Affinity<Slot> | undefined,
-    /** Called if the task is aborted before a slot has it. */
+    /** Called if the task is aborted before it is assigned to a slot. */
     readonly dropped: (job: SlotJob) => void
   ) {}
 
@@ -53,13 +53,13 @@ export class SlotJob implements Job {
   }
 }
 
-/** A place for one thread at a time, with the tasks that run there or wait for its start or restart. */
+/** A place for one thread at a time, with the tasks that run there or wait for the thread to start. */
 export class Slot {
   /** Connections that are assigned to this slot. */
   readonly connections = new Set<Affinity<Slot>>()
-  /** Monotonic ms when the last connection left. */
+  /** Monotonic time in ms since when the slot has no connections and tasks. */
   idleSince = 0
-  /** Totals of earlier threads. */
+  /** Totals of the slot's earlier threads. */
   readonly past: Totals = [0, 0, 0, 0]
   readonly #host: SlotHost
   readonly #running = new Map<number, SlotJob>()
@@ -67,7 +67,7 @@ export class Slot {
   readonly #refs = new Map<number, Affinity<Slot>>()
   #thread: Thread | undefined
   #isReady = false
-  /** Whether the thread tells how long tasks wait. */
+  /** Whether the thread reports how long tasks wait. */
   #isMeasured = false
   #lastId = 0
   #lastRef = 0
@@ -75,7 +75,7 @@ export class Slot {
   #startedAt = 0
   #notBefore = 0
   #timer: NodeJS.Timeout | undefined
-  /** The promise of the first start. */
+  /** Settles the promise of the first start. */
   #starting: { resolve: (registered: Registered) => void, reject: (error: Error) => void } | undefined
 
   constructor (host: SlotHost) {
@@ -83,7 +83,7 @@ export class Slot {
   }
 
   get size (): number { return this.#running.size + this.#waiting.size }
-  /** Whether event handlers have unsettled promises. */
+  /** Whether an event handler's promise is pending. */
   get isPending (): boolean { return this.totals[3] > 0 }
   get hasThread (): boolean { return this.#thread !== undefined }
   get isBackingOff (): boolean { return this.#thread === undefined && performance.now() < this.#notBefore }
@@ -92,7 +92,7 @@ export class Slot {
   utilization (): number { return this.#thread?.utilization() ?? 0 }
   sample (): void { this.#thread?.sample() }
 
-  /** Starts the first thread. Rejects if its script does not load. */
+  /** Starts the first thread. Rejects if the script fails to load. */
   start (): Promise<Registered> {
     return new Promise((resolve, reject) => {
       this.#starting = { resolve, reject }
@@ -120,14 +120,14 @@ export class Slot {
     this.#thread?.checkStuck()
   }
 
-  /** Removes a connection. The thread forgets it after the posted tasks. */
+  /** Removes a connection. The thread forgets it after the tasks posted before. */
   release (affinity: Affinity<Slot>): void {
     this.connections.delete(affinity)
     this.#forget(affinity)
     affinity.slot = undefined
   }
 
-  /** Ends the thread, and refuses its tasks and those that wait. */
+  /** Ends the thread, and refuses running and queued tasks. */
   async end (): Promise<void> {
     const thread = this.#thread
     this.#clear(new RpcError(RpcCode.WORKER_LOST, 'the server is closing', { code: 'WORKER_LOST' }))
@@ -149,7 +149,7 @@ export class Slot {
         lost: (error) => { this.#lost(error) }
       })
     } catch (error) {
-      this.#lost(error as Error) // the system gives no thread now
+      this.#lost(error as Error) // the operating system cannot start a thread now
     }
   }
 
@@ -175,7 +175,7 @@ export class Slot {
     if (affinity?.isGone) this.#forget(affinity)
   }
 
-  /** Tells the thread if recording of waits has begun or ended. */
+  /** Tells the thread when recording of waiting times starts or stops. */
   #measure (): void {
     const { isMeasured } = this.#host.services
     if (isMeasured === this.#isMeasured) return
@@ -251,7 +251,7 @@ export class Slot {
     try {
       this.#refs.get(ref)?.change(revision, apply)
     } catch (error) {
-      // the connection's limit was reached here meanwhile
+      // the connection has reached a limit on the main thread meanwhile
       this.#host.log.warn({ err: error }, 'a change that a worker made to its copy of a connection could not be made here')
     }
   }
@@ -275,7 +275,7 @@ export class Slot {
     this.#host.lost(this, error)
   }
 
-  /** Refuses every task, and frees the connections for other slots. */
+  /** Refuses every task, and releases the connections, so that other slots can take them. */
   #clear (error: RpcError): void {
     const { totals } = this
     for (const i of [0, 1, 2] as const) this.past[i] += totals[i]

@@ -7,15 +7,15 @@ import type { ExecutorSettings } from '../../server/config/executor-settings.js'
 import { type BatchFromWorker, type ErrorCopy, FromWorker, ToWorker, type Totals, type WorkerSetup, sharedNow } from '../thread-messages.js'
 import { PortOutbox } from '../port-outbox.js'
 
-/** ms that a script may take to load. */
+/** Timeout in ms for a script to load. */
 const MAX_START = 30_000
 
-/** ms between the starts of the spans over which utilization is measured. */
+/** Interval in ms at which a new span for measuring utilization starts. */
 const SPAN = 5000
 
 const NONE: readonly number[] = []
 
-/** The settings of threads. */
+/** The settings of all threads. */
 export interface ThreadOptions {
   driver: Driver
   /** URL of the file that runs in the thread. */
@@ -29,22 +29,22 @@ export interface ThreadOptions {
 /** A thread's messages about tasks. */
 export type TaskNews = Exclude<FromWorker, [0 | 1 | 9, ...unknown[]]>
 
-/** Callbacks of a thread: `ready` or `lost` first, and `lost` at most once. */
+/** Callbacks of a thread. The first is `ready` or `lost`; `lost` is called at most once. */
 export interface ThreadOwnerEvents {
   ready (registered: Registered): void
   received (message: TaskNews): void
-  /** A task has begun that waited so many ms, while somebody records it. */
+  /** Called for each started task with its waiting time in ms, while waiting times are recorded. */
   waited (ms: number): void
   lost (error: Error): void
 }
 
 /**
- * One thread, from start to end. Piscina starts it, limits its memory and reports its end. It runs one piscina
- * task as long as it lives. Frames go over a port of that task, at a third of the cost of a piscina task each
+ * One thread, from start to end. Piscina starts it, limits its memory and reports its end. The thread runs one piscina
+ * task for its whole life. Frames use a port of that task, which costs a third of a piscina task per frame
  * (docs/executors.md).
  */
 export class Thread {
-  /** Totals as of the thread's last message. */
+  /** Totals from the thread's last message. */
   totals: Totals = [0, 0, 0, 0]
   readonly #owner: ThreadOwner
   readonly #events: ThreadOwnerEvents
@@ -56,10 +56,10 @@ export class Thread {
   #watch: NodeJS.Timeout | undefined
   #isOver = false
   #ending: Promise<void> | undefined
-  /** The beginnings of the last two spans. */
+  /** The measurements at the start of the last two spans. */
   #samples: { at: number, beginning: EventLoopUtilization, next: EventLoopUtilization } | undefined
 
-  /** @throws if the system gives no thread, or Node.js refuses its options; nothing is left of it then */
+  /** @throws if the operating system cannot start a thread, or Node.js refuses the options; all resources are freed */
   constructor ({ driver, entry, settings, limits, schemas, levels }: ThreadOptions, events: ThreadOwnerEvents) {
     this.#events = events
     this.#stuckTimeoutMs = settings.stuckTimeoutMs
@@ -71,14 +71,14 @@ export class Thread {
       filename: entry,
       minThreads: 0,
       maxThreads: 1,
-      atomics: 'disabled', // by default the thread's event loop is blocked between tasks
+      atomics: 'disabled', // by default, piscina blocks the thread's event loop between tasks
       recordTiming: false,
       ...execArgv !== undefined && { execArgv },
       ...maxOldGenerationSizeMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb } }
     })
     this.#owner.on('error', (error) => { this.#lose(error) })
     const setup: WorkerSetup = { port: port2, script: settings.workerScript, schemas, limits, levels, progress: this.#progress }
-    // first, as it throws at once if there can be no thread
+    // run first: it throws at once if the thread cannot start
     const running = this.#owner.run(setup, { transferList: [port2] })
     running.then(() => { this.#lose(new Error('the worker thread ended')) }, (error: Error) => { this.#lose(error) })
     port1.on('message', (batch: BatchFromWorker) => { this.#receive(batch) })
@@ -89,24 +89,24 @@ export class Thread {
     if (!this.#isOver) this.#outbox.push(message, transfer)
   }
 
-  /** Pings the thread, and ends it if its event loop makes no step within `stuckTimeoutMs`. */
+  /** Pings the thread, and ends it if its event loop makes no progress within `stuckTimeoutMs`. */
   checkStuck (): void {
     if (this.#watch !== undefined || this.#isOver) return
     this.post([ToWorker.PING])
     this.#await(Atomics.load(this.#progress, 0))
   }
 
-  /** Busy share of the last one to two spans, from 0 to 1. Reading it changes nothing. */
+  /** Share of busy time over the last one to two spans, from 0 to 1. */
   utilization (): number {
     const now = this.#measure()
     if (now === undefined) return 0
     const { idle, active } = this.#samples?.beginning ?? { idle: 0, active: 0 }
     const passed = now.idle + now.active - idle - active
-    // the two clocks are read one after the other, so the share may be a little off
+    // the two clocks are not read at the same time, so bound the share
     return passed > 0 ? Math.min(1, Math.max(0, (now.active - active) / passed)) : 0
   }
 
-  /** Begins a new span when it is due. Called often. */
+  /** Starts a new span when it is due. */
   sample (): void {
     const at = performance.now()
     if (this.#samples !== undefined && at - this.#samples.at < SPAN) return
@@ -118,7 +118,7 @@ export class Thread {
     return this.#isOver ? undefined : this.#owner.threads[0]?.performance.eventLoopUtilization()
   }
 
-  /** Ends the thread, running tasks included. No callback follows. */
+  /** Ends the thread and its running tasks. No callback follows. */
   end (): Promise<void> {
     this.#isOver = true
     clearTimeout(this.#starting)
@@ -127,7 +127,7 @@ export class Thread {
     return (this.#ending ??= this.#owner.destroy())
   }
 
-  /** Waits for a step of the event loop. Each step restarts the wait, as other tasks may come before the ping. */
+  /** Waits for progress of the event loop. Progress restarts the wait, because other tasks may run before the ping. */
   #await (before: number): void {
     this.#watch = setTimeout(() => {
       const now = Atomics.load(this.#progress, 0)
@@ -164,10 +164,10 @@ export class Thread {
   }
 }
 
-/** Restores the error of a script. Structured clones lose its code, and its class if it is not JavaScript's own. */
+/** Restores the error of a script. A structured clone loses its code, and its class unless it is JavaScript's own. */
 function failureOf (error: unknown, { name, message, code, stack }: ErrorCopy): Error {
   if (name === 'DatasoleError' && typeof code === 'string') return Object.assign(new DatasoleError(code, message, { cause: memberOf(error, 'cause') }), { stack })
   if (typeof code !== 'string') return error instanceof Error ? error : new DatasoleError('WORKER_FAILED', `the worker script threw ${message}`)
-  // module hooks run in a thread of their own, and their errors arrive as plain objects
+  // module hooks run in another thread, and their errors arrive as plain objects
   return coded(error instanceof Error ? error : Object.assign(new Error(message), { name, stack }), code)
 }

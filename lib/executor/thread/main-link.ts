@@ -7,7 +7,7 @@ import { ThreadTrace } from '../../metrics/thread-trace.js'
 import { type BatchFromWorker, type ErrorCopy, FromWorker, type Totals, reviveError } from '../thread-messages.js'
 import { PortOutbox } from '../port-outbox.js'
 
-/** Most requests to the main thread in flight, and most log lines in flight. */
+/** Maximum number of requests to the main thread, and of log lines, in flight. */
 const MAX_REQUESTS = 1000
 const MAX_LINES = 1000
 
@@ -18,7 +18,7 @@ export class MainLink {
   readonly outbox: PortOutbox<BatchFromWorker[0], FromWorker>
   readonly totals: Totals = [0, 0, 0, 0]
   readonly trace = new ThreadTrace()
-  /** ms that tasks have waited; undefined while nobody records them. */
+  /** Waiting times of tasks in ms; undefined while they are not recorded. */
   waits: number[] | undefined
   readonly #levels: string[]
   readonly #waiting = new Map<number, Waiting>()
@@ -46,7 +46,7 @@ export class MainLink {
   request (name: string, ...args: unknown[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#waiting.size >= MAX_REQUESTS) throw new DatasoleError('BUSY', `${MAX_REQUESTS} requests of this thread to the main thread are under way already`)
-      // JSON arrays have no absent items, but null
+      // JSON arrays cannot have undefined items
       const text = stringify(args.map((arg) => arg ?? null))!
       const id = ++this.#lastId
       this.#waiting.set(id, { resolve, reject })
@@ -62,7 +62,7 @@ export class MainLink {
     else waiting?.reject(reviveError(error))
   }
 
-  /** The main thread has written `count` lines. */
+  /** Called when the main thread has written `count` log lines. */
   logged (count: number): void {
     this.#lines -= count
     if (this.#dropped === 0) return
@@ -71,7 +71,7 @@ export class MainLink {
     this.#log('warn', {}, `${dropped} lines of a worker's log were dropped: they came faster than they could be written`)
   }
 
-  /** The server's log, with these bindings. */
+  /** A logger that writes to the server's log, with these bindings. */
   logger (bindings: Record<string, unknown>): Logger {
     const at = (level: string) => (...args: [object | string, string?]): void => {
       if (!this.#levels.includes(level)) return
@@ -100,7 +100,7 @@ export class MainLink {
   }
 }
 
-/** The JSON of a log line, with errors as loggers write them. */
+/** The JSON of a log line. An error becomes its type, message and stack. */
 function textOf (data: object): string {
   try {
     return JSON.stringify(data, (_key, value: unknown) => value instanceof Error ? { type: value.name, ...value as object, message: value.message, stack: value.stack } : value) ?? '{}'

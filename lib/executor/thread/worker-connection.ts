@@ -5,8 +5,8 @@ import { type ConnectionCopy, type ClonedMembers, FromWorker } from '../thread-m
 import type { MainLink } from './main-link.js'
 
 /**
- * A thread's copy of a connection, as of a call or event. Changes to it reach the connection before the answer
- * is sent.
+ * A thread's copy of a connection, taken for a call or event. Changes to it are applied to the connection before the
+ * answer is sent.
  */
 export class WorkerConnection extends ConnectionContext {
   readonly #ref: number
@@ -23,20 +23,20 @@ export class WorkerConnection extends ConnectionContext {
     for (const [key, value] of values.present) super.set(key, value)
     for (const tag of tags) this.tags.add(tag)
     const tell = (tag: string, isAdded: boolean): void => { link.outbox.push([FromWorker.TAG, ref, revision, tag, isAdded]) }
-    // restoring the copy's values is no change to report
+    // do not report existing tags as changes
     let isNews = false
     this.listen({ tagged: (tag) => { if (isNews) tell(tag, true) }, untagged: (tag) => { tell(tag, false) } })
     isNews = true
   }
 
-  /** @throws TypeError `CANNOT_CROSS` for what the main thread keeps and a thread cannot have */
+  /** @throws TypeError `CANNOT_CROSS` if the value exists on the main thread but cannot be cloned */
   override get<T = unknown> (key: string): T | undefined {
     const why = this.#missing.get(key)
     if (why !== undefined) throw cannotCross(`the value "${key}" of the connection`, why)
     return super.get<T>(key)
   }
 
-  /** @throws TypeError `CANNOT_CROSS` for what cannot cross to the main thread */
+  /** @throws TypeError `CANNOT_CROSS` if the value cannot be cloned to the main thread */
   override set (key: string, value: unknown): void {
     const { copy, why } = tryClone(value)
     if (why !== undefined) throw cannotCross(`connection.set("${key}")`, why)
@@ -52,7 +52,7 @@ function authOf (auth: ClonedMembers, metadata: ClonedMembers | undefined): Auth
   return result as unknown as AuthResult
 }
 
-/** Restores members. Reading one that was not cloneable throws. */
+/** Restores members. Reading a member that was not cloneable throws. */
 function membersOf ({ present, missing }: ClonedMembers, owner: string): Record<string, unknown> {
   const members: Record<string, unknown> = Object.fromEntries(present)
   for (const [name, why] of missing) {

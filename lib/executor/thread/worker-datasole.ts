@@ -15,14 +15,14 @@ import type { WorkerTasks } from './worker-tasks.js'
 type ServerValue<C, K extends string> = K extends StateName<C> ? StateAt<C, K> : unknown
 
 /**
- * The server in a worker script: the argument of its default export. `C` is the application's contract. Registrations
- * are local. Everything else is an asynchronous request to the main thread. It rejects as the main thread's `ds` does,
- * or with `BUSY` if 1,000 requests of the thread are in flight.
+ * The server object in a worker script: the argument of its default export. `C` is the application's contract.
+ * Registrations are local. All other methods send a request to the main thread. They reject with the errors of the main
+ * thread's `ds`, or with `BUSY` if 1,000 requests of the thread are in flight.
  */
 export class WorkerDatasole<C extends DatasoleContract = DatasoleContract> {
   /** Methods that run in this thread. */
   readonly rpc: WorkerRpc<C>
-  /** Events, state, messages, sessions and CRDTs, as `ds.primitives` on the main thread. */
+  /** Events, state, messages, sessions and CRDTs, like `ds.primitives` on the main thread. */
   readonly primitives: {
     readonly events: WorkerEvents<C>
     readonly live: WorkerLive<C>
@@ -57,10 +57,10 @@ class WorkerRpc<C> {
   constructor (tasks: WorkerTasks) { this.#tasks = tasks }
 
   /**
-   * Registers a method that runs in this thread, while the script loads.
+   * Registers a method that runs in this thread. Call it while the script loads.
    * @param method its name
-   * @param options as of `rpc.register` on the main thread
-   * @param handler as of `rpc.register` on the main thread
+   * @param options the same as for `rpc.register` on the main thread
+   * @param handler the same as for `rpc.register` on the main thread
    * @throws DatasoleError `DUPLICATE_METHOD`, `INVALID_METHOD`, `INVALID_OPTION`, `TOO_LATE`
    */
   register<M extends RpcName<C>> (method: M, handler: RpcHandler<HandlerParams<C, M>, HandlerResult<C, M>, HandlerErrors<C, M>>): void
@@ -84,40 +84,40 @@ class WorkerEvents<C> {
   }
 
   /**
-   * Handles events of this thread's connections. Events that server code emits go to one thread per node.
+   * Handles events of this thread's connections. One thread per node handles events that server code emits.
    * @param event the name
    * @param handler gets `{ event, data, timestamp }` (Unix ms), and the client's connection
    * @returns ends the subscription
-   * @throws DatasoleError `TOO_LATE` for an event without a handler when the script had loaded
+   * @throws DatasoleError `TOO_LATE` if the script has loaded and the event never had a handler
    */
   on<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): Unsubscribe {
     return this.#tasks.on(event, handler as EventHandler)
   }
 
-  /** Ends the latest subscription of a handler. @param event the name @param handler the function that `on` was given */
+  /** Ends the latest subscription of a handler. @param event the name @param handler the function given to `on` */
   off<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): void {
     this.#tasks.off(event, handler as EventHandler)
   }
 
   /**
-   * Calls the handlers of every node. Resolves when it is on its way.
+   * Calls the handlers of every node. Resolves once the event is published, not when handlers have run.
    * @param event the name
    * @param data plain JSON
-   * @throws as `events.emit` on the main thread
+   * @throws the same as `events.emit` on the main thread
    */
   async emit<E extends EventName<C>> (event: E, data: SentData<C, E>): Promise<void> {
     await this.#link.request('emit', event, ...present(data, this.#maxDepth))
   }
 }
 
-/** `ds.primitives.live` in a worker. A recipe runs in the worker on a copy of the value, and again after a conflict. */
+/** `ds.primitives.live` in a worker. A recipe runs in the worker on a copy of the value, and runs again after a conflict. */
 class WorkerLive<C> {
   readonly #states: WorkerStates
 
   constructor (states: WorkerStates) { this.#states = states }
 
   /**
-   * Commits a value, as `live.setState` on the main thread.
+   * Commits a value, like `live.setState` on the main thread.
    * @param key the key
    * @param value plain JSON
    * @returns the committed JSON Patch (RFC 6902)
@@ -127,7 +127,7 @@ class WorkerLive<C> {
   }
 
   /**
-   * Commits a change, as `live.update` on the main thread.
+   * Commits a change, like `live.update` on the main thread.
    * @param key the key
    * @param recipe changes a draft in this thread, or returns a new value; runs again after a conflict
    * @returns the committed JSON Patch (RFC 6902)
@@ -154,7 +154,7 @@ class WorkerState<C> {
   constructor (states: WorkerStates) { this.#states = states }
 
   /**
-   * Commits a value, as `state.setState` on the main thread.
+   * Commits a value, like `state.setState` on the main thread.
    * @param key the key
    * @param value plain JSON
    * @returns the committed JSON Patch (RFC 6902)
@@ -164,7 +164,7 @@ class WorkerState<C> {
   }
 
   /**
-   * Commits a change, as `state.update` on the main thread.
+   * Commits a change, like `state.update` on the main thread.
    * @param key the key
    * @param recipe changes a draft in this thread, or returns a new value; runs again after a conflict
    * @returns the committed JSON Patch (RFC 6902)
@@ -195,19 +195,19 @@ class WorkerFanout<C> {
   }
 
   /**
-   * Sends an event to clients of every node. Resolves when it is on its way.
+   * Sends an event to clients of every node. Resolves once the event is published, not when clients have it.
    * @param event the name
    * @param data plain JSON
    * @param target connections, users or tags. Default: everyone
-   * @throws as `fanout.broadcast` on the main thread
+   * @throws the same as `fanout.broadcast` on the main thread
    */
   async broadcast<E extends EventName<C>> (event: E, data: BroadcastData<C, E>, target: Target = {}): Promise<void> {
-    checkTarget(event, target) // checked here, before JSON drops members
+    checkTarget(event, target) // check before JSON drops members
     await this.#link.request('broadcast', event, target, ...present(data, this.#maxDepth))
   }
 }
 
-/** Data as the last argument of a request. Absent data adds none, as JSON would make it null. */
+/** Data as the last argument of a request. Undefined data adds no argument, because JSON would turn it into null. */
 function present (data: unknown, maxDepth: number): unknown[] {
   return data === undefined ? [] : [copyJson(data, maxDepth)]
 }
@@ -222,7 +222,7 @@ class WorkerSessions {
     this.#maxDepth = maxDepth
   }
 
-  /** Loads the session of a connection's user. @param connection of the call, or `{ userId }` @returns a copy of all fields */
+  /** Loads the session of a connection's user. @param connection the connection, or `{ userId }` @returns a copy of all fields */
   async restore<T = Record<string, unknown>> (connection: { readonly userId?: string | undefined }): Promise<Partial<T>> {
     return await this.#link.request('sessionRestore', userOf(connection)) as Partial<T>
   }
@@ -243,12 +243,12 @@ class WorkerSessions {
     await this.#link.request('sessionSet', userId, key, sessionValue(key, value, this.#maxDepth))
   }
 
-  /** Deletes a field. @param userId the user @param key the field @returns whether it was there */
+  /** Deletes a field. @param userId the user @param key the field @returns whether it existed */
   async delete (userId: string, key: string): Promise<boolean> {
     return await this.#link.request('sessionDelete', userId, key) as boolean
   }
 
-  /** Resolves when the backend has all changes that were made before. @param userId the user */
+  /** Resolves when the backend has stored all earlier changes. @param userId the user */
   async flush (userId: string): Promise<void> {
     await this.#link.request('sessionFlush', userId)
   }

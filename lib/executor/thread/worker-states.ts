@@ -5,16 +5,16 @@ import { copyJson } from '../../protocol/json.js'
 import type { Head, Operation } from '../../protocol/messages.js'
 import type { MainLink } from './main-link.js'
 
-/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. A key without a value gives it `undefined`. */
+/** Changes a draft of the value, or returns a new value; synchronous. It may run again. Gets `undefined` if the key has no value. */
 export type Recipe<T> = (draft: T | undefined) => T | void
 
-/** Most runs of a recipe after conflicts. */
+/** Maximum number of runs of a recipe after conflicts. */
 const MAX_TRIES = 1000
 
 /** A value as JSON text, and the head of its key. */
 type Read = Head & { value?: string }
 
-/** State in a thread. The main thread stores and commits it; recipes run here. */
+/** State in a thread. Recipes run here; the main thread stores and commits the values. */
 export class WorkerStates {
   readonly #link: MainLink
   readonly #maxDepth: number
@@ -53,7 +53,7 @@ export class WorkerStates {
   }
 
   async #inTurn (before: Promise<unknown> | undefined, key: string, recipe: Recipe<unknown>, live: boolean): Promise<Operation[]> {
-    await before?.catch(() => {}) // its caller gets the error
+    await before?.catch(() => {}) // its own caller gets the error
     let base = await this.#link.request('read', key) as Read
     for (let i = 0; i < MAX_TRIES; i++) {
       const { epoch, version, value } = base

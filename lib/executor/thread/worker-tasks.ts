@@ -18,10 +18,10 @@ import type { MainLink } from './main-link.js'
 
 type TaskMessage = Extract<ToWorker, [2, ...unknown[]]>
 
-/** A call whose handler has not ended. */
+/** A call with a running handler. */
 interface Running { ctx: RpcContext, isAborted: boolean, isLocal: boolean }
 
-/** The methods and handlers of a worker script, and the calls that run. */
+/** The methods and handlers of a worker script, and the running calls. */
 export class WorkerTasks {
   readonly methods = new Map<string, Method>()
   readonly handlers = new Map<string, { handler: EventHandler }[]>()
@@ -32,7 +32,7 @@ export class WorkerTasks {
   readonly #schemasOf: (name: string) => MethodSchemas | undefined
   #isSealed = false
 
-  /** @param schemasOf what the contract says of a method */
+  /** @param schemasOf the contract's schemas of a method */
   constructor (limits: WorkerLimits, link: MainLink, compileSchema: SchemaCompiler | undefined, schemasOf: (name: string) => MethodSchemas | undefined) {
     this.#schemasOf = schemasOf
     this.#limits = limits
@@ -62,12 +62,12 @@ export class WorkerTasks {
     this.#remove(event, this.handlers.get(event)?.findLastIndex((registered) => registered.handler === handler) ?? -1)
   }
 
-  /** The event's name stays, as the main thread knows it. */
+  /** Removes a handler. The event's name stays, because the main thread has already got it. */
   #remove (event: string, i: number): void {
     if (i >= 0) this.handlers.set(event, this.handlers.get(event)!.toSpliced(i, 1))
   }
 
-  /** Ends registration: the script has loaded, and the main thread gets the names. */
+  /** Ends registration, because the script has loaded and the main thread gets the names. */
   seal (): void {
     for (const method of this.methods.values()) method.compile()
     this.#isSealed = true
@@ -89,14 +89,14 @@ export class WorkerTasks {
   abort (id: number, reason: RpcError): void {
     const call = this.#running.get(id)
     if (call === undefined) return
-    // a call of server code ends with its handler
+    // do not mark calls of server code as aborted: they end when their handler ends
     call.isAborted = !call.isLocal
     abortContext(call.ctx, reason)
   }
 
   #text (payload: string | Uint8Array): string {
     const { maxJsonDepth } = this.#limits
-    // a text this short cannot be nested too deep
+    // a text this short cannot exceed the nesting depth
     if (typeof payload === 'string') return payload.length <= maxJsonDepth ? payload : textOf(Buffer.from(payload), maxJsonDepth)
     return textOf(Buffer.from(payload.buffer), maxJsonDepth)
   }
@@ -161,7 +161,7 @@ export class WorkerTasks {
     const text = `{"correlationId":${correlationId},"result":${json}}`
     const message = encodeMessage(Opcode.RPC_RES, correlationId, text, this.#limits.compressionThreshold)
     if (message.length <= SMALL) return this.#link.outbox.push([FromWorker.ANSWER, id, message.toString('latin1')])
-    // larger buffers own their memory; one from Node's pool is copied before the transfer
+    // transfer a buffer that owns its memory; copy one from Node's pool first
     const bytes = message.byteLength === message.buffer.byteLength ? message : new Uint8Array(message)
     this.#link.outbox.push([FromWorker.ANSWER, id, bytes], bytes.buffer as ArrayBuffer)
   }

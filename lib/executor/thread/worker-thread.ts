@@ -7,7 +7,7 @@ import { WorkerDatasole } from './worker-datasole.js'
 import { MainLink } from './main-link.js'
 import { WorkerTasks } from './worker-tasks.js'
 
-/** ms of work before answers are sent and the event loop turns, for timers and cancellations. */
+/** Duration in ms of a slice of work. Then answers are sent, and the event loop handles timers and cancellations. */
 const SLICE = 1
 
 /** A module that compiles schemas in threads. */
@@ -15,10 +15,10 @@ interface SchemaModule { workerCompiler (): SchemaCompiler }
 
 type Task = Extract<ToWorker, [2, ...unknown[]]>
 
-/** A task that waits, with the connection that it came with. */
+/** A queued task, with the copy of the connection that was sent with it. */
 interface Waiting { task: Task, connection: WorkerConnection | undefined, sentAt: number }
 
-/** The thread's one piscina task. */
+/** The thread's only piscina task. */
 export default async function work (setup: WorkerSetup): Promise<never> {
   const worker = new WorkerThread(setup)
   try {
@@ -26,24 +26,24 @@ export default async function work (setup: WorkerSetup): Promise<never> {
   } catch (error) {
     worker.failed(error)
   }
-  return await new Promise<never>(() => {}) // the main thread ends it
+  return await new Promise<never>(() => {}) // the main thread ends the thread
 }
 
-/** @throws DatasoleError `INVALID_OPTION` if there is no such script, or it has nothing to call; an error of the script */
+/** @throws DatasoleError `INVALID_OPTION` if the script does not exist or exports no function; an error of the script */
 async function load (script: string): Promise<{ register: (ds: WorkerDatasole) => unknown, contract: unknown }> {
   const invalid = (why: string, cause?: unknown): DatasoleError => new DatasoleError('INVALID_OPTION', `datasole: option executor.workerScript: ${script} ${why}`, { cause })
   const module: unknown = await import(script).catch((error: unknown) => {
-    // the script itself is missing, not a module that it imports
+    // check the url: the script itself may be missing, or a module that it imports
     throw memberOf(error, 'code') === 'ERR_MODULE_NOT_FOUND' && memberOf(error, 'url') === script ? invalid('does not exist', error) : error
   })
   const given = memberOf(module, 'default')
-  // compiled to CommonJS, the default export is one level down
+  // in a script compiled to CommonJS, the default export is one level deeper
   const register = memberOf(given, '__esModule') === true ? memberOf(given, 'default') : given
   if (typeof register !== 'function') throw invalid('must have a function as default export: (ds) => {}')
   return { register: register as (ds: WorkerDatasole) => unknown, contract: memberOf(module, 'contract') ?? memberOf(given, 'contract') }
 }
 
-/** The inside of a thread: its script, and its tasks in order. */
+/** Loads the script in a thread, and runs its tasks in order. */
 class WorkerThread {
   readonly #setup: WorkerSetup
   readonly #link: MainLink
@@ -58,7 +58,7 @@ class WorkerThread {
     setup.port.on('message', (batch: BatchToWorker) => { this.#receive(batch) })
   }
 
-  /** Loads the script. An error fails the start. */
+  /** Loads the script. An error makes the start fail. */
   async load (): Promise<void> {
     const { script, schemas, limits } = this.#setup
     const compile = schemas === undefined ? undefined : ((await import(schemas)) as SchemaModule).workerCompiler()
@@ -73,7 +73,7 @@ class WorkerThread {
   failed (error: unknown): void {
     const copy = copyError(error)
     const { outbox } = this.#link
-    // earlier log lines go first
+    // send earlier log lines first
     outbox.flush()
     try {
       this.#setup.port.postMessage([{ totals: this.#link.totals }, [[FromWorker.FAILED, error, copy]]])
@@ -115,7 +115,7 @@ class WorkerThread {
     if (!this.#isScheduled) this.#run()
   }
 
-  /** Aborts a running task, or drops one that waits. */
+  /** Aborts a running task, or drops a queued one. */
   #abort (id: number, reason: RpcError): void {
     const waiting = this.#waiting.get(id)
     if (waiting === undefined) return this.#tasks.abort(id, reason)
@@ -123,7 +123,7 @@ class WorkerThread {
     this.#link.outbox.push([FromWorker.ENDED, id])
   }
 
-  /** Runs waiting tasks for a slice of time. */
+  /** Runs queued tasks for a slice of time. */
   #run (): void {
     this.#isScheduled = false
     const { totals } = this.#link
