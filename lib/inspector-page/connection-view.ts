@@ -4,13 +4,13 @@ import { framesTail } from './frames-tail.js'
 import { type ShowView, addressOf } from './page-view.js'
 import { age, bytes, count } from './units.js'
 
-/** ms between two looks. */
+/** Interval of requests in ms. */
 const PERIOD = 1000
 
-/** As much of a name as a filter may have. */
+/** The beginning of a name, as long as a filter may be. */
 const beginningOf = (name: string): string => name.slice(0, 100).replace(/[\ud800-\udbff]$/, '')
 
-/** One connection: its subscriptions, and its frames from now on. */
+/** Shows one connection: its subscriptions, and its frames from now on. */
 export const showConnection: ShowView = (host) => {
   const { link, main, path: [id = ''], notice } = host
   const facts = new Facts('facts')
@@ -52,7 +52,7 @@ export const showConnection: ShowView = (host) => {
   }
 
   const ask = async (): Promise<void> => {
-    await link.call('connection', { node: '', id }).then(show, () => { /* the connection's state says it */ })
+    await link.call('connection', { node: '', id }).then(show, () => { /* the header shows the state of the connection */ })
     if (!isEnded) timer = setTimeout(() => { void ask() }, PERIOD)
   }
   void ask()

@@ -29,7 +29,7 @@ const CLOSED: Array<Column<ClosedRow>> = [
   { title: 'Node', text: ({ node }) => short(node) }
 ]
 
-/** The most active connections of all nodes, and those that ended while somebody looked. */
+/** Shows the most active connections of all nodes, and the connections that ended while there were viewers. */
 export const showConnections: ShowView = (host) => {
   const table = new DataTable(COLUMNS, 'No connection.', 8)
   const closed = new DataTable(CLOSED, 'None has ended since somebody looks.', 3)

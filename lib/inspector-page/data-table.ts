@@ -3,15 +3,15 @@ import { h, setText } from './dom.js'
 export interface Column<R> {
   title: string
   text: (row: R, id: string) => string
-  /** The value by which rows are sorted; without it the column is no order. */
+  /** The value to sort by. Without it, the column is not sortable. */
   sort?: (row: R) => number | string
   isNumber?: boolean
-  /** Where the first column leads. */
+  /** The link of the cell. */
   href?: (row: R, id: string) => string
   className?: (row: R) => string
 }
 
-/** A table whose rows change. Rows keep their elements, and their order while one of them has the focus. */
+/** A table that updates its rows in place. The order of rows does not change while one of them has the focus. */
 export class DataTable<R> {
   readonly element: HTMLElement
   readonly #columns: Array<Column<R>>
@@ -22,7 +22,7 @@ export class DataTable<R> {
   readonly #rows = new Map<string, { tr: HTMLTableRowElement, cells: HTMLElement[], row: R }>()
   #sorted: { column: number, isDescending: boolean } | undefined
 
-  /** @param empty text of a table without rows */
+  /** @param empty text to show if the table has no rows */
   constructor (columns: Array<Column<R>>, empty: string, sortedBy?: number) {
     this.#columns = columns
     setText(this.#empty, empty)
@@ -33,7 +33,7 @@ export class DataTable<R> {
     this.#showOrder()
   }
 
-  /** @param caption what the table has, and of how many */
+  /** @param caption says how many rows are shown, of how many */
   update (rows: Array<[id: string, row: R]>, caption: string): void {
     setText(this.#caption, caption)
     this.element.firstElementChild!.setAttribute('aria-label', caption)

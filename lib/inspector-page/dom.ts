@@ -1,9 +1,9 @@
-/** A node, or text; undefined adds nothing. */
+/** A node, text, or undefined for nothing. */
 export type Child = Node | string | undefined
 
 type Attributes = Record<string, string | number | boolean | undefined | ((event: Event) => void)>
 
-/** Makes an element. Whatever comes from the server goes in as text, so that it cannot be markup. */
+/** Creates an element. Strings are inserted as text, so that data from the server is never parsed as markup. */
 export function h<K extends keyof HTMLElementTagNameMap> (tag: K, attributes: Attributes = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag)
   setAttributes(element, attributes)
@@ -30,7 +30,7 @@ function append (element: Element, children: Child[]): void {
   for (const child of children) if (child !== undefined) element.append(child)
 }
 
-/** Writes a text only where it is another one, so that selections and screen readers are left alone. */
+/** Sets the text only if it has changed, so that selections and screen readers are not disturbed. */
 export function setText (node: Node, text: string): void {
   if (node.textContent !== text) node.textContent = text
 }
@@ -50,7 +50,7 @@ export class Facts {
     if (dd === undefined) {
       this.#values.set(name, dd = h('dd'))
       const parts = [h('dt', {}, name), dd]
-      // tiles are pairs of their own
+      // each tile wraps its term and value
       this.element.append(...this.element.className === 'tiles' ? [h('div', {}, ...parts)] : parts)
     }
     setText(dd, value)
@@ -58,7 +58,7 @@ export class Facts {
   }
 }
 
-/** Asks before something is done. Resolves to the inputs' values by name, or undefined if it is not to be done. */
+/** Asks for a confirmation. Resolves to the inputs' values by name, or to undefined if the user cancels. */
 export async function confirm (title: string, text: string, action: string, inputs: Record<string, string> = {}): Promise<Record<string, string> | undefined> {
   const fields = Object.entries(inputs).map(([name, value]) => h('input', { name, value, autocomplete: 'off' }))
   const dialog = h('dialog', { 'aria-labelledby': 'dialog-title' })

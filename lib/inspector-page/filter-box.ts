@@ -1,10 +1,10 @@
 import { h } from './dom.js'
 import type { ViewHost } from './page-view.js'
 
-/** ms after the last key until the server is asked. */
+/** Delay in ms between the last keystroke and the request. */
 const PAUSE = 300
 
-/** A search box that follows another view of the server when its text changes. Returns what ends that. */
+/** Creates a search box. When its text changes, it follows the view with that filter. `end` stops it. */
 export function filterBox<T> ({ link, filter, setFilter }: ViewHost, view: string, label: string, onValue: (value: T) => void): { element: HTMLElement, end: () => void } {
   let end = link.follow<T>(`${view}:${filter}`, onValue)
   let timer: ReturnType<typeof setTimeout> | undefined

@@ -3,13 +3,14 @@ import { h, setText } from './dom.js'
 import type { ViewHost } from './page-view.js'
 import { bytes, clock, count, short } from './units.js'
 
-/** ms between two questions, and frames that the page keeps. */
+/** Interval of requests in ms. */
 const PERIOD = 700
+/** Maximum number of frames that the page keeps. */
 const MAX_SHOWN = 500
 
 const TITLES = ['Time', '', 'Frame', 'Id', 'Bytes', 'Connection', 'Payload']
 
-/** The frames of a connection or a key, the newest first, from now on. Returns what ends that. */
+/** Shows the frames of a connection or a key from now on, the newest first. `end` stops it. */
 export function framesTail ({ link, notice }: ViewHost, target: TailTarget): { element: HTMLElement, end: () => void } {
   const body = h('tbody')
   const state = h('p', { class: 'soft' }, 'waits for the first frame')
@@ -39,7 +40,7 @@ export function framesTail ({ link, notice }: ViewHost, target: TailTarget): { e
       while (body.rows.length > MAX_SHOWN) body.deleteRow(-1)
       setText(state, `${count(seen)} frames${lost > 0 ? `, ${count(lost)} more were too many to show` : ''}${answer.missing.length > 0 ? `; without ${answer.missing.length} nodes that do not answer` : ''}`)
     } catch (error) {
-      // the connection's own state says that it has gone
+      // ignore a lost connection: the header shows its state
       if (link.node !== '' && !isEnded) notice(error instanceof Error && 'data' in error ? error.message : undefined)
     }
     if (!isEnded && !isPaused) timer = setTimeout(() => { void ask() }, PERIOD)

@@ -4,10 +4,10 @@ import { framesTail } from './frames-tail.js'
 import { type ShowView, addressOf } from './page-view.js'
 import { bytes, count, pretty, short } from './units.js'
 
-/** ms between two looks. */
+/** Interval of requests in ms. */
 const PERIOD = 1000
 
-/** One key: its value, its last commits, and the frames about it from now on. */
+/** Shows one key: its value, its last commits, and the frames about it from now on. */
 export const showKey: ShowView = (host) => {
   const { link, main, path: [scope = '', kind = '', key = ''], notice } = host
   const ref = { scope, kind, key }
@@ -19,7 +19,7 @@ export const showKey: ShowView = (host) => {
   const buttons = h('div', { class: 'end' })
   const tail = kind.startsWith('session') ? undefined : framesTail(host, { key })
   let shown: KeyDetail | undefined
-  /** The version that is edited. */
+  /** The key at the version that the user edits. */
   let edited: KeyDetail | undefined
   let isEnded = false
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -82,7 +82,7 @@ export const showKey: ShowView = (host) => {
     patches.replaceChildren(...detail.commits.map(({ version, patches: text, isCut }) => h('li', {}, h('span', { class: 'tag' }, String(version)), ' ', h('code', {}, `${text}${isCut ? ' …' : ''}`))))
   }
 
-  const look = async (): Promise<void> => { await link.call('key', ref).then(show, () => { /* the connection's state says it */ }) }
+  const look = async (): Promise<void> => { await link.call('key', ref).then(show, () => { /* the header shows the state of the connection */ }) }
   const ask = async (): Promise<void> => {
     await look()
     if (!isEnded) timer = setTimeout(() => { void ask() }, PERIOD)

@@ -16,7 +16,7 @@ const COLUMNS: Array<Column<KeyRow>> = [
   { title: 'Held by', text: ({ nodes }) => nodes.length === 1 ? short(nodes[0]!) : `${nodes.length} nodes` }
 ]
 
-/** The keys that nodes hold: those that change most. */
+/** Shows the keys that nodes have in memory, the most active ones first. */
 export const showKeys: ShowView = (host) => {
   const table = new DataTable(COLUMNS, 'No node holds a key.', 5)
   const { element, end } = filterBox<KeysView>(host, 'keys', 'Filter by key, kind or scope', (view) => {

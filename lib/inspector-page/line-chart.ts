@@ -1,11 +1,11 @@
 import { h, setText, svg } from './dom.js'
 
-/** Points of a chart: two minutes. */
+/** Number of points of a chart: one per second for two minutes. */
 const POINTS = 120
 const WIDTH = 600
 const HEIGHT = 96
 
-/** Lines over the last two minutes, with a text that says the same. */
+/** A line chart of the last two minutes, with a text alternative. */
 export class LineChart {
   readonly element: HTMLElement
   readonly #title: string
@@ -26,7 +26,7 @@ export class LineChart {
       this.#svg, this.#top)
   }
 
-  /** One more point of each series. */
+  /** Adds a point to each series. */
   add (...values: number[]): void {
     this.#series.forEach(({ points }, i) => {
       points.push(values[i]!)
@@ -47,7 +47,7 @@ export class LineChart {
   }
 }
 
-/** A round value above, so that the scale does not move with every point. */
+/** The next round value above, so that the scale does not change with every point. */
 function ceiling (value: number): number {
   if (value <= 0) return 1
   const power = 10 ** Math.floor(Math.log10(value))

@@ -36,7 +36,7 @@ function notice (text: string | undefined): void {
   setText(banner, text ?? '')
 }
 
-/** The view that an address names, with what follows its name. */
+/** The view for an address: the first part of its path, and the rest. */
 function viewOf (name: string, path: string[]): ShowView {
   if (name === 'connections') return path.length > 0 ? showConnection : showConnections
   if (name === 'keys') return path.length === 3 ? showKey : showKeys
@@ -47,7 +47,7 @@ function decode (part: string): string {
   try {
     return decodeURIComponent(part)
   } catch {
-    return part // somebody has written the address by hand
+    return part // the user has typed an invalid address
   }
 }
 
@@ -78,7 +78,7 @@ addEventListener('hashchange', () => {
   show()
   main.focus()
 })
-// the address is that of the view
+// focus by script: a link to the anchor would replace the view's address
 document.querySelector('.skip')!.addEventListener('click', (event) => {
   event.preventDefault()
   main.focus()

@@ -21,7 +21,7 @@ function time ({ calls }: MethodRow, value: number): string {
   return calls === 0 ? '–' : ms(value)
 }
 
-/** Methods and events, by the time that they take. */
+/** Shows methods and events, with the durations of their handlers. */
 export const showMethods: ShowView = ({ link, main }) => {
   const table = new DataTable(COLUMNS, 'No method is registered.', 4)
   const since = h('p', { class: 'soft' })

@@ -39,7 +39,7 @@ function shown (value: number | undefined, format: (value: number) => string): s
   return value === undefined ? '–' : format(value)
 }
 
-/** Rates of all nodes, their worst delays, and what they refuse. */
+/** Shows the rates of all nodes, their worst delays, and their refusals. */
 export const showOverview: ShowView = ({ link, main }) => {
   const tiles = new Facts('tiles')
   const charts = {
@@ -78,7 +78,7 @@ export const showOverview: ShowView = ({ link, main }) => {
     const withThreads = all.filter(([, { executor }]) => executor !== undefined)
     threadsCard.hidden = withThreads.length === 0
     threads.update(withThreads, 'by node')
-    // the first sample has nothing to compare with
+    // skip the first sample: it has no earlier sample to compare with
     if (here.every(({ delay }) => delay!.count === 0)) return
     charts.messages.add(sum(({ rates }) => rates!.messagesIn), sum(({ rates }) => rates!.messagesOut))
     charts.calls.add(sum(({ rates }) => rates!.calls), sum(({ rates }) => rates!.commits))

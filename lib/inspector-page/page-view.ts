@@ -8,16 +8,16 @@ export interface ViewHost {
   readonly path: readonly string[]
   /** The filter in the address. */
   readonly filter: string
-  /** Puts a filter into the address, without another entry in the history. */
+  /** Puts a filter into the address, without a new entry in the history. */
   setFilter: (filter: string) => void
   /** Shows an error; undefined removes it. */
   notice: (text: string | undefined) => void
 }
 
-/** Shows a view in `main`. @returns ends the view */
+/** Shows a view in `main`. @returns a function that ends the view */
 export type ShowView = (host: ViewHost) => () => void
 
-/** Half of a surrogate pair: clients may name keys so, and no address can have it. */
+/** Lone surrogates, which clients may use in names of keys, but which an address cannot contain. */
 const HALF = /\p{Surrogate}/gu
 
 /** The address of a view. */

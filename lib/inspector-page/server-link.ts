@@ -6,20 +6,20 @@ type Rpc = InspectorContract['rpc']
 /** The page's connection: an ordinary client of the inspector's own server. */
 export class ServerLink {
   readonly #client: LiveClient
-  /** Whether this viewer may act, as the server said at the last connection. */
+  /** Whether this viewer may run actions, from the server's answer at the last connection. */
   mayAct = false
   #node = ''
 
-  /** @param onState gets each state of the connection, and each failure */
+  /** @param onState gets each state of the connection, with the message of a failure */
   constructor (onState: (state: string, failure?: string) => void) {
-    this.#client = new LiveClient({ url: new URL('.', location.href).href, path: '/live', useWorker: false, reconnectInterval: 500, onError: () => { /* the state says it */ } })
+    this.#client = new LiveClient({ url: new URL('.', location.href).href, path: '/live', useWorker: false, reconnectInterval: 500, onError: () => { /* onState shows it */ } })
     this.#client.onConnectionState((state, cause) => {
       if (state !== 'connected') return onState(state, cause?.message)
       this.call('hello', undefined).then(({ mayAct, node }) => {
         this.mayAct = mayAct
         this.#node = node
         onState(state)
-      }, () => { /* the connection has gone again */ })
+      }, () => { /* the connection was lost again */ })
     })
   }
 
@@ -27,7 +27,7 @@ export class ServerLink {
   get node (): string { return this.#node }
 
   open (): void {
-    this.#client.connect().catch(() => { /* the state says it */ })
+    this.#client.connect().catch(() => { /* onState shows it */ })
   }
 
   /** Calls `fn` with each value of a view. @returns ends the subscription */

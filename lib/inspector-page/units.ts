@@ -21,7 +21,7 @@ export function percent (share: number): string {
   return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`
 }
 
-/** How long ago a time was. */
+/** Formats the time since `at`. */
 export function age (at: number): string {
   const seconds = Math.max(0, Math.round((Date.now() - at) / 1000))
   if (seconds < 60) return `${seconds} s`
@@ -35,12 +35,12 @@ export function clock (at: number): string {
   return `${date.toLocaleTimeString('en-GB')}.${String(date.getMilliseconds()).padStart(3, '0')}`
 }
 
-/** A node's id is long: its beginning tells it from others. */
+/** Shortens an id. Its beginning is enough to tell nodes apart. */
 export function short (id: string): string {
   return id.slice(0, 8)
 }
 
-/** JSON over several lines; as it came where it is cut. */
+/** Formats JSON on several lines. Returns invalid (cut) JSON unchanged. */
 export function pretty (text: string): string {
   try {
     return JSON.stringify(JSON.parse(text), null, 2)

@@ -5,27 +5,27 @@ import { type ConnectionDetail, type ConnectionRow, FRESH, MAX_ROWS, type Told }
 
 type Row = Omit<ConnectionRow, 'node'>
 
-/** A connection with its bytes per second. */
+/** A connection with its bytes per second; `activity` is the sort order. */
 interface Sampled { connection: Connection, bytesIn: number, bytesOut: number, activity: number }
 
-/** Tags and keys of one row, and their characters. */
+/** Maximum number of tags of a row, of keys of a connection, and of characters of each. */
 const MAX_TAGS = 10
 const MAX_KEYS = 100
 const MAX_TEXT = 200
-/** Connections that were closed, as far as they are remembered. */
+/** Maximum number of closed connections to remember. */
 const MAX_CLOSED = 50
 
-/** Two digits are enough to see, and small changes send nothing. */
+/** Rounds to two digits, so that small changes cause no patch. */
 const rough = (value: number): number => value < 100 ? Math.round(value) : Number(value.toPrecision(2))
 
 const cut = (text: string): string => text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text
 
-/** The activity of this node's connections, from sample to sample. */
+/** Samples the activity of this node's connections. */
 export class ConnectionSamples {
   readonly #core: Core
   /** Bytes at the last sample. */
   #seen = new Map<Connection, { read: number, written: number }>()
-  /** The most active first. */
+  /** The last sample, the most active connection first. */
   #sampled: Sampled[] = []
   #sampledAt = -Infinity
   readonly closed: NonNullable<Told['closed']> = []
@@ -51,7 +51,7 @@ export class ConnectionSamples {
     this.#seen = seen
   }
 
-  /** The most active rows that have the filter in their id, user, address or tags. */
+  /** The most active rows whose id, user, address or tags contain the filter. */
   view (filter: string): NonNullable<Told['connections']>[number] {
     this.#sample()
     const wanted = filter.toLowerCase()
@@ -77,7 +77,7 @@ export class ConnectionSamples {
   }
 }
 
-/** A connection that ended without a close frame (RFC 6455 section 7.1.5). */
+/** The close code of a connection that ended without a close frame (RFC 6455 section 7.1.5). */
 const ABNORMAL = 1006
 
 function matches ({ id, context: { userId = '', remoteAddress, tags } }: Connection, wanted: string): boolean {

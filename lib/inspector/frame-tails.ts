@@ -2,28 +2,28 @@ import type { FrameTap, TappedConnection } from '../server/metrics/frame-tap.js'
 import { decode, frameOf, keyOf } from './frame-text.js'
 import { type FrameRow, MAX_FRAMES, type TailTarget } from './views.js'
 
-/** ms after which a tail ends that nobody asks for. */
+/** Time in ms after which a tail ends that no viewer asks for. */
 export const TAIL_LEASE = 5000
-/** Tails of a node at once; the one that was asked for longest ago makes room. */
+/** Maximum number of tails per node. Beyond it, the least recently asked tail is dropped. */
 const MAX_TAILS = 20
-/** Frames that are looked at in a second, for all tails; the others are counted. */
+/** Maximum number of frames to decode per second, for all tails. Other frames are only counted. */
 const MAX_DECODED = 2000
-/** Frames of one answer, and characters of their texts. */
+/** Maximum number of frames of one answer, and of characters of their texts. */
 const MAX_ANSWERED = 100
 const MAX_TEXT = 128 * 1024
 
-/** The user of a connection, for a row. */
+/** Returns the user of a connection. */
 type UserOf = (id: string) => string
-/** The numbers that stand for a key in compact patches: one for each store that has it. */
+/** Returns the numbers of a key in compact patches: one per store that has the key. */
 type NumbersOf = (key: string) => number[]
 
 class Tail {
   frames: FrameRow[] = []
   next = 1
-  /** Frames that were too many to be decoded. */
+  /** Frames that were not decoded, because there were too many. */
   skipped = 0
   askedAt = 0
-  /** The message that the last row shows. */
+  /** The message of the last row. */
   last: Buffer | undefined
 
   constructor (readonly target: TailTarget) {}
@@ -35,14 +35,14 @@ class Tail {
   }
 }
 
-/** The last frames of connections and keys that somebody follows. Each tail is a ring of MAX_FRAMES. */
+/** The last frames of the connections and keys that viewers follow. A tail keeps the last MAX_FRAMES frames. */
 export class FrameTails implements FrameTap {
   readonly #tails = new Map<string, Tail>()
   readonly #userOf: UserOf
   readonly #numbersOf: NumbersOf
   #second = 0
   #decoded = 0
-  /** The message that was looked at last, and its key: a fan-out sends the same one again and again. */
+  /** The last decoded message, its frame and its key: a cache, because a fan-out sends the same message many times. */
   #message: Buffer | undefined
   #frame: Buffer | undefined
   #key: string | number | undefined
@@ -54,16 +54,16 @@ export class FrameTails implements FrameTap {
 
   get size (): number { return this.#tails.size }
 
-  /** Frames after a cursor; the first question begins the tail. */
+  /** Returns the frames after a cursor. The first request starts the tail. */
   ask (target: TailTarget, after: number, now = performance.now()): { frames: FrameRow[], next: number, lost: number } {
     const name = 'key' in target ? `key:${target.key}` : `connection:${target.connection}`
     let tail = this.#tails.get(name)
     if (tail === undefined) tail = new Tail(target)
     else this.#tails.delete(name)
-    this.#tails.set(name, tail) // the last one
+    this.#tails.set(name, tail) // moves it to the end, as the most recently used
     for (const oldest of this.#tails.keys()) if (this.#tails.size > MAX_TAILS) this.#tails.delete(oldest)
     tail.askedAt = now
-    // a cursor of a tail that has ended meanwhile
+    // a larger cursor belongs to an earlier tail that has ended
     const from = after < tail.next ? after : 0
     const held = tail.frames.filter(({ seq }) => seq > from)
     const frames: FrameRow[] = []
@@ -80,7 +80,7 @@ export class FrameTails implements FrameTap {
     return { frames, next: frames.at(-1)?.seq ?? from, lost: overwritten + skipped }
   }
 
-  /** Ends those that nobody has asked for. */
+  /** Ends tails that no viewer has asked for within TAIL_LEASE. */
   expire (now = performance.now()): void {
     for (const [name, { askedAt }] of this.#tails) if (now - askedAt > TAIL_LEASE) this.#tails.delete(name)
   }
@@ -114,7 +114,7 @@ export class FrameTails implements FrameTap {
     return typeof this.#key === 'number' ? this.#numbersOf(key).includes(this.#key) : this.#key === key
   }
 
-  /** False where too many frames were looked at in this second. */
+  /** Decodes a message into the cache. @returns false if too many frames were decoded in this second */
   #look (tail: Tail, message: Buffer): boolean {
     if (!this.#mayDecode(tail)) return false
     this.#message = message

@@ -4,14 +4,14 @@ import { HEADER_SIZE, ZLIB_MAGIC, readUint32 } from '../protocol/frame.js'
 import { Opcode } from '../protocol/opcodes.js'
 import { topMember } from '../server/connection/top-member.js'
 
-/** A frame, as a tail shows it. */
+/** A frame in the form that a tail shows. */
 export interface DecodedFrame { opcode: string, id: number, text: string, isCut: boolean }
 
-/** Characters of a payload that are shown. */
+/** Maximum number of shown characters of a payload. */
 const SHOWN = 2048
-/** Bytes of a frame that are looked at: the key of a frame stands at its beginning. */
+/** Bytes of a frame to search for its key, which is near the beginning. */
 const LOOKED_AT = 16 * 1024
-/** Bytes of a compressed frame that these come from, where they inflate to no more than INFLATED, and where they do. */
+/** Bytes of a compressed frame to inflate. If COMPRESSED bytes inflate to more than INFLATED, only DENSE bytes are used. */
 const COMPRESSED = 16 * 1024
 const DENSE = 512
 const INFLATED = 1024 * 1024
@@ -21,7 +21,7 @@ const BINARY = 0x82
 
 const NAMES = new Map<number, string>(Object.entries(Opcode).map(([name, opcode]) => [opcode, name]))
 
-/** The frame in a message of the server's, as far as it is looked at; undefined for a ping or a close. */
+/** The (beginning of the) frame in a WebSocket message of the server; undefined for a ping or a close. */
 export function frameOf (message: Buffer): Buffer | undefined {
   if (message[0] !== BINARY) return undefined
   const length = message[1]!
@@ -34,18 +34,18 @@ function inflateBeginning (frame: Buffer, size: number): Buffer | undefined {
   try {
     return inflateSync(frame.subarray(0, size), { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: INFLATED })
   } catch {
-    return undefined // it inflates to more
+    return undefined // it inflates to more than INFLATED
   }
 }
 
-/** Of a frame that the server has made: a client may send any bytes. */
+/** Use it only for frames of the server, because clients may send any bytes. */
 function isCompact ([opcode]: Buffer): boolean {
   return opcode === Opcode.EVENT_COMPACT || opcode === Opcode.PATCH_COMPACT
 }
 
 /**
- * The member `key` of a frame's payload, where its beginning has it; of a compact patch the number that stands for the key.
- * @param isSent whether the server has made it
+ * The member `key` of a frame's payload, if it is near the beginning. For a compact patch, the number of the key.
+ * @param isSent whether the server sent the frame
  */
 export function keyOf (frame: Buffer, isSent: boolean): string | number | undefined {
   if (isSent && isCompact(frame)) return frame[0] === Opcode.PATCH_COMPACT ? readCompact(frame).first : undefined
@@ -53,15 +53,15 @@ export function keyOf (frame: Buffer, isSent: boolean): string | number | undefi
 }
 
 /**
- * A token is never shown.
- * @param isSent whether the server has made it
+ * Decodes a frame for display. It never shows a token.
+ * @param isSent whether the server sent the frame
  */
 export function decode (frame: Buffer, isSent: boolean): DecodedFrame {
   const opcode = frame[0]!
   if (isSent && isCompact(frame)) return decodeCompact(frame)
   const size = readUint32(frame, 5)
   const isSecret = opcode === Opcode.AUTH
-  // four bytes are one character at the least
+  // a UTF-8 character has at most four bytes
   const text = isSecret ? '(a token, which is not shown)' : frame.toString('utf8', HEADER_SIZE, HEADER_SIZE + SHOWN * 4)
   return {
     opcode: NAMES.get(opcode) ?? `0x${opcode.toString(16).padStart(2, '0')}`,
@@ -71,7 +71,7 @@ export function decode (frame: Buffer, isSent: boolean): DecodedFrame {
   }
 }
 
-/** Shown as the long form would begin: with the number that stands for a name or a key. */
+/** Decodes a compact frame. The text starts with the number of the event or key. */
 function decodeCompact (frame: Buffer): DecodedFrame {
   const { first: n, second, json } = readCompact(frame)
   const about = frame[0] === Opcode.PATCH_COMPACT ? { n, versions: second } : { n, ms: second }

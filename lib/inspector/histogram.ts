@@ -1,14 +1,14 @@
 import type { Quantiles } from './views.js'
 
-/** Buckets for each doubling: a quantile is at most 9 % above the exact one. */
+/** Buckets per doubling of the duration. A quantile is at most 9 % too high. */
 const PER_OCTAVE = 8
-/** The upper bound of the first bucket in ms; the last one takes everything above 140 s. */
+/** The upper bound of the first bucket in ms. The last bucket counts all durations above two minutes. */
 const LEAST = 0.001
 const BUCKETS = 27 * PER_OCTAVE + 1
 
 const upperBound = (bucket: number): number => LEAST * 2 ** (bucket / PER_OCTAVE)
 
-/** Durations in buckets whose width grows with the duration. An observation allocates nothing. */
+/** Counts durations in buckets whose width grows with the duration. An observation allocates nothing. */
 export class Histogram {
   readonly #counts = new Uint32Array(BUCKETS)
   count = 0
@@ -22,7 +22,7 @@ export class Histogram {
     if (ms > this.max) this.max = ms
   }
 
-  /** Pairs of a bucket and its count, for another node. */
+  /** Pairs of a bucket and its count, to send to another node. */
   pairs (): number[] {
     const pairs: number[] = []
     for (let i = 0; i < BUCKETS; i++) if (this.#counts[i]! > 0) pairs.push(i, this.#counts[i]!)
@@ -43,7 +43,7 @@ export class Histogram {
     return { count: this.count, p50: this.#quantile(0.5), p99: this.#quantile(0.99), max: this.max }
   }
 
-  /** The quantiles since the last call. */
+  /** Returns the quantiles since the last call, and resets the counts. */
   take (): Quantiles {
     const taken = this.quantiles()
     this.#counts.fill(0)
@@ -51,7 +51,7 @@ export class Histogram {
     return taken
   }
 
-  /** Never above the longest that was observed. */
+  /** A quantile, bounded by the longest observed duration. */
   #quantile (share: number): number {
     let left = Math.ceil(this.count * share)
     if (left === 0) return 0

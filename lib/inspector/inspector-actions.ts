@@ -12,15 +12,15 @@ import type { StateStore } from '../server/store/state-store.js'
 import type { KeySamples } from './key-samples.js'
 import { type KeyRef, MAX_VALUE } from './views.js'
 
-/** ms that the other nodes have to close a connection. */
+/** Timeout in ms for the other nodes to close a connection. */
 const TIMEOUT = 1000
 
-/** Whether a viewer was allowed to act when it connected. */
+/** Whether the viewer was allowed to run actions when it connected. */
 export function mayAct ({ auth }: RpcContext): boolean {
   return auth?.metadata?.mayAct === true
 }
 
-/** The actions of viewers with `allowActions`. Each is logged with the viewer's address before it runs. */
+/** Actions of viewers that `allowActions` accepts. Each action is logged, with the viewer's address, before it runs. */
 export class InspectorActions {
   readonly #outer: Core
   readonly #keys: KeySamples
@@ -30,7 +30,7 @@ export class InspectorActions {
     this.#keys = keys
   }
 
-  /** Closes a connection on whichever node. */
+  /** Closes a connection on any node. */
   async disconnect (ctx: RpcContext, id: string, code: unknown = CloseCode.AUTH_EXPIRED, reason: unknown = 'disconnected by the server'): Promise<{ count: number, missing: string[] }> {
     this.#check(ctx)
     const closing = { code: code as number, reason: reason as string }
@@ -90,7 +90,7 @@ export class InspectorActions {
     return store
   }
 
-  /** @throws RpcError with code `CONFLICT` in its data; also where the key is another node's own */
+  /** @throws RpcError with code `CONFLICT` in its data, also if the key exists only on another node */
   async #unchanged (store: StateStore, { key }: KeyRef, { epoch, version }: Head): Promise<Replica> {
     const loading = store.replica(key)
     const replica = isThenable(loading) ? await loading : loading
@@ -104,10 +104,10 @@ export class InspectorActions {
   }
 }
 
-/** Errors of a commit that the viewer can do something about. */
+/** Codes of commit errors that are sent to the viewer. */
 const TOLD: readonly unknown[] = ['CONFLICT', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'TOO_DEEP', 'BUSY', 'BACKEND_UNAVAILABLE', 'OUTCOME_UNKNOWN']
 
-/** Runs an action. @throws RpcError with the code of what failed in its data */
+/** Runs an action. @throws RpcError with the code of the failure in its data */
 async function told<T> (run: () => Promise<T>): Promise<T> {
   try {
     return await run()

@@ -10,10 +10,10 @@ import { type ConnectionDetail, type InspectorContract, type KeyDetail, type Key
 
 type Methods = InspectorContract['rpc']
 
-/** Nodes whose cursors are looked at. */
+/** Maximum number of nodes whose cursors are read. */
 const MAX_CURSORS = 1000
 
-/** The methods of the inspector's own server: each asks all nodes, and says which did not answer. */
+/** The methods of the inspector's own server. They ask all nodes, and report nodes that did not answer as `missing`. */
 export function registerMethods (outer: Core, inner: Core): void {
   const keys = new KeySamples(outer)
   const actions = new InspectorActions(outer, keys)
@@ -33,14 +33,14 @@ async function connectionDetail (outer: Core, id: string): Promise<ConnectionDet
   const { told, missing } = await askNodes(outer, { connection: id, connections: [id.slice(0, MAX_FILTER)] })
   for (const [node, answer] of told) {
     const rows = answer?.connections?.[0]?.rows
-    // a name such as "constructor" is a member of every object
+    // hasOwn: names such as "constructor" are members of every object
     const row = rows !== undefined && Object.hasOwn(rows, id) ? rows[id] : undefined
     if (row !== undefined) return { row: { id, ...row, node }, keys: [], keyCount: 0, ...answer!.connection, missing }
   }
   return { keys: [], keyCount: 0, missing }
 }
 
-/** As the node has it that is named, else the one with the newest version, else the backend. */
+/** Reads a key from the wanted node, or from the node with the newest version, or from the backend. */
 async function keyDetail (outer: Core, keys: KeySamples, ref: KeyRef, wanted: unknown): Promise<KeyDetail> {
   const { told, missing } = await askNodes(outer, { key: ref })
   let best: KeyDetail | undefined
@@ -51,7 +51,7 @@ async function keyDetail (outer: Core, keys: KeySamples, ref: KeyRef, wanted: un
   }
   if (best !== undefined) return best
   const store = keys.storeOf(ref)
-  // a session that nobody has restored is not loaded by a look
+  // do not load a session only to show it
   if (store === undefined || store.kind === 'session') return { ...keys.detail(ref), node: selfOf(outer), missing }
   const loading = store.replica(ref.key)
   const detail = detailOf(ref, isThenable(loading) ? await loading : loading)
@@ -71,7 +71,7 @@ async function tailFrames (outer: Core, target: TailTarget, given: unknown): Pro
     cursors[node] = answer.tail.next
     lost += answer.tail.lost
   }
-  // a node without an answer keeps its cursor; one that has gone has none
+  // keep the cursors of nodes that did not answer, and drop those of nodes that are gone
   const nodes = new Set(outer.cluster.nodes().map(({ node }) => node))
   for (const node of Object.keys(cursors)) if (!nodes.has(node)) delete cursors[node]
   frames.sort((a, b) => a.at - b.at || a.seq - b.seq)

@@ -6,8 +6,8 @@ import { NodeInspector } from './node-inspector.js'
 import { PLUGIN } from './nodes-asker.js'
 
 /**
- * The inspector of a server. Its page is a client of a server of its own, so that the inspected one neither counts
- * nor limits those who look.
+ * The inspector of a server. Its page is a client of a separate server, so that the inspected server neither counts nor
+ * limits viewers.
  */
 export class Inspector {
   readonly node: NodeInspector
@@ -15,8 +15,8 @@ export class Inspector {
   readonly #inner: Core
 
   /**
-   * @param outer the server that is inspected
-   * @param inner the server of the page, on a backend in memory
+   * @param outer the inspected server
+   * @param inner the page's server, with a memory backend
    * @throws DatasoleError `DUPLICATE_REGISTRATION`
    */
   constructor (outer: Core, inner: Core) {
@@ -32,13 +32,13 @@ export class Inspector {
     registerMethods(outer, inner)
   }
 
-  /** It needs no other node: without this a timer would run while nobody looks. */
+  /** Starts the inner server. It stops its cluster, whose timer would run even without viewers. */
   async start (): Promise<void> {
     await this.#inner.start()
     this.#inner.cluster.stop()
   }
 
-  /** Before the server stops. */
+  /** Called before the server stops. */
   stop (): void {
     this.views.stop()
     this.node.stop()

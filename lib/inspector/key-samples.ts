@@ -3,26 +3,26 @@ import type { Replica } from '../server/store/replica.js'
 import type { StateStore } from '../server/store/state-store.js'
 import { FRESH, type KeyDetail, type KeyRef, type KeyRow, MAX_ROWS, MAX_VALUE, type Told } from './views.js'
 
-/** Keys that a node looks at in a sample. */
+/** Maximum number of keys in a sample. */
 const MAX_KEYS = 50_000
-/** Commits of one key, and characters of each. */
+/** Maximum number of commits of one key, and of characters of each. */
 const MAX_COMMITS = 20
 const MAX_PATCHES = 4096
-/** Characters of the names in one table, all together: each may have 8,192. */
+/** Maximum number of characters of all key names in one table. A single name may have 8,192. */
 const MAX_NAMES = 128 * 1024
-/** Bytes of a value that is written as text: a larger one would keep the process busy for too long. */
+/** Maximum size in bytes of a value to convert to text. A larger value would block the event loop for too long. */
 const MAX_TEXT = 4 * 1024 * 1024
 
 type Row = Omit<KeyRow, 'nodes'>
 
 interface Sampled { replica: Replica, scope: string, kind: string, subscribers: number, rate: number }
 
-/** The kinds of keys, by the prefix of their store: sessions of a scope have its number in theirs. */
+/** The kind of a store's keys, from the store's prefix. For sessions of a scope it includes the scope's number. */
 const kindOf = (store: StateStore): string => store.prefix.slice(0, -1)
 
 export const idOf = ({ scope, kind, key }: KeyRef): string => `${scope}|${kind}|${key}`
 
-/** The keys that this node holds, from sample to sample. */
+/** Samples the keys that this node has in memory. */
 export class KeySamples {
   readonly #core: Core
   /** Versions at the last sample. */
@@ -34,14 +34,14 @@ export class KeySamples {
     this.#core = core
   }
 
-  /** Keys that this node holds, those without a value included. */
+  /** Number of keys in memory on this node, including those without a value. */
   get count (): number {
     let count = 0
     for (const { store } of this.#stores()) count += store.size
     return count
   }
 
-  /** The numbers that stand for a key in compact patches. */
+  /** The numbers of a key in compact patches. */
   numbersOf (key: string): number[] {
     const sources = Array.from(this.#stores(), ({ store }) => this.#core.keyspace.subscriptions.sourcesOf(store).get(key)?.number)
     return sources.filter((number) => number !== undefined)
@@ -68,7 +68,7 @@ export class KeySamples {
     this.#rows = rows.sort((a, b) => b.rate - a.rate || b.subscribers - a.subscribers)
   }
 
-  /** The most active rows that have the filter in their name, scope or kind. */
+  /** The most active rows whose name, scope or kind contains the filter. */
   view (filter: string): NonNullable<Told['keys']>[number] {
     this.#sample()
     const wanted = filter.toLowerCase()
@@ -83,13 +83,13 @@ export class KeySamples {
     return { filter, count: found.length, total: this.#rows.length, rows }
   }
 
-  /** As this node holds it. */
+  /** The key in this node's memory. */
   detail (ref: KeyRef): Omit<KeyDetail, 'node' | 'missing'> {
     const replica = this.storeOf(ref)?.held(ref.key)
     return replica === undefined ? { ...ref, isThere: false, epoch: '', version: 0, bytes: 0, isLive: false, text: '', isCut: false, commits: [] } : detailOf(ref, replica)
   }
 
-  /** The store of a key; undefined where this node has no such scope or kind. */
+  /** The store of a key; undefined if this node does not have the scope or kind. */
   storeOf ({ scope, kind }: KeyRef): StateStore | undefined {
     for (const each of this.#stores()) if (each.scope === scope && kindOf(each.store) === kind) return each.store
     return undefined

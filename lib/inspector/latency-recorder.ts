@@ -3,17 +3,17 @@ import type { DurationName, Recorder } from '../server/metrics/recorder.js'
 import { Histogram } from './histogram.js'
 import { FRESH, type MethodSample } from './views.js'
 
-/** The calls of a method, or the events of a name, since somebody looks. */
+/** The calls of a method, or the events with a name, since recording started. */
 class Series {
   readonly histogram = new Histogram()
   errors = 0
-  /** Of the sample before. */
+  /** Number of calls at the last sample. */
   calls = 0
 }
 
 const KINDS = { rpc: 'method', event: 'event' } as const
 
-/** Records while somebody looks: methods and events by name, commits and fan-out as one. */
+/** Records durations while there are viewers: per method and event, and for all commits and all fan-outs. */
 export class LatencyRecorder implements Recorder {
   readonly since = Date.now()
   readonly commit = new Histogram()
@@ -32,8 +32,8 @@ export class LatencyRecorder implements Recorder {
   }
 
   /**
-   * Everything with a name that was called, and those methods that were not.
-   * @param scopes of the registered methods
+   * Returns all called methods and received events, then registered methods without a call.
+   * @param scopes the scopes of the registered methods, by name
    */
   sample (scopes: ReadonlyMap<string, string>): MethodSample[] {
     const now = performance.now()

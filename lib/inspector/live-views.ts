@@ -4,14 +4,14 @@ import { mergeConnections, mergeKeys, mergeMethods, mergeNodes } from './merge.j
 import { askNodes } from './nodes-asker.js'
 import { type Ask, MAX_FILTER, type Overview } from './views.js'
 
-/** ms between two samples. */
+/** Interval of samples in ms. */
 const PERIOD = 1000
-/** Tables are refreshed at every second sample: most of what the inspector costs is what they change. */
+/** Tables are refreshed at every second sample, because changes of tables are most of the inspector's cost. */
 const TABLES = 2
-/** Samples without a subscriber after which the timer ends: one subscription may still be on its way. */
+/** Samples without a subscriber after which sampling stops. A new subscription may not be registered at once. */
 const PATIENCE = 2
 
-/** The view that a key of the inspector's own server is, by its name; undefined for any other key. */
+/** Parses a key of the inspector's own server as a view; undefined if it is not a view. */
 export function viewOf (key: string): { kind: 'overview' | 'methods' } | { kind: 'connections' | 'keys', filter: string } | undefined {
   if (key === 'overview' || key === 'methods') return { kind: key }
   const [, kind, filter] = /^(connections|keys):(.*)$/s.exec(key) ?? []
@@ -19,8 +19,8 @@ export function viewOf (key: string): { kind: 'overview' | 'methods' } | { kind:
 }
 
 /**
- * Keeps the live state of the inspector's own server up to date, the overview once a second and for as long as somebody is
- * subscribed. Only the views that somebody looks at are asked for, in one question to all nodes.
+ * Refreshes the live state of the inspector's own server while there are subscribers: the overview once a second, tables
+ * every two seconds. One request asks all nodes for the subscribed views only.
  */
 export class LiveViews {
   readonly #outer: Core
@@ -32,21 +32,21 @@ export class LiveViews {
   #samples = 0
   #isStopped = false
 
-  /** @param outer the server that is inspected @param inner the one whose clients look */
+  /** @param outer the inspected server @param inner the viewers' server */
   constructor (outer: Core, inner: Core) {
     this.#outer = outer
     this.#inner = inner
   }
 
-  /** Whether it looks, or is about to. */
+  /** Whether a sample is running or scheduled. */
   get isLooking (): boolean { return this.#isRunning || this.#timer !== undefined }
 
-  /** Somebody subscribes: look at once. */
+  /** Takes a sample at once, because a viewer subscribes. */
   wake (): void {
     this.#idle = 0
     if (this.#isRunning) return
     clearTimeout(this.#timer)
-    // the subscription is there once its hooks have run
+    // wait for a turn: the subscription is registered only after its hooks have run
     this.#timer = setTimeout(() => { void this.#run() }, 0)
   }
 
@@ -98,7 +98,7 @@ export class LiveViews {
   }
 }
 
-/** One question for all views. */
+/** One request for all views. */
 function askFor (keys: readonly string[]): Ask {
   const ask: Ask = {}
   for (const key of keys) {

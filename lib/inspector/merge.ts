@@ -3,12 +3,12 @@ import type { NodeCard } from '../server/bus/bus.js'
 import type { ClosedRow, ConnectionRow, ConnectionsView, KeyRow, KeysView, MethodRow, MethodSample, MethodsView, NodeView, Told } from './views.js'
 import { MAX_ROWS } from './views.js'
 
-/** The answers of the nodes; undefined of one that has no inspector. */
+/** The answers of the nodes; undefined for a node without an inspector. */
 export type ToldByNode = ReadonlyMap<string, Told | undefined>
 
-/** Nodes that a row names. */
+/** Maximum number of nodes listed in a row. */
 const MAX_NODES = 10
-/** Connections that were closed, of all nodes. */
+/** Maximum number of closed connections, for all nodes together. */
 const MAX_CLOSED = 50
 
 /** @param missing nodes that did not answer in time */
@@ -19,7 +19,7 @@ export function mergeNodes (cards: readonly NodeCard[], self: string, told: Told
   }))
 }
 
-/** The rows of all nodes: as many as a table has, the most active first. */
+/** The MAX_ROWS most active rows of all nodes, the most active first. */
 function top<T> (rows: Array<[id: string, row: T]>, activity: (row: T) => number): Record<string, T> {
   return Object.fromEntries(rows.sort(([, a], [, b]) => activity(b) - activity(a)).slice(0, MAX_ROWS))
 }
@@ -40,7 +40,7 @@ export function mergeConnections (filter: string, told: ToldByNode): Connections
   return { count, total, rows: top(rows, ({ bytesIn, bytesOut, bufferedBytes }) => bytesIn + bytesOut + bufferedBytes), closed: closed.slice(0, MAX_CLOSED) }
 }
 
-/** Nodes that share a backend hold the same keys. The counts are of the node that has most. */
+/** Merges keys. Nodes that share a backend have the same keys, so the counts are those of the node with the most. */
 export function mergeKeys (filter: string, told: ToldByNode): KeysView {
   const merged = new Map<string, KeyRow>()
   let count = 0

@@ -9,12 +9,12 @@ import { LatencyRecorder } from './latency-recorder.js'
 import { ProcessLoad } from './process-load.js'
 import { type Ask, FRESH, MAX_ROWS, type Rates, type Told } from './views.js'
 
-/** ms after the last question until nothing is measured any more. */
-const LEASE = 5000 // tables are asked for every 2 s
-/** ms between two questions to the backends. */
+/** Time in ms after the last request at which measuring stops. Tables are requested every 2 s. */
+const LEASE = 5000
+/** Interval in ms between two requests to the backends. */
 const HEALTH = 5000
 
-/** All that is measured while somebody looks. */
+/** The measurements that run while there are viewers. */
 class Watch {
   readonly recorder = new LatencyRecorder()
   readonly load = new ProcessLoad()
@@ -99,7 +99,7 @@ class Watch {
     return this.#overview
   }
 
-  /** The next sample has the answer. */
+  /** Asks the backends for their health. The next sample has the answer. */
   #askHealth (now: number): void {
     if (now - this.#askedHealthAt < HEALTH) return
     this.#askedHealthAt = now
@@ -126,8 +126,8 @@ function ratesOf (before: MetricsSnapshot, now: MetricsSnapshot, seconds: number
 }
 
 /**
- * This node, as its inspector and those of the other nodes see it. Nothing is measured, and no timer runs, before the
- * first question and once nobody has asked for 5 s.
+ * Answers requests of inspectors on this and other nodes. Measurements and their timer run only from the first request
+ * until 5 s after the last one.
  */
 export class NodeInspector {
   readonly #core: Core

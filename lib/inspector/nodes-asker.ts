@@ -2,13 +2,13 @@ import type { Core } from '../server/core.js'
 import type { ToldByNode } from './merge.js'
 import type { Ask, Told } from './views.js'
 
-/** The name under which nodes answer each other. */
+/** The plugin name for requests between nodes. */
 export const PLUGIN = 'datasole/inspector'
 
-/** ms that a node has to answer. */
+/** Timeout in ms for a node's answer. */
 const TIMEOUT = 900
 
-/** The answers, and the nodes that gave none. */
+/** The answers, and the nodes that did not answer in time. */
 export interface AllTold { told: ToldByNode, missing: string[] }
 
 /** Asks every node, this one included. @throws DatasoleError `BUSY` */

@@ -1,11 +1,11 @@
 import { type IntervalHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import type { NodeView, Quantiles } from './views.js'
 
-/** ms between two looks at the event loop. Each wakes the process, so that a short one costs more than all else. */
+/** Interval in ms for sampling the event loop's delay. Each sample wakes the process, so a short interval is expensive. */
 const RESOLUTION = 50
 const NS = 1e6
 
-/** The load of this process, from its start to `stop`. */
+/** Measures the load of this process, until `stop`. */
 export class ProcessLoad {
   readonly #delay: IntervalHistogram = monitorEventLoopDelay({ resolution: RESOLUTION })
   #cpu = process.cpuUsage()
@@ -20,7 +20,7 @@ export class ProcessLoad {
     this.#delay.disable()
   }
 
-  /** Since the last call. */
+  /** The load since the last call. */
   take (): Pick<NodeView, 'cpu' | 'utilization' | 'rss' | 'heap' | 'delay'> {
     const now = performance.now()
     const { user, system } = process.cpuUsage(this.#cpu)
@@ -35,7 +35,7 @@ export class ProcessLoad {
     return { cpu, utilization, rss, heap, delay }
   }
 
-  /** Node.js measures the time between two looks: a loop without delay has the resolution. */
+  /** Subtracts the resolution, because Node.js measures the time between two samples. */
   #takeDelay (): Quantiles {
     const { count } = this.#delay
     const ms = (ns: number): number => count === 0 ? 0 : Math.max(0, ns / NS - RESOLUTION)

@@ -2,31 +2,31 @@ import type { BackendHealth, ExecutorMetrics } from '../server/metrics/metrics.j
 import type { RefusalCounts } from '../server/metrics/refusals.js'
 
 /*
- * The data of the inspector, as nodes answer each other, and as its page gets it. Times are Unix time in ms, durations
- * are ms, rates are per second.
+ * The data of the inspector: answers between nodes, and data for the page. Times are Unix time in ms, durations are in
+ * ms, rates are per second.
  */
 
-/** Rows of a table at the most, for each node and for each viewer; bytes of a value; frames that a tail remembers. */
+/** Bounds: rows of a table, characters of a value's text, and frames of a tail. */
 export const MAX_ROWS = 200
 export const MAX_VALUE = 256 * 1024
 export const MAX_FRAMES = 500
-/** Characters of a filter. */
+/** Maximum length of a filter, in characters. */
 export const MAX_FILTER = 100
 
-/** ms that a sample is valid: all questions within that time get the same. */
+/** Time in ms for which a sample is reused. */
 export const FRESH = 800
 
 export interface Rates { messagesIn: number, messagesOut: number, bytesIn: number, bytesOut: number, calls: number, errors: number, events: number, commits: number, pushes: number, refused: number }
 
 export interface Quantiles { count: number, p50: number, p99: number, max: number }
 
-/** A node. All but the first four members are absent if it does not answer. */
+/** A node. Members after `state` are absent if the node does not answer. */
 export interface NodeView {
   host: string
   pid: number
   startedAt: number
   isSelf: boolean
-  /** It gave a sign of life, and no answer in time; `unregistered`: it runs without the inspector. */
+  /** `missing`: the node is alive but did not answer in time. `unregistered`: it runs without the inspector. */
   state: 'here' | 'missing' | 'unregistered'
   connections?: number
   users?: number
@@ -34,13 +34,13 @@ export interface NodeView {
   bufferedBytes?: number
   keys?: number
   sessions?: number
-  /** Share of one core, and of the event loop's time. */
+  /** Share of one core. `utilization` is the share of the event loop's time. */
   cpu?: number
   utilization?: number
   rss?: number
   heap?: number
   rates?: Rates
-  /** Of the event loop, of commits, and from a commit or a broadcast until the sockets have it: since the sample before. */
+  /** Delay of the event loop since the last sample. `commit` and `fanout`: durations since the last sample. */
   delay?: Quantiles
   commit?: Quantiles
   fanout?: Quantiles
@@ -60,7 +60,7 @@ export interface ConnectionRow {
   connectedAt: number
   subscriptions: number
   bufferedBytes: number
-  /** Calls under way. */
+  /** Calls in flight. */
   calls: number
   bytesIn: number
   bytesOut: number
@@ -69,10 +69,10 @@ export interface ConnectionRow {
 
 export interface ClosedRow { id: string, node: string, user: string, address: string, at: number, code: number, reason: string }
 
-/** The live state `connections:FILTER`, by connection id. `count` is of all that match, `total` of all. */
+/** The live state `connections:FILTER`, by connection id. `count` is the number of matches, `total` the number of all. */
 export interface ConnectionsView { count: number, total: number, rows: Record<string, ConnectionRow>, closed: ClosedRow[] }
 
-/** A key: the scope of its storage, its kind (`state`, `crdt`, `session`), its name. */
+/** Identifies a key: the scope of its storage, its kind (`state`, `crdt`, `session`), and its name. */
 export interface KeyRef { scope: string, kind: string, key: string }
 
 export interface KeyRow extends KeyRef {
@@ -82,14 +82,14 @@ export interface KeyRow extends KeyRef {
   /** Commits per second. */
   rate: number
   subscribers: number
-  /** The nodes that hold it, up to 10. */
+  /** The nodes that have the key in memory, up to 10. */
   nodes: string[]
 }
 
 /** The live state `keys:FILTER`, by scope, kind and name. */
 export interface KeysView { count: number, total: number, rows: Record<string, KeyRow> }
 
-/** A method, or an event with a handler, since somebody looks. */
+/** A method or an event, with its figures since recording started. */
 export interface MethodRow { kind: 'method' | 'event', name: string, scope: string, calls: number, errors: number, rate: number, mean: number, p50: number, p99: number, max: number }
 
 /** The live state `methods`, by kind and name. */
@@ -103,41 +103,41 @@ export interface FrameRow {
   at: number
   direction: 'in' | 'out'
   opcode: string
-  /** Correlation id. */
+  /** The correlation id. */
   id: number
-  /** On the wire. */
+  /** Size on the wire. */
   bytes: number
   connection: string
   user: string
-  /** Connections that the frame went to, one after the other. */
+  /** Number of connections to which the frame was sent in a row. */
   receivers: number
   /** The payload, up to 2,048 characters. */
   text: string
   isCut: boolean
 }
 
-/** Frames after a cursor. `cursors` are for the next question; `lost` were overwritten, or too many to decode. */
+/** Frames after a cursor. `cursors` are for the next request. `lost` frames were overwritten, or too many to decode. */
 export interface TailAnswer { frames: Array<FrameRow & { node: string }>, cursors: Record<string, number>, lost: number, missing: string[] }
 
 export interface ConnectionDetail { row?: ConnectionRow & { id: string }, keys: string[], keyCount: number, missing: string[] }
 
 export interface KeyDetail extends KeyRef {
-  /** False if no node holds it and the backend has none. */
+  /** False if no node and no backend has the key. */
   isThere: boolean
   node: string
   epoch: string
   version: number
   bytes: number
   isLive: boolean
-  /** JSON, up to MAX_VALUE characters. */
+  /** The value as JSON, up to MAX_VALUE characters. */
   text: string
   isCut: boolean
-  /** The newest first, as far as the node remembers. */
+  /** The commits that the node remembers, the newest first. */
   commits: Array<{ version: number, patches: string, isCut: boolean }>
   missing: string[]
 }
 
-/** The contract of the inspector's own server with its page. */
+/** The contract between the inspector's own server and its page. */
 export interface InspectorContract {
   rpc: {
     hello: { params: undefined, result: { mayAct: boolean, node: string } }
@@ -152,20 +152,20 @@ export interface InspectorContract {
   state: { overview: Overview, methods: MethodsView }
 }
 
-/** The question of a viewer's node to all nodes. */
+/** The request that a viewer's node sends to all nodes. */
 export interface Ask {
-  /** Filters. */
+  /** The filters of the requested connection tables. */
   connections?: string[]
   keys?: string[]
   methods?: true
   overview?: true
-  /** The last frame that was seen, by node. */
+  /** A tail, with the number of the last received frame of each node. */
   tail?: { target: TailTarget, cursors: Record<string, number> }
   connection?: string
   key?: KeyRef
 }
 
-export interface MethodSample { kind: 'method' | 'event', name: string, scope: string, calls: number, errors: number, sum: number, max: number, rate: number, /** Pairs of a bucket and its count. */ buckets: number[] }
+export interface MethodSample { kind: 'method' | 'event', name: string, scope: string, calls: number, errors: number, sum: number, max: number, rate: number, /** pairs of a bucket and its count */ buckets: number[] }
 
 /** A node's answer to an Ask. */
 export interface Told {
