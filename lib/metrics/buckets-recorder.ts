@@ -6,12 +6,12 @@ const MS_BOUNDS = BOUNDS.map((seconds) => seconds * 1000)
 
 /** The durations with one label. */
 export interface Series {
-  /** One count per bound, and one for what is above all of them; not cumulative. */
+  /** One count per bound, and one for durations above all bounds; not cumulative. */
   readonly counts: Float64Array
   sumMs: number
 }
 
-/** Counts durations in buckets, by label. An observation allocates nothing once its label is known. */
+/** Counts durations in buckets, by label. An observation of a known label allocates nothing. */
 export class BucketsRecorder implements Recorder {
   readonly #series = new ByLabel<Series>(() => ({ counts: new Float64Array(MS_BOUNDS.length + 1), sumMs: 0 }))
 
@@ -23,7 +23,7 @@ export class BucketsRecorder implements Recorder {
     series.counts[bucket]!++
   }
 
-  /** By label. */
+  /** The series of a duration, by label. */
   series (name: DurationName): ReadonlyMap<string, Series> {
     return this.#series.all(name)
   }

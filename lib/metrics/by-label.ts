@@ -1,10 +1,10 @@
 import type { DurationName } from '../server/metrics/recorder.js'
 import { OTHER } from '../server/metrics/refusals.js'
 
-/** Maximum of labels of one duration; others count as one. */
+/** Maximum number of labels per duration. Further labels share one. */
 const MAX_LABELS = 1000
 
-/** Something for each label of each duration. Labels beyond the bound share one. */
+/** An object per label of each duration. Labels beyond MAX_LABELS share one. */
 export class ByLabel<T> {
   readonly #durations = new Map<DurationName, Map<string, T>>()
   readonly #make: (name: DurationName, label: string) => T
@@ -24,7 +24,7 @@ export class ByLabel<T> {
     return made
   }
 
-  /** By label. */
+  /** The objects of a duration, by label. */
   all (name: DurationName): ReadonlyMap<string, T> {
     return this.#durations.get(name) ?? new Map()
   }

@@ -1,21 +1,21 @@
 import type { BackendHealth, ExecutorMetrics, MetricsSnapshot } from '../server/metrics/metrics.js'
 import type { DurationName } from '../server/metrics/recorder.js'
 
-/** A value with the labels that tell it from others of its metric. */
+/** A value of a metric, with its labels. */
 export interface Sample { labels: Record<string, string>, value: number }
 
-/** A metric that is looked at when somebody asks. */
+/** A metric that is read on demand. */
 export interface MetricInfo {
   readonly name: string
   readonly type: 'counter' | 'gauge'
   readonly help: string
-  /** Of OpenTelemetry, by UCUM. */
+  /** The unit for OpenTelemetry, in UCUM notation. */
   readonly unit: string
   readonly labels: readonly string[]
   read (snapshot: MetricsSnapshot): Sample[]
 }
 
-/** Durations that are counted in buckets, in seconds. */
+/** A histogram of durations in seconds. */
 export interface HistogramInfo {
   readonly name: string
   readonly duration: DurationName
@@ -31,7 +31,7 @@ function metric (type: MetricInfo['type'], name: string, unit: string, help: str
   return { type, name, unit, help, labels: [], read: (snapshot) => one(read(snapshot)) }
 }
 
-/** Of threads: without an executor there is no sample. */
+/** A metric of worker threads. Without an executor it has no sample. */
 function ofThreads (type: MetricInfo['type'], name: string, unit: string, help: string, read: (executor: ExecutorMetrics) => number): MetricInfo {
   return { type, name, unit, help, labels: [], read: ({ executor }) => executor === undefined ? [] : one(read(executor)) }
 }
@@ -47,7 +47,7 @@ function refusals (place: 'upgrade' | 'rpc' | 'frame' | 'close', name: string, u
   }
 }
 
-/** Every metric that a snapshot has, without the prefix. */
+/** The metrics of a snapshot, without the prefix of their names. */
 export const METRICS: readonly MetricInfo[] = [
   metric('gauge', 'connections', '{connection}', 'Open connections.', ({ connections }) => connections),
   metric('gauge', 'subscriptions', '{subscription}', 'Subscriptions of all connections.', ({ subscriptions }) => subscriptions),
@@ -96,14 +96,14 @@ export const METRICS: readonly MetricInfo[] = [
   ofThreads('counter', 'worker_run_seconds_total', 's', 'Seconds that tasks ran in threads, of all of them.', ({ runMs }) => runMs / MS)
 ]
 
-/** A metric of the backends, which are asked when somebody asks for it. */
+/** A metric of the backends, which are asked on demand. */
 export type BackendMetric = Omit<MetricInfo, 'read'> & { read (backends: BackendHealth[]): Sample[] }
 
 export const BACKEND_METRICS: readonly BackendMetric[] = [
   {
     type: 'gauge',
     name: 'backend_up',
-    unit: '', // `1` would make exporters of OpenTelemetry call it a ratio
+    unit: '', // with the unit `1`, OpenTelemetry exporters would add `_ratio` to the name
     help: 'Whether a backend answers, 1 or 0.',
     labels: ['scope'],
     read: (backends) => backends.map(({ scope, ready }) => ({ labels: { scope }, value: ready ? 1 : 0 }))
@@ -126,5 +126,5 @@ export const HISTOGRAMS: readonly HistogramInfo[] = [
   { name: 'fanout_duration_seconds', duration: 'fanout', label: 'kind', help: 'Seconds from a broadcast or a commit until the sockets of all receivers had it.' }
 ]
 
-/** Upper bounds of the buckets in seconds, from what a call in memory takes to what a client gives up on. */
+/** Upper bounds of the buckets in seconds, from a fast local call to a call that times out. */
 export const BOUNDS: readonly number[] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]

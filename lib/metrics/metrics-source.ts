@@ -1,20 +1,20 @@
 import { DatasoleError } from '../protocol/errors.js'
 import { type Metrics, runningMetrics } from '../server/metrics/metrics.js'
 
-/** A server to export: `fastify.ds`, or a `DatasoleServer`. */
+/** A server whose metrics are exported: `fastify.ds`, or a `DatasoleServer`. */
 export interface ExportedServer {
   /** Its `ds.metrics`. */
   readonly metrics: Pick<Metrics, 'snapshot' | 'backends'>
 }
 
-/** The metrics of a server, as exporters use them. */
+/** The metrics of a server, for exporters. */
 export function metricsOf (server: ExportedServer): Metrics {
   return server.metrics as Metrics
 }
 
 /**
- * The metrics of the one server that runs in this process.
- * @throws DatasoleError `NOT_STARTED` if there is none, or more than one
+ * The metrics of the only server in this process.
+ * @throws DatasoleError `NOT_STARTED` if no server or more than one is running
  */
 export function onlyMetrics (): Metrics {
   const all = runningMetrics()

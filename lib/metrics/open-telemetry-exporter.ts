@@ -10,7 +10,7 @@ type Api = typeof OpenTelemetry
 
 /** Options of `OpenTelemetryExporter`. */
 export interface OpenTelemetryExporterOptions {
-  /** Put before every name of an instrument. Default `datasole.`. */
+  /** Prefix of every instrument's name. Default `datasole.`. */
   prefix?: string
 }
 
@@ -18,23 +18,23 @@ export interface OpenTelemetryExporterOptions {
 const SCOPE = 'datasole'
 
 /**
- * The metrics of one server as instruments of OpenTelemetry, and a span for each call, event and commit. It needs the
- * package `@opentelemetry/api`, and does nothing unless the application has an SDK: start that first.
+ * Exports the metrics of one server to OpenTelemetry, and a span for each call, event and commit. It needs the package
+ * `@opentelemetry/api`. It does nothing without an OpenTelemetry SDK, which the application must start first.
  */
 export class OpenTelemetryExporter {
   readonly #prefix: string
   #isAttached = false
   readonly #undo: Array<() => void> = []
 
-  /** @throws DatasoleError `INVALID_OPTION` for a prefix that no name may begin with */
+  /** @throws DatasoleError `INVALID_OPTION` if names must not start with the prefix */
   constructor ({ prefix = 'datasole.' }: OpenTelemetryExporterOptions = {}) {
     this.#prefix = checkPrefix('OpenTelemetryExporter: option prefix', prefix, /^([a-zA-Z][\w./-]*)?$/)
   }
 
   /**
-   * Exports a server from now on: metrics if the SDK has a meter provider, spans if it has a tracer provider.
+   * Starts to export a server: metrics if the SDK has a meter provider, spans if it has a tracer provider.
    * @param server `ds`
-   * @throws DatasoleError `DUPLICATE_REGISTRATION` if the exporter has a server; `DRIVER_MISSING`
+   * @throws DatasoleError `DUPLICATE_REGISTRATION` if the exporter already has a server; `DRIVER_MISSING`
    */
   async attach (server: ExportedServer): Promise<this> {
     if (this.#isAttached) throw new DatasoleError('DUPLICATE_REGISTRATION', 'OpenTelemetryExporter.attach: the exporter has a server already; make one exporter for each server')
@@ -48,14 +48,14 @@ export class OpenTelemetryExporter {
     }
     const metrics = metricsOf(server)
     const meter = api.metrics.getMeter(SCOPE)
-    // the api has an implementation of its own that drops everything
+    // without an SDK the API returns a no-op meter
     if (meter.constructor !== api.createNoopMeter().constructor) this.#measure(meter, metrics)
     const tracer = OpenTelemetryTracer.of(api, SCOPE)
     if (tracer !== undefined) this.#undo.push(metrics.trace(tracer))
     return this
   }
 
-  /** Lets go of the server. May be called twice. */
+  /** Stops exporting the server. A second call does nothing. */
   detach (): void {
     for (const undo of this.#undo.splice(0)) undo()
     this.#isAttached = false
@@ -86,7 +86,7 @@ export class OpenTelemetryExporter {
     this.#undo.push(metrics.record({ observe: (name, label, ms) => { histograms.get(name)!.histogram.record(ms / 1000, attributes.of(name, label)) } }))
   }
 
-  /** Without what exporters add by type and unit. */
+  /** The name without the suffixes that exporters add for the type and the unit. */
   #nameOf (name: string): string {
     return this.#prefix + name.replace(/(_seconds|_ratio)?(_total)?$/, '')
   }

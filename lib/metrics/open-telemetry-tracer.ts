@@ -6,10 +6,10 @@ import { contextOf, traceparentOf } from './trace-context.js'
 
 type Api = typeof OpenTelemetry
 
-/** The attribute that has the name of a span's method, event or key. */
+/** The span attribute with the name of the method, event or key. */
 const ATTRIBUTES: Record<SpanKind, string> = { rpc: 'rpc.method', event: 'datasole.event', commit: 'datasole.key' }
 
-/** Makes spans by the SDK that the application has started. */
+/** Creates spans with the SDK that the application has started. */
 export class OpenTelemetryTracer implements Tracer {
   readonly #api: Api
   readonly #tracer: OpenTelemetry.Tracer
@@ -19,9 +19,9 @@ export class OpenTelemetryTracer implements Tracer {
     this.#tracer = tracer
   }
 
-  /** Undefined if there is no SDK. */
+  /** Creates a tracer; undefined without an SDK. */
   static of (api: Api, scope: string): OpenTelemetryTracer | undefined {
-    // the api's own provider hands on to that of an SDK, if there is one
+    // the API's own provider delegates to the provider of an SDK, if there is one
     const provider = api.trace.getTracerProvider()
     const tracer = provider instanceof api.ProxyTracerProvider ? provider.getDelegateTracer(scope) : provider.getTracer(scope)
     return tracer === undefined ? undefined : new OpenTelemetryTracer(api, tracer)

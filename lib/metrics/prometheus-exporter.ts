@@ -7,7 +7,7 @@ import { type ExportedServer, checkPrefix, metricsOf, onlyMetrics } from './metr
 
 type PromClient = typeof Prom
 
-/** The used part of a `Registry` of prom-client. */
+/** The part of prom-client's `Registry` that datasole uses. */
 export interface PrometheusRegistry {
   /** The media type of the text. */
   readonly contentType: string
@@ -21,20 +21,20 @@ export interface PrometheusRegistry {
 
 /** Options of `PrometheusExporter`. */
 export interface PrometheusExporterOptions {
-  /** Put before every name, followed by `_` unless it ends with one. Default `datasole_`; empty for no prefix. */
+  /** Prefix of every name; `_` is added if it is missing. Default `datasole_`; empty for no prefix. */
   prefix?: string
-  /** A registry of prom-client that gets the metrics. Default: one of the exporter's own. */
+  /** The prom-client registry to which the metrics are added. Default: a registry of the exporter. */
   registry?: PrometheusRegistry
 }
 
-/** The server that the metrics in a registry are read from. */
+/** The source of the metrics in a registry. */
 interface Source {
   snapshot (): MetricsSnapshot
   backends (): Promise<BackendHealth[]>
   series (histogram: HistogramInfo): ReadonlyMap<string, Series>
 }
 
-/** The metrics of one server in the text format of Prometheus. It needs the package `prom-client`. */
+/** Exports the metrics of one server in the Prometheus text format. It needs the package `prom-client`. */
 export class PrometheusExporter {
   readonly #prefix: string
   readonly #given: PrometheusRegistry | undefined
@@ -42,11 +42,11 @@ export class PrometheusExporter {
   #registry: Promise<PrometheusRegistry> | undefined
   #metrics: Metrics | undefined
   #stopRecording: (() => void) | undefined
-  /** Of the scrape under way: all metrics of it are read from one snapshot. */
+  /** The snapshot of the current scrape, which all metrics share. */
   #snapshot: MetricsSnapshot | undefined
   #backends: Promise<BackendHealth[]> | undefined
 
-  /** @throws DatasoleError `INVALID_OPTION` for a prefix that no name may begin with */
+  /** @throws DatasoleError `INVALID_OPTION` if names must not start with the prefix */
   constructor ({ prefix = 'datasole_', registry }: PrometheusExporterOptions = {}) {
     checkPrefix('PrometheusExporter: option prefix', prefix, /^([a-zA-Z_:][a-zA-Z0-9_:]*)?$/)
     this.#prefix = prefix === '' || prefix.endsWith('_') ? prefix : `${prefix}_`
@@ -54,9 +54,9 @@ export class PrometheusExporter {
   }
 
   /**
-   * Exports a server from now on, and measures its durations. A registry of yours gets the metrics too.
+   * Starts to export a server and to measure its durations. Adds the metrics to the option `registry`, if given.
    * @param server `ds`
-   * @throws DatasoleError `DUPLICATE_REGISTRATION` if the exporter has a server; `DRIVER_MISSING`
+   * @throws DatasoleError `DUPLICATE_REGISTRATION` if the exporter already has a server; `DRIVER_MISSING`
    */
   async attach (server: ExportedServer): Promise<this> {
     this.#attach(metricsOf(server))
@@ -69,9 +69,9 @@ export class PrometheusExporter {
     return this
   }
 
-  /** Detaches the server, and removes its metrics from the registry. May be called twice. */
+  /** Detaches the server, and removes its metrics from the registry. A second call does nothing. */
   detach (): void {
-    this.#registry?.then((registry) => { unregister(registry, this.#prefix) }, () => {}) // the caller that opened it got the error
+    this.#registry?.then((registry) => { unregister(registry, this.#prefix) }, () => {}) // the caller of #open has already got the error
     this.#registry = undefined
     this.#stopRecording?.()
     this.#stopRecording = undefined
@@ -79,8 +79,8 @@ export class PrometheusExporter {
   }
 
   /**
-   * The metrics as text. An exporter without a server takes the one that runs in this process.
-   * @param snapshot exports its counts instead; then there are neither durations nor backends
+   * Returns the metrics as text. An exporter without a server attaches to the only server in this process.
+   * @param snapshot exports this snapshot instead, without durations and backends
    * @throws DatasoleError `DRIVER_MISSING`; `NOT_STARTED` without a server
    */
   async export (snapshot?: MetricsSnapshot): Promise<string> {
@@ -94,7 +94,7 @@ export class PrometheusExporter {
     return await (await this.#open()).metrics()
   }
 
-  /** The `content-type` of the text of `export`. */
+  /** The `content-type` for the text of `export`. */
   get contentType (): string {
     return this.#given?.contentType ?? 'text/plain; version=0.0.4; charset=utf-8'
   }
@@ -105,7 +105,7 @@ export class PrometheusExporter {
     this.#stopRecording = metrics.record(this.#recorder)
   }
 
-  /** The registry with the metrics in it. */
+  /** The registry, with the metrics added. */
   #open (): Promise<PrometheusRegistry> {
     return (this.#registry ??= this.#register().catch((error: unknown) => {
       this.#registry = undefined
@@ -124,7 +124,7 @@ export class PrometheusExporter {
     return registry
   }
 
-  /** A registry asks all of its metrics in one turn. */
+  /** The snapshot of this turn of the event loop. A registry reads all of its metrics in one turn. */
   #take (): MetricsSnapshot {
     if (this.#snapshot === undefined) setImmediate(() => { this.#snapshot = undefined })
     return (this.#snapshot ??= (this.#metrics ?? onlyMetrics()).snapshot())
@@ -164,14 +164,14 @@ function unregister (registry: PrometheusRegistry, prefix: string): void {
   for (const { name } of [...METRICS, ...BACKEND_METRICS, ...HISTOGRAMS]) registry.removeSingleMetric(prefix + name)
 }
 
-/** Without labels `reset` leaves a zero, which a metric without a sample must not have. */
+/** Sets the samples of a metric. Without labels, `reset` sets a zero, so a metric without samples must be removed. */
 function fill (metric: { reset (): void, remove (...labels: string[]): void }, put: (sample: Sample) => void, labels: readonly string[], samples: Sample[]): void {
   metric.reset()
   if (labels.length === 0 && samples.length === 0) metric.remove()
   for (const sample of samples) put(sample)
 }
 
-/** Its buckets are filled already, which prom-client's own histogram does not take. */
+/** A histogram with counts per bucket, which prom-client's own histogram does not accept. */
 function histogram (name: string, info: HistogramInfo, source: Source): object {
   return {
     name,

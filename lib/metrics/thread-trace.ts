@@ -7,14 +7,14 @@ import { contextOf, traceparentOf } from './trace-context.js'
 type Api = typeof OpenTelemetry
 
 /**
- * The trace of the main thread in a worker thread. Handlers run as part of it, for an SDK that the thread has started.
- * `@opentelemetry/api` is loaded with the first task that is traced.
+ * Continues traces of the main thread in a worker thread, for an SDK that the worker script has started. It loads
+ * `@opentelemetry/api` at the first traced task.
  */
 export class ThreadTrace {
-  /** null: it is not there for this package, so no SDK can be found. */
+  /** null: the package is not installed, so there is no SDK. */
   #api: Api | null | undefined
 
-  /** Runs `fn` as part of the trace, if there is one. */
+  /** Runs `fn` in the context of the trace, if there is one. */
   run<T> (traceparent: string | undefined, fn: () => T): T {
     if (traceparent === undefined) return fn()
     if (this.#api === undefined) this.#api = load()
@@ -22,13 +22,13 @@ export class ThreadTrace {
     return context === undefined || context === null ? fn() : this.#api!.context.with(context, fn)
   }
 
-  /** The place of the code that runs now; undefined outside of a trace. */
+  /** The `traceparent` of the current span; undefined outside of a trace. */
   traceparent (): string | undefined {
     return this.#api ? traceparentOf(this.#api, this.#api.trace.getSpanContext(this.#api.context.active())) : undefined
   }
 }
 
-/** Loads it at once, as tasks begin in order. */
+/** Loads the API synchronously, because tasks must start in order. */
 function load (): Api | null {
   try {
     return createRequire(packageFile('lib/executor/thread/worker-thread.js'))('@opentelemetry/api') as Api
