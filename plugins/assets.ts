@@ -6,19 +6,19 @@ import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
 import { packageFile } from '../lib/server/config/package-file.js'
 
-/** The client for pages that load it by a script tag, and the part of it that runs in a Web Worker. */
+/** The client bundle for script tags, and its Web Worker. */
 export const BUNDLES = ['datasole.iife.min.js', 'datasole-worker.iife.min.js'] as const
 
 type Encoding = 'br' | 'gzip' | 'identity'
 
-/** In the order that counts where a client likes several as much. */
+/** The supported encodings and their encoders. */
 const ENCODERS: Record<Encoding, (body: Buffer) => Promise<Buffer>> = {
   br: async (body) => await promisify(brotliCompress)(body, { params: { [constants.BROTLI_PARAM_SIZE_HINT]: body.length } }),
   gzip: async (body) => await promisify(gzip)(body, { level: 9 }),
   identity: async (body) => body
 }
 
-/** The URL path of an asset: beside the WebSocket. */
+/** The URL path of an asset, below the path of the WebSocket. */
 export function assetPath (path: string, bundle: string): string {
   return `${path === '/' ? '' : path}/${bundle}`
 }
@@ -32,7 +32,7 @@ export async function assets (app: FastifyInstance, { settings, log }: Core): Pr
     if (body === undefined) continue
     serveFile(app, assetPath(settings.path, bundle), body, 'text/javascript; charset=utf-8', {
       'cache-control': 'public, no-cache',
-      // pages of other origins may load it, and those that are cross-origin isolated
+      // allow pages of other origins and cross-origin isolated pages to load it
       'access-control-allow-origin': '*',
       'cross-origin-resource-policy': 'cross-origin',
       'cross-origin-embedder-policy': 'require-corp'
@@ -41,15 +41,15 @@ export async function assets (app: FastifyInstance, { settings, log }: Core): Pr
 }
 
 /**
- * Serves bytes with a validator (RFC 9110 section 8.8.3), compressed as the client can take it. Each encoding is made once,
- * when it is first asked for.
+ * Serves bytes with an ETag (RFC 9110 section 8.8.3), in the best encoding that the client accepts. Each encoding is
+ * computed once, at its first request.
  */
 export function serveFile (app: FastifyInstance, url: string, body: Buffer, type: string, headers: Record<string, string>): void {
   const hash = createHash('sha256').update(body).digest('base64url').slice(0, 27)
   const encoded = new Map<Encoding, Promise<Buffer>>()
   app.get(url, { exposeHeadRoute: true }, async (request, reply) => {
     const encoding = encodingFor(request.headers['accept-encoding'])
-    // another representation needs another validator (RFC 9110 section 8.8.3.3)
+    // each representation needs its own ETag (RFC 9110 section 8.8.3.3)
     const etag = encoding === 'identity' ? `"${hash}"` : `"${hash}-${encoding}"`
     reply.headers({ etag, vary: 'accept-encoding', ...headers })
     const known = request.headers['if-none-match']
@@ -64,7 +64,7 @@ export function serveFile (app: FastifyInstance, url: string, body: Buffer, type
   })
 }
 
-/** Of an Accept-Encoding the best that we have (RFC 9110 section 12.5.3); as it is where nothing else is accepted. */
+/** The best supported encoding for an Accept-Encoding header (RFC 9110 section 12.5.3); `identity` if no other is accepted. */
 export function encodingFor (accepted = ''): Encoding {
   const weights = new Map(accepted.toLowerCase().split(',').map((part) => {
     const [coding = '', ...parameters] = part.split(';').map((text) => text.trim())

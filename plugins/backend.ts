@@ -5,13 +5,13 @@ import { define } from './define.js'
 
 /** Options of the plugin `datasole/backend`. */
 export interface BackendPluginOptions {
-  /** An instance of one of datasole's backends, or of one of your own. */
+  /** An instance of one of datasole's backends, or of your own. */
   stateBackend: StateBackend
 }
 
 /**
- * Gives a scope a backend of yours.
- * @throws DatasoleError `INVALID_OPTION`; as its `connect` does
+ * Gives a scope the backend `stateBackend`.
+ * @throws DatasoleError `INVALID_OPTION`; the errors of the backend's `connect`
  */
 export default define<BackendPluginOptions>('datasole/backend', async ({ core, scope, plugin }, { stateBackend }) => {
   if (stateBackend === undefined) throw invalid('stateBackend', 'is missing: datasole/backend takes { stateBackend }')

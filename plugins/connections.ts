@@ -13,7 +13,7 @@ import type { Admission, Entrance } from '../lib/server/entrance.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** @internal The connection that an upgrade is about to become. */
+    /** @internal The admitted connection of an upgrade. */
     datasoleAdmission: Admission | null
   }
 }
@@ -21,18 +21,18 @@ declare module 'fastify' {
 /** The option `authHandler`, with Fastify's request. */
 export type AuthHandlerFn = AuthHandler<FastifyRequest>
 
-/** Every option has a default; an unknown name or a wrong value throws at construction, naming the option. */
+/** Options of the server. All have defaults. An unknown name or a wrong value throws an error that names the option. */
 export type DatasoleServerOptions = ServerOptions<FastifyRequest>
 
-/** How a request is logged where its URL may have a token in it. */
+/** The log form of a request, without a token in its URL. */
 const WITHOUT_TOKEN = { req: (req: FastifyRequest) => ({ method: req.method, url: redactUrl(req.url), host: req.host, remoteAddress: req.ip }) }
 
 const PLAIN_REQUEST = 'a plain request came for the path of the WebSocket. Where it was meant to be an upgrade, a proxy has dropped that: it has to speak HTTP/1.1 to this server, and pass on the headers Upgrade and Connection (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"). This is logged once'
 
 /**
- * The websocket route: an upgrade takes the steps of the entrance in its hooks. Refusals are
- * replies, never throws, so that no log line holds the request's URL with its token.
- * @returns ends what came by some sockets: connections when their calls are done, the others at once
+ * Adds the websocket route, whose hooks run the steps of the entrance. A refused upgrade gets a reply. It never throws,
+ * because Fastify would log the request's URL with its token.
+ * @returns closes the given sockets: connections after their calls have ended, other sockets at once
  */
 export function connections (app: FastifyInstance, core: Core, entrance: Entrance): (upgrades: ReadonlySet<Duplex>, requests: Pick<WeakSet<Duplex>, 'has'>) => Promise<void> {
   const { settings } = core
@@ -41,13 +41,13 @@ export function connections (app: FastifyInstance, core: Core, entrance: Entranc
   const refuse = (reply: FastifyReply, { status, error }: Rejection): FastifyReply => reply.code(status).header('connection', 'close').send({ statusCode: status, error })
 
   let wasTold = false
-  /** Of a plain request nothing says whether it was meant to be an upgrade, so the log says once what a proxy may have dropped. */
+  /** Answers a plain request. Logs the first one as a warning, because a proxy may have dropped its upgrade headers. */
   const upgradeRequired = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
     if (!wasTold) {
       wasTold = true
       core.log.warn({ path: settings.path, remoteAddress: request.ip, lacks: ['upgrade', 'connection'].filter((name) => !/websocket|upgrade/i.test(String(request.headers[name]))) }, PLAIN_REQUEST)
     }
-    // HTTP/2 has no such headers (RFC 9113 section 8.2.2)
+    // HTTP/2 forbids these headers (RFC 9113 section 8.2.2)
     if (request.raw.httpVersionMajor !== 2) reply.headers({ upgrade: 'websocket', connection: reply.raw.shouldKeepAlive ? 'Upgrade' : 'Upgrade, close' })
     return reply.code(426).send({ statusCode: 426, error: 'Upgrade Required', message: 'this is the endpoint of a WebSocket' })
   }
@@ -71,19 +71,19 @@ export function connections (app: FastifyInstance, core: Core, entrance: Entranc
     },
     handler: (request, reply) => upgradeRequired(request, reply),
     wsHandler: (socket: WebSocket, { raw, datasoleAdmission }) => {
-      // core.drain closes it, and nobody else: an application's own registration would, earlier and without a code
+      // only core.drain may close it: the websocket plugin would close it earlier, and without a code
       app.websocketServer.clients.delete(socket)
-      // the websocket plugin's listener holds request and reply too; accept puts its own in its place
+      // remove the websocket plugin's listener, which keeps request and reply in memory; accept adds its own
       socket.removeAllListeners('error')
       try {
         entrance.accept(socket, raw, datasoleAdmission!)
       } catch (error) {
-        raw.socket.destroy() // its response is corked
+        raw.socket.destroy() // its response is corked, so it would never be sent
         core.log.error({ err: error }, 'an upgrade failed')
       }
     }
   })
-  // emitted right before the response is written
+  // emitted just before the response is written
   app.websocketServer.on('headers', (_headers, raw) => { if (admitted.has(raw)) raw.socket.cork() })
 
   return async (upgrades, requests) => {

@@ -4,12 +4,12 @@ import type { Core } from '../lib/server/core.js'
 import { Datasole } from '../lib/server/datasole.js'
 import type { Scope } from '../lib/server/scope/scope.js'
 
-/** The server that a plugin extends, and the scope of the instance that it was registered on. */
+/** The server that a plugin extends, and the scope of the instance on which the plugin was registered. */
 export interface Inside { core: Core, scope: Scope, plugin: string, app: FastifyInstance }
 
 export type SubPlugin<O extends FastifyPluginOptions> = (app: FastifyInstance, options: O) => Promise<void>
 
-/** A Fastify plugin that gives its scope something of datasole's: `install` runs while the plugin loads. */
+/** Makes a Fastify plugin that extends the datasole scope of its instance. `install` runs while the plugin loads. */
 export function define<O extends FastifyPluginOptions> (name: string, install: (inside: Inside, options: O) => void | Promise<void>): SubPlugin<O> {
   const plugin: SubPlugin<O> = async (app, options) => {
     const { core, scope } = Datasole.insideOf(app)

@@ -5,8 +5,8 @@ import { define } from './define.js'
 import { WORKER_SCHEMAS } from './schema-compiler.js'
 
 /**
- * Runs a worker script in threads. Its methods and events belong to the scope, with the scope's hooks, limits and
- * backend.
+ * Runs a worker script in threads. Its methods and event handlers belong to the scope, with the scope's hooks, limits
+ * and backend.
  * @throws DatasoleError `INVALID_OPTION`
  */
 export default define<Partial<ExecutorOptions>>('datasole/executor', ({ core, scope, plugin }, options) => {

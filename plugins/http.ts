@@ -22,7 +22,7 @@ export type { Permission } from '../lib/server/http/permissions.js'
 
 /** Options of the plugin `datasole/http`. */
 export interface HttpPluginOptions {
-  /** Path before the routes, after the prefix of the scope. Default none. */
+  /** Path prefix of the routes, after the prefix of the scope. Default none. */
   prefix?: string
   /** Whether `PATCH` may change a key that clients cannot push to. Default false. */
   allowPatch?: Permission<{ key: string }>
@@ -32,27 +32,27 @@ export interface HttpPluginOptions {
   allowConnections?: Permission<{ query: Query }>
   /** Whether `DELETE /connections` may close connections. Default false. */
   allowDisconnect?: Permission<{ query: Query }>
-  /** Streams and long polls that may be open at once. Default 1,000. */
+  /** Maximum number of open streams and long polls. Default 1,000. */
   maxStreams?: number
-  /** Those of one user, or, without a user, of one address. Default 100. */
+  /** Maximum number of open streams and long polls per user, or per address without a user. Default 100. */
   maxStreamsPerUser?: number
-  /** ms that a long poll may wait, whatever it asks for. Default 60,000. */
+  /** Maximum duration of a long poll in ms. Default 60,000. */
   maxWaitMs?: number
-  /** ms that hooks and the backend have to read a key. Default 10,000. */
+  /** Timeout in ms for hooks and the backend to read a key. Default 10,000. */
   readTimeoutMs?: number
 }
 
 type Request = FastifyRequest<{ Params: { key: string, method: string, event: string }, Querystring: Query, Body: Buffer | undefined }>
 
-/** A path as routes begin with it. */
+/** A valid path prefix of routes. */
 const PATH = /^(\/[^/?#*:]+)*$/
 
 const OPTIONS = ['prefix', 'allowPatch', 'allowBroadcast', 'allowConnections', 'allowDisconnect', 'maxStreams', 'maxStreamsPerUser', 'maxWaitMs', 'readTimeoutMs']
 
-/** How a request is logged: its URL may have a token in it. */
+/** The log form of a request, without a token in its URL. */
 const WITHOUT_TOKEN = { req: (req: FastifyRequest) => ({ method: req.method, url: redactUrl(req.url), host: req.host, remoteAddress: req.ip }) }
 
-/** Requests are checked where the socket's frames are, and answers are JSON already. */
+/** Fastify must not validate or serialize: requests are checked like WebSocket frames, and answers are JSON already. */
 const UNCHECKED = { validatorCompiler: () => () => true, serializerCompiler: () => (data: unknown) => JSON.stringify(data), logSerializers: WITHOUT_TOKEN } as const
 
 const JSON_TYPE = 'application/json; charset=utf-8'
@@ -74,7 +74,7 @@ export default define<HttpPluginOptions>('datasole/http', async (inside, options
   for (const [name, permission] of Object.entries({ allowPatch, allowBroadcast, allowConnections, allowDisconnect })) checkPermission(name, permission as boolean)
   scope.provide(HTTP, {}, plugin)
   const resolved = { prefix, maxStreams, maxStreamsPerUser, maxWaitMs, readTimeoutMs, allowPatch, allowBroadcast, allowConnections, allowDisconnect }
-  // a scope below, so that the parsers are those of these routes only
+  // a child instance, so that the parsers apply only to these routes
   await app.register(async (instance) => { addRoutes(instance, inside, resolved) }, { prefix })
   for (const route of ['state', 'rpc', 'events']) core.routes.addTree(`${app.prefix}${prefix}/${route}/`)
   core.routes.add(`${app.prefix}${prefix}/connections`)
@@ -89,13 +89,13 @@ function addRoutes (app: FastifyInstance, { core, scope, app: { ds } }: Inside, 
   app.addContentTypeParser(['application/json', PATCH_TYPE], raw, (_request, body, done) => { done(null, body) })
   app.setErrorHandler(async (error: Error & { code?: string, statusCode?: number }, _request, reply) => {
     const refusal = error instanceof HttpRefusal ? error : ofBody(error)
-    // whatever else was thrown is for the scope's own handler
+    // the scope's own error handler gets any other error
     if (refusal === undefined) throw error
     if (refusal.retryAfter !== undefined) reply.header('retry-after', Math.ceil(refusal.retryAfter / 1000))
     return await reply.code(refusal.status).type(JSON_TYPE).header('cache-control', 'no-store').send(Buffer.from(JSON.stringify(refusal.body)))
   })
 
-  /** An error that is not meant for the client is logged, and the client gets the id of the line. */
+  /** Logs an error that is not meant for the client. The client gets only an id, which is in the log line. */
   const refusalFor = (error: unknown): HttpRefusal => {
     const known = HttpRefusal.from(error)
     if (known !== undefined) return known
@@ -104,7 +104,7 @@ function addRoutes (app: FastifyInstance, { core, scope, app: { ds } }: Inside, 
     return HttpRefusal.of('INTERNAL', `internal error (${id})`)
   }
 
-  /** Runs a route as a connection that ends with it. */
+  /** Runs a route with a connection that ends with the request. */
   const exchanging = (handle: (exchange: Exchange, request: Request, reply: FastifyReply) => Promise<FastifyReply>) => async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const exchange = await Exchange.open(core, callers, asHttp(request, reply))
     try {
@@ -116,7 +116,7 @@ function addRoutes (app: FastifyInstance, { core, scope, app: { ds } }: Inside, 
     }
   }
 
-  /** An act of the operator's, beyond what clients can do: counted, then asked for. */
+  /** Checks an operator's action, which clients cannot do: applies the rate limit, then asks for the permission. */
   const act = async <About>(exchange: Exchange, name: string, option: keyof HttpPluginOptions, about: About): Promise<void> => {
     await exchange.during(countRequest(core, scope, exchange.http.connection, name))
     await exchange.during(requirePermission(options[option] as Permission<About>, exchange.http.connection, about, option))
@@ -140,14 +140,14 @@ function addRoutes (app: FastifyInstance, { core, scope, app: { ds } }: Inside, 
     if (request.method === 'HEAD' || !/\btext\/event-stream\b/i.test(request.headers.accept ?? '')) return await read(request, reply)
     const since = parsePosition(String(request.headers['last-event-id'] ?? ''))
     const stream = await StateEvents.open(core, callers, asHttp(request, reply), (request as Request).params.key, since, options.readTimeoutMs).catch((error: unknown) => { throw refusalFor(error) })
-    // proxies that buffer would keep events for themselves
+    // tell proxies not to buffer events
     return await reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-cache, no-transform', vary: 'accept', 'x-accel-buffering': 'no' }).send(stream)
   })
 
   app.patch('/state/:key', { ...UNCHECKED, schema: SCHEMAS.patch } as RouteShorthandOptions, exchanging(async (exchange, request, reply) => {
     const { params: { key }, headers, body = Buffer.alloc(0) } = request
     requireType(headers['content-type'], PATCH_TYPE)
-    // a value stands inside an operation of a list
+    // a value is two levels deeper: inside an operation, inside a list
     const patches = jsonTextOf(body, settings.maxJsonDepth + 2)
     const expected = headers['if-match'] === undefined ? undefined : new EntityTags(headers['if-match'])
     const head = await patchState(core, exchange, { key, patches, expected, allow: options.allowPatch })
@@ -192,7 +192,7 @@ function requireType (header: string | undefined, type: string): void {
   if (header?.split(';')[0]!.trim().toLowerCase() !== type) throw HttpRefusal.because(415, 'UNSUPPORTED_MEDIA_TYPE', `the content type must be ${type}`)
 }
 
-/** A body that Fastify does not take: of another type, or too large. */
+/** The refusal for a body that Fastify does not accept: of another type, or too large. */
 function ofBody ({ code = '', statusCode = 400, message }: { code?: string, statusCode?: number, message: string }): HttpRefusal | undefined {
   if (!code.startsWith('FST_ERR_CTP_')) return undefined
   const known = { 413: 'PAYLOAD_TOO_LARGE', 415: 'UNSUPPORTED_MEDIA_TYPE' }[statusCode]

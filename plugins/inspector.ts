@@ -16,31 +16,31 @@ export interface InspectorOptions {
   /** Path of the page, after the prefix of the scope. Default `/inspector`. */
   prefix?: string
   /**
-   * Whether viewers may disconnect clients, and edit and delete values: true, or a function that decides by the request
-   * of the page's WebSocket. Default false.
+   * Whether viewers may disconnect clients, and edit and delete values: a boolean, or a function that gets the request of
+   * the page's WebSocket. Default false.
    */
   allowActions?: boolean | ((request: FastifyRequest) => boolean | Promise<boolean>)
-  /** Origins whose pages may connect. Default: pages of the host that the request names. */
+  /** Origins whose pages may connect. Default: only pages of the host in the request. */
   allowedOrigins?: string[]
-  /** Viewers at once. Default 20; then HTTP 503. */
+  /** Maximum number of concurrent viewers. Others get HTTP 503. Default 20. */
   maxViewers?: number
 }
 
 const NAME = 'datasole/inspector'
 
-/** A path as routes begin with it, and as a WebSocket's may be. */
+/** A valid path prefix of routes and of a WebSocket. */
 const PATH = /^(\/[\w\-.~@!$&'(),;=+]+)+$/
 
 const OPTIONS = ['prefix', 'allowActions', 'allowedOrigins', 'maxViewers']
 
-/** The files of the page, by their path below it. */
+/** The files of the page, by their path below the prefix. */
 const FILES = {
   '/': ['index.html', 'text/html; charset=utf-8'],
   '/page.js': ['page.js', 'text/javascript; charset=utf-8'],
   '/style.css': ['style.css', 'text/css; charset=utf-8']
 } as const
 
-/** Nothing but the page's own files, and no markup that a script has made of text. */
+/** Allows only the page's own files, and forbids scripts to turn text into markup. */
 const HEADERS = {
   'cache-control': 'private, no-cache',
   'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -52,8 +52,8 @@ const HEADERS = {
 }
 
 /**
- * Serves a page that shows the server live, on all nodes, at `{prefix}/`. Page and WebSocket belong to the scope, with
- * the scope's hooks. The page shows values, which may hold secrets.
+ * Serves a page at `{prefix}/` that shows all nodes of the server live. The page and its WebSocket belong to the scope,
+ * with the scope's hooks. The page shows values, which may contain secrets.
  * @throws DatasoleError `DUPLICATE_REGISTRATION`, `INVALID_OPTION`, `PACKAGE_FILE_MISSING`
  */
 export default define<InspectorOptions>(NAME, async ({ app, core }, options) => {
@@ -84,11 +84,11 @@ export default define<InspectorOptions>(NAME, async ({ app, core }, options) => 
 })
 
 async function servePage (app: FastifyInstance, core: Core, prefix: string): Promise<void> {
-  // relative, for proxies that take away a part of the path
+  // relative, because a proxy may remove a part of the path
   const redirect = async (_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => await reply.code(302).header('location', `${prefix.slice(prefix.lastIndexOf('/') + 1)}/`).send()
   const { ignoreTrailingSlash, routerOptions } = app.initialConfig
   if (routerOptions?.ignoreTrailingSlash ?? ignoreTrailingSlash ?? false) {
-    // to such a router both paths are one route
+    // for such a router both paths are one route
     app.addHook('onRequest', async (request, reply) => {
       if (request.routeOptions.url === `${app.prefix}${prefix}/` && !request.url.split('?', 1)[0]!.endsWith('/')) return await redirect(request, reply)
     })
@@ -102,7 +102,7 @@ async function servePage (app: FastifyInstance, core: Core, prefix: string): Pro
   core.routes.add(app.prefix + prefix)
 }
 
-/** @throws DatasoleError `INVALID_OPTION`, naming the option */
+/** @throws DatasoleError `INVALID_OPTION`; the message names the option */
 function checked (options: InspectorOptions): InspectorOptions {
   const { prefix, allowActions, allowedOrigins, maxViewers } = options
   for (const name of Object.keys(options)) if (!OPTIONS.includes(name)) throw invalid(name, `is not an option of ${NAME}`)

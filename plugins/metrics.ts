@@ -9,22 +9,22 @@ export { PrometheusExporter, type PrometheusExporterOptions, type PrometheusRegi
 
 /** Options of the plugin `datasole/metrics`. */
 export interface MetricsPluginOptions {
-  /** Path before `/metrics` and `/health`, after the prefix of the scope. Default none. */
+  /** Path prefix of `/metrics` and `/health`, after the prefix of the scope. Default none. */
   prefix?: string
-  /** Default `new PrometheusExporter()`. */
+  /** The exporter of `/metrics`. Default `new PrometheusExporter()`. */
   exporter?: PrometheusExporter
-  /** Exports the server to OpenTelemetry as well. Default none. */
+  /** Also exports the server to OpenTelemetry. Default none. */
   openTelemetry?: OpenTelemetryExporter
-  /** ms that a backend may take to answer for `/health`. Default 1,000. */
+  /** Timeout in ms for a backend to answer `/health`. Default 1,000. */
   healthTimeoutMs?: number
 }
 
-/** A path as routes begin with it. */
+/** A valid path prefix of routes. */
 const PATH = /^(\/[^/?#*:]+)*$/
 
 /**
- * Serves the metrics of the server for Prometheus at `{prefix}/metrics`, and at `{prefix}/health` whether every
- * backend answers: 200 or 503. Both belong to the scope, with the scope's hooks.
+ * Serves the metrics of the server for Prometheus at `{prefix}/metrics`, and its health at `{prefix}/health`: 200 if
+ * every backend answers, else 503. Both belong to the scope, with the scope's hooks.
  * @throws DatasoleError `DRIVER_MISSING` without prom-client, `DUPLICATE_REGISTRATION`, `INVALID_OPTION`
  */
 export default define<MetricsPluginOptions>('datasole/metrics', async ({ app, core, scope, plugin }, { prefix = '', exporter = new PrometheusExporter(), healthTimeoutMs = 1000, openTelemetry }) => {
@@ -40,7 +40,7 @@ export default define<MetricsPluginOptions>('datasole/metrics', async ({ app, co
     openTelemetry?.detach()
   })
 
-  // a scrape every few seconds is no news
+  // do not log scrapes, which come every few seconds
   const options = { logLevel: 'warn', exposeHeadRoute: true } as const
   app.get(`${prefix}/metrics`, options, async (_request, reply) => await reply.type(exporter.contentType).header('cache-control', 'no-store').send(await exporter.export()))
   app.get(`${prefix}/health`, options, async (_request, reply) => {

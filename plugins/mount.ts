@@ -9,20 +9,20 @@ import { Entrance, type UpgradeRouter } from '../lib/server/entrance.js'
 export interface Mounted {
   route: UpgradeRouter
   entrance: Entrance
-  /** Ends what came by these sockets, as `close()` would: upgrades, and the connections that are requests. */
+  /** Closes upgrades, and connections that are HTTP requests, on these sockets, like `close()` does. */
   release: (upgrades: ReadonlySet<Duplex>, requests: Pick<WeakSet<Duplex>, 'has'>) => Promise<void>
 }
 
 /**
- * Ties the server's life to Fastify's. The backend connects while the plugin loads, so that it can be used after
- * `await register`. The core starts when everything is registered, drains before the http server closes, and
- * gives back its resources afterwards.
- * @throws DatasoleError whatever the backend's `connect` throws; nothing stays open
+ * Ties the server's life to Fastify's. The backend connects while the plugin loads, so it can be used after
+ * `await register`. The core starts when everything is registered, drains before the http server closes, and then
+ * releases its resources.
+ * @throws the errors of the backend's `connect`; nothing stays open
  */
 export async function begin (app: FastifyInstance, core: Core): Promise<void> {
   app.addHook('onReady', () => core.start())
   app.addHook('preClose', async () => {
-    // or the primary of a cluster, or a balancer, would go on to send clients here; Fastify's own close comes afterwards
+    // stop listening first, so that a cluster's primary or a load balancer sends no new clients; Fastify closes later
     if (core.settings.drainMs > 0 && app.server.listening) app.server.close()
     await core.drain()
   })

@@ -3,7 +3,7 @@ import type { PostgresBackendOptions } from '../lib/backend/postgres/postgres-op
 import { define } from './define.js'
 
 /**
- * Keeps the values, sessions and limits of a scope in Postgres, and carries its events between nodes. It is
+ * Gives a scope a Postgres backend: it stores values, sessions and rate limits, and sends events to other nodes. It is
  * connected once the plugin has loaded.
  * @throws DatasoleError `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`, `INVALID_OPTION`
  */

@@ -5,12 +5,12 @@ import { define } from './define.js'
 
 /** Options of the plugin `datasole/rate-limit`. */
 export interface RateLimitPluginOptions extends RateLimitConfig {
-  /** A limiter of your own, which decides on every frame. Default: windows in this process and in the scope's backend. */
+  /** A custom limiter, which decides on every frame. Default: sliding windows in this process and in the scope's backend. */
   rateLimiter?: RateLimiter
 }
 
 /**
- * Gives the methods, events and keys of a scope rate limits of their own.
+ * Gives the methods, events and keys of a scope separate rate limits.
  * @throws DatasoleError `INVALID_OPTION`
  */
 export default define<RateLimitPluginOptions>('datasole/rate-limit', ({ scope, plugin }, { rateLimiter, ...config }) => {

@@ -2,7 +2,7 @@ import ajvCompiler from '@fastify/ajv-compiler'
 import type { FastifyInstance } from 'fastify'
 import type { SchemaCompiler } from '../lib/server/scope/scope.js'
 
-/** Values are checked as they are: nothing is coerced, filled in or removed. */
+/** Ajv options that check values without changing them. */
 const STRICT = { customOptions: { coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false } } as const
 
 type Compile = (route: never) => (data: unknown) => unknown
@@ -12,9 +12,8 @@ type Validate = ((data: unknown) => unknown) & { errors?: object[] | null }
 const chosen = new WeakMap<object, Compile>()
 
 /**
- * Notes which validator compilers the application sets on `app` and below it, before or after this.
- * `app.validatorCompiler` alone does not tell: once a route has a schema, Fastify's own default is
- * there, which coerces.
+ * Records the validator compilers that the application sets on `app` and its child instances, before or after this call.
+ * `app.validatorCompiler` is not enough: once a route has a schema, it is Fastify's default, which coerces values.
  */
 export function watchCompilers (app: FastifyInstance): void {
   if (app.validatorCompiler !== undefined) chosen.set(app, app.validatorCompiler as Compile)
@@ -26,8 +25,8 @@ export function watchCompilers (app: FastifyInstance): void {
 }
 
 /**
- * Compiles schemas of RPC methods: by the validator compiler that the application has set on the
- * instance, else by Fastify's own with the instance's shared schemas.
+ * Returns a compiler for schemas of RPC methods: the application's validator compiler, if it has set one on the instance,
+ * or else Fastify's own, with the instance's shared schemas.
  */
 export function schemaCompiler (app: FastifyInstance): SchemaCompiler {
   return (schema) => {
@@ -46,16 +45,16 @@ function checkOf (validate: Validate): (data: unknown) => object[] | null {
   }
 }
 
-/** The module in which worker threads find `workerCompiler`: see `packageFile`. */
+/** Path of the module with `workerCompiler`, for worker threads: see `packageFile`. */
 export const WORKER_SCHEMAS = 'plugins/schema-compiler.js'
 
-/** Compiles schemas in a worker thread: as Fastify's own, without schemas that an instance shares. */
+/** Returns a compiler for worker threads: Fastify's own, without the shared schemas of an instance. */
 export function workerCompiler (): SchemaCompiler {
   const compile = ajvCompiler()({}, STRICT as never)
   return (schema) => checkOf(compile({ schema, method: 'GET', url: '', httpPart: 'body' } as never) as Validate)
 }
 
-/** Scopes inherit from the ones around them. */
+/** Finds the compiler that was set on an instance or on one of its parents. */
 function chosenFor (app: FastifyInstance): Compile | undefined {
   for (let scope: object | null = app; scope !== null; scope = Object.getPrototypeOf(scope) as object | null) {
     const compile = chosen.get(scope)

@@ -4,7 +4,7 @@ import { SESSIONS } from '../lib/server/scope/services.js'
 import { define } from './define.js'
 
 /**
- * Gives a scope sessions of its own, which live in its backend.
+ * Gives a scope separate sessions, stored in its backend.
  * @throws DatasoleError `INVALID_OPTION`
  */
 export default define<SessionOptions>('datasole/sessions', ({ scope, plugin }, options) => {

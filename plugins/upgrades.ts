@@ -10,20 +10,20 @@ import type { UpgradeRouter } from '../lib/server/entrance.js'
 import { refuseUpgrade } from '../lib/server/auth/refuse-upgrade.js'
 
 /**
- * Registers @fastify/websocket with a stub for its server, which gets the upgrades that are meant for
- * routes of Fastify, and no others: on the real server it would answer every neighbour's too. Where the
- * application has registered it before, that registration is shared.
+ * Registers @fastify/websocket with a stub as its http server. The stub gets only upgrades for Fastify's routes; on the
+ * real server the plugin would also answer upgrades for other listeners. If the application has already registered
+ * @fastify/websocket, that registration is used.
  *
- * @returns hands an upgrade to Fastify's router
+ * @returns passes an upgrade to Fastify's router
  */
 export async function upgrades (app: FastifyInstance, { settings, rpc, log }: Core): Promise<UpgradeRouter> {
-  /** Upgrades for websocket routes, from their arrival until they are WebSockets or have ended. */
+  /** Sockets of upgrades for websocket routes, until they are WebSockets or have closed. */
   const pending = new Set<Duplex>()
   const isWebSocketRoute = routeQuestion(app, pending)
   const isShared = app.hasDecorator('websocketServer')
   const stub = new EventEmitter()
 
-  // a response that ended was no upgrade, and where a hook of the application's has sent it nobody else ends the socket
+  // an upgrade with a response was refused: destroy its socket, which stays open after a reply by an application's hook
   app.addHook('onResponse', (request, _reply, done) => {
     const { socket } = request.raw
     if (pending.has(socket)) socket.destroy()
@@ -33,9 +33,9 @@ export async function upgrades (app: FastifyInstance, { settings, rpc, log }: Co
     stub.on('upgrade', giveSocket)
     await app.register(websocket, {
       options: { server: stub as never, maxPayload: settings.maxPayload + HEADER_SIZE },
-      // what a socket reports is logged and counted where it is accepted
+      // errors of sockets are logged and counted after `accept`
       errorHandler: () => {},
-      // ours have been closed by core.drain; these belong to other routes of the application
+      // core.drain has closed datasole's connections; these belong to other routes of the application
       preClose: (done) => {
         for (const client of app.websocketServer.clients) client.close(CloseCode.GOING_AWAY)
         app.websocketServer.close(() => {})
@@ -48,7 +48,7 @@ export async function upgrades (app: FastifyInstance, { settings, rpc, log }: Co
     pending.delete(socket)
     socket.off('close', ended)
   })
-  // runs after core.drain. One that still waits, for a hook of the application's too, would keep the http server open
+  // runs after core.drain; a pending upgrade, even in an application's hook, would keep the http server open
   app.addHook('preClose', async () => { for (const socket of pending) socket.destroy() })
 
   return (req, socket, head) => {
@@ -60,7 +60,7 @@ export async function upgrades (app: FastifyInstance, { settings, rpc, log }: Co
       refuseUpgrade(socket, { status: 500 })
       return true
     }
-    // Fastify itself would answer, and leave the socket open
+    // Fastify itself would reply but leave the socket open
     if (rpc.isDraining) {
       refuseUpgrade(socket, { status: 503 })
       return true
@@ -74,9 +74,9 @@ export async function upgrades (app: FastifyInstance, { settings, rpc, log }: Co
 }
 
 /**
- * An upgrade by `injectWS` has a stream instead of a socket. It stands for one from where Fastify's `inject`
- * comes from. A response fully uncorks a socket, by a member that this stream does not have, so that it would
- * never finish; and it does not close by itself when both sides have ended.
+ * Prepares an upgrade by `injectWS`, which has a stream instead of a socket. It gets the remote address that Fastify's
+ * `inject` uses. `cork` and `uncork` do nothing, because a response uncorks by a member that the stream does not have, and
+ * would never finish. The stream is destroyed when both sides have ended, because it does not close by itself.
  */
 function giveSocket (req: IncomingMessage, socket: Duplex): void {
   if (req.socket === socket) return
@@ -85,18 +85,17 @@ function giveSocket (req: IncomingMessage, socket: Duplex): void {
   finished(socket, () => { socket.destroy() })
 }
 
-/** How a stand-in for a request ends its way through Fastify. */
+/** Errors that stop the routing of a stand-in request. */
 const FOUND = new Error('a websocket route')
 const OTHER = new Error('anything else')
 
 /**
- * Whether Fastify's router finds a websocket route for an upgrade, by all that it goes by: rewriteUrl,
- * its options, constraints, and other routes that are nearer. It cannot be asked without being run, and
- * no hook may hear of what others on the server are meant to answer. So a stand-in for the request is
- * routed, which comes back by a throw: from the first that is called for a websocket route, its
- * childLoggerFactory, or from the first that Fastify reads for any other route, a symbol in the headers.
+ * Finds out whether Fastify's router has a websocket route for an upgrade, including rewriteUrl, router options and
+ * constraints. Fastify has no look-up without running a request, but no hook may run for requests of other listeners. So
+ * it routes a stand-in for the request, and stops it by a throw at the first step: for a websocket route, the call of its
+ * childLoggerFactory; for any other route, Fastify's first read of a symbol in the headers.
  *
- * @returns the question; it answers undefined where constraints are asynchronous, so that nothing is known in time
+ * @returns a function that returns undefined if constraints are asynchronous, so that there is no answer in time
  */
 function routeQuestion (app: FastifyInstance, pending: ReadonlySet<Duplex>): (req: IncomingMessage) => boolean | undefined {
   let asked: IncomingMessage | undefined
@@ -109,7 +108,7 @@ function routeQuestion (app: FastifyInstance, pending: ReadonlySet<Duplex>): (re
       try {
         return (childLoggerFactory ?? this.childLoggerFactory).call(this, logger, bindings, options, raw)
       } catch (error) {
-        // the websocket plugin logs it, and leaves the socket open
+        // the websocket plugin logs the error but leaves the socket open
         if (pending.has(raw.socket)) raw.socket.destroy()
         throw error
       }
@@ -120,7 +119,7 @@ function routeQuestion (app: FastifyInstance, pending: ReadonlySet<Duplex>): (re
     const answer = new ServerResponse(asked)
     try {
       app.routing(asked, answer)
-      // what cannot be a route, such as a bad URL, is answered on the spot
+      // Fastify answers a request that matches no route, such as a bad URL, at once
       return answer.headersSent ? false : undefined
     } catch (error) {
       if (error === FOUND || error === OTHER) return error === FOUND

@@ -12,22 +12,22 @@ import type { DatasoleServerOptions } from '../connections.js'
 import { WORKER_SCHEMAS, schemaCompiler } from '../schema-compiler.js'
 import { type AnyHttpServer, PrivateHost, privateFastify } from './private-host.js'
 
-/** The target of `attach`: an http(s) server, or an object that has one (NestJS, Fastify). */
+/** The target of `attach`: an http(s) server, or an object with one (NestJS, Fastify). */
 export type AttachTarget = AnyHttpServer | { getHttpServer: () => unknown } | { server: unknown }
 
 /**
- * The server beside an http server of yours: Express, Koa, NestJS, plain `http.createServer()`. It is the same
- * composition as the Fastify plugin, in a private Fastify that gets only the requests and upgrades of our path.
- * @throws DatasoleError `INVALID_OPTION`, naming the option
+ * A server to attach to your http server: Express, Koa, NestJS or plain `http.createServer()`. It runs the Fastify
+ * plugin in a private Fastify instance, which gets only the requests and upgrades of its own paths.
+ * @throws DatasoleError `INVALID_OPTION`; the message names the option
  */
 export class DatasoleServer<C extends DatasoleContract = DatasoleContract> extends Datasole<C> {
-  /** State, events, messages, limits, sessions and CRDTs. */
+  /** State, events, messages, rate limits, sessions and CRDTs. */
   declare readonly primitives: Primitives<C, DatasoleServer<C>>
   /** The open connections of this node, and `attach`. */
   declare readonly transport: StandaloneTransport<this>
   readonly #host: PrivateHost
 
-  /** A contract types the server. */
+  /** The type of the option `contract` types the server. */
   constructor (options: DatasoleServerOptions & { contract: C })
   constructor (options?: DatasoleServerOptions)
   constructor (options: DatasoleServerOptions = {}) {
@@ -41,8 +41,8 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
   }
 
   /**
-   * Registers a Fastify plugin on the private Fastify instance. It loads at `init()`, which rejects as the plugin does.
-   * @param plugin `datasole/redis` or a sibling, or a function whose instance has a `ds` of its own
+   * Registers a Fastify plugin on the private Fastify instance. It loads at `init()`, which rejects if the plugin fails.
+   * @param plugin `datasole/redis` or a similar plugin, or a function, whose instance has its own `ds`
    * @param options the options of the plugin. Default none
    * @throws DatasoleError `TOO_LATE` after `init()`
    */
@@ -52,16 +52,16 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
   }
 
   /**
-   * Connects the backend, and loads the plugins of `register`. Takes effect once.
-   * @throws DatasoleError `CLOSED`, `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`; as a plugin does
+   * Connects the backend, and loads the plugins of `register`. Later calls return the same result.
+   * @throws DatasoleError `CLOSED`, `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED`, `DRIVER_MISSING`; errors of plugins
    */
   async init (): Promise<void> {
     await this.#host.start()
   }
 
   /**
-   * Lets calls in flight finish, closes clients with 1001, and leaves every http server as it was.
-   * May be called twice.
+   * Waits for calls in flight, closes clients with 1001, and detaches from every http server. A second call returns the
+   * same result.
    */
   async close (): Promise<void> {
     await this.#host.close()
@@ -70,9 +70,9 @@ export class DatasoleServer<C extends DatasoleContract = DatasoleContract> exten
 
 /**
  * Constructs, attaches and starts a server.
- * @param target the http server, or an object that has one
- * @param options as of `new DatasoleServer`
- * @throws as the constructor, `transport.attach` and `init`; the server is closed then
+ * @param target the http server, or an object with one
+ * @param options the same as for `new DatasoleServer`
+ * @throws the errors of the constructor, `transport.attach` and `init`; the server is closed after an error
  */
 export async function attach<C extends DatasoleContract = DatasoleContract> (target: AttachTarget, options?: DatasoleServerOptions): Promise<DatasoleServer<C>> {
   const server = new DatasoleServer<C>(options)
@@ -96,9 +96,9 @@ export class StandaloneTransport<S> extends TransportFacade<S> {
   }
 
   /**
-   * Serves the WebSocket and the client bundles on an http server, also before `init()`. Other requests stay with their
-   * listeners. If the http server closes first, its clients are closed with 1001 once their calls are done.
-   * @param target an http(s) server, or an object that has one (NestJS, Fastify)
+   * Serves the WebSocket and the client bundles on an http server. It may be called before `init()`. The http server's
+   * own listeners get all other requests. If it closes first, its clients are closed with 1001 after their calls.
+   * @param target an http(s) server, or an object with one (NestJS, Fastify)
    * @param adapter returns the http server of any other target
    * @throws TypeError `INVALID_ARGUMENT` if there is no http server; DatasoleError `PATH_TAKEN`, `CLOSED`
    */
@@ -120,6 +120,6 @@ function httpServerOf<T> (target: T, adapter?: (target: T) => AnyHttpServer): An
 
 function isServer (value: unknown): value is AnyHttpServer {
   return value instanceof Server || value instanceof SecureServer ||
-    // node:http2 does not export its class; only with allowHTTP1 does it have what http has
+    // node:http2 does not export its class; `headersTimeout` exists only with allowHTTP1
     (value instanceof TlsServer && 'updateSettings' in value && 'headersTimeout' in value)
 }

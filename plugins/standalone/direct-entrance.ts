@@ -4,14 +4,14 @@ import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
 import type { Core } from '../../lib/server/core.js'
 import type { Entrance, UpgradeRouter } from '../../lib/server/entrance.js'
 
-/** Hooks of Fastify that an upgrade, or the response to one that is refused, would run; an `onRoute` hook may add more to the route. */
+/** Fastify hooks that an upgrade or its refusal would run. An `onRoute` hook may add others to the route. */
 const REQUEST_HOOKS = ['onRoute', 'onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend', 'onResponse', 'onError', 'onTimeout', 'onRequestAbort']
 
 /**
- * Tells whether upgrades have to go through the private Fastify: where a plugin of the application has added a hook
- * for requests, a proxy is trusted, or the auth handler takes Fastify's request.
- * @param app before plugins of the application are registered
- * @returns the question, for the instance that has the websocket route; asked once all is registered
+ * Finds out whether upgrades must go through the private Fastify: if a plugin of the application has added a request
+ * hook, if a proxy is trusted, or if the auth handler takes Fastify's request.
+ * @param app the instance, before plugins of the application are registered
+ * @returns answers for the instance with the websocket route; call it after everything is registered
  */
 export function needsFastify (app: FastifyInstance, { settings }: Core, trustsProxy: boolean): (mounted: FastifyInstance) => boolean {
   const hooked = new WeakSet<FastifyInstance>()
@@ -22,22 +22,22 @@ export function needsFastify (app: FastifyInstance, { settings }: Core, trustsPr
     }
   })
   const takesRequest = settings.authHandler !== undefined && settings.authHandler.length !== 1
-  // hooks of other encapsulated plugins are for their own routes
+  // hooks of other encapsulated plugins apply only to their own routes
   return (mounted) => hooked.has(app) || hooked.has(mounted) || trustsProxy || takesRequest
 }
 
 /**
- * The steps of an upgrade without the private Fastify, whose request, reply and router cost as much as all the rest.
- * @returns takes every upgrade that it is given
+ * Handles upgrades without the private Fastify, whose request, reply and router cost as much as all other steps.
+ * @returns handles every upgrade, and returns true
  */
 export function directEntrance (app: FastifyInstance, { log }: Core, entrance: Entrance): UpgradeRouter {
-  const server = app.websocketServer // plugins may listen to it
+  const server = app.websocketServer // used because plugins may listen to it
   const pending = new Set<Duplex>()
-  // as those of Fastify: runs after core.drain
+  // runs after core.drain, like the hook in upgrades.ts
   app.addHook('preClose', async () => { for (const socket of pending) socket.destroy() })
 
   return (raw, socket, head) => {
-    const ip = raw.socket.remoteAddress as string // undefined on a Unix socket, as that of Fastify
+    const ip = raw.socket.remoteAddress as string // undefined on a Unix socket, like Fastify's request.ip
     const rejection = entrance.check(raw, ip, raw.headers.host ?? '')
     if (rejection !== undefined) {
       refuseUpgrade(socket, rejection)
@@ -48,7 +48,7 @@ export function directEntrance (app: FastifyInstance, { log }: Core, entrance: E
     entrance.admit(raw, ip).finally(() => pending.delete(socket)).then((admission) => {
       if (admission === undefined) return socket.destroy()
       if ('error' in admission) return refuseUpgrade(socket, admission)
-      socket.off('error', destroy) // the server below has its own
+      socket.off('error', destroy) // handleUpgrade adds its own listener
       socket.cork()
       server.handleUpgrade(raw, socket, head, (webSocket) => {
         server.emit('connection', webSocket, raw)

@@ -3,23 +3,23 @@ import type { Duplex } from 'node:stream'
 import { DatasoleError } from '../../lib/protocol/errors.js'
 import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
 
-/** Takes the requests and upgrades that are its own; each method returns whether it took this one. */
+/** Handles the requests and upgrades of its own paths. A method returns whether it handled this one. */
 export interface Tenant {
-  /** Of the WebSocket: no two tenants of a server have one. */
+  /** Path of the WebSocket, unique among the tenants of a server. */
   path: string
   request? (req: IncomingMessage, res: ServerResponse): boolean
   upgrade (req: IncomingMessage, socket: Duplex, head: Buffer): boolean
-  /** The server takes no more connections, and waits for the open ones. */
+  /** Called when the server accepts no more connections and waits for the open ones. */
   closing? (): void
 }
 
 /**
- * Entrance to an http server that several listeners share. A request that a tenant takes reaches no other listener. All
- * others reach the owner's listeners unchanged, whoever adds or removes them, at any time.
+ * Intercepts the requests and upgrades of an http server. A request that a tenant handles reaches no other listener. All
+ * others reach the http server's own listeners unchanged, even if listeners are added or removed later.
  *
- * It stands before the server's listeners, at `emit`, since a listener can neither stop those after it nor know who
- * will be added: other WebSocket servers end every upgrade that is not theirs, and some take all request listeners away
- * and call them themselves. All tenants of a server share one.
+ * It replaces `emit`, because a listener cannot stop other listeners and does not know later ones. Other WebSocket
+ * servers end every upgrade that is not theirs, and some remove all request listeners to call them themselves. All
+ * tenants of a server share one front door.
  */
 class FrontDoor {
   readonly tenants = new Set<Tenant>()
@@ -35,9 +35,9 @@ class FrontDoor {
     this.#close = server.close
     server.emit = this.#dispatch as Server['emit']
     server.close = this.#closing as Server['close']
-    // without any upgrade listener, http takes an upgrade for a plain request
+    // without an upgrade listener, http treats an upgrade as a plain request
     server.on('upgrade', this.#unclaimed)
-    // without any request listener, http2 makes no requests of its streams
+    // without a request listener, http2 creates no requests from its streams
     if (isHttp2(server)) server.on('request', unanswered)
   }
 
@@ -45,7 +45,7 @@ class FrontDoor {
     const server = this.#server
     server.off('upgrade', this.#unclaimed)
     server.off('request', unanswered)
-    // if other code has wrapped it since, ours stays and passes everything on
+    // if other code has wrapped our function since, leave it: without tenants it passes everything on
     if (server.emit === this.#dispatch) this.#restore('emit', this.#emit)
     if (server.close === this.#closing) this.#restore('close', this.#close)
   }
@@ -62,13 +62,13 @@ class FrontDoor {
     } else if (event === 'request') {
       const [req, res] = args as [IncomingMessage, ServerResponse]
       for (const tenant of this.tenants) if (tenant.request?.(req, res)) return true
-      // without another listener the client would wait for ever
+      // without another listener, the client would get no answer
       if (this.#isAlone) return notFound(res)
     }
     return Reflect.apply(this.#emit, this.#server, [event, ...args]) as boolean
   }
 
-  /** Nobody else answers requests, at this moment: listeners may come later. With http2, `stream` has one that makes requests. */
+  /** Whether there is no other request listener at this moment. With http2, one `stream` listener is Node's own. */
   get #isAlone (): boolean {
     const server = this.#server
     return isHttp2(server)
@@ -81,7 +81,7 @@ class FrontDoor {
     return Reflect.apply(this.#close, this.#server, args)
   }
 
-  /** Answers an upgrade that no tenant took, if there is no other listener that could. */
+  /** Refuses an upgrade that no tenant handled, if there is no other upgrade listener. */
   readonly #unclaimed = (_req: IncomingMessage, socket: Duplex): void => {
     if (this.#server.listenerCount('upgrade') > 1) return
     refuseUpgrade(socket, { status: 404 })
@@ -95,7 +95,7 @@ function notFound (res: ServerResponse): true {
 
 function unanswered (): void {}
 
-/** An http2 server that also speaks HTTP/1.1 has the same events, but makes requests only for their listeners. */
+/** Whether it is an http2 server that also accepts HTTP/1.1. It has the same events, but creates requests only for listeners. */
 function isHttp2 (server: Server): boolean {
   return 'updateSettings' in server
 }
@@ -103,9 +103,9 @@ function isHttp2 (server: Server): boolean {
 const doors = new WeakMap<Server, FrontDoor>()
 
 /**
- * Puts a tenant at the door of a server.
- * @throws DatasoleError `PATH_TAKEN` where another tenant has its path
- * @returns takes it away again; the last one to leave leaves the server as it was
+ * Adds a tenant to a server.
+ * @throws DatasoleError `PATH_TAKEN` if another tenant has its path
+ * @returns removes the tenant; after the last one, the server is as it was before
  */
 export function enter (server: Server, tenant: Tenant): () => void {
   let door = doors.get(server)
@@ -121,7 +121,7 @@ export function enter (server: Server, tenant: Tenant): () => void {
   }
 }
 
-/** The path of a request, as it came: no decoding, no normalization, and nothing that a parser could choke on. */
+/** The raw path of a request, without decoding or normalization. It never throws, unlike a URL parser. */
 export function pathOf (req: IncomingMessage): string {
   const url = req.url ?? ''
   const end = url.indexOf('?')

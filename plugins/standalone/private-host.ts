@@ -16,12 +16,12 @@ import { upgrades } from '../upgrades.js'
 import { directEntrance, needsFastify } from './direct-entrance.js'
 import { enter, pathOf } from './front-door.js'
 
-/** Characters of a key in a URL, as long as a frame has them. */
+/** Maximum length of a key in a URL, the same as in a frame. */
 const MAX_PARAM = 8 * 1024
 
 export type AnyHttpServer = Server | SecureServer | Http2SecureServer
 
-/** @throws DatasoleError `INVALID_OPTION` for addresses that are none */
+/** @throws DatasoleError `INVALID_OPTION` for invalid addresses in `trustProxy` */
 export function privateFastify (options: DatasoleServerOptions | undefined): FastifyInstance {
   const trustProxy = options?.trustProxy ?? false
   try {
@@ -31,14 +31,14 @@ export function privateFastify (options: DatasoleServerOptions | undefined): Fas
   }
 }
 
-/** The private Fastify of a server, and the http servers that it is attached to. */
+/** The private Fastify of a server, and the http servers to which it is attached. */
 export class PrivateHost {
   readonly #app: FastifyInstance
   readonly #core: Core
   readonly #trustsProxy: boolean
   readonly #leave = new Map<AnyHttpServer, () => void>()
   #route: UpgradeRouter | undefined
-  /** Takes the upgrades for the path, if they need nothing of Fastify. */
+  /** Handles upgrades for the path if they do not need Fastify. */
   #direct: UpgradeRouter | undefined
   #needsFastify: ReturnType<typeof needsFastify> | undefined
   #starting: Promise<Mounted> | undefined
@@ -51,14 +51,14 @@ export class PrivateHost {
     this.#trustsProxy = trustsProxy
   }
 
-  /** Makes `ds` known to the plugins of the private instance, by scope. */
+  /** Gives the plugins of the private instance their `ds`, by scope. */
   carry (ds: object): void {
     this.#app.decorate('ds', ds as never)
     this.#app.addHook('onRegister', (instance) => { instance.ds = instance.ds.derive(schemaCompiler(instance), instance.pluginName) })
-    // before every other plugin, so that they find the backend connected, and a failure of theirs closes it
+    // register it first, so that other plugins have a connected backend, and a failed plugin closes it
     this.#app.register(fp(async (app) => {
       await begin(app, this.#core)
-      this.#route = await upgrades(app, this.#core) // before plugins that have routes of WebSockets
+      this.#route = await upgrades(app, this.#core) // before plugins with websocket routes
       this.#needsFastify = needsFastify(app, this.#core, this.#trustsProxy)
     }, { name: 'datasole' }))
   }
@@ -86,7 +86,7 @@ export class PrivateHost {
       await this.#app.ready()
       choose()
     } catch (error) {
-      await this.#core.stop() // a plugin may have failed before the core began
+      await this.#core.stop() // a plugin may have failed before the core started
       throw error
     }
     return mounted!
@@ -124,9 +124,9 @@ export class PrivateHost {
       },
       request: (req, res) => {
         const requested = pathOf(req)
-        // at the root, pages are the owner's
+        // at the path "/", plain requests belong to the http server's own listeners
         if (!own.has(requested) && !this.#core.routes.has(requested) && (requested !== path || path === '/')) return false
-        // on a connection that is kept alive: a stream would keep the http server open again
+        // refuse requests on kept-alive connections: a stream would keep the http server open
         if (sockets.isClosing && !server.listening) return unavailable(req, res)
         sockets.carriers.add(req.socket)
         this.#serve(req, res)
@@ -134,7 +134,7 @@ export class PrivateHost {
       },
       closing: () => {
         sockets.isClosing = true
-        this.#starting?.then(({ release }) => release(sockets.all, sockets.carriers), () => {}) // a start that failed has been told
+        this.#starting?.then(({ release }) => release(sockets.all, sockets.carriers), () => {}) // a failed start was reported to its caller
       }
     }))
   }
@@ -144,10 +144,10 @@ export class PrivateHost {
   }
 
   async #close (): Promise<void> {
-    // a start under way is finished first: half a start cannot be undone
-    await this.#starting?.catch(() => {}) // whoever started it has been told
+    // wait for a start in progress, because half a start cannot be undone
+    await this.#starting?.catch(() => {}) // its caller gets the error
     if (this.#starting === undefined) {
-      // closing the private instance would first load its plugins, and connect unused backends
+      // do not close the private instance: that would first load its plugins and connect unused backends
       await this.#core.drain()
       await this.#core.stop()
     } else {
@@ -171,9 +171,9 @@ export class PrivateHost {
 
 /** The sockets of one http server. */
 class Sockets {
-  /** Of upgrades. */
+  /** Sockets of upgrades. */
   readonly all = new Set<Duplex>()
-  /** Of requests. */
+  /** Sockets of requests. */
   readonly carriers = new WeakSet<Duplex>()
   isClosing = false
   readonly #ended: (this: Duplex) => void
@@ -185,12 +185,12 @@ class Sockets {
 
   add (socket: Duplex): void {
     this.all.add(socket)
-    socket.on('close', this.#ended) // not once, which makes two objects more for each socket
+    socket.on('close', this.#ended) // not `once`, which allocates two more objects per socket
   }
 }
 
 function unavailable ({ httpVersionMajor }: IncomingMessage, res: ServerResponse): true {
-  // HTTP/2 has no such header (RFC 9113 section 8.2.2)
+  // HTTP/2 forbids this header (RFC 9113 section 8.2.2)
   res.writeHead(503, httpVersionMajor === 2 ? {} : { connection: 'close' }).end()
   return true
 }
