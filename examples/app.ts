@@ -13,13 +13,13 @@ declare module 'datasole' {
   interface Register { contract: AppContract }
 }
 
-/** The page is plain HTML, CSS and JavaScript beside this file's source. */
+/** The folder of the page: plain HTML, CSS and JavaScript. */
 const PAGE = new URL('../../examples/app/', import.meta.url)
 const FILES = { '/': 'index.html', '/style.css': 'style.css', '/page.js': 'page.js', '/chart.js': 'chart.js' }
 const TYPES: Record<string, string> = { html: 'text/html', css: 'text/css', js: 'text/javascript' }
 const POLICY = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-/** Live state of this machine, calls, and a chat with presence, all over one WebSocket per page. */
+/** An app with live state of this machine, calls, and a chat with presence. A page uses one WebSocket for all of it. */
 export async function app (): Promise<FastifyInstance> {
   const fastify = Fastify({ logger: { level: 'warn' } })
   await fastify.register(datasole, {
@@ -60,7 +60,7 @@ function calls (fastify: FastifyInstance): void {
   })
 }
 
-/** A minute of samples: each second one is added and one falls out, and only that travels. */
+/** Keeps one minute of samples as live state. Each second adds one and drops one, and only this change is sent. */
 async function hostState (fastify: FastifyInstance): Promise<void> {
   const { metrics, primitives: { live } } = fastify.ds
   const watch = new HostWatch(metrics.snapshot())

@@ -1,8 +1,8 @@
 import { DatasoleClient } from 'datasole/client'
-import { WebSocket } from 'ws' // only for Node.js before 22, which has none of its own
+import { WebSocket } from 'ws' // needed only before Node.js 22, which has a WebSocket
 import type { AppContract } from './contract.js'
 
-/** Fills in the form of `board.ts`, puts a note on its board, shows what is there, and leaves. */
+/** Fills in the form of `board.ts`, adds a note to its board, prints all notes, and disconnects. */
 const [name = 'Node', text = `hello from Node.js ${process.version}`] = process.argv.slice(2)
 const client = new DatasoleClient<AppContract>({
   url: process.env.URL ?? 'http://localhost:3000',

@@ -4,7 +4,7 @@ import { DatasoleServer } from 'datasole/server'
 import type { AppContract } from './contract.js'
 import { onStop } from './stop.js'
 
-/** A form that saves itself while it is filled in, and a board on which everyone puts notes. */
+/** A form that is saved while the user fills it in, and a board to which everyone can add notes. */
 const ds = new DatasoleServer<AppContract>()
 const { live } = ds.primitives
 
@@ -14,7 +14,7 @@ const form = live.createSyncChannel({
   mode: 'json-patch',
   flush: { flushStrategy: 'debounced', debounceMs: 500 }
 })
-// once it was quiet for half a second, or the tab was closed
+// runs after half a second without changes, or when the tab is closed
 form.onFlush((value, _patches, connection) => {
   console.log(`saved the form of ${connection?.userId}: ${JSON.stringify(value)}`)
 })
@@ -25,7 +25,7 @@ live.createSyncChannel({
   mode: 'json-patch',
   flush: { flushStrategy: 'batched', batchIntervalMs: 50, maxBatchSize: 20 },
   initialValue: { notes: [] },
-  // who breaks this is told so, and nobody else sees it
+  // the sender of an invalid change gets an error, and other clients do not see the change
   validate: ({ notes }) => notes.length <= 100 && notes.every(({ text }) => typeof text === 'string' && text.length <= 280)
 })
 
@@ -36,5 +36,5 @@ http.listen(Number(process.env.PORT ?? 3000), () => {
   console.log(`Listening at http://localhost:${(http.address() as AddressInfo).port}`)
 })
 
-// http takes no more connections, and datasole ends those that there are
+// http stops accepting connections, and datasole closes the open ones
 onStop(async () => { http.close(); await ds.close() })

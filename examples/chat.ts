@@ -2,10 +2,10 @@ import type { Datasole } from 'datasole'
 import type { Person } from './chat-contract.js'
 import type { AppContract } from './contract.js'
 
-/** A chat with presence: rooms are tags of connections, and who is where is live state. */
+/** A chat with presence. Rooms are tags of connections, and the people in them are live state. */
 export async function chat (ds: Datasole<AppContract>): Promise<void> {
   const { events, fanout, live } = ds.primitives
-  // where several processes share a backend, people are there already
+  // if processes share a backend, the state may already have people
   await live.update('people', (people) => people ?? {})
 
   ds.rpc.register('join', async ({ name, room }, { connection }) => {

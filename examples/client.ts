@@ -1,8 +1,8 @@
 import { DatasoleClient } from 'datasole/client'
-import { WebSocket } from 'ws' // only for Node.js before 22, which has none of its own
+import { WebSocket } from 'ws' // needed only before Node.js 22, which has a WebSocket
 import type { AppContract } from './contract.js'
 
-/** Says a sentence in a room of one of the servers beside this file, hears it come back, and leaves. */
+/** Joins a room of a chat server in this folder, says a sentence, waits until it comes back, and disconnects. */
 const [name = 'Node', room = 'lobby', text = `hello from Node.js ${process.version}`] = process.argv.slice(2)
 const client = new DatasoleClient<AppContract>({ url: process.env.URL ?? 'http://localhost:3000', webSocket: WebSocket })
 await client.connect()

@@ -9,14 +9,13 @@ import type { AppContract } from './contract.js'
 import { onStop } from './stop.js'
 
 /**
- * The same chat in two processes that share a port and a Redis: whoever is connected to one of them
- * talks to those of the other. Started by pm2 in cluster mode, the second half is all there is. (A
- * process that is killed leaves its people in the list: they are cleared by those who leave.)
+ * The same chat in two processes that share a port and a Redis, so that clients of both processes talk to each other.
+ * With pm2 in cluster mode, only the `else` branch is needed. If a process is killed, its people stay in the list.
  */
 if (cluster.isPrimary) {
   for (let i = 0; i < 2; i++) cluster.fork()
   let isStopping = false
-  // one that crashes is replaced; the others go on, and its clients come back to them
+  // replace a crashed process; its clients reconnect
   cluster.on('exit', () => { if (!isStopping) cluster.fork() })
   onStop(async () => {
     isStopping = true

@@ -1,6 +1,6 @@
 import type { chatContract } from './chat-contract.js'
 
-/** The contract of the examples: the chat, whose schemas are checked, and the rest. */
+/** The contract of the examples: the chat, whose data is checked by schemas, and types for everything else. */
 export type AppContract = typeof chatContract & Rest
 
 interface Rest {
@@ -11,7 +11,7 @@ interface Rest {
   }
   state: {
     host: Host
-    /** each connection has its own */
+    /** one value per connection */
     form: Form
     board: Board
   }
@@ -25,21 +25,21 @@ export interface Host {
   name: string
   /** bytes */
   memory: number
-  /** one per second, the newest last, at most a minute of them */
+  /** one per second for the last minute, the newest last */
   samples: Sample[]
 }
 
 export interface Sample {
-  /** share of time that each core was busy, 0 to 1 */
+  /** busy share of each core, 0 to 1 */
   cores: number[]
   /** bytes in use */
   memory: number
   /** runnable processes, averaged over 1, 5 and 15 minutes */
   load: number[]
-  /** ms: how late the event loop was, at the most */
+  /** maximum delay of the event loop, in ms */
   lag: number
   connections: number
-  /** per second, received and sent */
+  /** messages received and sent, per second */
   messages: number
   /** bytes per second, to all clients together */
   sent: number

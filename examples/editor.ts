@@ -4,9 +4,9 @@ import type { AddressInfo } from 'node:net'
 import { DatasoleServer } from 'datasole/server'
 import { onStop } from './stop.js'
 
-/** One text that everyone edits, and who is there: `editor/page.js` is the page's part. */
+/** A text that everyone edits, with the cursors of all users. `editor/page.js` is the page's script. */
 const ds = new DatasoleServer({
-  // what is typed within a round trip is one operation; a cursor says ten times a second where it is
+  // edits within a round trip are sent as one operation; cursors are sent up to ten times a second
   rateLimit: {
     defaultRule: { windowMs: 60_000, maxRequests: 100 },
     rules: { text: { windowMs: 1000, maxRequests: 50 }, 'text:awareness': { windowMs: 1000, maxRequests: 20 } }
@@ -16,7 +16,7 @@ const { crdt, events, fanout } = ds.primitives
 crdt.register('text', 'yjs')
 events.on('text:awareness', ({ data }) => { fanout.broadcast('text:awareness', data) })
 
-// the page's script is bundled with Yjs by `npm run bundle:example`
+// `npm run bundle:example` bundles the page's script with Yjs
 const files = new Map([
   ['/', { type: 'text/html', body: readFileSync(new URL('../../examples/editor/index.html', import.meta.url)) }],
   ['/page.js', { type: 'text/javascript', body: readFileSync(new URL('editor/page.js', import.meta.url)) }]
@@ -33,5 +33,5 @@ http.listen(Number(process.env.PORT ?? 3000), () => {
   console.log(`Open http://localhost:${(http.address() as AddressInfo).port}`)
 })
 
-// http takes no more connections, and datasole ends those that there are
+// http stops accepting connections, and datasole closes the open ones
 onStop(async () => { http.close(); await ds.close() })

@@ -9,7 +9,7 @@ declare module 'datasole' {
   interface Register { contract: AppContract }
 }
 
-/** The chat in an application of Fastify, whose routes read its state and speak in its rooms. */
+/** The chat in a Fastify application. Its routes read the chat's state and send messages to rooms. */
 const fastify = Fastify()
 await fastify.register(datasole, { contract: chatContract })
 await chat(fastify.ds)

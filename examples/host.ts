@@ -3,10 +3,10 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { MetricsSnapshot } from 'datasole/server'
 import type { Sample } from './contract.js'
 
-/** ms between two looks at the event loop's clock */
+/** Interval in ms for sampling the event loop's delay. */
 const RESOLUTION = 10
 
-/** Looks at this machine, each time at what has happened since the last look. */
+/** Samples the load of this machine. Each sample covers the time since the last one. */
 export class HostWatch {
   readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION })
   #cores = cpus()
@@ -25,7 +25,7 @@ export class HostWatch {
       cores: cores.map((core, i) => round(busy(core, this.#cores[i] ?? core), 3)),
       memory: totalmem() - freemem(),
       load: loadavg().map((load) => round(load, 2)),
-      // what it measures is from one look to the next, and that they are apart is no delay
+      // the histogram includes the interval between two samples, which is no delay
       lag: round(Math.max(this.#delay.max / 1e6 - RESOLUTION, 0), 1),
       connections: metrics.connections,
       messages: round((metrics.messagesIn + metrics.messagesOut - before.messagesIn - before.messagesOut) / seconds, 1),

@@ -6,7 +6,7 @@ import { chatContract } from './chat-contract.js'
 import type { AppContract } from './contract.js'
 import { onStop } from './stop.js'
 
-/** The same chat beside any http server: requests for other paths than ours stay with its own listener. */
+/** The same chat attached to a plain http server, whose own listener gets requests for all other paths. */
 const ds = new DatasoleServer<AppContract>({ contract: chatContract })
 const http = createServer((_req, res) => { res.end(`${ds.transport.getConnectionCount()} connected\n`) })
 ds.transport.attach(http)
@@ -17,5 +17,5 @@ http.listen(Number(process.env.PORT ?? 3000), () => {
   console.log(`Listening at http://localhost:${(http.address() as AddressInfo).port}`)
 })
 
-// http takes no more connections, and datasole ends those that there are
+// http stops accepting connections, and datasole closes the open ones
 onStop(async () => { http.close(); await ds.close() })

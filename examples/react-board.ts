@@ -6,7 +6,7 @@ import { createServer as createVite } from 'vite'
 import { boardContract } from './react/board-contract.js'
 import { onStop } from './stop.js'
 
-/** A board that several browsers share: the page is React, built by Vite as it is asked for. */
+/** A board that several browsers share. The page uses React, and Vite builds it on demand. */
 const ds = new DatasoleServer({
   contract: boardContract,
   rateLimit: { defaultRule: { windowMs: 60_000, maxRequests: 600 }, rules: { cursor: { windowMs: 1000, maxRequests: 30 } } }

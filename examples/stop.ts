@@ -1,6 +1,6 @@
 /**
- * Ends the process in good order when it is told to, by Ctrl-C or by whoever runs it: calls are answered,
- * `onDisconnect` hooks run, and what waits to be stored is stored. Another signal of the same name ends it at once.
+ * Shuts the process down cleanly on SIGINT (Ctrl-C) or SIGTERM: calls are answered, `onDisconnect` hooks run, and queued
+ * writes are stored. A second signal of the same name ends the process at once.
  */
 export function onStop (stop: () => Promise<unknown>): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

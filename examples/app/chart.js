@@ -1,9 +1,9 @@
-/** Samples that a chart shows: the oldest and the newest slide out and in at its edges. */
+/** Number of samples in a chart. The oldest and the newest slide out and in at the edges. */
 const LENGTH = 60
 const SECOND = 1000
 const isStill = window.matchMedia('(prefers-reduced-motion: reduce)').matches
 
-/** A line that runs to the left, one sample per second, with the ground below it. */
+/** A line with a filled area below it. It moves to the left by one sample per second. */
 export class Chart {
   #svg = svgElement('svg')
   #area = svgElement('path')
@@ -19,21 +19,21 @@ export class Chart {
     plot.append(this.#svg)
   }
 
-  /** `ceiling` is what the height stands for, at least. */
+  /** Draws the samples. `ceiling` is the minimum value at the top of the chart. */
   draw (samples, ceiling) {
     const top = Math.max(ceiling, ...samples)
     const left = LENGTH - samples.length
     const line = curve(samples.map((value) => 0.97 - 0.91 * value / top), left)
     this.#line.setAttribute('d', line)
     this.#area.setAttribute('d', `${line}V1H${left}Z`)
-    // the newest sample stands beyond the edge, and is in view when the next one comes
+    // the newest sample starts beyond the right edge and slides into view within a second
     const step = `translateX(${-100 / (LENGTH - 2)}%)`
     this.#svg.getAnimations().forEach((animation) => animation.cancel())
     this.#svg.animate({ transform: ['none', step] }, { duration: isStill ? 0 : SECOND, fill: 'forwards' })
   }
 }
 
-/** A smooth path through all points, that rises and falls only where they do (Fritsch and Carlson). */
+/** A smooth path through all points, without overshoot (monotone cubic interpolation, Fritsch and Carlson). */
 function curve (ys, left) {
   const rise = ys.map((y, i) => (ys[i + 1] ?? y) - y)
   const slope = ys.map((_, i) => {

@@ -8,13 +8,13 @@ client.onConnectionState((state) => {
   $('connection').dataset.state = state
   $('connection').children[1].textContent = state
   document.body.classList.toggle('stale', state !== 'connected')
-  // to the server this is somebody new
+  // the server does not know this new connection, so join again
   if (state === 'connected' && me !== undefined) join(me).catch((error) => notice(error.message))
 })
 
 // ---- live state of the machine
 
-/** What a figure plots, how high that can get, and how it is written: a number and its unit. */
+/** For each figure: the plotted value, the minimum ceiling, and the shown number with its unit. */
 const figures = {
   memory: { of: (sample) => sample.memory, ceiling: (host) => host.memory, show: (value, { host }) => [gib(value), `of ${gib(host.memory)} GiB`] },
   load: { of: (sample) => sample.load[0], ceiling: (host) => host.samples[0].cores.length, show: (value, { last }) => [value.toFixed(2), `${last.load[1].toFixed(2)}  ${last.load[2].toFixed(2)}`] },
@@ -56,7 +56,7 @@ function addCore (i) {
   return { text, chart: new Chart(plot) }
 }
 
-/** All that the server sent in the last minute, against the one object sent whole each second. */
+/** Compares the bytes sent in the last minute with sending the whole object each second. */
 function wire (host) {
   const sum = (of) => host.samples.reduce((total, sample) => total + of(sample), 0)
   const whole = new TextEncoder().encode(JSON.stringify(host)).length
@@ -192,7 +192,7 @@ function notice (text) {
 
 // ---- words and numbers
 
-/** What others typed gets into the page here and by append(), as text and never as HTML. */
+/** Creates an element. Text of other users is inserted as text, never as HTML. */
 function element (name, text = '') {
   const made = document.createElement(name)
   made.textContent = text

@@ -1,16 +1,16 @@
-/** Keeps a textarea and a Y.Text the same. */
+/** Keeps a textarea and a Y.Text in sync. */
 export function bindTextarea (area, text) {
   const here = {}
   area.value = text.toString()
   area.addEventListener('input', () => {
     const [before, after] = [text.toString(), area.value]
-    // what was typed ends at the cursor: of "aa" that became "aaa" it says which is new
+    // typed text ends at the cursor, which shows which "a" is new when "aa" becomes "aaa"
     const most = Math.min(before.length, after.length - area.selectionEnd)
     let same = 0
     while (same < most && before.at(-1 - same) === after.at(-1 - same)) same++
     let start = 0
     while (start < Math.min(before.length, after.length) - same && before[start] === after[start]) start++
-    // a character of two halves is replaced as a whole
+    // do not split surrogate pairs
     if (/[\uD800-\uDBFF]/.test(before[start - 1] ?? '')) start--
     if (/[\uDC00-\uDFFF]/.test(before[before.length - same] ?? '')) same--
     text.doc.transact(() => {

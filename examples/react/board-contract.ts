@@ -3,22 +3,22 @@ import { z } from 'zod'
 
 const column = z.enum(['Ideas', 'Doing', 'Done'])
 const card = z.object({ id: z.string().max(40), text: z.string().min(1).max(140), column })
-/** A place on the board, as fractions of its width and height. */
+/** A position on the board, as fractions of its width and height. */
 const place = z.object({ x: z.number().min(0).max(1), y: z.number().min(0).max(1) })
 
-/** The messages of the board: typed on both sides, and checked on the server. */
+/** The contract of the board: typed on both sides, and checked on the server. */
 export const boardContract = defineContract({
   rpc: {
-    /** Changes the own name. */
+    /** Changes the caller's name. */
     rename: { params: z.object({ name: z.string().min(1).max(24) }), result: z.undefined() }
   },
   events: {
     cursor: { toServer: place, toClient: place.extend({ id: z.string() }) }
   },
   state: {
-    /** A channel that everyone writes. */
+    /** A channel that everyone may write. */
     cards: z.array(card).max(60),
-    /** Everyone who is connected, by connection id. */
+    /** The connected people, by connection id. */
     people: z.record(z.string(), z.object({ name: z.string(), hue: z.number() }))
   }
 })

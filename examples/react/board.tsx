@@ -4,7 +4,7 @@ import { useChannel } from './hooks.ts'
 
 type Column = Card['column']
 
-/** The cards are a channel: a change shows at once, and is made again on what others did meanwhile. */
+/** The cards are a channel. A change applies at once, and is applied again if others wrote first. */
 export function Board () {
   const { value: cards = [], status, error, update } = useChannel('cards')
   const [dragged, setDragged] = useState<string>()
@@ -13,11 +13,11 @@ export function Board () {
   const add = (column: Column, text: string): void => {
     update((cards) => { cards!.push({ id: crypto.randomUUID(), text, column }) })
   }
-  /** @param before the card that it comes before; none for the end */
+  /** Moves a card. @param before the id of the card to insert it before; undefined for the end */
   const move = (id: string, column: Column, before?: string): void => {
     update((cards) => {
       const from = cards!.findIndex((card) => card.id === id)
-      if (from === -1 || id === before) return // someone has removed it
+      if (from === -1 || id === before) return // someone has removed the card
       const [card] = cards!.splice(from, 1)
       const to = cards!.findIndex((card) => card.id === before)
       cards!.splice(to === -1 ? cards!.length : to, 0, { ...card!, column })

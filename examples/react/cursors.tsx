@@ -3,10 +3,10 @@ import { useClient, useEvent, useLive } from './hooks.ts'
 
 interface Place { x: number, y: number }
 
-/** ms between two places that are sent */
+/** Minimum interval in ms between two sent positions. */
 const INTERVAL = 50
 
-/** Shows where the others point. A place that is lost is replaced by the next, so these are events. */
+/** Shows the pointers of other people. Positions are events, because the next one replaces a lost one. */
 export function Cursors ({ children }: { children: ReactNode }) {
   const client = useClient()
   const { value: people = {} } = useLive('people')
@@ -29,7 +29,7 @@ export function Cursors ({ children }: { children: ReactNode }) {
     <div className='desk' onPointerMove={point}>
       {children}
       {Object.entries(places).map(([id, { x, y }]) => {
-        const person = people[id] // gone once the person has left
+        const person = people[id] // undefined after the person has left
         return person && <i key={id} className='cursor' style={{ '--hue': person.hue, left: `${x * 100}%`, top: `${y * 100}%` } as object}><b>{person.name}</b></i>
       })}
     </div>

@@ -2,7 +2,7 @@ import { useChannel, useClient, useConnection, useLive, useRpc } from './hooks.t
 
 const LABELS = { connecting: 'Connecting…', connected: 'Live', reconnecting: 'Offline: changes are kept', disconnected: 'Disconnected' }
 
-/** The people who are here, and the state of the connection. */
+/** Shows the connected people, and the state of the connection. */
 export function Header () {
   const { connectionId } = useClient()
   const { state } = useConnection()
