@@ -1,5 +1,5 @@
-// npm run bench:compare REF [part...]: this tree beside another commit, the benchmarks of both in turn. Both are built
-// in temporary worktrees, so that neither this tree nor its dist changes.
+// npm run bench:compare REF [part...]: compares the benchmarks of this tree with those of another commit, in alternating
+// runs. It builds both in temporary worktrees, so that neither this tree nor its dist changes.
 import { execFile, execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -39,7 +39,7 @@ try {
     }
     console.log(`\n| ${part} | ${ref} | this tree | ratio | of rounds |\n|---|---:|---:|---:|---:|`)
     for (const [name, { theirs, ours }] of figures) {
-      if (theirs.length !== ours.length) continue // only one of the two measures it
+      if (theirs.length !== ours.length) continue // only one of the two trees measures it
       const ratios = ours.map((value, i) => value / theirs[i]).sort((a, b) => a - b)
       console.log(`| ${name} | ${median(theirs)} | ${median(ours)} | ${median(ratios).toFixed(2)} | ${ratios[0].toFixed(2)}–${ratios.at(-1).toFixed(2)} |`)
     }
@@ -48,12 +48,12 @@ try {
   remove()
 }
 
-/** Runs git in the repository, and gives what it prints. */
+/** Runs git in the repository. Returns its output. */
 function git (args, env = {}) {
   return execFileSync('git', args, { cwd: repository, env: { ...process.env, ...env }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim()
 }
 
-/** A commit of this tree as it is, changes and new files included, made with an index of its own. */
+/** Commits this tree, including uncommitted changes and new files. It uses a separate index. */
 function snapshot () {
   const env = { GIT_INDEX_FILE: join(folder, 'index') }
   git(['read-tree', 'HEAD'], env)
@@ -61,12 +61,12 @@ function snapshot () {
   return git(['-c', 'user.name=bench', '-c', 'user.email=bench@localhost', 'commit-tree', git(['write-tree'], env), '-p', 'HEAD', '-m', 'bench'])
 }
 
-/** A built worktree of a commit. */
+/** Checks a commit out in a worktree, and builds it. */
 function checkOut (name, commit) {
   const tree = join(folder, name)
   git(['worktree', 'add', '--detach', '--quiet', tree, commit])
   trees.push(tree)
-  // the packages of this tree: a commit with other dependencies has to be compared by hand
+  // uses the packages of this tree, so a commit with other dependencies must be compared by hand
   symlinkSync(join(repository, 'node_modules'), join(tree, 'node_modules'))
   for (const args of [['tsc', '--', '-p', '.'], ['--if-present', 'bundle:client']]) execFileSync('npm', ['run', ...args], { cwd: tree, stdio: ['ignore', 'ignore', 'inherit'] })
   return tree
@@ -78,7 +78,7 @@ function remove () {
 }
 
 /**
- * The rows that `dist/bench/run.js` prints: a name, and datasole's figure in the first column after it.
+ * Runs a benchmark. Returns the rows that `dist/bench/run.js` prints: a name, and datasole's figure in the next column.
  * @returns {Promise<Array<[string, number]>>}
  */
 async function run (tree, part) {

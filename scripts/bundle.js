@@ -3,9 +3,9 @@ import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 
 /*
- * Writes dist/client: the client for pages that load it by a script tag, and its Web Worker; and dist/inspector, the
- * page of datasole/inspector. Prints their sizes, and
- * those of what an application pays for that bundles the client itself; test/package/sizes.test.ts has the budgets.
+ * Writes dist/client (the client for script tags, and its Web Worker) and dist/inspector (the page of
+ * datasole/inspector). Prints their sizes, and the sizes that parts of the client add to an application's bundle.
+ * test/package/sizes.test.ts has the budgets.
  */
 const gzip = (bytes) => gzipSync(bytes, { level: 9 }).length
 const common = { bundle: true, minify: true, target: 'es2022', logLevel: 'warning' }
@@ -18,7 +18,7 @@ for (const [file, entry] of [['datasole.iife.min.js', 'browser'], ['datasole-wor
   sizes[file] = gzip(await readFile(outfile))
 }
 
-/** What an application pays that imports these names. Bundlers make the socket of the fallback a file of its own. */
+/** The size that imports add to an application's bundle, without the socket's code, which bundlers put into another file. */
 async function imports (contents) {
   const { outputFiles } = await build({ ...common, stdin: { contents, resolveDir: 'dist/lib/client' }, format: 'esm', write: false, external: ['yjs', 'y-protocols', 'react', './socket-link.js', '../../client/socket-link.js'] })
   return gzip(outputFiles[0].contents)

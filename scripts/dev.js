@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 
-/* Compiles whatever is saved, and restarts the example app with it. Ctrl-C ends both. */
+/* Compiles changed files, and restarts the example app. Ctrl-C stops all processes. */
 const children = [
   spawn(process.execPath, ['node_modules/typescript/bin/tsc', '-p', '.', '--watch', '--preserveWatchOutput'], { stdio: 'inherit' }),
   spawn(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'examples', '--watch', '--preserveWatchOutput'], { stdio: 'inherit' }),

@@ -1,6 +1,6 @@
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
 
-/* Writes docs/public/llms.txt: every page with its title and first sentence, as https://llmstxt.org says. */
+/* Writes docs/public/llms.txt: every page with its title and first sentence, in the format of https://llmstxt.org. */
 const names = (await readdir('docs', { recursive: true }))
   .filter((name) => name.endsWith('.md') && !name.startsWith('.vitepress') && !name.includes('reference/api/'))
   .sort()

@@ -2,8 +2,8 @@ import { readFile, writeFile } from 'node:fs/promises'
 import ts from 'typescript'
 
 /*
- * Writes docs/reference/options.md from the docstrings of the option types, which are the only place that says them.
- * With --check it only says whether the page is up to date.
+ * Writes docs/reference/options.md from the docstrings of the option types. With --check it only tests whether the page
+ * is up to date.
  */
 const PARTS = [
   ['Server', 'lib/server/config/server-options.ts', [
@@ -37,7 +37,7 @@ async function page () {
   return `${parts.join('\n\n')}\n`
 }
 
-/** A member as an item of a list. */
+/** Formats a member as a list item. */
 function entry (member, source) {
   const name = member.name.getText(source)
   const type = member.type.getText(source).replace(/\s+/g, ' ')
@@ -50,7 +50,7 @@ function docsOf (member, name) {
   return text
 }
 
-/** In lines of at most 120 characters; by default indented below its item. */
+/** Wraps text at 120 characters; by default indented below its list item. */
 function wrapped (text, indent = '  ') {
   const lines = ['']
   for (const word of text.split(' ')) {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Converter } from 'typedoc'
 
-/* A plugin of TypeDoc, which names modules after their files: here they get the names by which they are imported. */
+/* A TypeDoc plugin that names modules by their import path. TypeDoc would name them after their files. */
 const { exports, name } = JSON.parse(readFileSync('package.json', 'utf8'))
 const names = new Map(Object.entries(exports).flatMap(([path, { default: file }]) =>
   file === undefined ? [] : [[file.replace(/^\.\/dist\/|\.js$/g, ''), name + path.slice(1)]]))
