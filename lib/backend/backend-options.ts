@@ -5,18 +5,18 @@ export function positiveOption (owner: string, name: string, value: unknown): nu
   return value as number
 }
 
-/** @throws DatasoleError `INVALID_OPTION` if the options are no object, or one has an unknown name */
+/** @throws DatasoleError `INVALID_OPTION` if the options are not an object, or have an unknown name */
 export function checkNames (owner: string, options: unknown, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw new DatasoleError('INVALID_OPTION', `${owner}: the options must be an object`)
   for (const name of Object.keys(options)) if (!known.includes(name)) throw invalidOption(owner, name, 'is not an option')
 }
 
-/** @param owner the class whose option it is */
+/** @param owner the class that has the option */
 export function invalidOption (owner: string, name: string, why: string): DatasoleError {
   return new DatasoleError('INVALID_OPTION', `${owner}: option ${name} ${why}`)
 }
 
-/** Takes passwords out of a connection URL. They may hold any characters, and be parameters as well. */
+/** Hides passwords in a connection URL. They may contain any characters, and may also be a parameter. */
 export function hidePassword (url: string): string {
   return url.replace(/(:\/\/[^:@/?]*):.*@/, '$1:***@').replace(/([?&]password=)[^&]*/gi, '$1***')
 }

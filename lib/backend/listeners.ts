@@ -11,20 +11,20 @@ interface Channel {
 
 /** Subscribes to channels of a store, and unsubscribes. */
 export interface ChannelSource {
-  /** Resolves once messages will arrive. */
+  /** Resolves when messages start to arrive. */
   open (name: string): Promise<void>
   shut (name: string): void
 }
 
-/** The listeners of this node, by the name of the store's channel. All listeners of a key share one subscription. */
+/** The subscriptions of this node, by channel of the store. All listeners of a key share one subscription. */
 export class Channels {
   readonly #channels = new Map<string, Channel>()
-  /** Channels that could not be opened. They are subscribed with the others when the store is back. */
+  /** Channels whose subscription failed. They are subscribed again with all others when the store is back. */
   readonly #failed = new Set<string>()
   readonly #source: ChannelSource
   readonly #broken: (error: unknown) => void
 
-  /** @param broken called for messages that cannot be read; another version of datasole, or another program, sent them */
+  /** @param broken called for an invalid message, from another version of datasole or another program */
   constructor (source: ChannelSource, broken: (error: unknown) => void) {
     this.#source = source
     this.#broken = broken
@@ -34,7 +34,7 @@ export class Channels {
 
   has (name: string): boolean { return this.#channels.has(name) }
 
-  /** @param count number of channels that the store says it delivers, with or without those that it refused */
+  /** @param count number of channels that the store delivers, with or without those whose subscription failed */
   isComplete (count: number): boolean {
     const { size } = this.#channels
     return count <= size && count >= size - this.#failed.size
@@ -44,7 +44,7 @@ export class Channels {
     let channel = this.#channels.get(name)
     if (channel === undefined) this.#channels.set(name, channel = { key, handlers: new Set(), ready: this.#open(name) })
     else if (this.#failed.delete(name)) channel.ready = this.#open(name)
-    // an identity of its own, so that one function can subscribe twice
+    // a new function each time, so that one handler can subscribe twice
     const own: Handler = (channelKey, value) => { handler(channelKey, value) }
     const { handlers, ready } = channel
     handlers.add(own)
@@ -58,14 +58,14 @@ export class Channels {
     return Object.assign(end, { ready })
   }
 
-  /** @param text as `notice.ts` has it */
+  /** @param text in the format of `notice.ts` */
   deliver (name: string, text: string): void {
     const channel = this.#channels.get(name)
     if (channel === undefined) return
     try {
       const message = decodeMessage(text)
       for (const handler of channel.handlers) {
-        // handlers share a notice, and only read it; each gets a value of its own
+        // handlers share a notice, which they only read; each gets its own copy of another value
         handler(channel.key, 'notice' in message ? message.notice : 'text' in message ? message.text : JSON.parse(message.json))
       }
     } catch (error) {
@@ -75,9 +75,9 @@ export class Channels {
 
   #open (name: string): Promise<void> {
     const ready = this.#source.open(name)
-    // it rejects for whoever awaits it
+    // the caller handles a rejection
     ready.then(() => {
-      // the last listener has ended meanwhile
+      // the last listener has unsubscribed meanwhile
       if (!this.#channels.has(name)) this.#source.shut(name)
     }, () => { if (this.#channels.has(name)) this.#failed.add(name) })
     return ready

@@ -1,16 +1,16 @@
 /**
- * SQLSTATEs of errors that pass: connection exceptions, too many connections, shutting down or starting up, an idle
+ * SQLSTATEs of temporary errors: connection exceptions, too many connections, shutting down or starting up, an idle
  * timeout, read-only after a failover, a lock or statement timeout, a deadlock or serialization failure.
  */
 const NOT_NOW = /^(08...|53300|57P0[1235]|57014|55P03|25006|40001|40P01)$/
 
 /**
  * SQLSTATEs after which the outcome of a statement is unknown: the connection or the server ended, or Postgres itself
- * does not know. Any other error rolls the statement back.
+ * does not know. Any other error rolls back the statement.
  */
 const OPEN = /^(08...|40003|57P0.|58...|XX...)$/
 
-/** Severities that end the connection. A server may translate them, so the SQLSTATE counts too. */
+/** Severities of errors that end the connection. A server may translate them, so the SQLSTATE is checked, too. */
 const FATAL = /^(FATAL|PANIC)$/
 
 interface PostgresError { code?: unknown, severity?: unknown }

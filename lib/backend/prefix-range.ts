@@ -1,14 +1,14 @@
-/** The texts from `from`, included, to `to`, excluded. */
+/** The texts from `from` (inclusive) to `to` (exclusive). */
 export interface TextRange { from: string, to: string }
 
 /**
- * A range that has every encoded key with a prefix. It ends in ASCII: there the order of bytes is the same in
- * every encoding. It may hold other keys too.
- * @param encode how the store writes the begin of a key
+ * A range that contains every encoded key with a prefix, and maybe others. Its bounds end in ASCII, because ASCII has
+ * the same byte order in every encoding.
+ * @param encode encodes the start of a key as the store does
  * @returns undefined if the range would be everything
  */
 export function prefixRange (prefix: string, encode: (text: string) => string): TextRange | undefined {
-  // half a surrogate pair is encoded unlike the whole
+  // half a surrogate pair is encoded differently from the whole
   const from = asciiEnd(encode(asciiEnd(prefix)))
   if (from === '') return undefined
   return { from, to: from.slice(0, -1) + String.fromCharCode(from.charCodeAt(from.length - 1) + 1) }

@@ -1,27 +1,27 @@
 import { messageOf } from '../protocol/errors.js'
 
 /**
- * Error replies that pass: Redis is loading, is a replica, lacks its master or enough replicas, runs another script,
- * or moves slots of a Cluster. The command may be sent again.
+ * Temporary error replies, after which the command may be sent again: Redis is loading, is a replica, lacks its master
+ * or enough replicas, runs another script, or moves slots of a Cluster.
  */
 const NOT_NOW = new Set(['LOADING', 'READONLY', 'MASTERDOWN', 'NOREPLICAS', 'BUSY', 'CLUSTERDOWN', 'TRYAGAIN'])
 
-/** Refusals of a connection: credentials, protected mode, the database's number. */
+/** Replies that refuse a connection: credentials, protected mode, the number of the database. */
 const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|DENIED|ERR invalid password)/
 const WRONG_DATABASE = /^ERR (DB index|invalid DB)/
 
-/** Errors that Redis raises only before the first write of a script: a script that has written runs to its end. */
+/** Errors that Redis raises only before the first write of a script. A script that has written runs to its end. */
 const BEFORE_WRITES = new Set(['READONLY', 'MASTERDOWN', 'NOREPLICAS', 'OOM', 'MISCONF'])
 
-/** ioredis had no connection to send the command on. A Cluster client has another message, also for commands that it has sent. */
+/** ioredis had no connection for the command. A Cluster client has another message, even for commands it has sent. */
 const NOT_SENT = /^Stream isn't writeable and enableOfflineQueue/
 
-/** The place in a script follows the message in Redis 7, and precedes it in Redis 6. */
+/** Marks an error as raised in a script. It is after the message in Redis 7, and before it in Redis 6. */
 const IN_SCRIPT = /@user_script|^ERR Error running script/
 const WRAPPED = /^ERR Error running script.*@user_script: ?\d+: -([A-Z]+) /
 const KILLED = /Script killed by user/
 
-/** The code of an error reply: its first word. Redis 6 wraps the reply of a command in a script. */
+/** The code of an error reply: its first word. Redis 6 wraps the error of a command in a script. */
 function codeOf (message: string): string {
   return WRAPPED.exec(message)?.[1] ?? message.slice(0, message.indexOf(' '))
 }
@@ -34,7 +34,7 @@ export function isNotNow (message: string): boolean { return NOT_NOW.has(codeOf(
 
 export function isReadOnly (message: string): boolean { return codeOf(message) === 'READONLY' }
 
-/** Whether another attempt to connect would be refused too. */
+/** Whether Redis refuses the connection, so that another attempt would fail, too. */
 export function isRefusal (error: unknown): boolean {
   const message = messageOf(error)
   return REFUSED.test(message) || WRONG_DATABASE.test(message)
@@ -43,8 +43,8 @@ export function isRefusal (error: unknown): boolean {
 export function isWrongDatabase (error: unknown): boolean { return WRONG_DATABASE.test(messageOf(error)) }
 
 /**
- * Whether a script that failed with this error may have taken effect, or still may. After most error replies the script
- * has written nothing. A script that fails in the middle keeps what it has written before.
+ * Whether a script that failed with this error may have taken effect, or still may. Most error replies mean that the
+ * script has written nothing. A script that fails in the middle keeps its earlier writes.
  */
 export function mayHaveRun (error: unknown): boolean {
   const message = messageOf(error)

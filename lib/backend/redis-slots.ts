@@ -8,16 +8,16 @@ function slotOf (tag: string): number {
   return crc & 0x3fff
 }
 
-/** Enough tries to find a node with one slot, but for a chance of one in a million. */
+/** Enough attempts to find a name for a master with only one slot, except for one case in a million. */
 const MAX_TRIES = 16 * 16_384
 
 /**
  * Makes one name for each master, which no key has.
- * @param slots of a Cluster client
+ * @param slots the `slots` of a Cluster client
  */
 export function nameOnEach (slots: string[][]): string[] {
   const masters = new Set<string>()
-  // unassigned slots are holes
+  // the array has holes for unassigned slots
   slots.forEach(([master]) => { if (master !== undefined) masters.add(master) })
   const names = []
   for (let i = 0; masters.size > 0 && i < MAX_TRIES; i++) if (masters.delete(slots[slotOf(String(i))]?.[0] ?? '')) names.push(`{${i}}`)

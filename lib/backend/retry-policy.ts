@@ -4,19 +4,19 @@ import { DatasoleError, messageOf } from '../protocol/errors.js'
 import type { BackendLog } from './backend.js'
 
 export interface RetryLimits {
-  /** ms after which a call is given up. */
+  /** ms after which a call is not repeated any more. */
   timeoutMs: number
-  /** Calls under way or waiting; more are refused. */
+  /** Most calls in progress or waiting. Further calls are refused. */
   maxPending: number
 }
 
-/** ms between attempts: doubled each time. */
+/** ms between attempts. The delay doubles up to `LONGEST_WAIT`. */
 const FIRST_WAIT = 25
 const LONGEST_WAIT = 500
 
 /**
- * Sends calls to a store that may be away. Calls are bounded in number and in time, and sent again if that is safe.
- * The log gets one line when the store goes away, and one when it is back.
+ * Sends calls to a store that may be unavailable. The number of calls and their time are bounded. Calls are sent again
+ * if that is safe. The log gets one line when the store becomes unavailable, and one when it is back.
  */
 export class RetryPolicy {
   log: BackendLog | undefined
@@ -30,19 +30,19 @@ export class RetryPolicy {
 
   /**
    * @param store its name, for messages
-   * @param isFault whether an error means that the store is away, and not that it refused the call
-   * @param reason the error that explains another, such as why there is no connection
+   * @param isFault whether an error means that the store is unavailable, not that it refused the call
+   * @param reason returns the error that explains another one, such as why there is no connection
    */
   constructor (store: string, limits: RetryLimits, isFault: (error: unknown) => boolean, reason = (error: unknown): unknown => error) {
     this.#store = store
     this.#limits = limits
     this.#isFault = isFault
     this.#reason = reason
-    // each waiting call has a listener, and calls are bounded
+    // each waiting call has a listener, so Node.js would warn of a leak; the number of calls is bounded
     setMaxListeners(0, this.#ended.signal)
   }
 
-  /** Makes one attempt, for calls that must not take effect twice, such as a message. Throws as `repeat` does. */
+  /** Makes one attempt, for calls that must not take effect twice, such as `publish`. Throws as `repeat` does. */
   async once<T> (send: () => Promise<T>): Promise<T> {
     this.#enter()
     try {
@@ -55,9 +55,9 @@ export class RetryPolicy {
   }
 
   /**
-   * Sends again after a fault, for calls that may take effect twice.
-   * @throws DatasoleError `BACKEND_UNAVAILABLE` if the store stays away, `BACKEND_REFUSED` with its answer as `cause`,
-   *   `BUSY` over the bound, `CLOSED`
+   * Sends a call again after a fault. It must be safe if it takes effect twice.
+   * @throws DatasoleError `BACKEND_UNAVAILABLE` if the store stays unavailable, `BACKEND_REFUSED` with its answer as
+   *   `cause`, `BUSY` over the bound, `CLOSED`
    */
   async repeat<T> (send: () => Promise<T>): Promise<T> {
     this.#enter()
@@ -77,7 +77,7 @@ export class RetryPolicy {
     }
   }
 
-  /** Notes that a part of the connection is gone, until `up`. */
+  /** Marks a part of the connection as lost, until `up`. */
   down (part: string, error: unknown): void {
     if (this.#ended.signal.aborted) return
     if (this.#down.size === 0) {
@@ -90,7 +90,7 @@ export class RetryPolicy {
     if (this.#down.delete(part) && this.#down.size === 0) this.log?.info(`${this.#store} is back`)
   }
 
-  /** Refuses the calls that wait, and all that come. */
+  /** Refuses waiting calls and all later ones. */
   end (): void {
     this.#ended.abort()
   }

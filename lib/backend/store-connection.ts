@@ -4,22 +4,22 @@ import type { BackendLog } from './backend.js'
 import type { RetryPolicy } from './retry-policy.js'
 import { type ChannelSource, Channels } from './listeners.js'
 
-/** ms that a graceful end may take. */
+/** ms that a graceful close may take. */
 const END_TIMEOUT = 1000
 
-/** ms between two reports of messages that cannot be read. */
+/** ms between two reports of invalid messages. */
 const UNREAD_INTERVAL = 1000
 
 /**
  * The connections to a store, from the first `connect` to the last `close`. Several servers may share them. Listeners
- * may be added before the connections are open.
+ * may subscribe before the connections are open.
  */
 export abstract class StoreConnection {
   readonly policy: RetryPolicy
   readonly channels: Channels
   readonly #connectTimeoutMs: number
   readonly #lossListeners = new Set<() => void>()
-  /** Subscriptions that are made before there is a listener wait for it. */
+  /** Subscriptions that are made before the listener exists wait for it. */
   readonly #connected: Promise<void>
   #onConnected = (): void => {}
   #listener: ChannelSource | undefined
@@ -64,22 +64,22 @@ export abstract class StoreConnection {
   }
 
   /**
-   * Opens everything, and listens to every channel there is.
-   * @param attempt aborted when it takes too long: nothing more may be opened
-   * @param listen takes the listener before it subscribes the channels that there are; later ones are opened on it
+   * Opens the connections, and subscribes to all known channels.
+   * @param attempt aborted at the timeout; nothing may be opened after that
+   * @param listen call it with the listener before you subscribe the known channels; later ones are opened on it
    */
   protected abstract open (attempt: AbortSignal, listen: (listener: ChannelSource) => void): Promise<void>
 
   /**
-   * Closes what `open` has opened, also if it failed half-way.
-   * @param ms for calls under way to be answered
+   * Closes the connections that `open` has opened, even if it failed halfway.
+   * @param ms time for calls in progress
    */
   protected abstract disconnect (ms: number): Promise<void>
 
-  /** Makes an error with the option at fault and the cause of what `open` threw. */
+  /** Converts an error of `open` to one that names the option at fault and the cause. */
   protected abstract explain (thrown: unknown): DatasoleError
 
-  /** Tells every listener that messages may have been lost. */
+  /** Notifies every listener that messages may have been lost. */
   protected messagesLost (): void {
     for (const fn of this.#lossListeners) fn()
   }

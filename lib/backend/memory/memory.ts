@@ -10,9 +10,9 @@ interface Log {
   version: number
   live: boolean
   snapshot: Snapshot
-  /** Consecutive, ending at `version`. Those older than the snapshot are kept for recovery only. */
+  /** Consecutive commits that end at `version`. Those older than the snapshot are kept for recovery only. */
   entries: LogEntry[]
-  /** The id of the commit before the entries. */
+  /** The id of the commit before `entries`. */
   startId: string
   /** Characters of all entries, and of the entries since the snapshot. */
   size: number
@@ -20,14 +20,14 @@ interface Log {
   expiresAt: number
 }
 
-/** Characters of older entries that the log keeps for recovery, or as many as the snapshot has. */
+/** Bounds of older entries that the log keeps for recovery: characters (or the size of the snapshot), and entries. */
 const MIN_LOG = 64 * 1024
 const MAX_ENTRIES = 1000
 
-/** The longest time in ms between two sweeps of expired keys. */
+/** Longest time (ms) between two sweeps of expired keys. */
 const SWEEP = 60_000
 
-/** Bounds on deleted keys that are remembered: their number, and ms. */
+/** Bounds of remembered deleted keys: their number, and ms. */
 export const MAX_DELETED = 1000
 const DELETED_MS = 60_000
 
@@ -36,13 +36,13 @@ export class MemoryBackend implements StateBackend {
   readonly #values = new Map<string, { json: string, expiresAt: number }>()
   readonly #buckets = new SlidingWindows()
   readonly #logs = new Map<string, Log>()
-  /** Keys of the journal that expire, in the order of their last commit. */
+  /** Journal keys that expire, in the order of their last commits. */
   readonly #expiring = new Set<string>()
   #expiry: NodeJS.Timeout | undefined
   readonly #handlers = new Map<string, Set<(key: string, value: unknown) => void>>()
-  /** The epoch of keys without a log. It changes whenever deleted keys are forgotten, so that no epoch comes back. */
+  /** The epoch of keys without a log. It changes when deleted keys are forgotten, so that no epoch returns. */
   #history = crypto.randomUUID()
-  /** Deleted keys that are remembered: their logs are empty, each in an epoch of its own. */
+  /** Remembered deleted keys. Their logs are empty, and each has its own epoch. */
   readonly #deleted = new Set<string>()
   #forgetting: NodeJS.Timeout | undefined
   readonly #deletedMs: number
@@ -52,10 +52,10 @@ export class MemoryBackend implements StateBackend {
     this.#deletedMs = deletedMs
   }
 
-  /** @internal Keys of the journal, remembered deleted ones included. */
+  /** @internal Number of journal keys, including remembered deleted ones. */
   get size (): number { return this.#logs.size }
 
-  /** Implements `StateBackend.get`; at once, from memory. */
+  /** Implements `StateBackend.get`, from memory. */
   async get<T = unknown> (key: string): Promise<T | undefined> {
     const stored = this.#value(key)
     return stored === undefined ? undefined : JSON.parse(stored.json) as T
@@ -100,7 +100,7 @@ export class MemoryBackend implements StateBackend {
   subscribe (key: string, handler: (key: string, value: unknown) => void): Unsubscribe {
     let handlers = this.#handlers.get(key)
     if (handlers === undefined) this.#handlers.set(key, handlers = new Set())
-    // an identity of its own, so that one function can subscribe twice
+    // a new function each time, so that one handler can subscribe twice
     const own = (channel: string, value: unknown): void => handler(channel, value)
     handlers.add(own)
     return unsubscriber(() => {
@@ -113,7 +113,7 @@ export class MemoryBackend implements StateBackend {
   async publish (key: string, value: unknown): Promise<void> {
     const handlers = this.#handlers.get(key)
     if (handlers === undefined) return
-    // each subscriber gets a copy, as from a store; strings need none
+    // each subscriber gets its own copy, as from a store; strings need no copy
     const json = typeof value === 'string' ? undefined : JSON.stringify(value)
     queueMicrotask(() => {
       for (const handler of handlers) handler(key, json === undefined ? value : JSON.parse(json))
@@ -196,7 +196,7 @@ export class MemoryBackend implements StateBackend {
     this.#history = crypto.randomUUID()
   }
 
-  /** Sweeps up to the first key that has not expired: with one ttl for all keys, the others are younger. */
+  /** Deletes expired keys up to the first that has not expired. If all keys have the same ttl, the rest are younger. */
   readonly #sweepLogs = (): void => {
     this.#expiry = undefined
     for (const key of this.#expiring) {
@@ -207,7 +207,7 @@ export class MemoryBackend implements StateBackend {
     }
   }
 
-  /** Receivers share a notice: they only read it, and keep nothing but its strings. */
+  /** Publishes a notice. Receivers share it, so they only read it, and keep only its strings. */
   #notify (key: string, notice: CommitNotice): void {
     const handlers = this.#handlers.get(key)
     if (handlers === undefined) return
@@ -221,7 +221,7 @@ function emptyLog (epoch: string): Log {
   return { epoch, version: 0, live: false, snapshot: { version: 0, value: '' }, entries: [], startId: '', size: 0, sizeSinceSnapshot: 0, expiresAt: Infinity }
 }
 
-/** @param becomesLive whether the log forgets every entry that the snapshot covers */
+/** @param becomesLive whether the key becomes live, so that the log drops every entry that the snapshot covers */
 function compact (log: Log, snapshot: Snapshot, becomesLive: boolean): void {
   log.snapshot = snapshot
   const kept = becomesLive ? 0 : Math.max(MIN_LOG, snapshot.value.length)
@@ -256,7 +256,7 @@ function headId (log: Log): string {
   return log.entries.at(-1)?.id ?? log.startId
 }
 
-/** The id of the commit that made a version; undefined if the log does not go back that far. */
+/** The id of the commit that made a version; undefined if the log does not go back so far. */
 function idAt ({ version, entries, startId }: Log, at: number): string | undefined {
   const i = at - (version - entries.length) - 1
   return i === -1 ? startId : entries[i]?.id

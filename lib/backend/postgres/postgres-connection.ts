@@ -12,11 +12,11 @@ import { ADOPTED_DELETED, HISTORY, SWEEP, type Statement, type Statements } from
 import { createTables, indexStatements } from './postgres-tables.js'
 import { StoreConnection } from '../store-connection.js'
 
-/** SQLSTATEs that another attempt does not change: credentials, databases, schemas and permissions. */
+/** SQLSTATEs for which another attempt is useless: credentials, databases, schemas and permissions. */
 const REFUSED = /^(28...|3D000|42501|3F000)$/
 const NO_SCHEMA = '3F000'
 
-/** A pool for queries and a connection that listens, from the first `connect` to the last `close`. */
+/** A pool for queries, and a connection for notifications, from the first `connect` to the last `close`. */
 export class PostgresConnection extends StoreConnection {
   readonly #options: PostgresBackendOptions
   readonly #settings: PostgresSettings
@@ -29,7 +29,7 @@ export class PostgresConnection extends StoreConnection {
   #index: PostgresIndex | undefined
   #sweeping: NodeJS.Timeout | undefined
 
-  /** @param sweepInterval ms between sweeps of expired rows by this process */
+  /** @param sweepInterval ms between this process's sweeps of expired rows */
   constructor (options: PostgresBackendOptions, settings: PostgresSettings, sql: Statements, sweepInterval: number, load: () => Promise<PostgresDriver>) {
     super(new RetryPolicy('Postgres', settings, isFault), settings.connectTimeoutMs)
     this.#options = options
@@ -40,7 +40,7 @@ export class PostgresConnection extends StoreConnection {
     this.#publisher = new PostgresPublisher(sql, (statement, values) => this.#query(statement, values))
   }
 
-  /** Sends a statement that may take effect twice. `unsure` is called if it fails and may have taken effect. */
+  /** Sends a statement that may safely take effect twice. Calls `unsure` if it fails but may have taken effect. */
   async repeat (statement: Statement, values: unknown[], unsure?: () => void): Promise<Row[]> {
     return await this.policy.repeat(() => this.#query(statement, values, unsure))
   }
@@ -78,7 +78,7 @@ export class PostgresConnection extends StoreConnection {
     const queries = this.#queries = new PostgresQueries(driver, pool, own)
     const isIndexed = await this.#makeTables(queries)
     attempt.throwIfAborted()
-    // the password of a pool's options is not enumerable
+    // `password` in the options of a pool is not enumerable
     const { password } = (pool?.options ?? {}) as { password?: unknown }
     const listening = pool === undefined ? own : { ...pool.options, password, connectionTimeoutMillis: connectTimeoutMs, keepAlive: true }
     const listener = this.#listener = new PostgresListener(this.channels, this.policy, {
@@ -97,23 +97,23 @@ export class PostgresConnection extends StoreConnection {
     this.#sweeping = setInterval(() => { void this.#sweep() }, this.#sweepInterval).unref()
   }
 
-  /** Deletes expired rows. Several processes may do it at once. */
+  /** Deletes expired rows. Several processes may do it concurrently. */
   async #sweep (): Promise<void> {
     try {
       while ((await this.repeat(this.#sql.adoptDeleted, [ADOPTED_DELETED])).length > 0);
       while ((await this.repeat(this.#sql.sweep, [])).length === SWEEP);
     } catch {
-      // nobody sees expired rows, and the next sweep deletes them
+      // expired rows are not visible, and the next sweep deletes them
     }
   }
 
-  /** Makes the tables if there are none; a role without that permission uses existing ones. Resolves to whether names have their index. */
+  /** Creates missing tables. A role without that permission uses existing ones. @returns whether names are indexed */
   async #makeTables (queries: PostgresQueries): Promise<boolean> {
     const { tableName, unlogged } = this.#settings
     const text = 'SELECT to_regclass($1) AS last, EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($2) AND indisvalid) AS indexed'
     const [row] = await queries.query({ text, values: [`${tableName}_buckets`, `${tableName}_names`] })
     if (row!.last === null) {
-      // many processes may start at once
+      // several processes may start concurrently
       await queries.query({ text: `SELECT pg_advisory_xact_lock(hashtext('datasole')); ${createTables(tableName, unlogged)}` })
     }
     await queries.query({ ...this.#sql.makeHistory, values: [HISTORY, randomUUID()] })
@@ -144,13 +144,13 @@ export class PostgresConnection extends StoreConnection {
   }
 }
 
-/** Whether the error means that Postgres is away, and not that it refused the statement. */
+/** Whether the error means that Postgres is unavailable, not that it refused the statement. */
 function isFault (error: unknown): boolean {
   if (isReply(error)) return isNotNow(error)
   return error instanceof Error && !(error instanceof DatasoleError) && !(error instanceof TypeError)
 }
 
-/** If each of several addresses fails, the error has no message of its own. */
+/** If a host has several addresses and all fail, the error itself has no message. */
 function reasonOf (error: unknown): string {
   return error instanceof AggregateError ? error.errors.map(messageOf).join(', ') : messageOf(error)
 }

@@ -4,40 +4,40 @@ import type { RetryPolicy } from '../retry-policy.js'
 import { type Channels } from '../listeners.js'
 import type { PostgresClient } from './postgres-options.js'
 
-/** ms between probes, and ms for their answers: they find a half-open connection. */
+/** ms between probes, and ms for their answers. Probes detect a half-open connection. */
 const PROBE_INTERVAL = 1500
 const PROBE_TIMEOUT = 2500
 
-/** ms between attempts to reconnect: doubled each time. */
+/** ms between attempts to reconnect. The delay doubles up to `LONGEST_WAIT`. */
 const FIRST_WAIT = 25
 const LONGEST_WAIT = 2000
 
-/** Channels in one query. */
+/** Channels per query. */
 const CHUNK = 500
 
 export interface ListenerHost {
   open (): PostgresClient
-  /** Reads a message that did not fit into its notification; undefined once it was removed. */
+  /** Reads a message that was too long for its notification; undefined if it has been removed. */
   fetch (id: string): Promise<string | undefined>
-  /** The connection is lost; others may be too. */
+  /** Called when the connection is lost. Others may be lost, too. */
   connectionLost (): void
-  /** Messages may have been lost. Every channel is listened to again. */
+  /** Called when messages may have been lost and every channel is subscribed again. */
   messagesLost (): void
 }
 
-/** The connection that listens. It is not one of the pool, which would share it. */
+/** The connection for notifications. It does not belong to the pool, which would give it to queries. */
 export class PostgresListener {
   readonly channels: Channels
   readonly #host: ListenerHost
   readonly #policy: RetryPolicy
-  /** The connection, once it listens to every channel. */
+  /** The connection; undefined until every channel is subscribed. */
   #client: PostgresClient | undefined
-  /** The connection that is going to be `#client`. */
+  /** The connection that is about to become `#client`. */
   #opening: PostgresClient | undefined
   #turn: Promise<void> = Promise.resolve()
   readonly #ended = new AbortController()
   #probing: NodeJS.Timeout | undefined
-  /** By channel: messages that wait for an earlier one to be fetched. */
+  /** By channel: deliveries that wait for an earlier message to be fetched. */
   readonly #tails = new Map<string, Promise<void>>()
 
   constructor (channels: Channels, policy: RetryPolicy, host: ListenerHost) {
@@ -52,18 +52,18 @@ export class PostgresListener {
     this.#probing.unref()
   }
 
-  /** @param name of letters, digits and underscores only */
+  /** @param name only letters, digits and underscores */
   async open (name: string): Promise<void> {
     await this.#policy.repeat(() => this.#query(`LISTEN ${name}`))
   }
 
   shut (name: string): void {
     this.#query(`UNLISTEN ${name}`).catch(() => {
-      // a lost connection listens to nothing
+      // a lost connection has no subscriptions
     })
   }
 
-  /** @param late resolves when a graceful end has taken too long */
+  /** @param late resolves when a graceful close has taken too long */
   async close (late: Promise<void>): Promise<void> {
     this.#ended.abort()
     clearInterval(this.#probing)
@@ -101,7 +101,7 @@ export class PostgresListener {
     }
   }
 
-  /** Sends one query after the other: pg deprecates a queue in its client. */
+  /** Sends queries one after the other, because pg deprecates the queue in its client. */
   #query (text: string): Promise<void> {
     const turn = this.#turn.then(async () => {
       if (this.#client === undefined) throw new Error('the connection that listens is closed')
@@ -136,12 +136,12 @@ export class PostgresListener {
         this.#policy.up('listener')
         return this.#host.messagesLost()
       } catch {
-        // the loss is logged already; the next attempt follows
+        // the loss has been logged; the next attempt follows
       }
     }
   }
 
-  /** Delivers in the order of publication, also if a message has to be fetched. */
+  /** Delivers messages in the order of publication, even if one of them has to be fetched. */
   #take (name: string, text: string): void {
     const tail = this.#tails.get(name)
     if (tail === undefined && !text.startsWith('m')) return this.channels.deliver(name, text)

@@ -17,7 +17,7 @@ export interface PostgresPoolClient {
 export interface PostgresPool {
   /** The options of its connections. */
   readonly options: object
-  /** Takes a connection. @param done gets the connection, or the error */
+  /** Acquires a connection. @param done gets the connection, or the error */
   connect (done: (error: Error | undefined, client: PostgresPoolClient | undefined) => void): void
   /** Adds a listener for errors of idle connections. @param event `error` @param listener gets the error */
   on (event: 'error', listener: (error: Error) => void): unknown
@@ -40,7 +40,7 @@ export interface PostgresClient {
 export interface PostgresBackendOptions {
   /** `postgres://user:password@host:port/database`. Default: the environment variables of Postgres (PGHOST …). */
   connectionString?: string
-  /** Instead of `connectionString`: a `pg.Pool` of yours. It is left open. */
+  /** A `pg.Pool` to use instead of `connectionString`. The backend does not close it. */
   pool?: PostgresPool
   /** Prefix of the names of tables, with or without a schema (`app.datasole`). Default `datasole`. */
   tableName?: string
@@ -48,13 +48,13 @@ export interface PostgresBackendOptions {
   prefix?: string
   /** Whether tables are unlogged: faster, and empty after a crash of Postgres. Default false. */
   unlogged?: boolean
-  /** Maximum of connections for queries; one more listens. Default 4. */
+  /** Most connections for queries. One more is for notifications. Default 4. */
   poolSize?: number
   /** ms that `connect` may take. Default 5,000. */
   connectTimeoutMs?: number
-  /** ms that a call waits while Postgres is away. Default 10,000. */
+  /** ms that a call waits while Postgres is unavailable. Default 10,000. */
   commandTimeoutMs?: number
-  /** Maximum of calls under way or waiting; more are refused with `BUSY`. Default 10,000. */
+  /** Most calls in progress or waiting. Further calls are refused with `BUSY`. Default 10,000. */
   maxCommands?: number
 }
 
@@ -68,7 +68,7 @@ export interface PostgresSettings {
   maxPending: number
 }
 
-/** Postgres cuts identifiers at 63 bytes, and tables have suffixes. */
+/** Postgres truncates identifiers at 63 bytes, and the names of tables have suffixes. */
 const TABLE_NAME = /^([a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,49}$/
 
 const KNOWN = ['connectionString', 'pool', 'tableName', 'prefix', 'unlogged', 'poolSize', 'connectTimeoutMs', 'commandTimeoutMs', 'maxCommands']
@@ -78,7 +78,7 @@ export function checkPostgresOptions (options: PostgresBackendOptions): Postgres
   const invalid = (name: string, why: string): DatasoleError => invalidOption('PostgresBackend', name, why)
   checkNames('PostgresBackend', options, KNOWN)
   const { connectionString, pool, tableName = 'datasole', prefix = '', unlogged = false, poolSize = 4, connectTimeoutMs = 5000, commandTimeoutMs = 10_000, maxCommands = 10_000 } = options
-  // pg would show an invalid URL, which may have a password
+  // an error of pg would print an invalid URL, which may contain a password
   if (connectionString !== undefined && !isUrl(String(connectionString))) throw invalid('connectionString', 'must be a URL such as "postgres://user:password@127.0.0.1:5432/database"')
   if (pool !== undefined && connectionString !== undefined) throw invalid('pool', 'and connectionString exclude each other: pass only one')
   if (pool !== undefined && (typeof pool?.connect !== 'function' || typeof pool.options !== 'object')) throw invalid('pool', 'must be a pg.Pool')
@@ -96,7 +96,7 @@ export function checkPostgresOptions (options: PostgresBackendOptions): Postgres
   }
 }
 
-/** pg also takes a URL without a host. */
+/** Whether pg accepts the URL. It may have no host. */
 function isUrl (text: string): boolean {
   return /^postgres(ql)?:\/\/./.test(text) && URL.canParse(text.replace('@/', '@localhost/'))
 }

@@ -7,15 +7,15 @@ interface Message {
   reject (error: unknown): void
 }
 
-/** Bytes of a notification. Postgres takes up to 7,999, and the kind of a notice needs some. */
+/** Most bytes of a notification. Postgres accepts 7,999, and the prefix of a notice needs some. */
 export const MAX_NOTIFICATION = 7900
 
-/** Messages in one statement. */
+/** Messages per statement. */
 const MAX_BATCH = 200
 
 /**
- * Publishes messages in their order: connections of a pool would overtake each other. Messages that come while
- * a statement is under way go together in the next one.
+ * Publishes messages in order, one statement at a time, because connections of a pool would overtake each other.
+ * Messages that arrive during a statement are sent together in the next one.
  */
 export class PostgresPublisher {
   readonly #sql: Statements
@@ -35,7 +35,7 @@ export class PostgresPublisher {
     })
   }
 
-  /** Resolves once nothing waits. */
+  /** Resolves when no message waits. */
   async drain (): Promise<void> {
     await this.#sending
   }
@@ -55,7 +55,7 @@ export class PostgresPublisher {
     this.#sending = undefined
   }
 
-  /** Takes the next batch. A long message goes alone. Postgres delivers equal messages of one transaction only once. */
+  /** Takes the next batch. A long message is a batch of its own. Postgres drops equal messages of one transaction. */
   #next (): Message[] {
     const seen = new Set<string>()
     let count = 0

@@ -9,33 +9,33 @@ export interface PostgresDriver {
   Client: new (options: object) => unknown
 }
 
-/** ms after which a query fails and its connection is closed: it may be half-open. */
+/** ms after which a query fails and its connection is closed, because it may be half-open. */
 const QUERY_TIMEOUT = 4000
 
-/** ms without an answer after which a connection is closed too, once another is found to be half-open. */
+/** Connections without an answer for so many ms are closed, too, when another one has proved to be half-open. */
 const MAX_SILENCE = 2000
 
-/** ms that a pool may take to give a connection; a user's pool may have no limit. */
+/** ms that a pool may take to provide a connection. A custom pool may have no limit. */
 const ACQUIRE_TIMEOUT = 4000
 
-/** The connections for queries: a pool of our own, or a user's, which is left open. */
+/** The connections for queries: an own pool, or a custom one, which is never closed. */
 export class PostgresQueries {
   readonly #pool: PostgresPool
   readonly #isOwn: boolean
-  /** The sockets of our own pool, and when they last had an answer. A silent one would keep the process alive. */
+  /** The sockets of the own pool, with the time of their last answer. A silent one would keep the process alive. */
   readonly #sockets = new Map<Socket, number>()
   readonly #underWay = new Set<Promise<Row[]>>()
-  /** Rejects the queries that wait for a connection: a pool that ends forgets them. */
+  /** Rejects the queries that wait for a connection, because a pool that ends never calls them back. */
   readonly #waiting = new Set<(error: Error) => void>()
 
-  /** @param options of our own pool, used if there is no `pool` */
+  /** @param options options of the own pool, if there is no `pool` */
   constructor ({ Pool }: PostgresDriver, pool: PostgresPool | undefined, options: object) {
     this.#isOwn = pool === undefined
     this.#pool = pool ?? new Pool({ ...options, stream: () => this.#socket() }) as PostgresPool
     this.#pool.on('error', ignore)
   }
 
-  /** @param onSent called when the query has a connection: from then on it may take effect */
+  /** @param onSent called when the query has a connection; from then on it may take effect */
   async query (query: Query, onSent?: () => void): Promise<Row[]> {
     const asked = this.#ask(query, onSent)
     this.#underWay.add(asked)
@@ -46,12 +46,12 @@ export class PostgresQueries {
     }
   }
 
-  /** Closes silent connections. If one is half-open others may be, and each would take as long to be found. */
+  /** Closes silent connections. If one is half-open, others may be, and each would need its own timeout. */
   cutSilent (silentSince = performance.now() - MAX_SILENCE): void {
     for (const [socket, heardAt] of this.#sockets) if (heardAt < silentSince) socket.destroy()
   }
 
-  /** @param late resolves when queries under way are cut off */
+  /** @param late resolves when running queries should be cut off */
   async close (late: Promise<void>): Promise<void> {
     if (!this.#isOwn) {
       this.#pool.removeListener('error', ignore)
@@ -78,7 +78,7 @@ export class PostgresQueries {
       if (performance.now() - sentAt >= QUERY_TIMEOUT) this.cutSilent()
       throw error
     } finally {
-      // after a failure the pool closes the connection
+      // the pool closes a connection that is released with an error
       giveBack(client, failure)
     }
   }
@@ -87,7 +87,7 @@ export class PostgresQueries {
     const acquired = new Promise<PostgresPoolClient>((resolve, reject) => {
       this.#pool.connect((error, client) => {
         if (client === undefined) return reject(error)
-        // the pool does not listen to a connection that it gives away, which may fail before the promise resolves
+        // the pool does not handle errors of a connection in use, which may fail before the promise resolves
         client.on('error', ignore)
         resolve(client)
       })
@@ -123,5 +123,5 @@ function giveBack (client: PostgresPoolClient, failure?: Error): void {
   client.release(failure)
 }
 
-/** For errors of connections that end; the next query gets another connection. */
+/** Ignores errors of closed connections: the next query gets another connection. */
 function ignore (): void {}

@@ -1,18 +1,18 @@
 import { createHash } from 'node:crypto'
 import { NAME, tablesOf } from './postgres-tables.js'
 
-/** A prepared statement: a connection keeps its plan by the name. */
+/** A prepared statement. Each connection keeps its plan by the name. */
 export interface Statement { name: string, text: string }
 
-/** Keys in one step of a sweep. */
+/** Keys per step of a sweep; below, keys per step of `adoptDeleted`. */
 export const SWEEP = 100
 const ADOPTED = 10_000
 
 /**
  * A term in seconds, by the server's clock. A key without a value is in the epoch "history id:term". Commits on it are
- * accepted in that term and the next one, and a deleted key is remembered for three terms. So a commit that was made
- * before the key last had a value is refused, however late it comes, and no epoch comes back. The third term is for
- * clocks that go back, and for replicas that take over.
+ * accepted in that term and the next one, and a deleted key is remembered for three terms. So a commit from before the
+ * key last had a value is refused, however late it arrives, and no epoch returns. The third term allows for clocks that
+ * go back, and for replicas that take over.
  */
 export const TERM = 20
 export const REMEMBERED_TERMS = 3
@@ -23,9 +23,9 @@ export function sha256 (text: string): Buffer {
   return createHash('sha256').update(text).digest()
 }
 
-/** The row of the history id. Keys are hashed as JSON texts, so no key has this hash. */
+/** Hash of the row with the history id. Keys are hashed as JSON texts, so no key has this hash. */
 export const HISTORY = sha256('history')
-/** The row that exists once keys that older versions deleted expire too. */
+/** Hash of a marker row: it exists once the keys that older versions deleted have an expiry. */
 export const ADOPTED_DELETED = sha256('deleted')
 
 /** @param term seconds: see TERM */
@@ -80,8 +80,8 @@ export function statementsOf (tableName: string, term = TERM) {
       SELECT epoch, version, log_bytes, pg_notify($11, 'n' || live::int || E'\\n' || $12) FROM accepted`),
 
     /**
-     * $1 hash, $2 base epoch, $3 base version, $4 base id, $5 new epoch, $6 value or null, $7 id, $8 channel, $9 notice,
-     * $10 ms until the key expires or null.
+     * $1 hash, $2 base epoch, $3 base version, $4 base id, $5 new epoch, $6 value or null, $7 id, $8 channel, $9 notice
+     * after its live flag, $10 ms until the key expires or null. One row if it was accepted.
      */
     reset: statement(`
       WITH accepted AS (
@@ -102,7 +102,7 @@ export function statementsOf (tableName: string, term = TERM) {
       )
       SELECT epoch, version, log_bytes, pg_notify($8, 'n' || live::int || E'\\n' || $9) FROM accepted`),
 
-    /** $1 hash, $2 key, $3 hash of the history's row, $4 its epoch. Makes a row for a lost key, so that it can be reset. */
+    /** $1 hash, $2 key, $3 hash of the history's row, $4 its epoch. Creates a row for a lost key, for `reset`. */
     bury: statement(`
       INSERT INTO ${t.heads} (hash, key, epoch, version, id, live, snapshot_version, log_start, start_id, log_bytes, expires_at)
       SELECT $1, $2, $4, 0, '', false, 0, 0, '', 0, ${remembered} WHERE ${isAbsent} ON CONFLICT DO NOTHING`),
@@ -126,9 +126,9 @@ export function statementsOf (tableName: string, term = TERM) {
         FROM ${t.log} AS log WHERE log.hash = $1 AND log.version > CASE WHEN connects THEN $4::bigint ELSE snapshot_version END
       ) AS entries ON true`),
 
-    /** $1 hash. Deletes an expired key, so that it can be made again. */
+    /** $1 hash. Deletes an expired key, so that it can be created again. */
     forget: statement(`${forget('hash = $1 AND expires_at <= now()')} SELECT true FROM gone`),
-    /** $1 hash of a row that says that it is done. Lets keys expire that older versions deleted and kept. One row for each key. */
+    /** $1 hash of the marker row. Gives keys an expiry that older versions deleted and kept. One row for each key. */
     adoptDeleted: statement(`
       WITH old AS (
         SELECT hash FROM ${t.heads} WHERE version = 0 AND expires_at IS NULL AND NOT EXISTS (SELECT FROM ${t.values} WHERE hash = $1) LIMIT ${ADOPTED} FOR UPDATE SKIP LOCKED
@@ -139,15 +139,15 @@ export function statementsOf (tableName: string, term = TERM) {
     /** Deletes some expired keys. One row for each. */
     sweep: statement(`${forget(`hash IN (SELECT hash FROM ${t.heads} WHERE expires_at < now() ORDER BY expires_at LIMIT ${SWEEP} FOR UPDATE SKIP LOCKED)`)} SELECT true FROM gone`),
 
-    /** $1 hash, $2 version. The id of its commit. */
+    /** $1 hash, $2 version. Returns the id of its commit. */
     idAt: statement(`SELECT id FROM ${t.log} WHERE hash = $1 AND version = $2::bigint`),
 
-    /** $1 first name, $2 the name after the last. */
+    /** $1 first name, $2 the name after the last one. */
     liveKeys: statement(`SELECT key FROM ${t.heads} WHERE live AND ${isThere} AND ${NAME} >= $1 AND ${NAME} < $2`),
 
     /**
-     * $1 hash, $2 epoch, $3 minimum of bytes to keep, $4 maximum of commits to keep. Takes commits out of the log that are
-     * older than the snapshot and not needed for recovery. The ids of the last commits stay.
+     * $1 hash, $2 epoch, $3 bytes to keep at least, $4 most commits to keep. Drops commits from the log that are older
+     * than the snapshot and not needed for recovery. The ids of the last commits stay.
      */
     compact: statement(`
       WITH cut AS (
@@ -174,7 +174,7 @@ export function statementsOf (tableName: string, term = TERM) {
     /** $1 channels, $2 texts. */
     notify: statement('SELECT count(pg_notify(channel, message)) FROM unnest($1::text[], $2::text[]) AS messages (channel, message)'),
 
-    /** $1 channel, $2 text that is too long for a notification. The notification has the number of the message. */
+    /** $1 channel, $2 text that is too long for a notification. The notification contains the id of the message. */
     post: statement(`
       WITH posted AS (INSERT INTO ${t.messages} (body) VALUES ($2) RETURNING id),
       swept AS (DELETE FROM ${t.messages} WHERE sent_at < now() - interval '1 minute' AND id IN (SELECT id FROM ${t.messages} ORDER BY id LIMIT 10 FOR UPDATE SKIP LOCKED))
@@ -186,7 +186,7 @@ export function statementsOf (tableName: string, term = TERM) {
     delete: statement(`
       WITH emptied AS (DELETE FROM ${t.buckets} WHERE hash = $1)
       DELETE FROM ${t.values} WHERE hash = $1 RETURNING (expires_at > now()) IS NOT FALSE AS existed`),
-    /** $1 hash, $2 ms. Deletes some expired values as well. */
+    /** $1 hash, $2 ms. Also deletes some expired values. */
     expire: statement(`
       WITH swept AS (DELETE FROM ${t.values} WHERE hash IN (SELECT hash FROM ${t.values} WHERE expires_at < now() AND hash <> $1 ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED))
       UPDATE ${t.values} SET expires_at = now() + $2::float8 * interval '1 ms' WHERE hash = $1 AND (expires_at > now()) IS NOT FALSE RETURNING true`),
@@ -195,9 +195,9 @@ export function statementsOf (tableName: string, term = TERM) {
       WITH swept AS (DELETE FROM ${t.buckets} WHERE hash IN (SELECT hash FROM ${t.buckets} WHERE expires_at < now() AND hash <> $1 ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED))
       INSERT INTO ${t.buckets} (hash, ticks, costs, outcome, expires_at) VALUES ($1, '{}', '{}', '{}', now() + interval '1 minute') ON CONFLICT DO NOTHING`),
     /**
-     * $1 hash, $2 window (ms), $3 maximum, $4 cost. The outcome is allowed, remaining, ms until it is empty, ms until the
-     * cost fits. If the clock went back by more than a second, everything admitted counts as of now. The row may
-     * outlive its last cost: a change of an indexed column costs an index entry, so expires_at changes rarely.
+     * $1 hash, $2 window (ms), $3 maximum, $4 cost. The outcome is allowed, remaining, ms until the bucket is empty, ms
+     * until the cost fits. If the clock went back by more than a second, everything admitted counts as of now. The row
+     * may outlive its last cost: each change of the indexed `expires_at` costs an index entry, so it changes rarely.
      */
     consume: statement(`
       WITH bucket AS (

@@ -1,12 +1,12 @@
-/** Characters of a key in the index of names, which takes up to 2,700 bytes. Its order is that of bytes. */
+/** Characters of a key in the index on names, whose entries have at most 2,700 bytes. The index has byte order. */
 export const INDEXED = 128
 export const NAME = `left(key, ${INDEXED}) COLLATE "C"`
 
 /**
- * The statements that make the tables: heads (a row for each key of the journal), their snapshots, the log, plain
+ * The statements that create the tables: heads (one row per key of the journal), their snapshots, the log, plain
  * values, messages that are too long for a notification, and buckets of limits. Rows are found by the SHA-256 of the
- * key, which may have any characters and length. Heads are small and updated in place, so the cost of a commit does not
- * depend on the size of the value.
+ * key, which may have any characters and any length. Heads are small and updated in place, so the cost of a commit does
+ * not depend on the size of the value.
  */
 export function createTables (tableName: string, unlogged: boolean): string {
   const t = tablesOf(tableName)
@@ -31,11 +31,11 @@ CREATE INDEX IF NOT EXISTS ${t.bucketsAt} ON ${t.buckets} (expires_at);
 
 export interface IndexStatements { setUp: string, lock: string, isBroken: string, drop: string, build: string }
 
-/** How the index on names is added to tables that have rows already. */
+/** The statements that add the index on names to existing tables. */
 export function indexStatements (tableName: string): IndexStatements {
   const t = tablesOf(tableName)
   return {
-    // a build that times out leaves an index that is never used
+    // no timeout, because a build that times out leaves an invalid index
     setUp: 'SET statement_timeout = 0; SET lock_timeout = 0',
     lock: `SELECT pg_try_advisory_lock(hashtext('datasole'), hashtext('${tableName}')) AS locked`,
     isBroken: `SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('${tableName}_names') AND NOT indisvalid) AS broken`,
@@ -50,7 +50,7 @@ function namesIndex (t: { names: string, heads: string }): string {
 
 export function tablesOf (tableName: string) {
   const named = (suffix: string): string => `${tableName}${suffix}`.split('.').map((part) => `"${part}"`).join('.')
-  // an index is in the schema of its table
+  // the name of an index has no schema: an index is in the schema of its table
   const index = (suffix: string): string => `"${tableName.split('.').at(-1)!}${suffix}"`
   return {
     heads: named(''),

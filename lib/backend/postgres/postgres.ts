@@ -13,7 +13,7 @@ import type { Row } from './postgres-queries.js'
 import { HISTORY, REMEMBERED_TERMS, type Statement, type Statements, TERM, sha256, statementsOf } from './postgres-statements.js'
 import { INDEXED, createTables } from './postgres-tables.js'
 
-/** Bounds on older commits that the log keeps for recovery, as in every journal. */
+/** Bounds on older commits that the log keeps for recovery: bytes (or the size of the snapshot), and commits. */
 const MIN_LOG = 64 * 1024
 const MAX_ENTRIES = 1000
 
@@ -21,8 +21,9 @@ const MAX_ENTRIES = 1000
  * State and pub/sub in Postgres 13 or newer. All processes with the same database, tables and prefix share it. A commit
  * is one statement, which also notifies.
  *
- * A call waits up to `commandTimeoutMs` while Postgres is away. Then it rejects with DatasoleError
- * `BACKEND_UNAVAILABLE`; with `BUSY` beyond `maxCommands`, and with `BACKEND_REFUSED` if Postgres refuses it.
+ * A call waits up to `commandTimeoutMs` while Postgres is unavailable. Then it rejects with DatasoleError
+ * `BACKEND_UNAVAILABLE`. It rejects with `BUSY` beyond `maxCommands`, and with `BACKEND_REFUSED` if Postgres refuses
+ * it.
  *
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
@@ -49,7 +50,11 @@ export class PostgresBackend implements StateBackend {
     return createTables(settings.tableName, settings.unlogged)
   }
 
-  /** @throws DatasoleError `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED` (credentials, database, permission) or `DRIVER_MISSING` */
+  /**
+   * Implements `StateBackend.connect`.
+   * @throws DatasoleError `BACKEND_UNAVAILABLE`, `BACKEND_REFUSED` (credentials, database, permission) or
+   *   `DRIVER_MISSING`
+   */
   async connect (log?: BackendLog): Promise<void> {
     await this.#connection.connect(log)
   }
@@ -116,10 +121,10 @@ export class PostgresBackend implements StateBackend {
         if (snapshot !== undefined) this.#compact(key, base.epoch, snapshot.value.length)
         return { accepted: true, epoch: accepted.epoch as string, version: Number(accepted.version), logBytes: Number(accepted.log_bytes) }
       }
-      // nobody sees an expired row, but it prevents a first commit
+      // an expired row is not visible, but it would block a first commit
       if (base.version === 0) await this.#repeat(this.#sql.forget, this.#hash(key))
       const missed = await this.read(key, base)
-      // it may have been refused because an earlier attempt took effect
+      // the commit may have been refused because an earlier attempt had taken effect
       if (isUnsure && await this.#tookEffect(key, request, missed)) {
         return { accepted: true, ...reset === undefined ? { epoch: base.epoch, version: base.version + commits.length } : { epoch: reset.epoch, version: reset.value === undefined ? 0 : 1 }, logBytes: 0 }
       }
@@ -135,7 +140,7 @@ export class PostgresBackend implements StateBackend {
       const [row] = await this.#repeat(this.#sql.read, this.#hash(key), HISTORY, have?.epoch ?? '', have?.version ?? 0, have?.id ?? '')
       if (row!.epoch !== null) return recordOf(row!)
       const epoch = row!.absent as string | null
-      // an empty store, or one that lost its data, has no history yet
+      // a store that is empty, or has lost its data, has no history yet
       if (epoch === null) await this.#repeat(this.#sql.makeHistory, HISTORY, randomUUID())
       else return { epoch, version: 0, id: '', live: false, commits: [], ...have?.epoch === epoch && have.version > 0 && { isLost: true } }
     }
@@ -151,7 +156,7 @@ export class PostgresBackend implements StateBackend {
   }
 
   /**
-   * Implements `StateBackend.consume`. The request is sent once, as a second attempt would count twice.
+   * Implements `StateBackend.consume`. The request is sent only once, because a second attempt would count twice.
    * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
    */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
@@ -204,12 +209,12 @@ export class PostgresBackend implements StateBackend {
     return await this.#connection.repeat(statement, values)
   }
 
-  /** JSON, as Postgres cannot store every character. */
+  /** The key as JSON, because Postgres cannot store every character. */
   #text (key: string): string { return JSON.stringify(this.#settings.prefix + key) }
 
   #hash (key: string): Buffer { return sha256(this.#text(key)) }
 
-  /** A hash, as names of channels have up to 63 bytes. */
+  /** A hash, because names of channels have at most 63 bytes. */
   #channel (key: string): string {
     return `ds_${createHash('sha1').update(`${this.#settings.tableName}\n${this.#text(key)}`).digest('hex')}`
   }

@@ -2,10 +2,10 @@ import type { DatasoleError } from '../../protocol/errors.js'
 import { checkNames, invalidOption, positiveOption } from '../backend-options.js'
 import { isReadOnly } from '../redis-replies.js'
 
-/** The part of an ioredis client that is used here, a Cluster included. */
+/** The part of an ioredis client that is used here. A Cluster client has it, too. */
 export interface RedisClient {
   readonly isCluster?: boolean
-  /** Of a Cluster: for each slot its master, then its replicas, as `host:port`. */
+  /** In a Cluster: the master of each slot, then its replicas, as `host:port`. */
   readonly slots?: string[][]
   readonly status: string
   connect (): Promise<void>
@@ -16,9 +16,9 @@ export interface RedisClient {
   call (command: string, ...args: Array<string | number>): Promise<unknown>
 }
 
-/** A Redis, Cluster or Sentinel client of ioredis. It is a template: its connection is never used. */
+/** A Redis, Cluster or Sentinel client of ioredis. It is a template: its own connection is never used. */
 export interface RedisInstance {
-  /** Makes a client with the same options. @param args options that differ */
+  /** Creates a client with the same options. @param args options that differ */
   duplicate (...args: never[]): unknown
   /** The options of the client. */
   readonly options: object
@@ -51,25 +51,25 @@ export interface RedisBackendOptions {
   url?: string
   /** Prefix of every key and channel, without braces. Default `ds:`. */
   keyPrefix?: string
-  /** Alias of `keyPrefix`. */
+  /** Another name of `keyPrefix`. */
   prefix?: string
   /** Instead of `url`: options of ioredis, or an instance as a template (Sentinel, Cluster, TLS). */
   redis?: RedisInstance | RedisConnectionOptions
   /** ms that `connect` may take. Default 5,000. */
   connectTimeoutMs?: number
-  /** ms that a call waits while Redis is away. Default 10,000. */
+  /** ms that a call waits while Redis is unavailable. Default 10,000. */
   commandTimeoutMs?: number
-  /** Maximum of calls under way or waiting; more are refused with `BUSY`. Default 10,000. */
+  /** Most calls in progress or waiting. Further calls are refused with `BUSY`. Default 10,000. */
   maxCommands?: number
 }
 
-/** ms without an answer after which a connection counts as half-open, and is opened again. */
+/** ms without an answer after which a connection is taken for half-open, and is replaced. */
 const SOCKET_TIMEOUT = 2500
 
-/** ms */
+/** Longest delay (ms) between attempts to reconnect. */
 const LONGEST_RECONNECT = 2000
 
-/** ms between attempts to reach a lost Sentinel; ioredis prints each failure. */
+/** ms between attempts to reach a lost Sentinel. Long, because ioredis prints each failure. */
 const SENTINEL_RECONNECT = 10_000
 
 /** The part of the package ioredis that is used here. */
@@ -78,8 +78,8 @@ export interface Ioredis {
 }
 
 /**
- * Makes a client. It neither queues commands nor sends them again: the retry policy decides that for each call.
- * @param connectTimeout ms of one attempt
+ * Creates a client. It neither queues nor repeats commands: the retry policy decides that for each call.
+ * @param connectTimeout ms for one attempt
  */
 export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOptions, connectTimeout: number): RedisClient {
   const wait = (attempt: number): number => Math.random() * Math.min(LONGEST_RECONNECT, 50 * 2 ** attempt)
@@ -88,16 +88,16 @@ export function openClient ({ Redis }: Ioredis, { url, redis }: RedisBackendOpti
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     autoResubscribe: false,
-    // at 0, commands in flight fail when the connection is lost; otherwise they would never settle
+    // 0: commands in flight fail when the connection is lost; otherwise they would never settle
     maxRetriesPerRequest: 0,
     connectTimeout,
     commandTimeout: undefined,
     socketTimeout: SOCKET_TIMEOUT,
     retryStrategy: wait,
-    // an old master still takes writes, which are lost: leave it at once
+    // an old master still accepts writes, which are lost, so leave it at once
     failoverDetector: true,
     sentinelReconnectStrategy: () => SENTINEL_RECONNECT,
-    // after a failover the old master is a replica
+    // a READONLY error means that the master has become a replica
     reconnectOnError: ({ message }: Error) => isReadOnly(message)
   }
   if (redis === undefined) return new Redis(url ?? 'redis://127.0.0.1:6379', options) as RedisClient
@@ -121,7 +121,7 @@ function isInstance (redis: RedisInstance | RedisConnectionOptions): redis is Re
   return typeof redis.duplicate === 'function'
 }
 
-/** The number of the database, as ioredis finds it: in the URL's path or its `db`, or in options. A Cluster has only 0. */
+/** The number of the database, from the URL's path or its `db`, or from the options. A Cluster has only database 0. */
 function databaseOf ({ url, redis = {} }: RedisBackendOptions): number {
   if (url !== undefined) {
     const { pathname, searchParams } = new URL(url)

@@ -10,16 +10,16 @@ import { StoreConnection } from '../store-connection.js'
 
 export type Reply = Array<string | number>
 
-/** A client for commands and one that listens, from the first `connect` to the last `close`. */
+/** A client for commands and one for subscriptions, from the first `connect` to the last `close`. */
 export class RedisConnection extends StoreConnection {
   readonly #options: RedisBackendOptions
   readonly #settings: RedisSettings
   readonly #load: () => Promise<Ioredis>
   #client: RedisClient | undefined
   #subscriber: RedisSubscriber | undefined
-  /** Empty until it is read. It is read again after each fault: the store may have lost its data. */
+  /** Empty until it is read. It is read again after each fault, because the store may have lost its data. */
   #history = ''
-  /** The last error of a connection since it was ready. It says why the connection was closed. */
+  /** The last error of a connection since it was ready: the reason why it was closed. */
   #cause: unknown
 
   constructor (options: RedisBackendOptions, settings: RedisSettings, load: () => Promise<Ioredis>) {
@@ -36,14 +36,14 @@ export class RedisConnection extends StoreConnection {
     return await this.#open.call(command, ...args)
   }
 
-  /** Sends a command that may take effect twice. */
+  /** Sends a command that may safely take effect twice. */
   async repeat (command: string, ...args: Array<string | number>): Promise<unknown> {
     return await this.policy.repeat(() => this.#open.call(command, ...args))
   }
 
   /**
    * Runs a script once.
-   * @param unsure called if it fails and may have taken effect
+   * @param unsure called if it fails but may have taken effect
    */
   async run ({ lua, sha, keys }: Script, names: string[], args: Array<string | number>, unsure?: () => void): Promise<Reply> {
     const client = this.#open
@@ -60,7 +60,7 @@ export class RedisConnection extends StoreConnection {
     }
   }
 
-  /** The id from which the epoch of keys without a value is made. */
+  /** The id in the epoch of keys without a value. */
   async historyId (): Promise<string> {
     if (this.#history !== '') return this.#history
     const key = `${this.#settings.prefix}history`
@@ -94,10 +94,10 @@ export class RedisConnection extends StoreConnection {
 
   #newClient (driver: Ioredis): RedisClient {
     const client = openClient(driver, this.#options, this.#settings.connectTimeoutMs)
-    // the error of a Cluster says only that no node answers
+    // the error of a Cluster client itself only says that no node answers
     client.on('error', (error: unknown) => { this.#cause = (error as { lastNodeError?: unknown }).lastNodeError ?? error })
     client.on('ready', () => {
-      // ioredis goes on in database 0 if there is no database of that number
+      // ioredis continues in database 0 if the database does not exist
       if (isWrongDatabase(this.#cause)) client.disconnect(true)
       else this.#cause = undefined
     })
@@ -109,10 +109,10 @@ export class RedisConnection extends StoreConnection {
     this.#client = this.#subscriber = undefined
     subscriber?.close()
     if (client === undefined) return
-    // QUIT lets commands in flight be answered
+    // QUIT waits for the replies of commands in flight
     let timer: NodeJS.Timeout | undefined
     await Promise.race([
-      client.quit().catch(() => {}), // it is gone already
+      client.quit().catch(() => {}), // the connection is closed already
       new Promise((resolve) => { timer = setTimeout(resolve, ms) })
     ])
     clearTimeout(timer)
@@ -127,13 +127,13 @@ export class RedisConnection extends StoreConnection {
     return new DatasoleError(isRefusal(cause) ? 'BACKEND_REFUSED' : 'BACKEND_UNAVAILABLE', `RedisBackend: option ${option}: ${messageOf(cause)}`, { cause })
   }
 
-  /** A refusal by Redis explains why there is no connection. */
+  /** Replaces a connection error by the refusal of Redis that explains it. */
   #reason (error: unknown): unknown {
     return !isReply(error) && !(error instanceof DatasoleError) && isReply(this.#cause) && isRefusal(this.#cause) ? this.#cause : error
   }
 }
 
-/** Whether the error means that Redis is away, and not that it refused the command. */
+/** Whether the error means that Redis is unavailable, not that it refused the command. */
 function isFault (error: unknown): boolean {
   if (isReply(error)) return isNotNow(messageOf(error))
   return error instanceof Error && !(error instanceof DatasoleError) && !(error instanceof TypeError)

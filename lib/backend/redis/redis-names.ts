@@ -2,22 +2,22 @@ import { prefixRange } from '../prefix-range.js'
 import type { RedisConnection } from './redis-connection.js'
 import { ADOPT, COMPARE, LIST, ORPHANS, UNLIST } from './redis-scripts.js'
 
-/** Names that are read at once. */
+/** Names per command. */
 const PAGE = 500
 
 /**
- * The names of the live keys, sorted, so that keys with a prefix are found without reading the others. Nodes of
- * older versions read and write a set without an order: both hold the same names.
+ * The names of the live keys, sorted, so that keys with a prefix are found without reading all others. Nodes of older
+ * versions use an unsorted set. Both sets have the same names.
  */
 export class RedisNames {
   readonly #connection: RedisConnection
-  /** The set, and the sorted set; the braces keep them on one node of a Cluster. */
+  /** The set, and the sorted set. The braces keep both on one node of a Cluster. */
   readonly #lists: string[]
   readonly #isLive: (key: string) => Promise<boolean>
 
   /**
-   * @param prefix of all keys in Redis
-   * @param isLive reads from the key itself, once, whether it is live
+   * @param prefix prefix of all keys in Redis
+   * @param isLive reads once from the key itself whether it is live
    */
   constructor (connection: RedisConnection, prefix: string, isLive: (key: string) => Promise<boolean>) {
     this.#connection = connection
@@ -30,8 +30,8 @@ export class RedisNames {
   }
 
   /**
-   * Takes keys off the list that are not live. A key and the list may be on two nodes of a Cluster. A commit that
-   * makes a key live lists it before and after, so a key that becomes live meanwhile is listed again.
+   * Removes keys that are not live from the list. A key and the list may be on two nodes of a Cluster, so this is not
+   * atomic. But a commit that makes a key live lists the key before and after, so the key is listed in the end.
    */
   async remove (keys: string[]): Promise<void> {
     await this.#run(UNLIST, keys.map(escapeKey))
@@ -54,7 +54,7 @@ export class RedisNames {
     }
   }
 
-  /** Copies names that nodes of older versions have changed in the set only: then the counts differ. */
+  /** Copies names that nodes of older versions have changed only in the set. Then the sizes of the sets differ. */
   async #adopt (): Promise<void> {
     if (await this.#isSame()) return
     let cursor: string | number = '0'
@@ -76,9 +76,9 @@ export class RedisNames {
   }
 }
 
-/** Braces would end the tag of a Cluster, an empty one is none; lone surrogates do not survive UTF-8. */
+/** Escapes braces, which end the hash tag of a Cluster, an empty key, and lone surrogates, which UTF-8 lacks. */
 export function escapeKey (key: string): string {
-  // most have nothing to escape, and this expression is faster
+  // most keys have nothing to escape, and this expression is faster
   if (key !== '' && !/[%{}\ud800-\udfff]/.test(key)) return key
   return key === '' ? '%' : key.replace(/[%{}]|\p{Cs}/gu, (char) => `%${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

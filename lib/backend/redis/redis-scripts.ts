@@ -7,19 +7,19 @@ function script (keys: number, lua: string): Script {
 }
 
 /**
- * A term in ms, by the server's clock. A key without a value is in the epoch "history id:term". Redis accepts commits on
- * it in that term and the next one, and remembers a deleted key for three terms. So a commit that was made before the
- * key last had a value is refused, however late it comes, and no epoch comes back. The third term is for clocks that
- * go back, and for replicas that take over.
+ * A term in ms, by the server's clock. A key without a value is in the epoch "history id:term". Redis accepts commits
+ * on it in that term and the next one, and remembers a deleted key for three terms. So a commit from before the key
+ * last had a value is refused, however late it arrives, and no epoch returns. The third term allows for clocks that go
+ * back, and for replicas that take over.
  */
 export const TERM = 20_000
 export const REMEMBERED_TERMS = 3
 
 /**
- * A key of the journal has three keys in Redis. The hash has e (epoch), v (version), live, s (snapshot), sv (its
- * version), size (bytes of the log) and since (bytes after the snapshot). The log is a list of "id, line break,
- * patches" that ends at v. The ids are those of the last 1,000 commits: a writer whose reply was lost finds its own there.
- * KEYS: hash, log, ids. A script is atomic, and runs on the slot of its keys.
+ * A key of the journal has three keys in Redis: a hash, a log and ids. The hash has e (epoch), v (version), live,
+ * s (snapshot), sv (its version), size (bytes of the log) and since (bytes after the snapshot). The log is a list of
+ * "id, line break, patches" that ends at v. The ids are those of the last 1,000 commits, so that a writer that lost its
+ * reply finds its commit. KEYS: hash, log, ids. A script is atomic, and runs on the slot of its keys.
  */
 const RECORD = `
 -- some policies evict keys one by one: what is left of the three leads nowhere, and goes as well
@@ -73,8 +73,8 @@ export const READ = script(3, RECORD + 'return record(ARGV[1], tonumber(ARGV[2])
  * ARGV: history id; base epoch, version, id; live; channel; command to publish; epoch, id and value of a reset;
  * version and value of a snapshot; whether it was sent before (2: longer than a term ago); ms until the key expires, or
  * ''; ms of a term; entries.
- * Replies { 1, epoch, version, bytes of log since the snapshot }, { 2 } if an earlier attempt may have taken effect,
- * or a record of what the writer misses.
+ * Replies { 1, epoch, version, bytes of log since the snapshot }, { 2 } if an earlier attempt may have taken effect, or
+ * a record with the commits that the writer lacks.
  */
 export const COMMIT = script(3, RECORD + `
 local ENTRIES = 16
@@ -157,10 +157,10 @@ return { 1, e, v, since }
 `)
 
 /**
- * KEYS: a list of runs "tick before after"; the last two are totals of what the bucket ever admitted.
+ * KEYS: a list of runs "tick before after"; before and after are totals of all costs that the bucket ever admitted.
  * ARGV: window (ms), maximum, cost. Replies { allowed, remaining, ms until it is empty, ms until the cost fits }.
- * The clock is the server's. If it went back by more than a second, everything admitted counts as of now: no more
- * than the maximum is admitted, and nobody waits for longer than a window.
+ * The clock is the server's. If it went back by more than a second, everything admitted counts as of now. So it never
+ * admits more than the maximum, and nobody waits longer than a window.
  */
 export const CONSUME = script(1, `
 local window, max, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -217,10 +217,10 @@ end
 return { 0, max - used, used > 0 and last + window - now or 0, wait }
 `)
 
-/** Names in one step of a scan, so that a script blocks Redis only briefly. */
+/** Names per step of a scan, so that a script blocks Redis only briefly. */
 const STEP = 500
 
-/** KEYS of the scripts below: the set of names and the sorted one. ARGV: names. */
+/** KEYS of this and the following scripts: the set of names, and the sorted set. ARGV: names. */
 export const LIST = script(2, `
 redis.call('SADD', KEYS[1], unpack(ARGV))
 local scored = {}
@@ -238,14 +238,14 @@ return {}
 /** Replies { 1 } if both sets have the same number of names. */
 export const COMPARE = script(2, "return { redis.call('SCARD', KEYS[1]) == redis.call('ZCARD', KEYS[2]) and 1 or 0 }")
 
-/** Copies names from the set to the sorted one. ARGV: cursor. Replies { next cursor }. */
+/** Copies names from the set to the sorted set. ARGV: cursor. Replies { next cursor }. */
 export const ADOPT = script(2, `
 local cursor, names = unpack(redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ${STEP}))
 for _, name in ipairs(names) do redis.call('ZADD', KEYS[2], 0, name) end
 return { cursor }
 `)
 
-/** ARGV: cursor. Replies { next cursor, names of the sorted set that the other lacks... }. */
+/** ARGV: cursor. Replies { next cursor, names that are in the sorted set only... }. */
 export const ORPHANS = script(2, `
 local cursor, found = unpack(redis.call('ZSCAN', KEYS[2], ARGV[1], 'COUNT', ${STEP}))
 local reply = { cursor }

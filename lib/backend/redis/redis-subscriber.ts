@@ -4,28 +4,28 @@ import { type Channels } from '../listeners.js'
 import type { RedisClient } from './redis-client.js'
 import { nameOnEach } from '../redis-slots.js'
 
-/** ms between probes of the connection, which find a half-open one. */
+/** ms between checks of the connection, which detect a half-open one. */
 const PROBE_INTERVAL = 1500
 
-/** ms after which missing channels are counted again, before the client is replaced. */
+/** ms before missing channels are counted a second time. Only then the client is replaced. */
 const SECOND_LOOK = 300
 
-/** ms that a new client may take to subscribe every channel. */
+/** ms that a new client may take to subscribe to every channel. */
 const START_TIMEOUT = 30_000
 
-/** Channels that are subscribed at once. */
+/** Channels per command. */
 const CHUNK = 500
 
 /** Channels that one command subscribes or unsubscribes. */
 interface Batch { isOpening: boolean, names: string[], done: Promise<void> }
 
 /**
- * The connection that listens. In a Cluster it is one connection to each master, with sharded pub/sub, so that a
+ * The connection for subscriptions. In a Cluster it is one connection to each master, with sharded pub/sub, so that a
  * message goes only to the node of its key.
  *
- * A client may be wrong about its subscriptions: a Cluster client moves them after a failover, and does not say if
- * that is refused. UNSUBSCRIBE replies with the number of channels of a connection, also for a channel that it never
- * had. If channels are missing, a new client replaces this one.
+ * A client may be wrong about its subscriptions: a Cluster client moves them after a failover, and does not report a
+ * refusal. UNSUBSCRIBE replies with the number of channels of a connection, even for a channel that it never had. If
+ * channels are missing, a new client replaces this one.
  */
 export class RedisSubscriber {
   readonly channels: Channels
@@ -33,20 +33,20 @@ export class RedisSubscriber {
   readonly #policy: RetryPolicy
   readonly #restored: () => void
   #client: RedisClient
-  /** The client that is going to replace `#client`. */
+  /** The client that is about to replace `#client`. */
   #next: RedisClient | undefined
   #probing: NodeJS.Timeout | undefined
   #isChecking = false
   #isClosed = false
-  /** Subscriptions under way, and all so far. A count of channels is void if one has changed meanwhile. */
+  /** Commands in progress, and changes so far. A count of channels is invalid if channels have changed meanwhile. */
   #pending = 0
   #changes = 0
-  /** The last command of this turn of the loop, which takes more channels until the turn ends. */
+  /** The last command of this turn of the event loop. Channels are added to it until the turn ends. */
   #batch: Batch | undefined
 
   /**
-   * @param make makes a client without connecting it
-   * @param restored called when every channel is subscribed again: messages may have been lost
+   * @param make creates a client without connecting it
+   * @param restored called after every channel was subscribed again, because messages may have been lost
    */
   constructor (make: () => RedisClient, policy: RetryPolicy, channels: Channels, restored: () => void) {
     this.#make = make
@@ -62,14 +62,14 @@ export class RedisSubscriber {
     this.#probing.unref()
   }
 
-  /** Channels that leave together get one promise. */
+  /** Channels that are subscribed by one command share one promise. */
   open (name: string): Promise<void> {
     return this.#change(true, name)
   }
 
   shut (name: string): void {
     this.#change(false, name).catch(() => {
-      // no connection, no subscription
+      // without a connection there is no subscription to end
     })
   }
 
@@ -80,7 +80,7 @@ export class RedisSubscriber {
     this.#next?.disconnect()
   }
 
-  /** Connects a client, which takes over once every channel is subscribed. */
+  /** Connects a client, which replaces the present one when every channel is subscribed. */
   async #start (client: RedisClient): Promise<void> {
     client.on(client.isCluster === true ? 'smessage' : 'message', (channel: string, text: string) => {
       if (client === this.#client) this.channels.deliver(channel, text)
@@ -96,18 +96,18 @@ export class RedisSubscriber {
     })
   }
 
-  /** @param client connected, so that later channels are subscribed on it as well */
+  /** @param client a connected client, so that later channels are subscribed on it as well */
   async #subscribeAll (client: RedisClient): Promise<void> {
     const { names } = this.channels
     for (let i = 0; i < names.length; i += CHUNK) {
       const chunk = names.slice(i, i + CHUNK).filter((name) => this.channels.has(name))
-      // in a Cluster the channels of one command must be of one slot
+      // in a Cluster all channels of one command must be in one slot
       if (client.isCluster === true) await Promise.all(chunk.map((name) => client.call(subscribe(client), name)))
       else if (chunk.length > 0) await client.call(subscribe(client), ...chunk)
     }
   }
 
-  /** Subscribes again after a reconnect. A Cluster client has tried that by itself. */
+  /** Subscribes again after a reconnect. A Cluster client has already tried that itself. */
   async #restore (client: RedisClient): Promise<void> {
     if (client !== this.#client) return
     try {
@@ -116,7 +116,7 @@ export class RedisSubscriber {
       this.#policy.up('subscriber')
       this.#restored()
     } catch {
-      // the connection is gone again: ioredis opens it once more, or the next check replaces it
+      // the connection is lost again: ioredis reconnects, or the next check replaces it
     }
   }
 
@@ -126,7 +126,7 @@ export class RedisSubscriber {
     this.#isChecking = true
     try {
       const client = this.#client
-      // ioredis opens a lost connection by itself
+      // ioredis reopens a lost connection itself
       for (let looks = 0; looks < 2; looks++) {
         if (looks > 0) await setTimeout(SECOND_LOOK, undefined, { ref: false })
         if (client.status !== 'ready' || await this.#isComplete(client).catch(() => false)) return
@@ -135,7 +135,7 @@ export class RedisSubscriber {
       this.#policy.up('subscriber')
       this.#restored()
     } catch {
-      // ioredis closes a connection that does not answer, and opens it again; the next check counts channels
+      // ioredis replaces a connection that does not answer; the next check counts the channels
     } finally {
       this.#isChecking = false
     }
@@ -157,13 +157,13 @@ export class RedisSubscriber {
     }
   }
 
-  /** Unsubscribes each connection from a channel that it never had: the reply is the number of its channels. */
+  /** Compares the number of channels. To get it, unsubscribes each connection from a channel that it never had. */
   async #isComplete (client: RedisClient): Promise<boolean> {
     const changes = this.#changes
     const isStill = this.#pending === 0
     const names = client.isCluster === true ? nameOnEach(client.slots!) : ['']
     const counts = await Promise.all(names.map((name) => client.call(unsubscribe(client), `none:${name}`)))
-    if (!isStill || changes !== this.#changes) return true // the counts are void
+    if (!isStill || changes !== this.#changes) return true // the counts are invalid
     return this.channels.isComplete(counts.reduce<number>((sum, count) => sum + Number(count), 0))
   }
 
@@ -187,13 +187,13 @@ export class RedisSubscriber {
   async #send (isOpening: boolean, names: string[]): Promise<void> {
     const client = this.#client
     const command = isOpening ? subscribe(client) : unsubscribe(client)
-    // if it fails, the next check finds it
+    // if this fails, the next check notices
     if (this.#next?.status === 'ready') this.#next.call(command, ...names).catch(() => {})
     await client.call(command, ...names)
   }
 }
 
-/** The part of a name that decides on its slot: every name has one. */
+/** The part of a name that determines its slot. Every name has one. */
 function tagOf (name: string): string {
   return name.slice(name.indexOf('{'), name.indexOf('}'))
 }

@@ -13,12 +13,12 @@ import { COMMIT, CONSUME, READ, TERM } from './redis-scripts.js'
  * State and pub/sub in Redis 6.2 or newer (7 for a Cluster). All processes with the same server and prefix share it. A
  * commit is one call of a script, which also publishes it.
  *
- * Acknowledged commits are as safe as the persistence of Redis (`appendfsync`, replication). If Redis comes back without
- * its newest commits, nodes notice, and all clients converge on what is left. If Redis evicts a part of a key, the
- * whole key is lost: set `maxmemory-policy noeviction`.
+ * Acknowledged commits are as safe as the persistence of Redis (`appendfsync`, replication). If Redis comes back
+ * without its newest commits, nodes notice, and all clients converge on the remaining value. If Redis evicts a part of
+ * a key, the whole key is lost: set `maxmemory-policy noeviction`.
  *
- * A call waits up to `commandTimeoutMs` while Redis is away. Then it rejects with DatasoleError `BACKEND_UNAVAILABLE`;
- * with `BUSY` beyond `maxCommands`, and with `BACKEND_REFUSED` if Redis refuses it.
+ * A call waits up to `commandTimeoutMs` while Redis is unavailable. Then it rejects with DatasoleError
+ * `BACKEND_UNAVAILABLE`. It rejects with `BUSY` beyond `maxCommands`, and with `BACKEND_REFUSED` if Redis refuses it.
  *
  * @throws DatasoleError `INVALID_OPTION`, naming the option
  */
@@ -98,7 +98,7 @@ export class RedisBackend implements StateBackend {
   async commit (key: string, { base, commits, live = false, snapshot, reset, ttlMs }: CommitRequest): Promise<CommitResult> {
     if (live) await this.#names.add([key])
     const entries = commits.map(({ id, patches }) => `${id}\n${patches}`)
-    /** When the first attempt was sent that may have taken effect. */
+    /** When the first attempt was sent that may have taken effect; undefined if there was none. */
     let unsureSince: number | undefined
     const reply = await this.#connection.policy.repeat(async () => {
       const sentAt = performance.now()
@@ -111,9 +111,9 @@ export class RedisBackend implements StateBackend {
     }).catch((error: unknown) => { throw unsureSince === undefined ? error : outcomeUnknown(key, error) })
     if (reply[0] === 2) throw outcomeUnknown(key)
     if (reply[0] === 0) return { accepted: false, missed: recordOf(reply) }
-    // a deletion by another node may have taken the name off the list since
-    if (live) this.#names.add([key]).catch(() => {}) // most likely it is listed already
-    else if (reset !== undefined && reset.value === undefined) this.#names.remove([key]).catch(() => {}) // `liveKeys` leaves it out
+    // a deletion by another node may have removed the name from the list since
+    if (live) this.#names.add([key]).catch(() => {}) // most likely the name is listed already
+    else if (reset !== undefined && reset.value === undefined) this.#names.remove([key]).catch(() => {}) // `liveKeys` filters the name
     return { accepted: true, epoch: String(reply[1]), version: Number(reply[2]), logBytes: Number(reply[3]) }
   }
 
@@ -134,14 +134,14 @@ export class RedisBackend implements StateBackend {
       const heads = await this.#connection.policy.repeat(() => Promise.all(keys.map((key) => this.#connection.call('hget', this.#name('head', key), 'live'))))
       const found = keys.filter((_, at) => heads[at] === '1')
       live.push(...found)
-      // they are about to become live, or were deleted without being unlisted
+      // these keys are about to become live, or were deleted without being removed from the list
       if (found.length < keys.length) await this.#names.remove(keys.filter((key) => !found.includes(key)))
     }
     return live
   }
 
   /**
-   * Implements `StateBackend.consume`. The request is sent once, as a second attempt would count twice.
+   * Implements `StateBackend.consume`. The request is sent only once, because a second attempt would count twice.
    * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
    */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
@@ -151,14 +151,14 @@ export class RedisBackend implements StateBackend {
     return result.allowed ? result : { ...result, retryAfter: retryAfter! }
   }
 
-  /** The braces keep everything of a key on one node of a Cluster. */
+  /** The braces keep all data of a key on one node of a Cluster. */
   #name (kind: string, key: string): string {
     return `${this.#settings.prefix}${kind}:{${escapeKey(key)}}`
   }
 
   /**
-   * Databases share channels, so names have the number; older versions had none, so database 0 has none. The braces keep
-   * the topics of a key on one node of a Cluster, and so their messages in order.
+   * Databases share channels, so the name contains the database, except for database 0, as in older versions. The
+   * braces keep the topics of a key on one node of a Cluster, so that their messages stay in order.
    */
   #channel (key: string, topic?: string): string {
     const { database } = this.#settings
