@@ -2,7 +2,7 @@ import { DatasoleError, invalidArgument, memberOf } from '../../protocol/errors.
 import { copyJson } from '../../protocol/json.js'
 import { escapeToken } from '../../protocol/pointer.js'
 
-/** Timers in Node.js hold at most 2^31-1 ms. */
+/** Longest timer of Node.js, in ms. */
 export const TIMER = 2 ** 31 - 1
 
 export function integer (name: string, value: unknown, least: number, most: number): number {
@@ -13,14 +13,14 @@ export function integer (name: string, value: unknown, least: number, most: numb
   return value as number
 }
 
-/** @throws TypeError `INVALID_ARGUMENT` for what is no connection */
+/** @throws TypeError `INVALID_ARGUMENT` if it is not a connection */
 export function userOf (connection: { readonly userId?: string | undefined }): string | undefined {
   if (!isObject(connection)) throw invalidArgument('sessions.restore: takes a connection, or { userId }')
   return connection.userId
 }
 
 /**
- * A copy of what is set under `key` of a session.
+ * A copy of a value that is going to be stored under `key` of a session.
  * @throws TypeError `INVALID_ARGUMENT`, `INVALID_JSON` with the path in the session; RangeError `TOO_DEEP`
  */
 export function sessionValue (key: string, value: unknown, maxDepth: number): unknown {

@@ -7,7 +7,7 @@ import type { ExecutorOptions } from './server-options.js'
 /** Options of the thread models, with every default applied. */
 export interface ExecutorSettings {
   model: 'thread' | 'thread-pool'
-  /** Threads at the most: `poolSize`, or `maxThreads`. */
+  /** Most threads: `poolSize`, or `maxThreads`. */
   size: number
   /** URL of an ES module. */
   workerScript: string
@@ -34,7 +34,7 @@ const NUMBERS = {
 
 type Numbers = { -readonly [N in keyof typeof NUMBERS]: number | undefined }
 
-/** @returns undefined for model `async` */
+/** @returns undefined for model `async`; `no script` for a thread model without a workerScript */
 export function resolveExecutor (executor: Partial<ExecutorOptions> = {}): ExecutorSettings | 'no script' | undefined {
   if (!isObject(executor)) throw invalid('executor', 'must be an object')
   const { model = 'async', workerScript, execArgv } = executor
@@ -59,7 +59,7 @@ export function resolveExecutor (executor: Partial<ExecutorOptions> = {}): Execu
   return { ...others, model, size: model === 'thread' ? maxThreads : poolSize, workerScript: script, execArgv }
 }
 
-/** Paths are from the working directory. */
+/** Resolves paths from the working directory. */
 function urlOf (workerScript: unknown): string {
   if (workerScript instanceof URL && workerScript.protocol === 'file:') return workerScript.href
   if (typeof workerScript !== 'string' || workerScript === '') throw invalid('executor.workerScript', 'must be a path, or a file: URL')

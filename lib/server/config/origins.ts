@@ -3,16 +3,16 @@ import { isThenable, notSynchronous } from '../../protocol/errors.js'
 import type { DatasoleServerOptions } from './server-options.js'
 
 /**
- * Whether a browser's page of this origin may connect (RFC 6454; what is no browser sends none, and passes).
- * @param ownHost where the request was sent to: what its Host says, or a proxy that is trusted
- * @throws whatever a function of the user's throws; TypeError where it gives a promise
+ * Whether a page of this origin may connect (RFC 6454). Clients other than browsers send no Origin, and may connect.
+ * @param ownHost the host that the request was sent to, from its Host header or from a trusted proxy
+ * @throws whatever the option's function throws; TypeError if it returns a promise
  */
 export function isAllowedOrigin (allowed: DatasoleServerOptions['allowedOrigins'], req: IncomingMessage, ownHost: string): boolean {
   const { origin } = req.headers
   if (origin === undefined) return true
   if (typeof allowed === 'function') {
     const answer: unknown = allowed(origin, req)
-    // a promise of anything is no permission
+    // a promise is truthy, and must not count as permission
     if (isThenable(answer)) throw notSynchronous('allowedOrigins', 'true or false', answer)
     return answer === true
   }
@@ -26,8 +26,8 @@ export function isAllowedOrigin (allowed: DatasoleServerOptions['allowedOrigins'
 }
 
 /**
- * An origin as it is compared, `'null'` included; undefined for what is none. URL knows those of the web
- * only: of a scheme such as `capacitor:` scheme and host count.
+ * An origin in the form in which it is compared, `'null'` included; undefined if it is not an origin. URL only knows
+ * the origins of web schemes. For others, such as `capacitor:`, the scheme and host are compared.
  */
 export function normalOrigin (origin: string): string | undefined {
   if (origin === 'null') return origin
@@ -36,7 +36,7 @@ export function normalOrigin (origin: string): string | undefined {
   return known !== 'null' ? known : origin.includes('://') ? `${protocol}//${host}` : undefined
 }
 
-/** Names of this machine: a page of a development server on another port may connect. */
+/** Names of this machine. A page of a development server on another port may connect. */
 function isLoopback (hostname: string): boolean {
   return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname)
 }

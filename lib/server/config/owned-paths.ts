@@ -1,4 +1,4 @@
-/** The paths that a server beside an http server takes, beside its own: those that plugins serve. */
+/** The paths that plugins serve, for a server beside an HTTP server. */
 export class OwnedPaths {
   readonly #exact = new Set<string>()
   readonly #trees: string[] = []
@@ -7,12 +7,12 @@ export class OwnedPaths {
     this.#exact.add(path)
   }
 
-  /** Every path that begins so. */
+  /** Adds every path that begins with the prefix. */
   addTree (prefix: string): void {
     this.#trees.push(prefix)
   }
 
-  /** @param path as it came: not decoded */
+  /** @param path as received, not decoded */
   has (path: string): boolean {
     return this.#exact.has(path) || this.#trees.some((prefix) => path.startsWith(prefix))
   }

@@ -2,13 +2,13 @@ import { existsSync } from 'node:fs'
 import { DatasoleError } from '../../protocol/errors.js'
 
 /**
- * Finds a file of this package that is read or loaded at run time. Call it when the file is needed, not at
- * import: where a bundler has put the server into one file, neither the files nor `import.meta.url` may be there.
+ * Finds a file of this package that is read or loaded at run time. Call it when the file is needed, not at import:
+ * if a bundler has put the server into one file, the files and `import.meta.url` may be missing.
  * @param path from the folder of the compiled code: `lib/executor/thread/worker-thread.js`
  * @throws DatasoleError `PACKAGE_FILE_MISSING`
  */
 export function packageFile (path: string): URL {
-  const here = import.meta.url as string | undefined // bundlers that write CommonJS leave it out
+  const here = import.meta.url as string | undefined // bundlers that write CommonJS omit it
   const url = here === undefined ? undefined : new URL(`../../../${path}`, here)
   if (url !== undefined && existsSync(url)) return url
   throw new DatasoleError('PACKAGE_FILE_MISSING', `datasole: its file ${path} is not ${url === undefined ? 'there' : `at ${url.href}`}: ` +

@@ -6,8 +6,8 @@ import type { AuthResult, ConnectionContext } from '../context/connection-contex
 import type { Logger } from '../context/logger.js'
 
 /**
- * Authenticates the request of an upgrade. `authenticated: false`, or an `expiresAt` in the past, is HTTP 401; a throw
- * is HTTP 500 and logged. It runs again for each new token, with the request of the upgrade and that token.
+ * Authenticates the request of an upgrade. `authenticated: false`, or an `expiresAt` in the past, is HTTP 401. A throw
+ * is HTTP 500, and is logged. It runs again for each new token, with the request of the upgrade and that token.
  * @param req the request; `getToken(req)` reads its token
  * @param request Fastify's request, of type `Request`. A `DatasoleServer` passes that of its private Fastify, if the
  *   function has two plain parameters (its `length` is 2). Undefined for a new token, because the request has ended
@@ -18,21 +18,21 @@ export type AuthHandlerFn<Request = never> = (req: IncomingMessage, request?: Re
 export interface ErrorContext {
   /** The code that threw: a method's handler, a hook, or the `validate` of a channel. */
   readonly source: 'rpc' | 'onConnect' | 'preRpc' | 'preEvent' | 'preSubscribe' | 'prePush' | 'validate'
-  /** In the log, and in the answer to a client that may not get the error itself. */
+  /** An id, for the log and for a client that does not get the error itself. */
   readonly id: string
-  /** Of `rpc` and `preRpc`. */
+  /** The method, for `rpc` and `preRpc`. */
   readonly method?: string
-  /** Of `preEvent`. */
+  /** The event, for `preEvent`. */
   readonly event?: string
-  /** Of `preSubscribe`, `prePush` and `validate`. */
+  /** The key, for `preSubscribe`, `prePush` and `validate`. */
   readonly key?: string
   /** The connection that the handler or hook worked for. */
   readonly connection: ConnectionContext
 }
 
 /**
- * Gets the errors of handlers and hooks, on the main thread. An error that it returns takes the place of the original;
- * without one the rules of docs/errors.md apply. Synchronous.
+ * Gets the errors of handlers and hooks, on the main thread, and may return an error that replaces the original. If it
+ * returns none, the rules of docs/errors.md apply. Synchronous.
  */
 export type ErrorHandler = (error: unknown, ctx: ErrorContext) => Error | undefined | void
 
@@ -50,12 +50,12 @@ export interface BackendConfig {
 export interface RateLimitConfig {
   /** Default `{ windowMs: 60_000, maxRequests: 100 }`, per connection. */
   defaultRule?: RateLimitRule
-  /** By name of RPC method or event, each with a bucket of its own; `$subscribe` is the rule for subscriptions. */
+  /** Rules by name of RPC method or event, each with its own bucket; `$subscribe` is the rule for subscriptions. */
   rules?: Record<string, RateLimitRule>
   /**
-   * Names the bucket in which a frame counts. Default: the connection's own. Each name has a bucket for each rule, so
-   * the user is enough: `(connectionId, _method, { userId }) => userId ?? connectionId`. `method` is undefined for
-   * unregistered names, so that invented names do not get buckets.
+   * Returns the name of the bucket that counts a frame. Default: the connection's own bucket. Each name has a bucket
+   * per rule, so the user is enough: `(connectionId, _method, { userId }) => userId ?? connectionId`. `method` is
+   * undefined for unregistered names, so that invented names do not get buckets.
    */
   keyExtractor?: (connectionId: string, method: string | undefined, connection: ConnectionContext) => string
   /**
@@ -68,7 +68,7 @@ export interface RateLimitConfig {
 }
 
 /**
- * A limiter of your own, for every frame that counts. Take keys as they are. A result may be returned directly or as a
+ * A custom limiter for every frame that counts. It has to use keys as they are. It may return a result directly or as a
  * promise. If a call rejects, or takes longer than `rateLimit.timeoutMs`, `rateLimit.onBackendError` decides.
  */
 export interface RateLimiter {
@@ -95,34 +95,37 @@ export interface RateLimiter {
 
 /** The threads in which handlers run: see docs/executors.md. A model ignores limits that it does not use. */
 export interface ExecutorOptions {
-  /** `async`: on the event loop. `thread-pool`: connections share `poolSize` threads. `thread`: each has one of its own, up to `maxThreads`. */
+  /**
+   * `async`: on the event loop. `thread-pool`: connections share `poolSize` threads. `thread`: each connection has its
+   * own, up to `maxThreads`.
+   */
   model: 'async' | 'thread' | 'thread-pool'
   /** Threads of model `thread-pool`. Default `os.availableParallelism()`; each starts when it is first needed. */
   poolSize?: number
   /** Threads of model `thread`. Default 256. */
   maxThreads?: number
   /**
-   * An ES module (path from the working directory, or file URL) whose default export `(ds: WorkerDatasole) => {}`, which
-   * may be async, registers what runs in threads. Without it everything runs on the main thread.
+   * An ES module (path from the working directory, or file URL) that registers the methods and events of the threads.
+   * Its default export is `(ds: WorkerDatasole) => {}`, and may be async. Default: everything runs on the main thread.
    */
   workerScript?: string | URL
   /** ms after which an idle thread ends, or in model `thread` a quiet connection frees its thread. Default 30,000. */
   idleTimeout?: number
-  /** MiB of a thread's old generation; beyond it the thread is lost. Default: V8's own. */
+  /** MiB of a thread's old generation; beyond it the thread is lost. Default: the default of V8. */
   maxOldGenerationSizeMb?: number
   /** Options of Node.js for threads, such as a loader for TypeScript. Default: those of the process. */
   execArgv?: string[]
-  /** Calls and events per thread that wait or run. Default 10,000; then `BUSY`. */
+  /** Calls and events per thread, waiting or running. Default 10,000; then `BUSY`. */
   maxQueue?: number
-  /** Calls and events per connection that wait or run. Default 100; then `BUSY`. */
+  /** Calls and events per connection, waiting or running. Default 100; then `BUSY`. */
   maxQueuePerConnection?: number
   /** ms that a connection's calls and events wait for a free thread in model `thread`. Default 5,000; then `BUSY`. */
   queueTimeoutMs?: number
-  /** ms that a thread's event loop may stand still after a call's timeout. Default 5,000; then the thread is lost. */
+  /** ms that a thread's event loop may be blocked after a call's timeout. Default 5,000; then the thread is lost. */
   stuckTimeoutMs?: number
 }
 
-/** The option `session`: when changes reach the backend, and how long a session is kept. */
+/** The option `session`: when changes are written to the backend, and how long a session is kept. */
 export interface SessionOptions {
   /** Changes after which a session is written to the backend. Default 10. */
   flushThreshold?: number
@@ -134,20 +137,24 @@ export interface SessionOptions {
   enableChangeStream?: boolean
 }
 
-/** Every option has a default; an unknown name or a wrong value throws at construction, naming the option. */
+/** The options of a server. Each has a default. An unknown name or a wrong value throws, naming the option. */
 export interface DatasoleServerOptions<Request = never> {
-  /** WebSocket endpoint, and where the client bundles are served. Default `/__ds`. */
+  /** Path of the WebSocket endpoint and of the client bundles. Default `/__ds`. */
   path?: string
-  /** The schemas of all messages: see `defineContract`. Default: only schemas of `rpc.register` and of channels are checked. */
+  /** The schemas of all messages: see `defineContract`. Default: only those of `rpc.register` and channels. */
   contract?: Contract<unknown>
   /** HTTP path that serves the contract as an AsyncAPI document. Default: none. */
   asyncapiPath?: string
   /**
-   * Authenticates the upgrade. It gets the request, whose token `getToken(req)` reads, and resolves to an `AuthResult`: `false` is
-   * HTTP 401, a throw HTTP 500. It runs again for each new token. Default: everyone, with the remote address as `userId`.
+   * Authenticates the upgrade. It gets the request, whose token `getToken(req)` reads, and resolves to an `AuthResult`:
+   * `authenticated: false` is HTTP 401, a throw HTTP 500. It runs again for each new token. Default: everyone may
+   * connect, with the remote address as `userId`.
    */
   authHandler?: AuthHandlerFn<Request>
-  /** The store of state, messages, limits and sessions. Default `new MemoryBackend()`, with a warning in a cluster worker. Not together with `backendConfig`. */
+  /**
+   * The store of state, messages, limits and sessions. Not together with `backendConfig`. Default
+   * `new MemoryBackend()`, with a warning in a cluster worker.
+   */
   stateBackend?: StateBackend
   /** A backend by name, in place of `stateBackend`. The options of the other backends are ignored. Default none. */
   backendConfig?: BackendConfig
@@ -155,9 +162,9 @@ export interface DatasoleServerOptions<Request = never> {
   rateLimiter?: RateLimiter
   /** The threads of handlers. Default `{ model: 'async' }`. The thread models need the package piscina. */
   executor?: Partial<ExecutorOptions>
-  /** How many frames a client may send: an exact sliding window. `false` for no limit. Default 100 per minute and connection. */
+  /** Most frames of a client in a sliding window; `false` for no limit. Default 100 per minute and connection. */
   rateLimit?: RateLimitConfig | false
-  /** When changes of sessions reach the backend, and how long sessions are kept. */
+  /** When changes of sessions are written to the backend, and how long sessions are kept. */
   session?: SessionOptions
   /** Connections of this process. Default 10,000; then HTTP 503, before authentication. */
   maxConnections?: number
@@ -165,15 +172,16 @@ export interface DatasoleServerOptions<Request = never> {
   maxConnectionsPerAddress?: number
   /** CRDT keys, of server code and of clients together. Default 1,000; then LIMIT_EXCEEDED. */
   maxCrdtKeys?: number
-  /** Characters. Default 256; events with longer names are dropped and counted. */
+  /** Most characters of an event name. Default 256; events with longer names are dropped and counted. */
   maxEventNameLength?: number
   /**
-   * Origins that browsers may connect from, such as `https://example.com`, `null` or `capacitor://localhost`. Others get HTTP 403.
-   * Default: the host that the request names; loopback names match each other on any port. Requests without Origin pass.
+   * Origins that browsers may connect from, such as `https://example.com`, `null` or `capacitor://localhost`. Others
+   * get HTTP 403. Requests without Origin pass. Default: the host that the request names. Loopback names match each
+   * other on any port.
    */
   allowedOrigins?: string[] | ((origin: string, req: IncomingMessage) => boolean)
   /**
-   * Proxies whose X-Forwarded-For and X-Forwarded-Host count, as Fastify's option of this name. Under Fastify,
+   * Proxies whose X-Forwarded-For and X-Forwarded-Host count, like Fastify's option of this name. Under Fastify,
    * Fastify's option counts instead. Default false: none.
    */
   trustProxy?: boolean | string | string[] | ((address: string, hop: number) => boolean)
@@ -203,18 +211,18 @@ export interface DatasoleServerOptions<Request = never> {
   maxTags?: number
   /** Bad frames per connection. Default 10; then it is closed with 1002 (1003 for text). */
   maxBadFrames?: number
-  /** Frames over `threshold` bytes (default 1024) are sent deflated if that is smaller; `false` for never. */
+  /** Sends frames over `threshold` bytes (default 1024) deflated, if that is smaller; `false` to deflate none. */
   compression?: { threshold?: number } | false
   /** ms that `close()` waits for calls and clients. Default 5,000. */
   closeTimeoutMs?: number
   /**
-   * ms over which `close()` closes connections in waves, while it takes no new ones: for rolling deploys, so that the
+   * ms over which `close()` closes connections in waves, and accepts no new ones. Use it for rolling deploys, so that
    * clients spread over the other servers. Default 0: all at once.
    */
   drainMs?: number
   /**
-   * Gets the errors of methods, hooks and `validate`, and may return an error that takes the place of the original. By
-   * default errors that are not meant for clients are logged, and clients get -32603 or `INTERNAL` with an id.
+   * Gets the errors of methods, hooks and `validate`, and may return an error that replaces the original. By default,
+   * errors that are not meant for clients are logged, and clients get -32603 or `INTERNAL` with an id.
    */
   errorHandler?: ErrorHandler
   /** The server's log. Default: the Fastify instance's logger, or pino at level `warn`. */

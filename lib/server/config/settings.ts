@@ -8,7 +8,7 @@ import { normalOrigin } from './origins.js'
 import type { RateLimitRule } from '../../protocol/sliding-window.js'
 import type { AuthHandlerFn, BackendConfig, DatasoleServerOptions, RateLimitConfig, RateLimiter, SessionOptions } from './server-options.js'
 
-/** ms: a hundred years, which every store can add to the time. */
+/** ms in a hundred years: a bound that every store can add to the current time. */
 const CENTURY = 100 * 365 * 86_400_000
 
 /** Integer options: default, least, most. */
@@ -60,7 +60,7 @@ export interface Settings extends Numbers {
   session: Required<Omit<SessionOptions, 'ttlMs'>> & Pick<SessionOptions, 'ttlMs'>
   /** Undefined for model `async`. */
   executor: ExecutorSettings | 'no script' | undefined
-  /** Bytes; Infinity where nothing is compressed. */
+  /** Bytes; Infinity if nothing is compressed. */
   compressionThreshold: number
 }
 
@@ -137,7 +137,7 @@ function checkOrigins (origins: unknown): DatasoleServerOptions['allowedOrigins'
   })
 }
 
-/** Addresses are checked by whoever compiles them. */
+/** Checks types only. Fastify checks the addresses when it compiles them. */
 function checkTrustProxy (trusted: unknown): void {
   if (['undefined', 'boolean', 'string', 'function'].includes(typeof trusted)) return
   if (Array.isArray(trusted) && trusted.every((address) => typeof address === 'string')) return
@@ -150,7 +150,7 @@ function checkBackendConfig ({ backendConfig = { type: 'memory' } }: DatasoleSer
   if (!['memory', 'redis', 'postgres'].includes(type)) throw invalid('backendConfig.type', `must be "memory", "redis" or "postgres", not ${JSON.stringify(type)}`)
   for (const [name, value] of Object.entries(backendConfig)) {
     if (name === 'type' || value === undefined) continue
-    // also those of other types: a configuration file may have them all, and choose by type
+    // options of the other types are checked, too: a configuration file may have all of them and choose by type
     if (name !== 'redis' && name !== 'postgres') throw invalid(`backendConfig.${name}`, 'is unknown: there are type, redis and postgres')
     if (!isObject(value)) throw invalid(`backendConfig.${name}`, 'must be an object')
   }

@@ -30,13 +30,13 @@ export interface Identity {
 /** `websocket`: a socket that stays. `http`: a request of `datasole/http`, which ends with its answer. */
 export type Transport = 'websocket' | 'http'
 
-/** Tags that a connection can have, unless the option `maxTags` says otherwise, and characters of one. */
+/** Most tags of a connection, unless the option `maxTags` is set; below, most characters of one tag. */
 export const MAX_TAGS = 1000
 const MAX_TAG = 1024
 
-/** The context of every hook and handler: the connection that it works for. */
+/** The context of hooks and event handlers: the connection that they work for. */
 export interface MessageContext {
-  /** The newest result of the auth handler: after a refresh, `roles` and `metadata` may be others. */
+  /** The newest result of the auth handler. After a token refresh, `roles` and `metadata` may have changed. */
   readonly auth?: AuthResult
   /** The id of the connection. */
   connectionId: string
@@ -46,7 +46,7 @@ export interface MessageContext {
   log: Logger
 }
 
-/** A snapshot of a connection, for the copy of a worker. */
+/** A snapshot of a connection, from which a worker makes its copy. */
 export interface ConnectionState {
   connectionId: string
   auth: AuthResult
@@ -57,7 +57,7 @@ export interface ConnectionState {
   values: Iterable<[key: string, value: unknown]>
 }
 
-/** Gets every change of a connection's tags. The hub keeps its index with it. */
+/** Gets every change of a connection's tags. The hub uses it to index connections by tag. */
 export interface TagListener {
   tagged (tag: string): void
   untagged (tag: string): void
@@ -65,13 +65,13 @@ export interface TagListener {
 
 /** A connection, and the values that server code keeps for it. */
 export class ConnectionContext {
-  /** The user. It never changes while the connection lasts. */
+  /** The user. It does not change during the connection. */
   readonly userId: string | undefined
   #auth: AuthResult
   #values: Map<string, unknown> | undefined
   #tags: Set<string> | undefined
   #listener: TagListener | undefined
-  /** @internal Counts changes, so that copies know whether they are old. */
+  /** @internal Counts changes, so that copies know whether they are out of date. */
   revision = 0
 
   constructor (
@@ -91,7 +91,7 @@ export class ConnectionContext {
     this.userId = auth.userId
   }
 
-  /** The newest result of the auth handler; without a handler a result that admits everyone. */
+  /** The newest result of the auth handler. Without a handler, a result that admits everyone. */
   get auth (): AuthResult { return this.#auth }
   /** The roles of the auth result; empty if it has none. */
   get roles (): string[] { return this.auth.roles ?? [] }
@@ -105,14 +105,14 @@ export class ConnectionContext {
   }
 
   /**
-   * Groups that broadcasts can select, as rooms: `ctx.connection.tags.add('room:1')`. `add` throws a DatasoleError
+   * Groups that broadcasts can select, like rooms: `ctx.connection.tags.add('room:1')`. `add` throws a DatasoleError
    * `LIMIT_EXCEEDED` beyond `maxTags`, and for a tag over 1,024 characters.
    */
   get tags (): Set<string> { return (this.#tags ??= new TagSet(this)) }
 
-  /** Reads a value that server code keeps for this connection. @param key its name @returns undefined if there is none */
+  /** Reads a stored value. @param key its name @returns undefined if there is none */
   get<T = unknown> (key: string): T | undefined { return this.#values?.get(key) as T | undefined }
-  /** Keeps a value for this connection. @param key its name, not chosen by clients @param value anything */
+  /** Stores a value for this connection. @param key its name, not chosen by clients @param value anything */
   set (key: string, value: unknown): void {
     (this.#values ??= new Map()).set(key, value)
     this.revision++
@@ -124,7 +124,7 @@ export class ConnectionContext {
     return { connectionId, auth, remoteAddress, protocol, transport, tags: this.#tags ?? [], values: this.#values ?? [] }
   }
 
-  /** @internal Connects the tags with the hub's index, which also gets the present ones. */
+  /** @internal Connects the tags with the hub's index, and adds the present tags to it. */
   listen (listener: TagListener | undefined): void {
     this.#listener = listener
     if (listener !== undefined && this.#tags !== undefined) for (const tag of this.#tags) listener.tagged(tag)
@@ -145,7 +145,7 @@ class TagSet extends Set<string> {
   override add (tag: string): this {
     if (typeof tag !== 'string') throw invalidArgument('a tag must be a string')
     if (!this.has(tag)) {
-      // tags are often made of what a client says
+      // bounded, because tags often come from clients
       if (this.size >= this.#context.maxTags) throw new DatasoleError('LIMIT_EXCEEDED', `a connection has at most ${this.#context.maxTags} tags (maxTags)`)
       if (tag.length > MAX_TAG) throw new DatasoleError('LIMIT_EXCEEDED', `a tag has at most ${MAX_TAG} characters`)
       super.add(tag)

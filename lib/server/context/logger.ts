@@ -3,7 +3,7 @@ interface LogFn {
   (message: string): void
 }
 
-/** The methods of a logger that datasole uses: pino's, Fastify's, or any other's with the same names. */
+/** The methods of a logger that datasole uses. pino and Fastify's logger have them. */
 export interface Logger {
   /** Logs an error that ends the process. */
   fatal: LogFn

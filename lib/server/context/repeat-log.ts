@@ -1,18 +1,18 @@
 import type { Logger } from './logger.js'
 
-/** ms that repetitions are counted before a line tells their number. */
+/** ms between two log lines that report the number of repetitions. */
 const INTERVAL = 10_000
 
 interface Repeated { fields: object, count: number, timer: NodeJS.Timeout }
 
 /**
- * Logs what clients can cause often: the first of a class at once, and after each interval one line with the number
- * of those since (`repeated`) and the fields of the last. A client that sends nonsense cannot fill the log.
+ * Logs warnings that clients can cause often. The first of a class is logged at once. After each interval one line has
+ * the number of repetitions (`repeated`) and the last fields. So a bad client cannot flood the log.
  */
 export class RepeatLog {
   readonly #log: Logger
   readonly #intervalMs: number
-  /** By text. The texts are in the code, so that there are few. */
+  /** By text. The texts are constants in the code, so that there are few. */
   readonly #classes = new Map<string, Repeated>()
 
   constructor (log: Logger, intervalMs = INTERVAL) {
@@ -39,7 +39,7 @@ export class RepeatLog {
     }
   }
 
-  /** @returns whether there was something to tell */
+  /** @returns whether there was something to log */
   #tell (text: string): boolean {
     const known = this.#classes.get(text)!
     if (known.count === 0) return false

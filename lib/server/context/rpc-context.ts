@@ -4,19 +4,19 @@ import { RpcError } from '../../protocol/errors.js'
 import type { AuthResult, ConnectionContext, MessageContext } from './connection-context.js'
 import type { Logger } from './logger.js'
 
-/** @internal Ends the signal of a context; only the call that made the context may do that. */
+/** @internal Aborts the signal of a context. Only the call that created the context may do that. */
 export let abortContext: (context: RpcContext, reason: Error) => void
 
-/** @internal Gives a context the check for the details of its method's declared errors. */
+/** @internal Gives a context the check for the details of the errors that its method declares. */
 export let declareErrors: (context: RpcContext, check: (code: string, details: unknown) => unknown) => void
 
-/** The context of a method's handler. `Errors` are the details of the errors that the contract declares, by code. */
+/** The context of a method's handler. `Errors` maps the codes that the contract declares to their details. */
 export class RpcContext<Errors = Record<string, unknown>> implements MessageContext {
   /** The result of the auth handler. */
   readonly auth?: AuthResult
   /** The id of the caller's connection; `local` for `rpc.call` without one. */
   readonly connectionId: string
-  /** The caller: userId, metadata, tags, and values kept for it. */
+  /** The caller: userId, metadata, tags, and stored values. */
   readonly connection: ConnectionContext
   readonly #log: () => Logger
   #controller: AbortController | undefined
@@ -32,17 +32,17 @@ export class RpcContext<Errors = Record<string, unknown>> implements MessageCont
 
   /** Aborted when the client cancels the call or disconnects, and at the call's timeout. */
   get signal (): AbortSignal {
-    // made on demand: most handlers never look, and one costs more than the rest of a small call
+    // created on demand: few handlers use it, and creating one costs more than the rest of a small call
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
-      // a handler hands it to whatever it awaits: with Node.js 20 the 11th listener would look like a leak
+      // a handler may pass it to many operations, and Node.js 20 warns of a leak at the 11th listener
       setMaxListeners(0, this.#controller.signal)
       if (this.#reason !== undefined) this.#controller.abort(this.#reason)
     }
     return this.#controller.signal
   }
 
-  /** The server's logger. For a client's call each line has its `connectionId`. */
+  /** The server's logger. For a client's call each line has the `connectionId`. */
   get log (): Logger { return this.#log() }
 
   /**
