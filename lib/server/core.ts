@@ -42,12 +42,12 @@ import { Sessions } from './sessions/sessions.js'
 import type { Executor } from '../executor/executor.js'
 import { Workers } from './workers/workers.js'
 
-/** ms that clients have for their close frame, and hooks for their last words, even if calls have used up the time. */
+/** Least time (ms) that close frames and disconnect hooks get, even if calls have used up `closeTimeoutMs`. */
 const GRACE = 500
 
 /**
- * The server without its outside: the list of its parts, and the way of a connection through them. The owner of
- * the HTTP server starts it, hands it sockets, and stops it.
+ * The server apart from its HTTP layer: it creates the parts and passes every connection to them. The owner of the
+ * HTTP server starts it, gives it sockets and stops it.
  */
 export class Core implements ConnectionHost {
   readonly hub = new Hub()
@@ -66,14 +66,14 @@ export class Core implements ConnectionHost {
   readonly disconnects: Disconnects
   readonly cluster: Cluster
   readonly workers: Workers[] = []
-  /** Whether it takes no more connections. */
+  /** True once the server refuses new connections. */
   isDraining = false
-  /** Paths that plugins serve, beside the server's own. */
+  /** Paths that plugins serve, besides the server's own. */
   readonly routes = new OwnedPaths()
-  /** Those of them that are of WebSockets. */
+  /** Paths at which plugins accept WebSockets. */
   readonly socketRoutes = new Set<string>()
   readonly #limits = new Map<Scope, Limits>()
-  /** By scope, for the way of a frame. */
+  /** By scope. A cache, because every frame needs its limiter. */
   readonly #frameLimiters = new Map<Scope, FrameLimiter>()
   readonly #limiters = new Map<RateLimiter, LimiterConnection>()
   readonly #sessions = new Map<Scope, Sessions>()
@@ -101,13 +101,13 @@ export class Core implements ConnectionHost {
     this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log, this.repeats)
     const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
     this.#features = [this.metrics, this.repeats, this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, this.cluster, heartbeat]
-    // that every kind of frame has its handler is for the compiler to see
+    // one object, so that the compiler checks that every opcode has a handler
     const frames = { ...this.keyspace.frames, ...this.tokens.frames, ...this.events.frames, ...this.rpc.frames, ...heartbeat.frames }
     this.#dispatch = new Dispatch(frames, (scope) => this.#limiterOf(scope ?? this.root), settings, this.metrics, log)
     this.#listeners = new SocketListeners(this, (connection, data, isBinary) => { this.#dispatch.receive(connection, data, isBinary) }, (connection, code) => { afterFrames(connection, () => { this.#ended(connection, code) }) })
   }
 
-  /** Every part, in the order of start: the later ones use those before. */
+  /** All parts, in start order. A part may use those that start before it. */
   get parts (): readonly Part[] {
     return (this.#parts ??= this.#listParts())
   }
@@ -122,7 +122,7 @@ export class Core implements ConnectionHost {
     return [...backends, ...this.#limiters.values(), ...this.#limits.values(), ...this.#sessions.values(), ...this.#features, ...this.workers, this.connectHooks]
   }
 
-  /** The limits of a scope: those of the nearest rate limit or backend. */
+  /** The rate limits of a scope. The nearest scope with a backend or a rate limit of its own provides them. */
   limitsOf (scope: Scope, user: string): Limits {
     return this.#nearest(this.#limits, scope.ownerOf([BACKEND, RATE_LIMIT], user), (owner) => {
       const { limits, limiter } = owner.provided(RATE_LIMIT) ?? { limits: this.settings.rateLimit, limiter: undefined }
@@ -147,18 +147,18 @@ export class Core implements ConnectionHost {
     return limiter
   }
 
-  /** The sessions of a scope: those of the nearest session options or backend. */
+  /** The sessions of a scope. The nearest scope with a backend or session options of its own provides them. */
   sessionsOf (scope: Scope, user: string): Sessions {
     return this.#nearest(this.#sessions, scope.ownerOf([BACKEND, SESSIONS], user), (owner) => {
       const options = owner.provided(SESSIONS) ?? this.settings.session
       const storage = this.keyspace.storages.of(owner, user)
-      // one backend may have the sessions of several scopes
+      // several scopes may keep their sessions in one backend
       const prefix = this.keyspace.storages.isOwn(owner) ? 'session:' : `session-${owner.ordinal}:`
       return new Sessions((own) => storage.openSessions(prefix, own, options.ttlMs), () => storage.isUsable, this.hub, options, this.settings.maxJsonDepth, this.log)
     })
   }
 
-  /** Runs the methods and events of an executor's worker script in a scope. */
+  /** Runs the methods and event handlers of an executor's worker script in a scope. */
   addExecutor (executor: Executor, scope: Scope): void {
     const { keys, live, storages } = this.keyspace
     const host = {
@@ -174,7 +174,7 @@ export class Core implements ConnectionHost {
     this.workers.push(new Workers(executor, scope, host, this.rpc, this.events, this.settings, this.log))
   }
 
-  /** From now on calls wait for `starting`, which calls `start` later. */
+  /** Makes calls wait for `starting`, a promise that settles once `start` has run. */
   announce (starting: Promise<unknown>): void {
     this.#announced = starting
     this.keyspace.storages.announce(starting)
@@ -182,8 +182,8 @@ export class Core implements ConnectionHost {
   }
 
   /**
-   * Connects the backends and limiters that are there by now, so that they can be used. May be called again.
-   * If one fails, all are closed again.
+   * Connects the backends and the rate limiter that are configured so far, so that they can be used before `start`.
+   * May be called again. If one fails, all are closed.
    */
   async connect (): Promise<void> {
     const { storages } = this.keyspace
@@ -198,9 +198,9 @@ export class Core implements ConnectionHost {
   }
 
   /**
-   * Gives a scope a backend of its own, and connects it. The server closes it. If it does not connect, the server is
-   * stopped, since Fastify does not start any more.
-   * @param plugin the plugin that provides it, for errors
+   * Gives a scope its own backend and connects it. The server closes it. If it does not connect, the server stops,
+   * because Fastify does not start after an error.
+   * @param plugin the plugin that provides the backend, for errors
    * @throws DatasoleError `DUPLICATE_REGISTRATION`, `TOO_LATE`; as `connect` does
    */
   async provideBackend (scope: Scope, backend: StateBackend, plugin: string): Promise<void> {
@@ -214,7 +214,7 @@ export class Core implements ConnectionHost {
     if (this.#starting !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} comes too late in the scope "${scope.name}": the server has started`)
   }
 
-  /** Connects the backends and joins the other nodes. May be called again. If a part fails, all are stopped. */
+  /** Connects the backends and joins the other nodes. May be called again. If a part fails, all parts stop. */
   start (): Promise<void> {
     return (this.#starting ??= this.#orStop(this.#start()))
   }
@@ -229,7 +229,7 @@ export class Core implements ConnectionHost {
   }
 
   async #start (): Promise<void> {
-    // those of the root are there on every server, used or not
+    // the root has its parts on every server, whether they are used or not
     for (const scope of [this.root, ...[BACKEND, RATE_LIMIT, SESSIONS].flatMap((service) => this.root.providers(service))]) {
       this.keyspace.storages.of(scope, 'the server')
       this.limitsOf(scope, 'the server')
@@ -241,8 +241,8 @@ export class Core implements ConnectionHost {
   }
 
   /**
-   * The one entrance of every transport: an authenticated WebSocket, and the stream below it.
-   * `onConnect` hooks have run by then.
+   * Makes a connection of an authenticated socket. Every transport enters here, after the `onConnect` hooks have run.
+   * @param raw the stream below the socket
    * @param expiry of the authentication; undefined if it has none
    */
   accept (socket: ServerSocket, raw: Duplex, context: ConnectionContext, expiry?: AuthExpiry): Connection {
@@ -255,7 +255,7 @@ export class Core implements ConnectionHost {
     return connection
   }
 
-  /** Refuses new connections, closes the open ones in waves, finishes calls under way, closes the rest, and finishes their hooks. */
+  /** Refuses new connections, closes open ones in waves, finishes calls, closes the rest, and runs disconnect hooks. */
   async drain (): Promise<void> {
     this.isDraining = true
     await closeInWaves(this.hub, this.settings.drainMs, this.settings.closeTimeoutMs)
@@ -266,15 +266,15 @@ export class Core implements ConnectionHost {
     for (const connection of this.hub) connection.close(CloseCode.GOING_AWAY, 'server going away')
     await until(withGrace(), () => this.hub.size === 0)
     for (const connection of this.hub) connection.terminate()
-    // or other nodes would give handlers work without end
+    // otherwise other nodes would give the handlers work without end
     for (const storage of this.keyspace.storages) storage.bus.close()
     for (const part of parts) await part.drain?.(withGrace())
   }
 
-  /** Releases everything that `start` took, even if it failed. */
+  /** Releases everything that `start` acquired, even if `start` failed. */
   async stop (): Promise<void> {
     this.#parts = undefined
-    const failures: unknown[] = [] // one that fails must not keep the others open
+    const failures: unknown[] = [] // if one part fails, the others must still stop
     for (const part of this.parts.toReversed()) await Promise.resolve(part.stop?.()).catch((error: unknown) => { failures.push(error) })
     if (failures.length > 0) throw failures[0]
   }

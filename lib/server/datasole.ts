@@ -26,7 +26,7 @@ import { type Settings, resolveOptions } from './config/settings.js'
 import { warnOfSplitBrain } from './split-brain.js'
 
 /**
- * @internal A server's object graph, from its options. No I/O happens before it starts.
+ * @internal Creates the objects of a server from its options. It does no I/O before the server starts.
  * @param schemas module that compiles schemas in worker threads, as a path for `packageFile`
  */
 export function createCore (options: DatasoleServerOptions, log: Logger, compileSchema?: SchemaCompiler, schemas?: string): Core {
@@ -52,30 +52,30 @@ export function provideExecutor (core: Core, scope: Scope, executor: Settings['e
 function openBackend ({ type, redis, postgres }: BackendConfig, log: Logger): StateBackend {
   if (type === 'redis') return new RedisBackend(redis)
   if (type === 'postgres') return new PostgresBackend(postgres)
-  // a type may come from a configuration file that was written for one process; an instance is meant
+  // the options may be a file written for one process, so warn here; an instance of MemoryBackend is a choice
   warnOfSplitBrain(log)
   return new MemoryBackend()
 }
 
-/** `ds.primitives` of a server `S`. */
+/** The type of `ds.primitives`. `S` is the server. */
 export interface Primitives<C, S> {
-  /** State that clients mirror. */
+  /** State that clients subscribe to. */
   readonly live: LiveFacade<C, S>
-  /** State of the server alone. */
+  /** State for server code only. */
   readonly state: StateFacade<C, S>
-  /** Events of clients and nodes. */
+  /** Events from clients and from other nodes. */
   readonly events: EventsFacade<C, S>
   /** Events to clients. */
   readonly fanout: FanoutFacade<C, S>
-  /** Sliding windows for server code. */
+  /** Rate limits for server code. */
   readonly rateLimiter: RateLimiterFacade<S>
-  /** Values of users that outlive connections. */
+  /** Values of a user that outlive connections. */
   readonly sessions: SessionsFacade<S>
-  /** Values that merge. */
+  /** Values that merge concurrent changes. */
   readonly crdt: CrdtFacade<C, S>
 }
 
-/** `ds`: the server, in a route of Fastify and beside any HTTP server. `C` is the application's contract. */
+/** The server, under Fastify or beside any HTTP server. `C` is the application's contract. */
 export class Datasole<C extends DatasoleContract = DatasoleContract> {
   /** Methods that clients call. */
   readonly rpc: RpcFacade<C, this>
@@ -111,9 +111,9 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
 
   /**
    * Adds a hook. Under Fastify it applies to the methods, events and keys registered in the scope of this `ds` and
-   * below it; `onConnect` and `onDisconnect` always apply to all connections.
+   * below it. `onConnect` and `onDisconnect` apply to all connections.
    * @param name `onConnect`, `onDisconnect`, `preRpc`, `preEvent`, `preSubscribe` or `prePush`
-   * @param hook may be asynchronous; a throw refuses
+   * @param hook may be asynchronous. It refuses by a throw
    * @throws TypeError `INVALID_ARGUMENT` for an unknown name, or a hook that is not a function
    */
   addHook<N extends HookName> (name: N, hook: Hooks<C>[N]): this {
@@ -124,7 +124,7 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
   /**
    * Closes every connection of a user, on every node.
    * @param userId the user
-   * @param options.code close code; default 4401, after which a client does not come back by itself
+   * @param options.code close code. Default 4401, after which a client does not reconnect by itself
    * @param options.reason at most 123 bytes. Default `disconnected by the server`
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `INVALID_CLOSE`
    */
@@ -132,7 +132,7 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
     this.#core.disconnects.disconnectUser(userId, code, reason)
   }
 
-  /** Lists the nodes that share the backend, this one first. A node that was silent for 15 s is left out. */
+  /** Lists the nodes that share the backend, this node first. It omits nodes that were silent for 15 s. */
   nodes (): NodeInfo[] {
     return this.#core.cluster.nodes().map((card, i) => ({ ...card, isSelf: i === 0 }))
   }
@@ -140,7 +140,7 @@ export class Datasole<C extends DatasoleContract = DatasoleContract> {
   /**
    * Describes the contract as an AsyncAPI 3.0 document.
    * @param info title, version and server of the application. Default none
-   * @throws DatasoleError `NO_CONTRACT` if the server has none
+   * @throws DatasoleError `NO_CONTRACT` if the server has no contract
    */
   asyncapi (info?: AsyncApiInfo): AsyncApiDocument {
     const { contract } = this.#core.settings

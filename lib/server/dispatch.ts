@@ -16,26 +16,26 @@ import type { Metrics } from './metrics/metrics.js'
 import type { Scope } from './scope/scope.js'
 
 /**
- * Bytes of a frame that costs nothing: a key with every character escaped fits. It has to be cheap, or 16 KiB
- * on the wire would buy the inflation of 16 MiB, without end.
+ * Most bytes of a frame that no rate limit counts: enough for a key with every character escaped. Without a bound,
+ * 16 KiB on the wire could inflate to 16 MiB again and again, free of charge.
  */
 const MAX_FREE = 64 * 1024
 
-/** `retryAfter` (ms) if too many frames of a client wait. */
+/** `retryAfter` (ms) of a refusal because too many frames wait. */
 const RETRY = 100
 
 const NO_HEAD = Buffer.alloc(0)
 
-/** Handles every frame: inflates, checks, parses and counts it once, then hands it to its part of the server. */
+/** Handles every frame: inflates, checks, parses and counts it once, then passes it to its handler. */
 export class Dispatch {
   readonly #settings: Settings
   readonly #metrics: Metrics
   readonly #log: Logger
   readonly #limiterOf: (scope: Scope | undefined) => FrameLimiter
-  /** By the first byte of a frame. */
+  /** Indexed by opcode, the first byte of a frame. */
   readonly #handlers: ReadonlyArray<FrameHandler | undefined>
 
-  /** @param limiterOf the rate limits of a scope; undefined for the root's */
+  /** @param limiterOf returns the rate limits of a scope; undefined stands for the root */
   constructor (frames: FrameHandlers, limiterOf: (scope: Scope | undefined) => FrameLimiter, settings: Settings, metrics: Metrics, log: Logger) {
     this.#settings = settings
     this.#metrics = metrics
@@ -44,7 +44,7 @@ export class Dispatch {
     this.#handlers = Object.assign(new Array<FrameHandler | undefined>(256).fill(undefined), frames)
   }
 
-  /** A message from a client. Whatever it is, this does not throw. */
+  /** Handles a message from a client. It never throws. */
   receive (connection: Connection, data: Buffer, isBinary: boolean): void {
     if (!connection.isOpen) return
     this.#metrics.messagesIn++
@@ -74,7 +74,7 @@ export class Dispatch {
     }
   }
 
-  /** Reads and counts a frame, and hands it on: at once, unless a store has to be asked or others wait already. */
+  /** Parses and counts a frame. Handles it at once, unless a store has to decide or earlier frames wait. */
   #admit (connection: Connection, frame: Buffer): void {
     const opcode = frame[0]!
     const handler = this.#handlers[opcode]
@@ -114,13 +114,13 @@ export class Dispatch {
     }
   }
 
-  /** @param head of the frame; empty if it is broken */
+  /** @param head the start of the frame; empty if it cannot be decoded */
   #failed (connection: Connection, head: Buffer, error: unknown): void {
     const handler = this.#handlerOf(head)
     if (error instanceof BadFrame || error instanceof BrokenStream) {
       const code = error instanceof BadFrame ? error.code : 'BAD_FRAME'
       connection.refuseFrame(idOf(head), error.message, undefined, code)
-      // a call is answered as well: clients of version 1 ignore ERROR
+      // a call gets its own answer as well, because clients of version 1 ignore ERROR
       if (handler?.refuse !== undefined) refuse(handler, connection, head, new Refusal(code, error.message))
       return
     }
@@ -129,14 +129,14 @@ export class Dispatch {
     refuse(handler, connection, head, new Refusal('INTERNAL', 'the frame could not be handled', { id }))
   }
 
-  /** Counts as a refusal, so that a client that continues is closed in the end. */
+  /** Refuses a frame for lack of room. It counts as a refusal, so that a client that continues is closed. */
   #busy (connection: Connection, head: Buffer, message: string, retryAfter: number): void {
     this.#limiterOf(undefined).refused(connection)
     this.#refuse(this.#handlerOf(head), connection, head, new Refusal('BUSY', message, { retryAfter }))
   }
 
   #refuse (handler: FrameHandler | undefined, connection: Connection, head: Buffer, refusal: Refusal, message?: unknown): void {
-    // ERROR is logged where it is sent
+    // `sendError` logs the other refusals
     if (handler?.refuse !== undefined) connection.logRefusal(refusal.code)
     refuse(handler, connection, head, refusal, message)
   }
@@ -146,7 +146,7 @@ export class Dispatch {
   }
 }
 
-/** After every frame that came before. */
+/** Calls `fn` after every frame that arrived before. */
 export function afterFrames (connection: Connection, fn: () => void): void {
   if (connection.inbound === undefined) fn()
   else connection.inbound.add(0, 0, fn)
@@ -157,7 +157,7 @@ function idOf (head: Buffer): number {
   return head.length < HEADER_SIZE ? 0 : readUint32(head, 1)
 }
 
-/** @param message the content of the frame, if it was read */
+/** @param message the payload, if it was parsed */
 function refuse (handler: FrameHandler | undefined, connection: Connection, head: Buffer, refusal: Refusal, message?: unknown): void {
   if (handler?.refuse !== undefined) return handler.refuse(connection, idOf(head), refusal, message)
   const about = message === undefined ? undefined : handler?.about?.(message)

@@ -13,7 +13,7 @@ import type { Core } from './core.js'
 import type { ServerSocket } from './connection/server-socket.js'
 import { Slots } from './connection/slots.js'
 
-/** Takes an upgrade; false where it is for somebody else on the same http server. */
+/** Takes an upgrade; returns false if the upgrade belongs to another handler of the same HTTP server. */
 export type UpgradeRouter = (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
 
 /** An upgrade that may become a connection. */
@@ -21,11 +21,11 @@ export interface Admission {
   context: ConnectionContext
   expiry: AuthExpiry | undefined
   arrival: PendingUpgrade
-  /** It becomes a connection now: what is due when its socket closes before does not apply any more. */
+  /** Call it when the upgrade becomes a connection. It removes the listeners that handle an early close. */
   settled: () => void
 }
 
-/** The steps of every upgrade, whether Fastify has routed it or not: `check`, `admit`, `accept`. */
+/** The steps of every upgrade, routed by Fastify or not: `check`, `admit`, `accept`. */
 export class Entrance {
   readonly slots: Slots
   readonly #core: Core
@@ -36,9 +36,10 @@ export class Entrance {
   }
 
   /**
-   * What needs no answer of the application: a place, and the origin.
+   * Checks the limits and the origin, before authentication.
    * @param ip the client's address
-   * @param host where the request was sent to
+   * @param host the host that the request was sent to
+   * @returns the rejection; undefined if the upgrade may go on
    */
   check (raw: IncomingMessage, ip: string, host: string): Rejection | undefined {
     const core = this.#core
@@ -55,9 +56,9 @@ export class Entrance {
   }
 
   /**
-   * Authentication, the `onConnect` hooks, and the choice of the subprotocol. It does not throw.
-   * @param request Fastify's, for the auth handler
-   * @returns undefined where the client has gone
+   * Authenticates an upgrade, runs the `onConnect` hooks and selects the subprotocol. It does not throw.
+   * @param request Fastify's request, for the auth handler
+   * @returns undefined if the client has gone
    */
   async admit (raw: IncomingMessage, ip: string, request?: unknown): Promise<Admission | Rejection | undefined> {
     const core = this.#core
@@ -65,14 +66,14 @@ export class Entrance {
     const subprotocol = bestSubprotocol(raw)
     const protocol: ProtocolVersion = subprotocol === undefined ? 1 : SUBPROTOCOLS[subprotocol]
     const arrival = core.pendingUpgrades.begin()
-    // refusals close the socket too; and there may be nothing left to come
+    // a refusal closes the socket, too; a destroyed socket emits no further `close`
     if (socket.destroyed) arrival.end()
     else socket.once('close', arrival.end)
     const admitted = await admit(core, { raw, ip, request, protocol, transport: 'websocket', isGone: () => socket.destroyed })
     if (admitted === undefined) return undefined
     if ('error' in admitted) return this.#refuse(admitted.status, admitted.error)
     const { context, expiry } = admitted
-    // one that goes before it has become a connection was admitted all the same
+    // the hooks admitted this client, so `onDisconnect` runs even if it goes before it is a connection
     const gone = (): void => { core.connectHooks.departed(context, ABNORMAL) }
     if (socket.destroyed || core.isDraining) {
       gone()
@@ -88,7 +89,7 @@ export class Entrance {
     return { context, expiry, arrival, settled }
   }
 
-  /** The upgrade is done. Its response, which is corked, leaves together with what the server says first. */
+  /** Makes a connection of an upgraded socket. The corked response leaves together with the first messages. */
   accept (socket: ServerSocket, raw: IncomingMessage, { context, expiry, arrival, settled }: Admission): Connection {
     const core = this.#core
     settled()
@@ -111,13 +112,13 @@ export class Entrance {
   }
 }
 
-/** The newest of our subprotocols that a client offers. */
+/** The newest of our subprotocols that the client offers. */
 function bestSubprotocol ({ headers }: IncomingMessage): keyof typeof SUBPROTOCOLS | undefined {
   const offers = (headers['sec-websocket-protocol'] ?? '').split(',').map((offer) => offer.trim())
   return (Object.keys(SUBPROTOCOLS) as Array<keyof typeof SUBPROTOCOLS>).find((subprotocol) => offers.includes(subprotocol))
 }
 
-/** Of what was offered only our subprotocol may be selected, never a token; and no extension, so no deflate. */
+/** Leaves `ws` only our subprotocol to select, never a token, and no extension, so no permessage-deflate. */
 function selectSubprotocol ({ headers }: IncomingMessage, subprotocol: string | undefined): void {
   if (subprotocol !== undefined) headers['sec-websocket-protocol'] = subprotocol
   else delete headers['sec-websocket-protocol']

@@ -20,12 +20,12 @@ import type { Scope } from './scope/scope.js'
 import type { Storage } from './store/storage.js'
 import { Storages } from './store/storages.js'
 
-/** ms before names that could not be read are asked for again. */
+/** ms before another attempt to read the names of keys. */
 const RETRY = 1000
 
 /**
- * Every key of the server, whatever its kind: one registry says whose a key is, one list of subscriptions who
- * follows it, and each backend stores its values.
+ * All keys of the server, JSON and CRDT. One registry knows the owner of each key, one list knows its subscribers,
+ * and each backend stores the values of its scopes.
  */
 export class Keyspace implements Part {
   readonly storages: Storages
@@ -75,7 +75,7 @@ export class Keyspace implements Part {
     crdtGone: ({ key }) => { void this.crdts.names.deleted(key) }
   }
 
-  /** The backends are connected by now. */
+  /** Runs after the backends have connected. */
   async start (): Promise<void> {
     this.channels.start()
     await this.crdts.start()
@@ -101,18 +101,18 @@ export class Keyspace implements Part {
     this.channels.disconnected(connection)
   }
 
-  /** A storage can be used: what was declared for it before is made. */
+  /** A storage can be used now: creates the keys that were declared for it before. */
   #opened (): void {
     this.crdts.opened()
     this.channels.opened()
   }
 
-  /** Whether the storage of a scope can be used, and no plugin can give the scope another one any more. */
+  /** Whether the storage of a scope can be used, and no plugin can replace it any more. */
   #isOpen (scope: Scope): boolean {
     return (this.#isStarted || this.storages.isOwn(scope)) && (this.storages.peek(scope)?.isUsable ?? false)
   }
 
-  /** Keys that server code has declared are of their kind; of others, live state takes the name before CRDTs of clients. */
+  /** A declared key has its declared kind. For other keys, live state has precedence over CRDTs of clients. */
   #kindOf (key: string, type: string | undefined): Kind | Promise<Kind> {
     const declared = this.keys.kindOf(key)
     if (declared !== undefined) return declared === 'crdt' ? this.crdts : this.live
@@ -127,7 +127,7 @@ export class Keyspace implements Part {
     this.crdts.stateChanged(key)
   }
 
-  /** Messages between nodes may have been lost: asks the backend until it answers, and again if more are lost meanwhile. */
+  /** Reads the names again after messages between nodes may have been lost. Retries until the backend answers. */
   async #reload (): Promise<void> {
     this.#isReloadDue = true
     if (!this.#isStarted || this.#isReloading) return

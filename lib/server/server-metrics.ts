@@ -5,7 +5,7 @@ import type { Keyspace } from './keyspace.js'
 import { Metrics } from './metrics/metrics.js'
 import type { Workers } from './workers/workers.js'
 
-/** The metrics of a server, which look at its parts when somebody asks. */
+/** The metrics of a server. They read its parts when a snapshot is taken. */
 export function serverMetrics (hub: Hub, flusher: Flusher, workers: readonly Workers[], keyspace: () => Keyspace): Metrics {
   return new Metrics(() => hub.size, () => workers.map(({ metrics }) => metrics), {
     bufferedBytes: () => Array.from(hub).reduce((sum, { bufferedBytes }) => sum + bufferedBytes, 0),

@@ -4,8 +4,8 @@ import type { Logger } from './context/logger.js'
 let isSaid = false
 
 /**
- * Warns, once per process, if this process seems to be one of several with a store of its own each. pm2 numbers its
- * processes, also those that are no workers of a cluster.
+ * Warns once per process if this process seems to be one of several that each have their own store. pm2 numbers its
+ * processes, even those that are not cluster workers.
  */
 export function warnOfSplitBrain (log: Logger): void {
   const isOneOfSeveral = cluster.isWorker || Number(process.env.NODE_APP_INSTANCE ?? 0) > 0

@@ -8,7 +8,7 @@ import type { ErrorContext } from '../config/server-options.js'
 import type { Settings } from '../config/settings.js'
 import { Refusal } from './refusal.js'
 
-/** The parts of the server that the rule needs. */
+/** The parts of the server that these functions need. */
 export interface ThrownHost {
   readonly settings: Pick<Settings, 'errorHandler' | 'maxJsonDepth'>
   readonly log: Logger
@@ -24,11 +24,11 @@ export class HookThrew {
 /** `retryAfter` (ms) if a hook failed. */
 const RETRY = 1000
 
-/** Codes of failures that a hook gets from its own calls. They are not its decision. */
+/** Codes of failed calls that a hook made itself. They do not mean that the hook refuses. */
 const FAILED_CALLS: readonly unknown[] = [RpcCode.INTERNAL, RpcCode.TIMEOUT, RpcCode.CANCELLED, RpcCode.WORKER_LOST, RpcCode.RATE_LIMITED, RpcCode.BUSY]
 const FAILURES: readonly unknown[] = ['BACKEND_UNAVAILABLE', 'BACKEND_REFUSED', 'OUTCOME_UNKNOWN', 'BUSY', 'CONFLICT', 'NOT_STARTED', 'CLOSED', 'INTERNAL', 'INVALID_RESULT']
 
-/** The error that a caller gets for something that a handler or a `preRpc` hook threw. */
+/** The error that a caller gets for a value that a handler or a `preRpc` hook threw. */
 export function rpcErrorOf (host: ThrownHost, thrown: unknown, method: string, connection: ConnectionContext): RpcError {
   const isHook = isA(thrown, HookThrew)
   const original = isHook ? thrown.thrown : thrown
@@ -44,7 +44,7 @@ export function rpcErrorOf (host: ThrownHost, thrown: unknown, method: string, c
   return new RpcError(RpcCode.INTERNAL, 'internal error', { code: 'INTERNAL', id: ctx.id, ...isHook && { retryAfter: RETRY } }, { cause: original })
 }
 
-/** The refusal for an error of a hook: FORBIDDEN, or INTERNAL, which may be tried again. A failure is logged. */
+/** The refusal for an error of a hook: FORBIDDEN, or INTERNAL, after which the client may retry. Logs a failure. */
 export function refusalOf (host: ThrownHost, thrown: unknown, where: Where): Refusal {
   const ctx = { ...where, id: randomUUID() }
   const error = decide(host, thrown, ctx)
@@ -55,7 +55,7 @@ export function refusalOf (host: ThrownHost, thrown: unknown, where: Where): Ref
     : new Refusal('INTERNAL', 'internal error', { retryAfter: RETRY, id: ctx.id })
 }
 
-/** The reason for the client why `validate` refuses a value. A bug in it is logged. */
+/** The reason that a client gets when `validate` refuses a value. Logs a bug in `validate`. */
 export function invalidityOf (host: ThrownHost, thrown: unknown, where: Where): string {
   const ctx = { ...where, id: randomUUID() }
   const error = decide(host, thrown, ctx)
@@ -64,7 +64,7 @@ export function invalidityOf (host: ThrownHost, thrown: unknown, where: Where): 
   return `the value could not be validated (${ctx.id})`
 }
 
-/** Whether an error is meant for the client. Its shape decides, as it may be of another copy of this package, or of another realm. */
+/** Whether an error is meant for the client. Tested by shape, since it may come from another copy of the package. */
 export function travels (thrown: unknown): boolean {
   if (typeof thrown !== 'object' || thrown === null) return false
   if (isRpcError(thrown)) return true
@@ -93,7 +93,7 @@ function isDatasoleError (thrown: unknown): boolean {
   return memberOf(thrown, 'name') === 'DatasoleError' && typeof memberOf(thrown, 'code') === 'string'
 }
 
-/** A numeric code that someone chose: those of DOMException (an AbortError has 20) say nothing about a call. */
+/** Whether an application chose a numeric code. Codes of DOMException (20 for AbortError) say nothing about a call. */
 function hasNumber (thrown: unknown): boolean {
   return Number.isInteger(memberOf(thrown, 'code')) && tagOf(thrown) !== 'DOMException'
 }
@@ -102,14 +102,14 @@ function isClientsFault (statusCode: unknown): boolean {
   return typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500
 }
 
-/** Made by `new Error`, of whatever realm. */
+/** Whether an error was made by `new Error`, in any realm. */
 export function isPlain (thrown: unknown): boolean {
   if (tagOf(thrown) !== 'Error') return false
   try {
     const prototype = Object.getPrototypeOf(thrown) as object
     return Object.hasOwn(prototype, 'constructor') && (prototype.constructor as { name?: unknown }).name === 'Error'
   } catch {
-    return false // by a getter of its own
+    return false // a getter of the error threw
   }
 }
 
@@ -117,11 +117,11 @@ function tagOf (thrown: unknown): string | undefined {
   try {
     return Object.prototype.toString.call(thrown).slice(8, -1)
   } catch {
-    return undefined // by a getter of its own
+    return undefined // a getter of the error threw
   }
 }
 
-/** The error that the application's `errorHandler` replaces it with. */
+/** The error that `errorHandler` returns in place of the original, or the original. */
 function decide ({ settings: { errorHandler }, log }: ThrownHost, thrown: unknown, ctx: ErrorContext): unknown {
   if (errorHandler === undefined) return thrown
   try {
@@ -152,6 +152,6 @@ function report (log: Logger, error: unknown, { source, connection: { connection
   try {
     log.error({ ...bindings, err: typeof memberOf(error, 'message') === 'string' ? error : { message: messageOf(error) } }, text)
   } catch {
-    log.error({ ...bindings, err: { message: messageOf(error) } }, text) // it cannot even be looked at
+    log.error({ ...bindings, err: { message: messageOf(error) } }, text) // the logger cannot read the error
   }
 }

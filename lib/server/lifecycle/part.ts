@@ -3,22 +3,22 @@ import type { Connection } from '../connection/connection.js'
 import type { FrameHandlers } from '../connection/frame-handler.js'
 
 /**
- * One feature of the server. Parts start in the order of the core's list, and quiesce, drain and stop in the
- * reverse. Deadlines are ms of the monotonic clock.
+ * One feature of the server. Parts start in the order of the core's list, and quiesce, drain and stop in reverse
+ * order. Deadlines are ms of the monotonic clock.
  */
 export interface Part {
-  /** Rejects if the server cannot start; then every part is stopped. */
+  /** If it rejects, the server cannot start, and every part is stopped. */
   start? (): Promise<void> | void
-  /** Finishes what is under way while clients are still connected. */
+  /** Finishes work in progress while clients are still connected. */
   quiesce? (deadline: number): Promise<void>
-  /** Finishes what is under way once clients have gone. */
+  /** Finishes work in progress after clients have disconnected. */
   drain? (deadline: number): Promise<void>
-  /** Gives back what `start` took, however far that came; may be called twice. */
+  /** Releases what `start` acquired, even if `start` failed halfway. May be called twice. */
   stop? (): Promise<void> | void
   connected? (connection: Connection): void
   disconnected? (connection: Connection, code: number): void
-  /** Of the frames that clients send it. Each kind belongs to one part. */
+  /** Handlers of frames from clients, by opcode. Each opcode belongs to one part. */
   readonly frames?: Partial<FrameHandlers>
-  /** Messages of other nodes. */
+  /** Handlers of messages from other nodes. */
   readonly messages?: Partial<BusHandlers>
 }

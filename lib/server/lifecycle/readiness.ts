@@ -1,12 +1,12 @@
 import { DatasoleError } from '../../protocol/errors.js'
 
-/** Whether something that has to be connected first can be used. */
+/** Whether an object that has to connect first can be used. */
 export class Readiness {
   readonly #what: string
   #isReady: boolean
   #connecting: Promise<void> | undefined
 
-  /** @param what names the object in the error of a use that is too early */
+  /** @param what name of the object, for the error of a use before the start */
   constructor (what: string, isReady: boolean) {
     this.#what = what
     this.#isReady = isReady
@@ -14,10 +14,10 @@ export class Readiness {
 
   get isReady (): boolean { return this.#isReady }
 
-  /** From now on uses wait for `connecting`, which may begin later. */
+  /** Makes uses wait for `connecting`, which may begin later. */
   announce (connecting: Promise<unknown>): void {
     this.#connecting = connecting.then(() => {})
-    this.#connecting.catch(() => {}) // the caller of `connecting` gets the error
+    this.#connecting.catch(() => {}) // the caller of `connecting` handles the error
   }
 
   connected (): void {

@@ -7,10 +7,10 @@ import type { Connection } from '../connection/connection.js'
 const PAUSE = 100
 
 /**
- * Closes connections with 1001 in waves, so that their clients spread over the other servers. A connection whose
- * turn has come begins no more calls, and is closed when those under way are answered.
- * @param drainMs over which the waves go; 0 leaves the connections alone
- * @param callsMs that the calls of a connection may take
+ * Closes connections with 1001 in waves, so that their clients spread over the other servers. A connection in the
+ * current wave starts no more calls, and closes when its calls in flight are answered.
+ * @param drainMs ms over which the waves are spread; 0 closes nothing
+ * @param callsMs ms that the calls of a connection may take
  */
 export async function closeInWaves (connections: Iterable<Connection>, drainMs: number, callsMs: number): Promise<void> {
   if (drainMs === 0) return
@@ -23,7 +23,7 @@ export async function closeInWaves (connections: Iterable<Connection>, drainMs: 
       connection.isLeaving = true
       ending.push(closeAfterCalls(connection, performance.now() + callsMs))
     }
-    // by the clock, as a busy server would take longer and longer
+    // waits for a fixed point in time, so that a slow wave does not delay all later ones
     await setTimeout(Math.max(0, (next += PAUSE) - performance.now()))
   }
   await Promise.all(ending)

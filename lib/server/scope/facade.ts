@@ -1,6 +1,6 @@
 import type { Scope } from './scope.js'
 
-/** A facade of server `S`, through which code that has only the facade finds its siblings. */
+/** A facade of server `S`. Code that has only a facade reaches the rest of the server through it. */
 export class Facade<S> {
   readonly #server: S
 
@@ -12,7 +12,7 @@ export class Facade<S> {
   get server (): S { return this.#server }
 }
 
-/** A facade whose registrations belong to a scope, and whose writes go to the backend of that scope. */
+/** A facade that registers in a scope, and writes to the backend of that scope. */
 export class ScopedFacade<S> extends Facade<S> {
   protected readonly scope: Scope
 

@@ -7,7 +7,7 @@ import type { Operation } from '../../protocol/messages.js'
 type Result = void | Promise<void>
 
 /**
- * The hooks of `ds.addHook`. Each may be asynchronous, and they run in order of registration. After a throw the others
+ * The hooks of `ds.addHook`. They may be asynchronous, and run in order of registration. After a throw the others
  * do not run. A DatasoleError, an RpcError, an error with `statusCode` 401 or 403, and a plain `Error` refuse. Any
  * other error is a failure, and clients may try again.
  */
@@ -16,11 +16,11 @@ export interface Hooks<C = DatasoleContract> {
   onConnect: (connection: ConnectionContext) => Result
   /** After the socket ended. Global, whichever scope adds it; a throw is logged. */
   onDisconnect: (connection: ConnectionContext, closeCode: number) => Result
-  /** Before validation and handler. The error's numeric `code` and `data` reach the client, else -32003. */
+  /** Before validation and handler. The client gets the error's numeric `code` and `data`, or -32003. */
   preRpc: (ctx: RpcContext, call: { method: string, params: unknown }) => Result
-  /** Before validation and handlers of an event that a client sent. A refusal reaches its `onError`. */
+  /** Before validation and handlers of a client's event. The client's `onError` gets the refusal. */
   preEvent: (ctx: MessageContext, message: { event: string, data: unknown }) => Result
-  /** For version 1 clients it runs once per live key. `pattern` and `params` are of the contract's key, if it has it. */
+  /** Before a subscription; for version 1 clients per live key. `pattern` and `params` are set for a contract's key. */
   preSubscribe: (ctx: MessageContext, subscription: { key: string } & MatchedKey<C>) => Result
   /** Before a client's change of a key. `patches` or `data` is the change; for a CRDT `data` is the operation. */
   prePush: (ctx: MessageContext, push: { key: string, patches?: Operation[], data?: unknown } & MatchedKey<C>) => Result
@@ -34,7 +34,7 @@ const NAMES: readonly HookName[] = ['onConnect', 'onDisconnect', 'preRpc', 'preE
 /** Compiles a JSON Schema to a check that returns the errors, or null. */
 export type SchemaCompiler = (schema: object) => (data: unknown) => object[] | null
 
-/** Something that a plugin provides to its scope and the scopes below: a backend, limits, sessions. */
+/** A service that a plugin provides to its scope and the scopes below it: a backend, limits, sessions. */
 export class Service<T> {
   declare readonly type: T
   constructor (readonly name: string) {}
@@ -43,24 +43,24 @@ export class Service<T> {
 interface Provided { readonly value: unknown, readonly plugin: string }
 
 /**
- * Encapsulation, as Fastify's: hooks, schema compilers and services apply to all registrations in their scope and below
- * it. The nearest service up the tree wins. Names without a scope belong to the root.
+ * Encapsulation, like Fastify's: hooks, schema compilers and services apply to all registrations in their scope and
+ * below it. The nearest service up the tree wins. Names without a scope belong to the root.
  */
 export class Scope {
   readonly root: Scope
   readonly #services = new Map<Service<unknown>, Provided>()
-  /** Kept at the root. */
+  /** Used at the root only. */
   readonly #providers: Array<{ service: Service<unknown>, scope: Scope }> = []
-  /** Services that were looked for here, and by whom: providing one now would be too late. */
+  /** Services that were already used here, with the call that used them. It is too late to provide these. */
   readonly #looked = new Map<Service<unknown>, string>()
   readonly #compileSchema: SchemaCompiler | undefined
   readonly #own = new Map<HookName, Array<Hooks[HookName]>>()
   readonly #chains = new Map<HookName, ReadonlyArray<Hooks[HookName]>>()
-  /** Kept at the root: counts added hooks, so that chains are built again when one came late. */
+  /** Used at the root only: counts added hooks, so that cached chains are rebuilt after a late hook. */
   #generation = 0
   #chainsOf = 0
 
-  /** @param name of the scope, for errors */
+  /** @param name name of the scope, for errors */
   constructor (readonly parent?: Scope, compileSchema?: SchemaCompiler, readonly name = 'root') {
     this.#compileSchema = compileSchema ?? (parent === undefined ? undefined : parent.#compileSchema)
     this.root = parent?.root ?? this
@@ -69,7 +69,7 @@ export class Scope {
   /**
    * Provides a service to this scope and the scopes below.
    * @param plugin the plugin that provides it, for errors
-   * @throws DatasoleError `DUPLICATE_REGISTRATION` if the scope has one, `TOO_LATE` if the service has been used already
+   * @throws DatasoleError `DUPLICATE_REGISTRATION` if the scope has one, `TOO_LATE` if the service was used already
    */
   provide<T> (service: Service<T>, value: T, plugin: string): void {
     const own = this.#services.get(service)
@@ -85,7 +85,7 @@ export class Scope {
     return this.root.#providers.filter((each) => each.service === service).map(({ scope }) => scope)
   }
 
-  /** The scope's index among providing scopes, in the order of registration: the same on every node. */
+  /** The scope's index among providing scopes, in order of registration. It is the same on every node. */
   get ordinal (): number {
     return [...new Set(this.root.#providers.map(({ scope }) => scope))].indexOf(this)
   }
@@ -97,7 +97,7 @@ export class Scope {
 
   /**
    * The nearest scope, from here up, that provides one of the services; the root if none does.
-   * @param user the call that is going to use them, for the error of a plugin that comes too late; absent if none is
+   * @param user the call that is going to use the services, for the error of a plugin that comes too late
    */
   ownerOf (services: ReadonlyArray<Service<unknown>>, user?: string): Scope {
     if (user !== undefined) for (const service of services) if (!this.#looked.has(service)) this.#looked.set(service, user)
@@ -162,10 +162,10 @@ async function runRest<A extends unknown[]> (first: PromiseLike<unknown>, hooks:
 
 type Step<H> = Map<H, { once: H, next: Step<H> }>
 
-/** Thrown to a chain for a hook that it shares with an earlier chain, which has got the error of the hook. */
+/** Thrown by a hook in a later chain. The chain in which the hook ran first got the hook's own error. */
 export const REFUSED = Symbol('refused')
 
-/** For several chains and one message: hooks that chains have in common, at their beginning, run once. */
+/** For several chains and one message: runs the hooks that the chains have in common at their start only once. */
 export function sharedHooks<A extends unknown[]> (): (chain: ReadonlyArray<(...args: A) => unknown>) => Array<(...args: A) => unknown> {
   const first: Step<(...args: A) => unknown> = new Map()
   return (chain) => {
@@ -179,7 +179,7 @@ export function sharedHooks<A extends unknown[]> (): (chain: ReadonlyArray<(...a
   }
 }
 
-/** Runs the hook once, and returns its decision each time. */
+/** Runs the hook once, and repeats its decision on later calls. */
 function once<A extends unknown[]> (hook: (...args: A) => unknown): (...args: A) => unknown {
   const refuse = (): never => { throw REFUSED }
   let decided: (() => unknown) | undefined
