@@ -5,11 +5,11 @@ import { Refusal } from '../errors/refusal.js'
 export interface CallInFlight {
   readonly correlationId: number
   abort (reason: RpcError): void
-  /** Takes it back for good where its handler has not begun; false where that may have. */
+  /** Cancels the call for good if its handler has not begun; returns false if the handler may have begun. */
   withdraw (): boolean
 }
 
-/** A bound on what a connection has under way of one kind. The first is let in, whatever its size. */
+/** Bounds the operations of one kind that a connection has in progress. The first is admitted, whatever its size. */
 export class Budget {
   #count = 0
   #bytes = 0
@@ -24,7 +24,7 @@ export class Budget {
   get isEmpty (): boolean { return this.#count === 0 }
 
   /**
-   * @param reason what the client is told where there is no room
+   * @param reason the message of the refusal
    * @param retryAfter ms
    * @throws Refusal `BUSY`
    */

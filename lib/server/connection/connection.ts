@@ -29,27 +29,27 @@ export interface ConnectionHost {
 const PING = Buffer.from([0x89, 0x00])
 
 /**
- * An accepted socket with its identity, and its one outgoing queue: answers, events, patches, in
- * order. What is not needed while a connection is idle is made on first use.
+ * An accepted socket with its identity and its outgoing queue. Answers, events and patches leave in the order of
+ * sending. Members that an idle connection does not need are created on first use.
  */
 export class Connection implements Flushable {
   calls: Set<CallInFlight> | undefined
-  /** Budgets of what is under way: calls, events that wait for a hook, CRDT operations. */
+  /** Budgets of operations in progress: calls, events that wait for a hook, CRDT operations. */
   callBudget: Budget | undefined
   eventBudget: Budget | undefined
   operationBudget: Budget | undefined
-  /** Events wait for those before them where a hook is asynchronous. */
+  /** Set while an event waits for an asynchronous hook. Later events wait for it, to keep the order. */
   events: Promise<void> | undefined
   buckets: Buckets | undefined
-  /** A bit for each number of an event whose name the client knows. */
+  /** A bit for each event number that the client knows. */
   knownEvents: Uint8Array | undefined
-  /** Frames that have arrived and wait; undefined if none does. */
+  /** Received frames that wait; undefined if there are none. */
   inbound: InboundQueue | undefined
   /** Unix time in ms */
   readonly connectedAt = Date.now()
-  /** The socket of a request that is a connection. */
+  /** The socket of an HTTP request that became a connection. */
   carrier: Duplex | undefined
-  /** Whether it begins no more calls, as it is about to be closed. */
+  /** True if the connection starts no more calls, because it is about to be closed. */
   isLeaving = false
   badFrames = 0
   subscriptions = 0
@@ -58,10 +58,10 @@ export class Connection implements Flushable {
   readonly #socket: ServerSocket
   readonly #raw: Duplex
   readonly #queue = new OutgoingQueue()
-  /** Length of a message over the limit, which may be buffered alone. */
+  /** Length of a buffered message that alone exceeds `maxBufferedBytes`; 0 if there is none. */
   #oversized = 0
   #dirty = false
-  /** Pending while nothing may leave. */
+  /** Pending while nothing may be sent. */
   #held: Promise<unknown> | undefined
   #awaitsDrain = false
   #stale: Set<Stale> | undefined
@@ -80,7 +80,7 @@ export class Connection implements Flushable {
   get id (): string { return this.context.connectionId }
   get inflation (): Inflation { return (this.#inflation ??= new Inflation()) }
   get protocol (): ProtocolVersion { return this.context.protocol }
-  /** False from the first `close` on. */
+  /** False after the first `close`. */
   get isOpen (): boolean { return this.#open }
   /** The context that hooks and event handlers get. */
   get messageContext (): MessageContext {
@@ -88,24 +88,24 @@ export class Connection implements Flushable {
     return (this.#messageContext ??= { get auth () { return context.auth }, connectionId: context.connectionId, connection: context, log: this.#host.log.child({ connectionId: context.connectionId }) })
   }
 
-  /** Bytes that came by the socket, and that it took. */
+  /** Bytes that the socket has received and sent. */
   get bytes (): { read: number, written: number } { return bytesOf(this.#raw) }
-  /** Bytes that the kernel has not taken yet. */
+  /** Bytes that wait for the kernel to take them. */
   get bufferedBytes (): number { return this.#queue.size + this.#raw.writableLength }
   /** Whether state updates should wait for the socket to drain. */
   get isCongested (): boolean { return this.bufferedBytes > this.#host.settings.highWaterMark }
 
   /**
-   * Queues a message. It leaves before the event loop turns, together with whatever else waits then.
-   * A connection that has fallen too far behind is closed instead.
+   * Queues a message. It is written before the next turn of the event loop, with all others that are queued then. If
+   * the connection is too far behind, it is closed instead.
    */
   send (message: Buffer): void {
     if (this.#takes(message.length)) this.#enqueue(message)
   }
 
-  /** The same for a message in pieces, of which many connections get the large one: it is not copied for each. */
+  /** Sends a message in pieces. Many connections may share the large piece, so it is not copied for each. */
   sendPieces (pieces: readonly Buffer[]): void {
-    // what stands in for the socket of a request takes whole messages
+    // the stream of an HTTP connection needs whole messages
     if (pieces.length === 1 || this.context.transport === 'http') return this.send(joined(pieces))
     if (!this.#takes(sizeOf(pieces))) return
     if (this.#host.metrics.tap !== undefined) this.#host.metrics.tap.sent(this, joined(pieces))
@@ -128,10 +128,10 @@ export class Connection implements Flushable {
     this.#host.metrics.bytesOut += length
   }
 
-  /** Whether a message may be queued beside what waits already. */
+  /** Whether a message fits into the buffer. */
   hasRoomFor (length: number): boolean {
     if (this.#fits(length)) return true
-    // much in one tick is not yet a slow peer, and no hold is worth the memory: see what the socket takes
+    // many messages in one tick do not mean a slow consumer, so write first. This ends a hold, which bounds the memory
     this.#held = undefined
     this.#write()
     return this.#fits(length)
@@ -144,7 +144,7 @@ export class Connection implements Flushable {
     return buffered + length <= limit + this.#oversized || (length > limit && this.#oversized === 0)
   }
 
-  /** A conflict is an everyday matter; what else is refused shows a mistake or an attack. */
+  /** Logs a refusal, except conflicts, which are normal. Other refusals indicate a mistake or an attack. */
   logRefusal (code: string): void {
     if (code !== 'CONFLICT') this.#host.repeats.warn({ connectionId: this.id, userId: this.context.userId, code }, `frames of clients are refused: ${code}`)
   }
@@ -155,14 +155,14 @@ export class Connection implements Flushable {
     this.send(encodeMessage(Opcode.ERROR, correlationId, JSON.stringify({ code, message, ...more }), this.#host.settings.compressionThreshold))
   }
 
-  /** A frame that did not decode, or has no business here: answered and counted, then the end. */
+  /** Refuses a frame that does not decode or is not allowed here. Closes the connection after too many of them. */
   refuseFrame (correlationId: number, message: string, closeCode: number = CloseCode.PROTOCOL_ERROR, code: ErrorCode = 'BAD_FRAME'): void {
     this.#host.metrics.badFrames++
     this.sendError(correlationId, code, message)
     if (++this.badFrames > this.#host.settings.maxBadFrames) this.close(closeCode, 'too many bad frames')
   }
 
-  /** The subscription needs a catch-up; it is sent as soon as the socket has room for it. */
+  /** Marks a subscription for a catch-up, which is sent as soon as the socket has room. */
   markStale (subscription: Stale): void {
     if (!this.#open) return
     (this.#stale ??= new Set()).add(subscription)
@@ -173,7 +173,7 @@ export class Connection implements Flushable {
     this.#stale?.delete(subscription)
   }
 
-  /** Lets nothing leave until then, as the client would know too early what it tells. The promise must not reject. */
+  /** Delays all output until `until` resolves, so that no client acts before broadcasts reach it. Must not reject. */
   hold (until: Promise<void>): void {
     const held = this.#held = this.#held === undefined ? until : Promise.all([this.#held, until])
     void held.then(() => {
@@ -199,12 +199,12 @@ export class Connection implements Flushable {
     this.#enqueue(PING)
   }
 
-  /** The WebSocket layer has answered a ping by itself, so that nothing has counted what it queued. */
+  /** Checks the buffer after the WebSocket layer answered a ping, because `send` did not count that answer. */
   pinged (): void {
     if (this.#open && this.bufferedBytes > this.#host.settings.maxBufferedBytes + this.#oversized) this.#closeSlowConsumer()
   }
 
-  /** Sends what waits, then the close frame; a peer that does not answer it is cut off after `closeTimeoutMs`. */
+  /** Flushes the queue, then sends a close frame. Cuts off a peer that does not answer it within `closeTimeoutMs`. */
   close (code: number, reason: string): void {
     if (!this.#open) return
     if (code !== CloseCode.SLOW_CONSUMER) this.#sayGoodbye()
@@ -218,8 +218,8 @@ export class Connection implements Flushable {
   }
 
   /**
-   * Tells which calls may have run: from now on none is begun, and those with an answer have that before this.
-   * Never to a slow consumer, whose answers may have been dropped.
+   * Sends GOAWAY with the calls that may have run. No further call begins, and answers were sent before it. A slow
+   * consumer gets none, because its answers may have been dropped.
    */
   #sayGoodbye (): void {
     if (this.protocol === 1) return
@@ -232,7 +232,7 @@ export class Connection implements Flushable {
 
   terminate (): void { this.#socket.terminate() }
 
-  /** The socket has ended. */
+  /** Releases memory after the socket has closed. */
   ended (): void {
     this.#open = false
     this.#queue.clear()
@@ -243,7 +243,7 @@ export class Connection implements Flushable {
   #closeSlowConsumer (): void {
     this.#host.metrics.slowConsumers++
     this.#host.repeats.warn({ connectionId: this.id, userId: this.context.userId, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: it reads slower than maxBufferedBytes allows')
-    // what waits would only make the peer later still
+    // the buffered messages would only delay the close frame
     this.#queue.clear()
     this.close(CloseCode.SLOW_CONSUMER, 'slow consumer')
   }
@@ -268,7 +268,7 @@ export class Connection implements Flushable {
     if (this.#held === undefined) this.#queue.writeTo(this.#raw)
   }
 
-  /** One catch-up per stale subscription, for as long as the socket takes them. */
+  /** Sends one catch-up per stale subscription, while the socket has room. */
   #catchUp (stale: Set<Stale>): void {
     for (const subscription of stale) {
       if (this.isCongested) {
@@ -283,14 +283,14 @@ export class Connection implements Flushable {
   }
 
   #onceDrained (): void {
-    // one that cannot be written to any more is about to end, and never drains
+    // a socket that is not writable is about to close, and never drains
     if (this.#awaitsDrain || !this.#raw.writable) return
     this.#awaitsDrain = true
     const drained = (): void => {
       this.#awaitsDrain = false
       this.#makeDirty()
     }
-    // below the stream's own mark there is no drain event: an empty write reports instead
+    // below the stream's own high-water mark there is no `drain` event: the callback of an empty write replaces it
     if (this.#raw.writableNeedDrain) this.#raw.once('drain', drained)
     else this.#raw.write(Buffer.alloc(0), drained)
   }

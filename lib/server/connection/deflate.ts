@@ -1,30 +1,30 @@
 import { constants, createDeflate, deflateSync, inflateSync } from 'node:zlib'
 
-/** Level 1 costs half of the default's time for a few per cent more bytes. */
+/** Level 1 takes half the time of the default level, for a few per cent more bytes. */
 const LEVEL = { level: 1 }
 
-/** Beyond it the compression itself is nearly all of the cost, and the output needs a buffer of its own. */
+/** Largest input (bytes) for the reused stream. For larger ones the setup cost of a new stream hardly matters. */
 const MAX_REUSED = 32 * 1024
 
-/** Incompressible bytes grow by a few per thousand. */
+/** Room for incompressible input, which grows by a few per thousand. */
 const OUTPUT_SIZE = 2 * MAX_REUSED
 
 /**
- * The parts of a stream of `node:zlib` that `deflateSync` uses, the same since Node.js 10. They are not documented, so
- * they are tried before they are relied on.
+ * The internals of a `node:zlib` stream that `deflateSync` uses, unchanged since Node.js 10. They are not documented,
+ * so `open` tests them before use.
  */
 interface Internals {
   readonly _handle: {
     reset (): void
     writeSync (flush: number, input: Uint8Array, inputOffset: number, inputSize: number, output: Uint8Array, outputOffset: number, outputSize: number): void
   }
-  /** After a write: bytes of the output that are free, bytes of the input that are left. */
+  /** After a write: free bytes of the output, and remaining bytes of the input. */
   readonly _writeState: Uint32Array
 }
 
 /**
- * One zlib stream for all frames, reset before each. `deflateSync` makes a new one every time, which costs 7 µs: as much
- * as it takes to compress 4 KB.
+ * One zlib stream for all frames, reset before each. `deflateSync` creates a new stream each time, which takes 7 µs: as
+ * long as compressing 4 KB.
  */
 class ReusedStream {
   readonly #handle: Internals['_handle']
@@ -36,11 +36,11 @@ class ReusedStream {
     this.#state = state
   }
 
-  /** Undefined where this Node.js has other internals. */
+  /** Undefined if this version of Node.js has other internals. */
   static open (): ReusedStream | undefined {
     try {
       const stream = createDeflate(LEVEL)
-      stream.on('error', () => {}) // `deflate` sees it by the state
+      stream.on('error', () => {}) // `deflate` detects a failure by the state
       const reused = new ReusedStream(stream as unknown as Internals)
       const sample = Buffer.from('a sample, a sample')
       for (let i = 0; i < 2; i++) {
@@ -53,7 +53,7 @@ class ReusedStream {
     }
   }
 
-  /** A view that the next call overwrites; undefined if it failed. */
+  /** A view that the next call overwrites; undefined if compression failed. */
   deflate (input: Uint8Array): Buffer | undefined {
     this.#state[0] = 0
     this.#handle.reset()
@@ -63,11 +63,11 @@ class ReusedStream {
   }
 }
 
-/** Made with the first frame that is compressed, as it has 350 KB. Null before that, undefined where it cannot be. */
+/** Created for the first compressed frame, because it takes 350 KB. Null before that, undefined if it does not work. */
 let reused: ReusedStream | undefined | null = null
 
 /**
- * A zlib stream (RFC 1950) with a 32 KiB window.
+ * Compresses to a zlib stream (RFC 1950) with a 32 KiB window.
  * @returns bytes that are valid until the next call
  */
 export function deflate (input: Uint8Array): Buffer {

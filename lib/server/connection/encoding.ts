@@ -3,9 +3,8 @@ import { HEADER_SIZE, ZLIB_MAGIC, writeHeader } from '../../protocol/frame.js'
 import { deflate } from './deflate.js'
 
 /**
- * One frame as it goes onto the wire: WebSocket header (RFC 6455 section 5.2; frames of a server are
- * not masked), then the datasole frame, deflated where it is over `threshold` bytes and gets smaller.
- * The same buffer can be written to any number of sockets.
+ * Encodes a frame for the wire: the WebSocket header (RFC 6455 section 5.2; a server does not mask), then the datasole
+ * frame, deflated if it is over `threshold` bytes and gets smaller. Any number of sockets can share the buffer.
  */
 export function encodeMessage (opcode: number, correlationId: number, json: string, threshold: number): Buffer {
   const length = Buffer.byteLength(json)
@@ -14,13 +13,13 @@ export function encodeMessage (opcode: number, correlationId: number, json: stri
   const message = Buffer.allocUnsafe(offset + size)
   writeWebSocketHeader(message, size)
   writeHeader(message, offset, opcode, correlationId, length)
-  // where every character is one byte, V8 copies instead of encoding
+  // if every character is one byte, V8 copies the string instead of encoding it
   if (length === json.length) message.write(json, offset + HEADER_SIZE, length, 'latin1')
   else message.write(json, offset + HEADER_SIZE, length, 'utf8')
   return deflatedAbove(threshold, message, offset)
 }
 
-/** The same for a compact frame: opcode, two varints, JSON. */
+/** As `encodeMessage`, for a compact frame: opcode, two varints, JSON. */
 export function encodeCompact (opcode: number, first: number, second: number, json: string, threshold: number): Buffer {
   const size = 1 + varintSize(first) + varintSize(second) + Buffer.byteLength(json)
   const offset = webSocketHeaderSize(size)
@@ -39,16 +38,16 @@ function deflatedAbove (threshold: number, message: Buffer, offset: number): Buf
 }
 
 /**
- * A payload that goes out under several correlation ids: encoded and deflated once, whoever asks.
+ * A payload that is sent under several correlation ids. It is encoded and deflated only once.
  *
- * A frame is compressed together with its header, which has the correlation id in it. So its zlib
- * stream (RFC 1950) is put together from two deflate blocks (RFC 1951): the header as a stored
- * block, then the payload's compressed blocks, which are the same for everyone.
+ * A frame is compressed together with its header, which contains the correlation id. So its zlib stream (RFC 1950)
+ * is assembled from two parts (RFC 1951): the header as a stored block, then the compressed blocks of the payload,
+ * which are the same for all ids.
  */
 export class SharedPayload {
   readonly #opcode: number
   readonly #payload: Buffer
-  /** The payload as a zlib stream, or null where that is not worth it. */
+  /** The payload as a zlib stream; null if compression does not make it smaller. */
   #deflated: Buffer | null | undefined
   readonly #threshold: number
   #uncorrelated: readonly Buffer[] | undefined
@@ -62,7 +61,7 @@ export class SharedPayload {
   /** Bytes of the payload before compression. */
   get size (): number { return this.#payload.length }
 
-  /** The message under a correlation id. A large payload is a piece of its own, the same for all. */
+  /** The message for a correlation id. A large payload is a separate piece, which all messages share. */
   message (correlationId: number): readonly Buffer[] {
     if (correlationId !== 0) return this.#encode(correlationId)
     return (this.#uncorrelated ??= this.#encode(0))
@@ -89,15 +88,15 @@ export class SharedPayload {
   }
 }
 
-/** Bytes of a payload from which on it is worth a buffer of its own. Smaller ones are copied with their headers. */
+/** Least size (bytes) of a payload that is a separate piece. Smaller payloads are copied after their headers. */
 const MIN_PIECE = 16 * 1024
 
-/** zlib header (deflate, 32 KiB window, fastest), then the start of a stored block, not the last, of nine bytes. */
+/** zlib header (deflate, 32 KiB window, fastest), then the header of a stored block of nine bytes, not the last one. */
 const STORED_HEADER = Buffer.from([ZLIB_MAGIC, 0x01, 0x00, HEADER_SIZE, 0, ~HEADER_SIZE & 0xff, 0xff])
 
 /**
- * Adler-32 (RFC 1950 section 8.2) of header and payload. That of the payload stands at the end of
- * its own zlib stream; both are sums, so they can be added instead of read again.
+ * Adler-32 (RFC 1950 section 8.2) of header and payload. The payload's checksum is at the end of its zlib stream. The
+ * two are combined, so the payload is not read again.
  */
 function checksum (header: Buffer, payloadStream: Buffer, payloadSize: number): Buffer {
   const MOD = 65521
@@ -118,10 +117,10 @@ export function sizeOf (pieces: readonly Buffer[]): number {
   return size
 }
 
-/** Whole messages, by their pieces. */
+/** Whole messages, by their array of pieces. */
 const wholes = new WeakMap<readonly Buffer[], Buffer>()
 
-/** A message in one buffer: the same one for the same pieces. */
+/** A message in one buffer. The same pieces return the same buffer. */
 export function joined (pieces: readonly Buffer[]): Buffer {
   if (pieces.length === 1) return pieces[0]!
   let whole = wholes.get(pieces)
@@ -139,7 +138,7 @@ function webSocketHeaderSize (size: number): number {
   return size < 126 ? 2 : size < 65536 ? 4 : 10
 }
 
-/** Bytes that a client's message of this size took on the wire: clients mask, with four more bytes. */
+/** Bytes on the wire of a client's message of this size. Clients mask, which takes four more bytes. */
 export function receivedSize (size: number): number {
   return webSocketHeaderSize(size) + 4 + size
 }

@@ -1,18 +1,18 @@
-/** Something with output that waits. */
+/** An object with buffered output. */
 export interface Flushable { flush (): void }
 
-/** A subscription whose client is behind. */
+/** A subscription whose client is not up to date. */
 export interface Stale {
-  /** Sends what brings the client up to date; false where there is no room for it yet. */
+  /** Sends the client a catch-up; returns false if there is no room for it yet. */
   catchUp (): boolean
 }
 
-/** Sockets written per turn of the event loop: about a millisecond, so that a large fan-out does not stall reads. */
+/** Sockets written per turn of the event loop: about 1 ms of work, so that a large fan-out does not block reads. */
 const CHUNK = 128
 
 /**
- * Writes what waits, once per turn: everything that one tick produced for a socket leaves in one
- * write. It runs right after the code that queued, so batching adds no timer and no latency.
+ * Flushes connections once per turn, so that all messages of one tick leave a socket in one write. It runs right after
+ * the code that queued them, so batching needs no timer and adds no latency.
  */
 export class Flusher {
   #dirty: Flushable[] = []
@@ -20,7 +20,7 @@ export class Flusher {
   #scheduled = false
   #after: Array<() => void> = []
 
-  /** Called once per connection until its `flush` ran. */
+  /** Schedules a flush. A connection must not be added again before its `flush` has run. */
   add (connection: Flushable): void {
     this.#dirty.push(connection)
     if (!this.#scheduled) {
@@ -29,7 +29,7 @@ export class Flusher {
     }
   }
 
-  /** Calls `fn`, which must not throw, once all that waits now is written. */
+  /** Calls `fn`, which must not throw, after everything that is queued now is written. */
   afterPass (fn: () => void): void {
     if (this.#scheduled) this.#after.push(fn)
     else fn()
@@ -40,7 +40,7 @@ export class Flusher {
     try {
       while (this.#next < end) this.#dirty[this.#next++]!.flush()
     } finally {
-      // whatever one of them throws, the others go on
+      // if one flush throws, the other connections are still flushed
       if (this.#next < this.#dirty.length) {
         setImmediate(this.#pass)
       } else {

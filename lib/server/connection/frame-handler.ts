@@ -10,29 +10,29 @@ export interface Limit { readonly name: string, readonly rule: RateLimitRule }
 
 /** The limits of a scope. */
 export interface FrameLimits {
-  /** Of SUBSCRIBE: a bucket that no method, event or key can be in. */
+  /** The limit on SUBSCRIBE. No method, event or key shares its bucket. */
   readonly subscriptions: Limit
-  /** Of a method, an event or a key. */
+  /** The limit on a method, an event or a key. */
   limitOf (name: string): Limit
 }
 
-/** The rate limit that counts a frame. */
+/** Determines the rate limit that counts a frame. */
 export interface Charge<M> {
   /** Undefined for the root. */
   scopeOf (message: M): Scope | undefined
   limitOf (limits: FrameLimits, message: M): Limit
-  /** The name that a keyExtractor gets, if server code knows it. */
+  /** The name for a `keyExtractor`; undefined if server code has not registered it. */
   knownAs (message: M): string | undefined
 }
 
 /**
- * How a client's frames of one kind are taken. Dispatch calls `read`, then counts the frame by `charge`, then
- * calls `handle` in the order of arrival. `M` is what the payload holds.
+ * Handles the client frames of one opcode. Dispatch calls `read`, counts the frame by `charge`, then calls `handle`, in
+ * the order of arrival. `M` is the parsed payload.
  */
 export interface FrameHandler<M = unknown> {
-  /** Absent where a frame costs nothing; then it is short. */
+  /** Absent if no rate limit counts the frame. Then the frame must be short. */
   readonly charge?: Charge<M>
-  /** Does not wait for frames that came before. */
+  /** True if the frame does not wait for earlier frames. */
   readonly isUrgent?: boolean
   /**
    * Parses and checks the payload.
@@ -40,19 +40,19 @@ export interface FrameHandler<M = unknown> {
    */
   read (frame: Buffer, correlationId: number): M
   /**
-   * An admitted frame.
+   * Handles an admitted frame.
    * @param size bytes of the frame
-   * @throws Refusal, BadFrame; whatever else it throws is the server's fault
+   * @throws Refusal, BadFrame; any other error is the server's fault
    */
   handle (connection: Connection, correlationId: number, message: M, size: number): void
-  /** Members of an ERROR beside the reason. */
+  /** Further members of the ERROR frame of a refusal. */
   about? (message: M): Partial<ErrorMessage>
   /**
-   * For kinds that are answered in another form than ERROR.
-   * @param message undefined where the frame was not read
+   * Refuses a frame, if the kind has another answer than ERROR.
+   * @param message undefined if the frame was not parsed
    */
   refuse? (connection: Connection, correlationId: number, refusal: Refusal, message: M | undefined): void
 }
 
-/** The handlers of a part, or of all of them. */
+/** The handlers of all opcodes. A part provides some of them. */
 export type FrameHandlers = Record<ClientOpcode, FrameHandler>

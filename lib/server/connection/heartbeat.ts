@@ -3,7 +3,7 @@ import { encodeMessage } from './encoding.js'
 import type { FrameHandler } from './frame-handler.js'
 import type { Hub } from './hub.js'
 
-/** Pings every connection, by one timer for all of them, and answers the pings of clients. */
+/** Pings all connections from one timer, and answers the pings of clients. */
 export class Heartbeat {
   readonly #hub: Hub
   readonly #ms: number

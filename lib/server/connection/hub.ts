@@ -4,7 +4,7 @@ import { isObject } from '../config/checks.js'
 import type { ConnectionContext, TagListener } from '../context/connection-context.js'
 import type { Connection } from './connection.js'
 
-/** Several members of one selector are a union; several values of one member too. */
+/** Selects the union of its members, and of several values of one member. */
 export interface Selector {
   /** By id. */
   connection?: string | string[]
@@ -25,8 +25,8 @@ export interface Target {
 const SELECTS = ['connection', 'user', 'tag'] as const satisfies Array<keyof Selector>
 
 /**
- * A slip in a target would reach everyone, so it is refused.
- * @param event for whom it is, in the error
+ * Checks a target strictly, because a typing error in it could send a broadcast to everyone.
+ * @param event name of the event, for errors
  * @throws TypeError `INVALID_ARGUMENT`
  */
 export function checkTarget (event: string, target: Target): void {
@@ -49,31 +49,31 @@ export function checkSelector (what: string, path: string, selector: Selector): 
   }
 }
 
-/** Told of each connection that can get broadcasts, when a user or a tag becomes its own, and is that no more. */
+/** Called when a connection that gets broadcasts joins a user or a tag, and when it leaves. */
 export interface MemberListener {
-  /** @returns the promise, which does not reject, of broadcasts by other nodes; undefined if they arrive already */
+  /** @returns a promise, which does not reject, that other nodes' broadcasts arrive; undefined if they already do */
   joined (kind: 'user' | 'tag', name: string): Promise<void> | undefined
   left (kind: 'user' | 'tag', name: string): void
 }
 
-/** Characters of a connection's id that say which hub it is in. */
+/** Characters of a connection's id that identify its hub. */
 const PLACE = 8
 
-/** @returns the topic of the hub that has the connection, if any has: see `Hub.topic` */
+/** @returns the topic of the hub that may have the connection: see `Hub.topic` */
 export function topicOf (connectionId: string): string {
   return `node:${connectionId.slice(0, PLACE)}`
 }
 
 /** The connections of this node, by connection, user and tag. */
 export class Hub {
-  /** The ids of its connections begin with it. Another hub may have the same, if rarely. */
+  /** Prefix of the ids of its connections. Another hub may have the same, though rarely. */
   readonly #place = randomBytes(PLACE / 2).toString('hex')
-  /** That its node listens to, for what is sent to single connections. */
+  /** The topic that this node subscribes to, for messages to single connections. */
   readonly topic = topicOf(this.#place)
   readonly #connections = new Map<string, Connection>()
   readonly #users = new Map<string, Set<Connection>>()
   readonly #tags = new Map<string, Set<Connection>>()
-  /** Those that are being let in, by user. */
+  /** Contexts that wait for the `onConnect` hooks, by user. */
   readonly #arriving = new Map<string, Set<ConnectionContext>>()
   #listener: MemberListener | undefined
   #joining: Promise<unknown> | undefined
@@ -82,14 +82,14 @@ export class Hub {
   get users (): number { return this.#users.size }
 
   /**
-   * Pending while other nodes do not reach a connection by a user or a tag that it has already. Nobody should hear of it
-   * before. It does not reject.
+   * Pending while a connection has joined a user or a tag for which broadcasts of other nodes do not arrive yet. Other
+   * nodes should not learn of it before. It does not reject.
    */
   get joining (): Promise<unknown> | undefined { return this.#joining }
 
   [Symbol.iterator] (): Iterator<Connection> { return this.#connections.values() }
 
-  /** A UUID. */
+  /** A UUID that begins with the hub's prefix. */
   newId (): string {
     return this.#place + randomUUID().slice(PLACE)
   }
@@ -98,7 +98,7 @@ export class Hub {
     return this.#connections.has(connectionId)
   }
 
-  /** Tells the listener of the connections that there are, and of changes from now on. */
+  /** Calls the listener for the present members, and for all changes from now on. */
   follow (listener: MemberListener): void {
     this.#listener = listener
     for (const connection of this.#connections.values()) {
@@ -108,12 +108,12 @@ export class Hub {
     }
   }
 
-  /** Until `add` or `left` its user counts as here. */
+  /** Counts the user as present until `add` or `left`. */
   arriving (context: ConnectionContext): void {
     if (context.userId !== undefined) put(this.#arriving, context.userId, context)
   }
 
-  /** It will be no connection. */
+  /** Ends `arriving` for a context that does not become a connection. */
   left (context: ConnectionContext): void {
     if (context.userId !== undefined) take(this.#arriving, context.userId, context)
   }
@@ -151,7 +151,7 @@ export class Hub {
   }
 
   #join (connection: Connection, kind: 'user' | 'tag', name: string): void {
-    // a request ends with its answer, and gets no broadcasts
+    // a request ends with its answer and gets no broadcasts
     if (this.#listener === undefined || connection.context.transport === 'http') return
     const heard = this.#listener.joined(kind, name)
     if (heard === undefined) return
@@ -169,7 +169,7 @@ export class Hub {
     return this.#users.get(userId) ?? []
   }
 
-  /** Whether a connection of the user's is open, or being let in. */
+  /** Whether a connection of the user is open or waits for its `onConnect` hooks. */
   hasUser (userId: string): boolean {
     return this.#users.has(userId) || this.#arriving.has(userId)
   }
@@ -193,7 +193,7 @@ export class Hub {
   }
 }
 
-/** Adds and removes the tags of one connection. An object of a class, as closures would take more memory. */
+/** Adds and removes the tags of one connection. A class, because closures would take more memory. */
 class Tags implements TagListener {
   readonly #hub: Hub
   readonly #connection: Connection

@@ -1,12 +1,12 @@
-/** ms until a frame is admitted, 0 where it is. */
+/** ms until a frame would be admitted; 0 if it is admitted. */
 export type Wait = number
 
-/** Frames of a connection that may wait. */
+/** Most frames that wait per connection. */
 const MAX_FRAMES = 1000
 
 /**
- * Frames of a connection that have arrived and wait: for a store's decision on them, or for those before
- * them. Each was asked about when it arrived; they are handed on in order.
+ * Received frames of a connection that wait for a store's decision, or for earlier frames. The store is asked about
+ * each frame on arrival, and the frames are handled in order.
  */
 export class InboundQueue {
   #last: Promise<void> = Promise.resolve()

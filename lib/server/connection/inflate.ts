@@ -1,11 +1,11 @@
 import { constants, inflateSync } from 'node:zlib'
 
-/** Bytes that are not one whole zlib stream (RFC 1950); the message says why. */
+/** The data is not exactly one zlib stream (RFC 1950). The message says why. */
 export class BrokenStream extends Error {}
 
 /**
  * Inflates a frame.
- * @returns undefined where it would be larger than the bound, which holds while it inflates
+ * @returns undefined if the result would exceed the bound; at most `bound` bytes are inflated
  * @throws BrokenStream
  */
 export function inflate (data: Buffer, bound: number): Buffer | undefined {
@@ -19,30 +19,30 @@ export function inflate (data: Buffer, bound: number): Buffer | undefined {
   }
 }
 
-/** Bytes of a stream in which its first ones are told: the tables before them have up to 300 (RFC 1951 section 3.2.7). */
+/** Bytes of a stream that yield its first bytes: the code tables take up to 300 (RFC 1951 section 3.2.7). */
 const HEAD = 320
 
-/** The beginning of a frame that is not inflated whole, so that its refusal names it; empty where the stream is broken. */
+/** The start of a frame that is not inflated whole, so that the refusal can name it; empty if the stream is broken. */
 export function inflateHead (data: Buffer): Buffer {
   try {
     return inflateSync(data.subarray(0, HEAD), { finishFlush: constants.Z_SYNC_FLUSH })
   } catch {
-    return Buffer.alloc(0) // it is refused in any case
+    return Buffer.alloc(0) // the frame is refused anyway
   }
 }
 
-/** Frames of the largest size that a connection may have inflated within a second. */
+/** Most frames of `maxInflatedSize` that one connection may have inflated within a second. */
 const MAX_FRAMES = 4
 
 /**
- * How much was inflated for a connection of late. It is looked at first: what a frame is, and so which
- * rate limit it counts in, is known only once it is inflated, and a kilobyte can become a megabyte.
+ * Counts the bytes inflated for a connection within a second. It is checked first, because the rate limit of a frame is
+ * known only after inflation, and a kilobyte can inflate to a megabyte.
  */
 export class Inflation {
   #bytes = 0
   #since = 0
 
-  /** 0, or the ms until there is room again. */
+  /** 0 if a frame may be inflated now, else the ms until then. */
   wait (maxInflatedSize: number, now = performance.now()): number {
     if (now - this.#since >= 1000) {
       this.#since = now

@@ -2,11 +2,11 @@ const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
 /**
- * Whether JSON text is nested deeper than `max` levels. Looked up before parsing: what comes after
- * it (a handler, JSON.stringify) may recurse, and JSON.parse itself does not say how deep it went.
+ * Whether JSON text is nested deeper than `max` levels. It runs before parsing, because JSON.parse does not report the
+ * depth, and later code (a handler, JSON.stringify) may recurse.
  */
 export function exceedsDepth (json: Uint8Array, max: number): boolean {
-  // every level takes two bytes to open and close
+  // each level takes two bytes, to open and to close
   if (json.length < 2 * (max + 1)) return false
   let depth = 0
   for (let i = 0; i < json.length; i++) {

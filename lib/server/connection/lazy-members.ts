@@ -1,6 +1,6 @@
 import { type Members, parseMembers, textOf } from './payload.js'
 
-/** The members of a payload that may never be looked at: it is parsed when they are. */
+/** The members of a payload, parsed on first use, because they are often not used. */
 export class LazyMembers {
   readonly #maxDepth: number
   #members: Members | undefined

@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream'
 
-/** Up to here several messages are joined and written as one; above, copying costs more than a vectored write. */
+/** Up to this size, frames are joined into one write. Above it, copying costs more than a vectored write. */
 const JOIN_LIMIT = 64 * 1024
 
-/** What waits to be written to a socket, in order. */
+/** Frames that wait to be written to a socket, in order. */
 export class OutgoingQueue {
   /** Bytes that wait. */
   size = 0
@@ -20,7 +20,7 @@ export class OutgoingQueue {
     this.size = 0
   }
 
-  /** Writes all of it: in one system call, where the socket takes it. */
+  /** Writes all frames, in one system call if the socket takes them. */
   writeTo (socket: Duplex): void {
     const waiting = this.#waiting
     const { size } = this

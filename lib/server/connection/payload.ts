@@ -2,27 +2,27 @@ import { isUtf8 } from 'node:buffer'
 import { HEADER_SIZE } from '../../protocol/frame.js'
 import { exceedsDepth } from './json-depth.js'
 
-/** A frame that is refused; the message says why. */
+/** Thrown for a frame that is refused. The message says why. */
 export class BadFrame extends Error {
   constructor (message: string, readonly code: 'BAD_FRAME' | 'PAYLOAD_TOO_LARGE' = 'BAD_FRAME') {
     super(message)
   }
 }
 
-/** Characters of a key or an epoch. */
+/** Most characters of a key or an epoch. */
 const MAX_NAME = 8 * 1024
 
 export type Members = Record<string, unknown>
 
 /**
- * The members of a frame's payload. The envelope is a level of its own: `maxDepth` is about what it carries.
+ * Parses the payload of a frame. The payload's own object does not count: `maxDepth` limits the values in it.
  * @throws BadFrame
  */
 export function parsePayload (frame: Buffer, maxDepth: number): Members {
   return parseMembers(textOf(frame.subarray(HEADER_SIZE), maxDepth))
 }
 
-/** @throws BadFrame where it is no UTF-8, or nested too deep */
+/** @throws BadFrame if the payload is not UTF-8, or is nested too deep */
 export function textOf (payload: Buffer, maxDepth: number): string {
   if (!isUtf8(payload)) throw new BadFrame('the payload is not UTF-8')
   if (exceedsDepth(payload, maxDepth + 1)) throw new BadFrame(`the payload is nested deeper than ${maxDepth} levels`)
@@ -48,7 +48,7 @@ export function requireString (value: unknown, name: string): string {
 }
 
 /**
- * A string that is kept, and sent back, whoever made it up.
+ * A string of bounded length, because the server stores it and sends it back.
  * @throws BadFrame
  */
 export function requireName (value: unknown, name: string): string {

@@ -1,25 +1,25 @@
 import type { Duplex } from 'node:stream'
 import type { Connection } from './connection.js'
 
-/** One object, and no closure, for each socket: there may be very many. */
+/** One object per socket and no closure, because there may be very many. */
 interface Slot { address: string, connection: Connection | undefined }
 
-/** The sockets of connections, and of those that are still to be authenticated. */
+/** Counts sockets against the limits: connections, and upgrades in progress. */
 export class Slots {
   readonly #slots = new Map<Duplex, Slot>()
   readonly #byAddress = new Map<string, number>()
   readonly #closed: (this: Duplex) => void
 
   /**
-   * @param limit sockets at most
-   * @param limitPerAddress sockets of one address at most
+   * @param limit most sockets
+   * @param limitPerAddress most sockets of one address
    */
   constructor (readonly limit: number, readonly limitPerAddress: number) {
     const slots = this
     this.#closed = function () { slots.#free(this) }
   }
 
-  /** Given back when the socket closes, whatever becomes of the upgrade. */
+  /** Takes a slot, or returns false if there is none. The slot is freed when the socket closes, in any case. */
   take (socket: Duplex, address: string): boolean {
     const ofAddress = this.#byAddress.get(address) ?? 0
     if (this.#slots.size >= this.limit || ofAddress >= this.limitPerAddress || socket.destroyed) return false
@@ -29,7 +29,7 @@ export class Slots {
     return true
   }
 
-  /** It has become a connection. */
+  /** Records the connection that the socket has become. */
   occupy (socket: Duplex, connection: Connection): void {
     const slot = this.#slots.get(socket)
     if (slot !== undefined) slot.connection = connection

@@ -5,7 +5,7 @@ const CONNECTION = Symbol('datasole.connection')
 
 interface OwnedSocket extends ServerSocket { [CONNECTION]?: Connection }
 
-/** The listeners of all sockets of a server: functions of its own for each would be a tenth of an idle connection's memory. */
+/** The listeners that all sockets of a server share. A set for each would be a tenth of an idle connection's memory. */
 export class SocketListeners {
   readonly #message: (this: OwnedSocket, data: Buffer, isBinary: boolean) => void
   readonly #close: (this: OwnedSocket, code: number) => void
@@ -15,7 +15,7 @@ export class SocketListeners {
     this.#message = function (data, isBinary) { message(this[CONNECTION]!, data, isBinary) }
     this.#close = function (code) { ended(this[CONNECTION]!, code) }
     this.#error = function (error) {
-      // ws answers a broken WebSocket frame with the close code that is due
+      // ws itself answers a broken WebSocket frame with a close code
       host.metrics.badFrames++
       host.log.debug({ err: error, connectionId: this[CONNECTION]!.id }, 'a socket failed')
     }

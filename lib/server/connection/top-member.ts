@@ -6,9 +6,9 @@ const COMMA = 0x2c
 const SPACES = [0x20, 0x09, 0x0a, 0x0d]
 
 /**
- * The string that JSON.parse would give as a member of the outermost object, found without building
- * anything: of several members of that name the last one counts. Undefined where there is none, or it is
- * not a string. Whether the text is JSON at all is for those to say who parse it.
+ * Finds a string member of the outermost object, as JSON.parse would return it, without building objects. If the name
+ * is repeated, the last member counts. Undefined if there is none, or it is not a string. It does not validate the
+ * text: the code that parses it does.
  * @param name ASCII, without quotes and backslashes
  */
 export function topMember (json: Buffer, name: string): string | undefined {
@@ -57,7 +57,7 @@ function endOfString (json: Buffer, start: number): number {
 
 function isEqual (json: Buffer, start: number, end: number, name: string): boolean {
   for (let i = 0, at = start + 1; at < end; i++, at++) {
-    // escaped names are rare, and may be any name
+    // a name with escapes is rare, and has to be decoded to compare it
     if (json[at] === BACKSLASH) return decode(json, start, end) === name
     if (json[at] !== name.charCodeAt(i)) return json.subarray(at, end).includes(BACKSLASH) && decode(json, start, end) === name
   }
@@ -68,6 +68,6 @@ function decode (json: Buffer, start: number, end: number): string | undefined {
   try {
     return JSON.parse(json.toString('utf8', start, end + 1)) as string
   } catch {
-    return undefined // whoever parses the whole will say so
+    return undefined // the parser of the whole payload reports the error
   }
 }

@@ -1,7 +1,7 @@
 import { Facade } from '../scope/facade.js'
 import type { Hub } from './hub.js'
 
-/** `ds.transport`: sockets, as far as server code sees them. */
+/** `ds.transport`: the open sockets of this node. */
 export class TransportFacade<S> extends Facade<S> {
   readonly #hub: Hub
 

@@ -4,16 +4,16 @@ import type { Settings } from '../config/settings.js'
 import type { Connection } from './connection.js'
 import { encodeMessage } from './encoding.js'
 
-/** There are no more correlation ids, even where calls in flight are unlimited. */
+/** Number of correlation ids: the maximum of calls in flight, even if the option is Infinity. */
 const MAX_IDS = 0xffffffff
 
-/** The Unix time in ms that compact events count from: any time that all connections of the process can share. */
+/** Base of the timestamps in compact events (Unix time in ms). All connections of the process share it. */
 export const TIME_BASE = Date.now()
 
-/** The members that are the same for every connection, as text. */
+/** The members that are the same for all connections, as JSON text. */
 const limitsBySettings = new WeakMap<Settings, string>()
 
-/** The first message of a connection, from protocol version 2 on. */
+/** The first message to a connection, from protocol version 2 on. */
 export function welcomeOf ({ id, context: { protocol, userId } }: Connection, settings: Settings): Buffer {
   let limits = limitsBySettings.get(settings)
   if (limits === undefined) limitsBySettings.set(settings, limits = limitsOf(settings))
