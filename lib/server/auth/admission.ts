@@ -6,7 +6,7 @@ import { authenticate } from './authenticate.js'
 import { type ConnectHooks, NotAdmitted } from './connect-hooks.js'
 import { AuthExpiry } from './token-refresh.js'
 
-/** The parts of the server that let a request in. */
+/** The parts of the server that `admit` needs. */
 export interface Door {
   readonly settings: Settings
   readonly log: Logger
@@ -18,9 +18,9 @@ export interface Applicant extends Pick<Identity, 'protocol' | 'transport'> {
   raw: IncomingMessage
   /** The client's address, as the HTTP layer saw it. */
   ip: string
-  /** Fastify's, for the auth handler. */
+  /** Fastify's request, for the auth handler. */
   request: unknown
-  /** Whether the client has gone: then the hooks do not run. */
+  /** Whether the client has gone. Then the hooks do not run. */
   isGone: () => boolean
 }
 
@@ -34,8 +34,8 @@ export interface Admitted {
 }
 
 /**
- * Runs authentication, then the `onConnect` hooks, for an upgrade or an HTTP request. It does not throw.
- * @returns undefined if the client has gone before the hooks ran
+ * Authenticates an upgrade or an HTTP request, then runs the `onConnect` hooks. It does not throw.
+ * @returns undefined if the client went before the hooks ran
  */
 export async function admit ({ settings, log, connectHooks }: Door, { raw, ip, request, protocol, transport, isGone }: Applicant): Promise<Admitted | Rejection | undefined> {
   let auth

@@ -9,8 +9,8 @@ import { within } from '../lifecycle/until.js'
  * Reads the token that a client sent: from `Authorization: Bearer`, else from the subprotocol
  * `datasole.token.<base64url>`, else from `?token=`, else from a cookie.
  *
- * All but the cookie's is in `req.headers.authorization` as `Bearer …` when an auth handler runs. Browsers send cookies
- * with every upgrade, whichever page asks for it: `allowedOrigins` keeps other sites out.
+ * When an auth handler runs, `req.headers.authorization` has the token as `Bearer …`, unless it came in a cookie.
+ * Browsers send cookies with every upgrade, whichever page makes it. `allowedOrigins` keeps other sites out.
  * @param req the request of the upgrade
  * @param options.cookie the name of the cookie. Default: no cookie is read
  * @returns the token; undefined if there is none
@@ -29,7 +29,7 @@ export function getToken (req: Pick<IncomingMessage, 'headers' | 'url'>, { cooki
   return cookie === undefined ? undefined : cookieOf(req.headers.cookie ?? '', cookie)
 }
 
-/** The value of the first cookie of this name (RFC 6265 section 5.4), unquoted and decoded if it was encoded. */
+/** The value of the first cookie with this name (RFC 6265 section 5.4), unquoted, and percent-decoded if possible. */
 function cookieOf (header: string, name: string): string | undefined {
   const pair = header.split(';').map((text) => text.trim()).find((text) => text.startsWith(`${name}=`))
   const value = pair?.slice(name.length + 1).replace(/^"(.*)"$/, '$1')
@@ -37,14 +37,14 @@ function cookieOf (header: string, name: string): string | undefined {
   try {
     return decodeURIComponent(value)
   } catch {
-    return value // a plain percent sign
+    return value // a percent sign that encodes nothing
   }
 }
 
-/** The part of an upgrade that is kept for a later check of its tokens. */
+/** The part of an upgrade's request that is kept, to check later tokens. */
 export type UpgradeRequest = Pick<IncomingMessage, 'url' | 'headers' | 'socket'>
 
-/** The request without its token; cookies stay. */
+/** A copy of the request without its token. Cookies stay. */
 export function withoutToken ({ url = '', headers: { authorization, ...headers }, socket }: UpgradeRequest): UpgradeRequest {
   const offers = headers['sec-websocket-protocol']?.split(',').filter((offer) => !offer.trim().startsWith(TOKEN_SUBPROTOCOL))
   if (offers !== undefined) headers['sec-websocket-protocol'] = offers.join(',')
@@ -52,7 +52,7 @@ export function withoutToken ({ url = '', headers: { authorization, ...headers }
   return { url: bare, headers, socket }
 }
 
-/** A URL without the value of its `token` parameter, however that is spelled, for logs. */
+/** A URL for logs, without the value of its `token` parameter, even if that name is percent-encoded. */
 export function redactUrl (url: string): string {
   return url.replace(PARAMETERS, (parameter: string, separator: string, name: string) => isToken(name) ? `${separator}token=[redacted]` : parameter)
 }
@@ -68,8 +68,8 @@ const YEAR_1973 = 1e11
 
 /**
  * Runs the auth handler within `authTimeoutMs`.
- * @param request Fastify's, at the upgrade
- * @returns its result; `authenticated: false` if that has expired already
+ * @param request Fastify's request, at the upgrade only
+ * @returns the handler's result; `authenticated: false` if it has already expired
  * @throws DatasoleError `AUTH_TIMEOUT`, `INVALID_AUTH_RESULT`, or as the handler does
  */
 export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, remoteAddress: string, request?: unknown): Promise<AuthResult> {
@@ -88,6 +88,6 @@ function isAuthResult (result: unknown): result is AuthResult {
   return (userId === undefined || typeof userId === 'string') &&
     (roles === undefined || Array.isArray(roles)) &&
     (metadata === undefined || (typeof metadata === 'object' && metadata !== null)) &&
-    // in seconds, as tokens have it, it would be in 1970
+    // a JWT's `exp` in seconds, taken as ms, would be in 1970
     (expiresAt === undefined || (typeof expiresAt === 'number' && expiresAt > YEAR_1973))
 }

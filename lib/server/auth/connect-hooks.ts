@@ -11,17 +11,17 @@ import type { Settings } from '../config/settings.js'
 import { until, within } from '../lifecycle/until.js'
 import { refusalOf } from '../errors/thrown.js'
 
-/** An `onConnect` hook threw, and the log says what. */
+/** An `onConnect` hook threw. The error has been logged. */
 export class NotAdmitted extends Error {
-  /** @param isFinal whether it refused; else it failed, and may let the connection in at another time */
+  /** @param isFinal true if the hook refused; false if it failed, so that the client may try again */
   constructor (readonly isFinal: boolean) {
     super('connection refused')
   }
 }
 
-/** The hooks at both ends of a connection. */
+/** Runs the `onConnect` and `onDisconnect` hooks. */
 export class ConnectHooks implements Part {
-  /** Asynchronous `onDisconnect` hooks under way, by connection. */
+  /** Connections whose asynchronous `onDisconnect` hooks still run. */
   departing = 0
 
   constructor (
@@ -33,8 +33,8 @@ export class ConnectHooks implements Part {
   ) {}
 
   /**
-   * The context of a connection that is about to be accepted, once the `onConnect` hooks let it through.
-   * @throws NotAdmitted; DatasoleError `AUTH_TIMEOUT` where they take longer than `authTimeoutMs`
+   * Runs the `onConnect` hooks for a connection that is about to be accepted, and returns its context.
+   * @throws NotAdmitted; DatasoleError `AUTH_TIMEOUT` if the hooks take longer than `authTimeoutMs`
    */
   async admit ({ auth, remoteAddress, protocol, transport }: Identity): Promise<ConnectionContext> {
     const { authTimeoutMs, maxTags } = this.settings
@@ -42,7 +42,7 @@ export class ConnectHooks implements Part {
     const running = this.#letIn(context)
     if (running === undefined) return context
     await within(authTimeoutMs, running, () => {
-      // one that is let in after all has gone by then
+      // if the hooks admit the client after the timeout, its connection has already ended
       running.then(() => { this.departed(context, ABNORMAL) }, () => { /* it was refused anyway */ })
       return new DatasoleError('AUTH_TIMEOUT', `the onConnect hooks did not answer within authTimeoutMs (${authTimeoutMs})`)
     })
@@ -71,7 +71,7 @@ export class ConnectHooks implements Part {
     this.departed(context, code)
   }
 
-  /** The hooks of connections that were cut off begin a moment later. */
+  /** Also waits for the hub to be empty: the hooks of terminated connections begin when their sockets close. */
   async drain (deadline: number): Promise<void> {
     await until(deadline, () => this.hub.size === 0 && this.departing === 0)
   }

@@ -1,17 +1,17 @@
-/** ms; a timer that is set to more fires at once. */
+/** Longest timer (ms) of Node.js. A longer one fires at once. */
 const MAX_TIMER = 2 ** 31 - 1
 
-/** An item with a due time. Its fields belong to the `Deadlines` that holds it. */
+/** An item with a due time. `Deadlines` owns its fields. */
 export interface Deadline {
   /** Monotonic ms, as of `performance.now()`. */
   due: number
-  /** Its index in the heap; -1 if it is in none. */
+  /** Index in the heap; -1 if it is not in one. */
   place: number
 }
 
 /**
- * Any number of deadlines on one timer: a binary heap, so that what comes and goes costs little, and
- * what was deleted is held no longer.
+ * Any number of deadlines on one timer. With a binary heap, adding and deleting are cheap, and a deleted item is
+ * released at once.
  */
 export class Deadlines<T extends Deadline> {
   readonly #heap: T[] = []
@@ -19,7 +19,7 @@ export class Deadlines<T extends Deadline> {
   #timer: NodeJS.Timeout | undefined
   #timerDue = Infinity
 
-  /** @param reached gets each item once, when it is due and was removed; must not throw */
+  /** @param reached gets each item once, after it was removed because it is due; must not throw */
   constructor (reached: (item: T) => void) {
     this.#reached = reached
   }
@@ -32,7 +32,7 @@ export class Deadlines<T extends Deadline> {
     this.#arm()
   }
 
-  /** Does nothing if it is not there. */
+  /** Does nothing if the item is not in the heap. */
   delete (item: T): void {
     const { place } = item
     if (place < 0) return
@@ -51,7 +51,7 @@ export class Deadlines<T extends Deadline> {
     this.#heap.length = 0
   }
 
-  /** A timer that is too early stays: one look in vain is cheaper than a new timer each time. */
+  /** Keeps a timer that fires too early: one useless check is cheaper than a new timer for each change. */
   #arm (): void {
     const first = this.#heap[0]
     if (first === undefined || first.due >= this.#timerDue) return

@@ -4,7 +4,7 @@ import type { Hub } from '../connection/hub.js'
 import type { Part } from '../lifecycle/part.js'
 import { type PendingUpgrades, checkCloseReason } from './pending-upgrades.js'
 
-/** Ends the connections of a user on every node, those that are being let in included. */
+/** Closes the connections of a user on every node, including upgrades in progress. */
 export class Disconnects implements Part {
   readonly #hub: Hub
   readonly #pending: PendingUpgrades

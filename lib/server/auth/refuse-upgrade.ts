@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { Rejection } from './admission.js'
 
 /**
- * Answers an upgrade that is refused. The socket ends with the answer, whether or not the client ends its side.
+ * Refuses an upgrade. The socket ends after the answer, whether or not the client ends its side.
  * @param rejection without `error` the answer has no body
  */
 export function refuseUpgrade (socket: Duplex, { status, error }: Pick<Rejection, 'status'> & Partial<Rejection>): void {

@@ -13,27 +13,27 @@ import type { Part } from '../lifecycle/part.js'
 import type { Logger } from '../context/logger.js'
 import type { Settings } from '../config/settings.js'
 
-/** ms before the end at which the server asks for a new token, if the lifetime is at least twice that. */
+/** ms before the expiry at which the server asks for a new token, if the lifetime is at least twice that. */
 const NOTICE = 60_000
 
-/** Tokens that may be tried each time that the server has asked for one. */
+/** Tokens that a client may send each time the server has asked for one. */
 const ATTEMPTS = 3
 
-/** Characters of a token: as much as Node.js takes in the headers of an upgrade. */
+/** Characters of a token. Node.js accepts as much in the headers of an upgrade. */
 const MAX_TOKEN = 16 * 1024
 
-/** How long an authentication holds: by the monotonic clock, so that a jump of the other neither prolongs nor ends it. */
+/** The expiry of an authentication, on the monotonic clock: a jump of the wall clock neither prolongs nor ends it. */
 export class AuthExpiry implements Deadline {
   due = 0
   place = -1
   connection: Connection | undefined
-  /** Tokens that may still be tried; none before the client has been asked. */
+  /** Tokens that the client may still send; 0 until the server has asked for one. */
   attempts = 0
   isChecking = false
 
   private constructor (readonly until: number, readonly notice: number, /** Of the upgrade, without its token. */ readonly request: UpgradeRequest) {}
 
-  /** Undefined if the authentication does not expire. Call it at once, because it compares the clocks now. */
+  /** Undefined if the authentication does not expire. Call it at once, because it reads both clocks now. */
   static of ({ expiresAt = Infinity }: AuthResult, request: UpgradeRequest): AuthExpiry | undefined {
     if (expiresAt === Infinity) return undefined
     const lifetime = expiresAt - Date.now()
@@ -42,8 +42,8 @@ export class AuthExpiry implements Deadline {
 }
 
 /**
- * Asks clients for new tokens before their authentication expires, and closes those that give none
- * with 4401. All of them wait on one timer.
+ * Asks clients for a new token before their authentication expires. Closes clients that send none with 4401. All
+ * expiries share one timer.
  */
 export class TokenRefresh implements Part {
   readonly #settings: Settings
@@ -106,7 +106,7 @@ export class TokenRefresh implements Part {
     connection.send(encodeMessage(Opcode.AUTH_REFRESH, correlationId, JSON.stringify(message), Infinity))
   }
 
-  /** A token from a client. It does not throw. */
+  /** Handles a token from a client. It does not throw. */
   #receive (connection: Connection, correlationId: number, token: string): void {
     const lease = this.#expiries.get(connection)
     if (lease === undefined || lease.attempts === 0 || lease.isChecking) return connection.refuseFrame(correlationId, 'no token was asked for')
@@ -125,7 +125,7 @@ export class TokenRefresh implements Part {
     if (!auth.authenticated) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'not authenticated')
     if (auth.userId !== context.userId) return connection.close(CloseCode.AUTH_EXPIRED, 'the token is of another user')
     const next = AuthExpiry.of(auth, lease.request)
-    // else the same token could be sent again and again, each time for half of what is left of it
+    // otherwise a client could send the same token again and again, each time for half of the time left
     if (next !== undefined && next.until - lease.until < lease.notice / 4) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'the token holds hardly longer than the last one')
     context.renew(auth)
     this.#end(connection)
@@ -134,7 +134,7 @@ export class TokenRefresh implements Part {
   }
 }
 
-/** The request of the upgrade, as it would have been with this token. */
+/** The request of the upgrade, with this token in place of the original one. */
 function renewal ({ url, headers, socket }: UpgradeRequest, token: string): IncomingMessage {
   const message = new IncomingMessage(socket)
   message.method = 'GET'
