@@ -4,12 +4,12 @@ import type { RateLimitResult, RateLimitRule } from '../../protocol/sliding-wind
 import { SlidingWindows } from '../../protocol/sliding-windows.js'
 import type { RateLimiter } from '../config/server-options.js'
 
-/** Put before the name of each bucket, because `delete` of a backend also deletes values. */
+/** Prefix of each bucket's name, because a backend's `delete` also deletes values. */
 const PREFIX = 'rate:'
 
 /**
- * An exact sliding window in a backend: one atomic call for each decision, shared by all users of the backend. If the
- * backend has no `consume`, this instance counts for itself, up to 100,000 keys.
+ * An exact sliding window in a backend. Each decision is one atomic call, so all nodes of the backend share the limit.
+ * If the backend has no `consume`, this instance counts by itself, up to 100,000 keys.
  */
 export class DefaultRateLimiter implements RateLimiter {
   readonly #backend: StateBackend
@@ -28,8 +28,8 @@ export class DefaultRateLimiter implements RateLimiter {
   /**
    * Implements `RateLimiter.consume`.
    * @param cost a whole number from 0; default 1
-   * @throws TypeError `INVALID_ARGUMENT`; RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`; what the
-   *   backend throws
+   * @throws TypeError `INVALID_ARGUMENT`; RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`; as the
+   *   backend does
    */
   async consume (key: string, rule: RateLimitRule, cost = 1): Promise<RateLimitResult> {
     checkRequest(key, rule, cost)
@@ -48,7 +48,7 @@ export class DefaultRateLimiter implements RateLimiter {
   /** Closes the backend. */
   async close (): Promise<void> { await this.#backend.close?.() }
 
-  /** @internal Decides at once if the backend can. A cost that never fits is refused. */
+  /** @internal Decides synchronously if the backend can. A cost over `maxRequests` counts nothing, and is refused. */
   decide (key: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<RateLimitResult> {
     const fitting = cost > rule.maxRequests ? 0 : cost
     if (this.#backend.consume !== undefined) return this.#backend.consume(PREFIX + key, rule, fitting)

@@ -14,8 +14,8 @@ import { SharedLimit } from './shared-limit.js'
 const UNLIMITED: RateLimitRule = { windowMs: 1, maxRequests: 0 }
 
 /**
- * Decides on every frame that costs something: at once in this process where the bucket is the
- * connection's own, in the limiter where a `keyExtractor` names it, or where the limiter is the user's.
+ * Decides on every frame that a rate limit counts. This process counts in a connection's own bucket. The limiter counts
+ * in buckets that a `keyExtractor` names, and a custom limiter counts in all.
  */
 export class FrameLimiter implements FrameLimits {
   readonly subscriptions: Limit
@@ -28,9 +28,9 @@ export class FrameLimiter implements FrameLimits {
   readonly #now: () => number
 
   /**
-   * @param isOwn whether connections' own buckets are kept here
-   * @param namespace put before the names of buckets
-   * @param now monotonic ms, so that a jump of the wall clock neither opens nor shuts the gate
+   * @param isOwn whether connections keep their own buckets in this process
+   * @param namespace prefix of the names of buckets
+   * @param now monotonic ms, so that a jump of the wall clock neither opens nor blocks a limit
    */
   constructor (limits: RateLimits | false, limiter: RateLimiter, isOwn: boolean, namespace: string, metrics: Metrics, log: Logger, now: () => number = () => performance.now()) {
     this.#limits = limits
@@ -39,7 +39,7 @@ export class FrameLimiter implements FrameLimits {
     this.#now = now
     const { defaultRule = UNLIMITED, subscribeRule = UNLIMITED, rules = [] } = limits === false ? {} : limits
     this.#default = { name: namespace, rule: defaultRule }
-    // no rule by name is of this name: it was taken from them
+    // cannot collide with a named rule: the settings take `$subscribe` out of them
     this.subscriptions = { name: `${namespace}$subscribe`, rule: subscribeRule }
     for (const [name, rule] of rules) this.#named.set(name, { name: namespace + name, rule })
     if (limits !== false) this.#shared = new SharedLimit(limiter, limits, metrics, log, now)
@@ -51,22 +51,23 @@ export class FrameLimiter implements FrameLimits {
 
   /**
    * Counts a frame.
-   * @throws whatever the keyExtractor throws; TypeError where it gives no string
-   * @returns 0 where it is admitted, else the ms until it would be; a promise, which never rejects, where a store decides
+   * @throws whatever the keyExtractor throws; TypeError if it returns no string
+   * @returns 0 if the frame is admitted, else the ms until it would be; a promise, which never rejects, if a store
+   *   decides
    */
   admit<M> (connection: Connection, { name: bucket, rule }: Limit, charge: Charge<M>, message: M): Wait | Promise<Wait> {
     if (this.#limits === false) return 0
     const { keyExtractor } = this.#limits
     if (keyExtractor === undefined && this.#isOwn) return this.#own(connection, bucket, rule).take(Math.floor(this.#now()), 1)
-    // the requests of one user are connections one after the other, and have one name
+    // an HTTP user has one name, although each request is a connection of its own
     const name = connection.buckets?.name ?? connection.id
     const key: unknown = keyExtractor === undefined ? name : keyExtractor(name, charge.knownAs(message), connection.context)
-    // made a string, a promise or nothing at all would be a bucket that everybody shares
+    // converted to a string, a promise or undefined would name one bucket that everybody shares
     if (typeof key !== 'string') throw notSynchronous('rateLimit.keyExtractor', 'a string', key)
     return this.#shared!.take(`frames:${bucket}\n${key}`, rule)
   }
 
-  /** A client that goes on through max(1,000, 10 × maxRequests) refusals within a window is not going to stop. */
+  /** Counts a refusal. Closes a client with more than max(1,000, 10 × maxRequests) refusals within a window. */
   refused (connection: Connection, { name, rule }: Limit = this.#default): void {
     this.#metrics.rateLimited++
     const now = Math.floor(this.#now())

@@ -2,7 +2,7 @@ import type { RateLimiter } from '../config/server-options.js'
 import type { Part } from '../lifecycle/part.js'
 import { Readiness } from '../lifecycle/readiness.js'
 
-/** A limiter of the user's, which several scopes may share: it is connected and closed once. */
+/** A custom limiter. Several scopes may share it, and it is connected and closed once. */
 export class LimiterConnection implements Part {
   readonly limiter: RateLimiter
   readonly #readiness: Readiness
@@ -16,7 +16,7 @@ export class LimiterConnection implements Part {
   /** The promise to wait for before the limiter can be used; undefined if it can be. */
   readonly ready = (): Promise<void> | undefined => this.#readiness.wait()
 
-  /** From now on calls wait for `starting`, which is going to call `start`. */
+  /** Makes calls wait for `starting`, which calls `start` later. */
   announce (starting: Promise<unknown>): void {
     if (this.#connecting === undefined) this.#readiness.announce(starting)
   }
@@ -30,8 +30,8 @@ export class LimiterConnection implements Part {
     const connecting = this.#connecting
     if (connecting === undefined) return
     this.#connecting = undefined
-    const isConnected = await connecting.then(() => true, () => false) // the caller of `start` has been told
-    // only what was connected is closed
+    const isConnected = await connecting.then(() => true, () => false) // the caller of `start` handles the error
+    // a limiter that did not connect is not closed
     if (isConnected && this.limiter.connect !== undefined) await this.limiter.close?.()
   }
 

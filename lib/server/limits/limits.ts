@@ -8,7 +8,7 @@ import { DefaultRateLimiter } from './default-rate-limiter.js'
 import { FrameLimiter } from './frame-limiter.js'
 import type { LimiterConnection } from './limiter-connection.js'
 
-/** The rate limits of a scope: those of frames, and the limiter that counts what nodes share. */
+/** The rate limits of a scope: the limits on frames, and the limiter that nodes share. */
 export class Limits implements Part {
   readonly limiter: RateLimiter
   readonly frameLimiter: FrameLimiter
@@ -16,8 +16,8 @@ export class Limits implements Part {
   readonly ready: () => Promise<void> | undefined
 
   /**
-   * @param own a limiter of the user's; undefined for one in the scope's backend
-   * @param namespace put before the names of buckets, so that those of two scopes never meet
+   * @param own a custom limiter; undefined for one in the scope's backend
+   * @param namespace prefix of the names of buckets, so that two scopes never share one
    */
   constructor (rules: RateLimits | false, own: LimiterConnection | undefined, storage: Storage, namespace: string, metrics: Metrics, log: Logger) {
     this.limiter = own?.limiter ?? new DefaultRateLimiter(storage.backend)

@@ -5,9 +5,9 @@ import { checkKey, checkRequest } from './default-rate-limiter.js'
 import type { Limits } from './limits.js'
 
 /**
- * `ds.primitives.rateLimiter`: sliding windows for server code, which all nodes share. They are separate from those of
- * frames. If the backend fails, calls reject: `onBackendError` is for frames only. A key is one bucket, whatever the
- * rule, so use two keys for limits of two lengths.
+ * `ds.primitives.rateLimiter`: sliding windows for server code, shared by all nodes and separate from the limits on
+ * frames. If the backend fails, calls reject: `onBackendError` applies to frames only. A key is one bucket, whatever
+ * the rule, so use two keys for windows of two lengths.
  */
 export class RateLimiterFacade<S> extends ScopedFacade<S> {
   readonly #limitsOf: (scope: Scope, user: string) => Limits

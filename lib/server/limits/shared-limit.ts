@@ -8,22 +8,22 @@ import type { Metrics } from '../metrics/metrics.js'
 import type { RateLimiter } from '../config/server-options.js'
 import type { RateLimits } from '../config/settings.js'
 
-/** ms between questions whether a limiter that failed is back. */
+/** ms between two tests whether a failed limiter works again. */
 const PROBE = 100
 const PROBE_KEY = 'probe'
 const PROBE_RULE = { windowMs: 1000, maxRequests: 1_000_000 }
 
-/** `retryAfter` (ms) if the policy is `deny` and the backend is away. */
+/** `retryAfter` (ms) if the policy is `deny` and the backend is down. */
 const DENIED = 1000
 
-/** Decisions of a limiter for all nodes, and the policy while it fails. */
+/** Asks a limiter that nodes share, and applies `onBackendError` while it fails. */
 export class SharedLimit {
   readonly #limiter: RateLimiter
   readonly #policy: Pick<RateLimits, 'onBackendError' | 'timeoutMs'>
   readonly #metrics: Metrics
   readonly #log: Logger
   readonly #now: () => number
-  /** Kept from one outage to the next: a limiter that comes and goes would else admit everything anew each time. */
+  /** Kept between outages. Otherwise a limiter that fails again and again would admit a full window each time. */
   readonly #own = new SlidingWindows()
   #isDown = false
   #fallbacks = 0
@@ -39,9 +39,9 @@ export class SharedLimit {
     this.#now = now
   }
 
-  /** Counts a frame. Returns a promise, which never rejects, only if the limiter does. */
+  /** Counts a frame. Returns a promise, which never rejects, only if the limiter returns one. */
   take (key: string, rule: RateLimitRule): Wait | Promise<Wait> {
-    // no frame waits for a limiter that is known to be away
+    // frames do not wait for a limiter that is known to be down
     if (this.#isDown) return this.#decideAlone(key, rule)
     try {
       const result = this.#ask(key, rule)
@@ -74,7 +74,7 @@ export class SharedLimit {
     const { timeoutMs } = this.#policy
     return new Promise((resolve, reject) => {
       const late = (): void => { reject(new Error(`no decision within rateLimit.timeoutMs (${timeoutMs} ms)`)) }
-      // where it is this process that stood still, the answer is there, and read before the immediate
+      // if this process was blocked, an answer that has arrived is handled before the immediate runs
       const timer = setTimeout(setImmediate, timeoutMs, late).unref()
       result.then((value) => { clearTimeout(timer); resolve(value) }, (error: unknown) => { clearTimeout(timer); reject(error) })
     })
@@ -97,7 +97,7 @@ export class SharedLimit {
     this.#probeSoon()
   }
 
-  /** Asked without a frame, too: whoever comes first after an outage is to find the limits exact. */
+  /** Probes without waiting for a frame, so that limits are exact from the first frame after an outage. */
   #probeSoon (): void {
     this.#probe = setTimeout(() => {
       this.#inTime((async () => await this.#ask(PROBE_KEY, PROBE_RULE))()).then(() => { this.#isBack() }, () => { if (!this.#isClosed) this.#probeSoon() })
