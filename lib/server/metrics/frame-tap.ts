@@ -1,10 +1,10 @@
-/** A connection, as far as a tap has to know it. */
+/** The part of a connection that a tap uses. */
 export interface TappedConnection { readonly id: string }
 
-/** Is shown every frame of a server, while somebody looks. It must neither throw nor wait, nor change the bytes. */
+/** Observes every frame of a server. It must not throw, wait or change the bytes. */
 export interface FrameTap {
-  /** @param frame as decoded: header and payload, inflated */
+  /** @param frame header and payload, inflated */
   received (connection: TappedConnection, frame: Uint8Array, wireBytes: number): void
-  /** @param message as it goes onto the wire, WebSocket header included; the same buffer for all receivers of one */
+  /** @param message the bytes on the wire, with the WebSocket header; all receivers of a message share the buffer */
   sent (connection: TappedConnection, message: Uint8Array): void
 }

@@ -3,29 +3,29 @@ import { type DurationName, type Recorder, Recorders } from './recorder.js'
 import type { Tracer } from './tracer.js'
 import { type RefusalCounts, type RefusalPlace, Refusals, closeReason } from './refusals.js'
 
-/** The threads of one node: now, and counts since it was constructed. */
+/** The threads of one node: current values, and counts since the server was constructed. */
 export interface ExecutorMetrics {
-  /** threads that are there or are starting, now */
+  /** threads that run or start, now */
   threads: number
-  /** calls and events that wait or run, now; an event's handlers run until they return */
+  /** calls and events that wait or run, now; an event runs until its handlers return */
   queued: number
-  /** connections that have their place in a thread, now */
+  /** connections that are assigned to a thread, now */
   assigned: number
-  /** times that a connection was given its place */
+  /** times that a connection was assigned to a thread */
   assignments: number
-  /** threads that were lost: by a throw outside of a call, an exit, their memory, or because they stood still */
+  /** threads lost by an error outside of a call, an exit, their memory limit, or a blocked event loop */
   restarts: number
-  /** mean share of the last 5 to 10 seconds that the threads were busy; 0 to 1. The same for every reader */
+  /** share of time that the threads were busy, mean over the last 5 to 10 seconds; 0 to 1. The same for every reader */
   utilization: number
-  /** calls and events that threads have begun */
+  /** calls and events that threads have started */
   tasks: number
-  /** ms from the main thread to their begin, of all of them */
+  /** total ms from the main thread to the start in a thread */
   waitMs: number
-  /** ms from their begin until their handler returned, a promise or a result, of all of them */
+  /** total ms from the start until the handler returned, a promise or a result */
   runMs: number
 }
 
-/** Counters of one node since it was constructed. */
+/** Counters of one node since the server was constructed. */
 export interface MetricsSnapshot {
   /** Open connections, now. */
   connections: number
@@ -35,7 +35,7 @@ export interface MetricsSnapshot {
   messagesOut: number
   /** Bytes of those messages on the wire, WebSocket headers included. */
   bytesIn: number
-  /** Bytes sent, counted likewise. */
+  /** Bytes sent, counted in the same way. */
   bytesOut: number
   /** Calls received from clients, refused ones included. */
   rpcCalls: number
@@ -51,17 +51,17 @@ export interface MetricsSnapshot {
   commits: number
   /** Changes that clients pushed to channels, refused ones included. */
   pushes: number
-  /** Of these, refused: conflicts, hooks, validation, limits of the channel. */
+  /** Pushes refused: conflicts, hooks, validation, limits of the channel. */
   pushesRefused: number
   /** Events received from clients. */
   eventsIn: number
-  /** Of these, dropped because their name was too long. */
+  /** Events from clients dropped because their name was too long. */
   eventsDropped: number
-  /** Of these, without a handler. */
+  /** Events from clients without a handler. */
   eventsUnhandled: number
-  /** Frames that did not decode, or had no business on their connection. */
+  /** Frames that did not decode, or were not allowed on their connection. */
   badFrames: number
-  /** Frames refused by the rate limit, or because too many waited for it. */
+  /** Frames refused by the rate limit, or because too many frames waited for it. */
   rateLimited: number
   /** Frames on which `rateLimit.onBackendError` decided, because the backend did not. */
   rateLimitFallbacks: number
@@ -69,19 +69,19 @@ export interface MetricsSnapshot {
   upgradesRefused: number
   /** Connections closed with 4413. */
   slowConsumers: number
-  /** Bytes that connections have not taken yet, now. */
+  /** Bytes buffered for connections, now. */
   bufferedBytes: number
-  /** Subscriptions of all connections, now; keys that version 1 clients mirror included. */
+  /** Subscriptions of all connections, now, including keys that version 1 clients mirror. */
   subscriptions: number
-  /** Messages from other nodes: broadcasts, events, signs of life, questions and answers; commits are not counted. */
+  /** Messages from other nodes: broadcasts, events, heartbeats, questions and answers. Commits are not counted. */
   nodeMessages: number
-  /** Users and tags for which the node listens to broadcasts, now, and one for its connections; 0 if the backend has no topics. */
+  /** Topics subscribed, now: users and tags, and one for the node itself. 0 if the backend has no topics. */
   topics: number
-  /** Commits of this node that another node's commit came before; they are computed again. */
+  /** Commits of this node that conflicted with another node's commit. They are computed again. */
   commitConflicts: number
-  /** Commits that the backend did not answer, or not in time. */
+  /** Commits that the backend did not answer in time, or at all. */
   commitFailures: number
-  /** Refused upgrades, failed calls, ERROR frames, and connections that the server closed, by reason; absent if there were none. */
+  /** Refused upgrades, failed calls, ERROR frames, and closed connections, by reason; absent if there were none. */
   refusals?: RefusalCounts
   /** Threads and their tasks; absent with `executor: { model: 'async' }`. */
   executor?: ExecutorMetrics
@@ -89,24 +89,24 @@ export interface MetricsSnapshot {
   uptime: number
 }
 
-/** A backend as it answers now. */
+/** The health of a backend, now. */
 export interface BackendHealth {
   /** The scope that the backend was registered in; `root` for the server's own. */
   scope: string
-  /** Whether it answers a read, and carries a message back to this node, in time. */
+  /** Whether the backend answers a read, and delivers a message back to this node, in time. */
   ready: boolean
-  /** ms that a message takes from this node through the backend and back; absent if it did not come */
+  /** ms that a message takes from this node through the backend and back; absent if it did not arrive */
   lagMs?: number
 }
 
-/** Sources that are read for a snapshot. */
+/** Callbacks that provide values for a snapshot. */
 export interface MetricsSources {
   bufferedBytes (): number
   subscriptions (): number
   nodeMessages (): number
   topics (): number
   backends (timeoutMs: number): Promise<BackendHealth[]>
-  /** Calls `fn` once all that is queued for connections now is written. */
+  /** Calls `fn` after everything that is queued for connections now is written. */
   afterFlush (fn: () => void): void
 }
 
@@ -115,7 +115,7 @@ const NO_SOURCES: MetricsSources = { bufferedBytes: () => 0, subscriptions: () =
 /** ms that a backend may take to answer. */
 const HEALTH_TIMEOUT = 1000
 
-/** The metrics of servers that have started and not stopped, in this process. */
+/** The metrics of servers in this process that have started and not stopped. */
 const running = new Set<Metrics>()
 
 /** @internal The metrics of the servers that run in this process. */
@@ -162,7 +162,7 @@ export class Metrics {
     this.#sources = sources
   }
 
-  /** @internal Records durations from now on; before, nothing is measured, and no clock is read. @returns ends it */
+  /** @internal Starts recording durations. Without a recorder no clock is read. @returns ends it */
   record (recorder: Recorder): () => void {
     this.#setRecorders([...this.#recorders, recorder])
     return () => { this.#setRecorders(this.#recorders.filter((each) => each !== recorder)) }
@@ -171,16 +171,16 @@ export class Metrics {
   /** @internal Undefined without a tracer. */
   get tracer (): Tracer | undefined { return this.#tracer }
 
-  /** @internal Traces from now on. @returns ends it */
+  /** @internal Starts tracing. @returns ends it */
   trace (tracer: Tracer): () => void {
     this.#tracer = tracer
     return () => { if (this.#tracer === tracer) this.#tracer = undefined }
   }
 
-  /** @internal Undefined if nobody looks at frames. */
+  /** @internal Undefined if no tap observes frames. */
   get tap (): FrameTap | undefined { return this.#tap }
 
-  /** @internal Shows all frames from now on, to one tap at a time. @returns ends it */
+  /** @internal Shows a tap all frames from now on. There is one tap at a time. @returns ends it */
   watch (tap: FrameTap): () => void {
     this.#tap = tap
     return () => { if (this.#tap === tap) this.#tap = undefined }
@@ -196,7 +196,7 @@ export class Metrics {
     return this.#recorder === undefined ? 0 : performance.now()
   }
 
-  /** @internal Whether somebody records durations. */
+  /** @internal Whether durations are recorded. */
   get isMeasured (): boolean { return this.#recorder !== undefined }
 
   /** @internal Records a duration that was measured elsewhere. */
@@ -204,12 +204,12 @@ export class Metrics {
     this.#recorder?.observe(name, label, ms)
   }
 
-  /** @internal What began then has ended now; nothing is recorded where nobody did when it began. */
+  /** @internal Records the duration since `began`; nothing if it is 0, because there was no recorder then. */
   end (name: DurationName, label: string, began: number, hasFailed = false): void {
     if (began > 0) this.#recorder?.observe(name, label, performance.now() - began, hasFailed)
   }
 
-  /** @internal As `end`, once the sockets have what is queued for them. */
+  /** @internal As `end`, after the queued messages are written to the sockets. */
   endFanout (kind: string, began: number): void {
     if (began > 0) this.#sources.afterFlush(() => { this.end('fanout', kind, began) })
   }
@@ -219,7 +219,7 @@ export class Metrics {
     this.#refusals.count(place, reason)
   }
 
-  /** @internal The server closes a connection. */
+  /** @internal Counts a connection that the server closes. */
   closed (code: number): void {
     this.#refusals.count('close', closeReason(code))
   }
@@ -230,18 +230,18 @@ export class Metrics {
     running.delete(this)
   }
 
-  /** @internal The server starts. */
+  /** @internal Adds the server to the running ones. */
   start (): void {
     if (!this.#isHidden) running.add(this)
   }
 
-  /** @internal The server stops. */
+  /** @internal Removes the server from the running ones. */
   stop (): void {
     running.delete(this)
   }
 
   /**
-   * Asks every backend of the server for a sign of life.
+   * Tests every backend of the server.
    * @param timeoutMs ms that a backend may take, default 1,000
    */
   async backends (timeoutMs = HEALTH_TIMEOUT): Promise<BackendHealth[]> {
@@ -266,7 +266,7 @@ export class Metrics {
   }
 }
 
-/** The executors of all scopes as one; utilization is the mean over their threads. */
+/** The sum over the executors of all scopes. Utilization is the mean over their threads. */
 function sum (executors: ExecutorMetrics[]): ExecutorMetrics {
   const [first, ...others] = executors
   const total = { ...first! }

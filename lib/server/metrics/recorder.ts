@@ -1,17 +1,17 @@
-/** The durations that a server measures while somebody records them. */
+/** The names of the durations that a server measures while there is a recorder. */
 export type DurationName = 'rpc' | 'event' | 'queue' | 'commit' | 'fanout'
 
-/** Takes the durations of a server, as they are measured. It must neither throw nor wait. */
+/** Gets the durations of a server. It must neither throw nor wait. */
 export interface Recorder {
   /**
-   * @param label of `rpc` a registered method, of `event` an event with a handler, else one of a few fixed words
-   * @param ms how long it took
-   * @param hasFailed of a call, whether it was answered with an error
+   * @param label for `rpc` a registered method, for `event` an event with a handler, else one of a few fixed words
+   * @param ms the duration
+   * @param hasFailed for a call, whether it was answered with an error
    */
   observe (name: DurationName, label: string, ms: number, hasFailed?: boolean): void
 }
 
-/** Recorders that record at once, in order. */
+/** Several recorders as one, called in order. */
 export class Recorders implements Recorder {
   constructor (readonly all: readonly Recorder[]) {}
 

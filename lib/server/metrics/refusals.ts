@@ -6,19 +6,19 @@ export type RefusalPlace = 'upgrade' | 'rpc' | 'frame' | 'close'
 /** Counts by place and reason; a place without a refusal is absent. */
 export type RefusalCounts = Partial<Record<RefusalPlace, Record<string, number>>>
 
-/** Maximum of reasons at one place; others count as one. There are fewer than 30 today. */
+/** Most reasons per place. Further reasons count as `other`. There are fewer than 30 today. */
 const MAX_REASONS = 100
 
-/** The label of everything beyond a bound, and of unregistered names. */
+/** The label for reasons beyond a bound, and for unregistered names. */
 export const OTHER = 'other'
 
 const RPC_REASONS = new Map<number, string>(Object.entries(RpcCode).map(([name, code]) => [code, name]))
 const CLOSE_REASONS = new Map<number, string>(Object.entries(CloseCode).map(([name, code]) => [code, name]))
 
-/** An application's own codes are one reason. */
+/** The reason for a code of RPC. All codes of the application are one reason. */
 export const rpcReason = (code: number): string => RPC_REASONS.get(code) ?? 'APPLICATION'
 
-/** An application's own codes are one reason. */
+/** The reason for a close code. All codes of the application are one reason. */
 export const closeReason = (code: number): string => CLOSE_REASONS.get(code) ?? OTHER
 
 /** Refusals since the server was constructed. */

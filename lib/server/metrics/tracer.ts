@@ -1,33 +1,33 @@
-/** The place in a trace that work belongs to; what it is, only the tracer knows. */
+/** A position in a trace. Only the tracer knows its type. */
 export type TraceContext = unknown
 
 export type SpanKind = 'rpc' | 'event' | 'commit'
 
-/** A span whose work happens elsewhere. */
+/** A span of work that runs elsewhere, such as in a worker. */
 export interface OpenSpan {
-  /** The place of the work: W3C Trace Context. */
+  /** The position of the work (W3C Trace Context). */
   readonly traceparent: string | undefined
   /** @param thrown what the work threw, if it threw */
   end (thrown?: unknown): void
 }
 
-/** Makes a span of each call, event and commit. */
+/** Creates a span for each call, event and commit. */
 export interface Tracer {
-  /** The place in the trace of the code that runs now. */
+  /** The position in the trace of the code that runs now. */
   current (): TraceContext
-  /** The place that a `traceparent` names (W3C Trace Context, section 3.2); undefined for anything else. */
+  /** The position that a `traceparent` names (W3C Trace Context, section 3.2); undefined if it is not one. */
   from (traceparent: unknown): TraceContext
   /** The `traceparent` of the code that runs now; undefined outside of a trace. */
   traceparent (): string | undefined
-  /** Runs `fn` at another place in a trace, without a span of its own. */
+  /** Runs `fn` at another position in a trace, without creating a span. */
   within<T> (parent: TraceContext, fn: () => T): T
-  /** Begins a span of work that happens elsewhere. */
+  /** Begins a span of work that runs elsewhere. */
   open (kind: SpanKind, name: string, parent?: TraceContext): OpenSpan
   /**
-   * Runs `fn` within a span. It ends when `fn` has returned, or when the promise settles that `fn` returned.
-   * @param name of the method or event; of a commit its key
-   * @param parent the place that it belongs to, where it is not that of the code that runs now
-   * @param links other places that it is the work of
+   * Runs `fn` within a span. The span ends when `fn` returns, or when the promise that it returned settles.
+   * @param name the method or event; for a commit, the key
+   * @param parent the position of the parent; default that of the code that runs now
+   * @param links further positions that caused the work
    */
   run<T> (kind: SpanKind, name: string, fn: () => T, parent?: TraceContext, links?: readonly TraceContext[]): T
 }
