@@ -11,29 +11,29 @@ import { Topics } from './topics.js'
 export interface BusMessages {
   /** An event of server code, for the handlers of every node. */
   event: ServerEvent & { traceparent?: string }
-  /** A broadcast to clients of every node, or of nodes with a topic; `json` is the text of its data, encoded by the sender. */
+  /** A broadcast for clients of every node, or of nodes with a topic; `json` is its data, encoded by the sender. */
   fanout: { event: string, json: string | undefined, timestamp: number, to?: object, except?: object }
   /** A key became live. */
   live: { key: string }
-  /** A key is live no more. */
+  /** A key is not live any more. */
   gone: { key: string }
-  /** A CRDT key was made. */
+  /** A CRDT key was created. */
   crdt: { key: string }
   /** A CRDT key was deleted. */
   crdtGone: { key: string }
   disconnect: { userId: string, code: number, reason: string }
-  /** A sign of life of a node, or its end. Nodes of older versions do not listen to topics. */
+  /** A heartbeat of a node, or its end. `hasTopics` is absent on nodes of older versions, which do not use topics. */
   node: NodeCard & { isGone?: true, hasTopics?: true }
-  /** A question to every node; each sends an answer, to the topic that the asker listens to. */
+  /** A question to every node. Each node publishes its answer to `topic`, which the asking node is subscribed to. */
   ask: { node: string, id: number, question: Question, topic?: string | undefined }
   answer: { to: string, node: string, id: number, answer: Answer }
-  /** A sign of life, for the node that sends it. */
+  /** A message of a node to itself, which tests the way through the backend. */
   probe: number
 }
 
 /** A process that shares the backend. */
 export interface NodeCard {
-  /** Made anew at each start. */
+  /** A new id for each start. */
   node: string
   /** The id of the process. */
   pid: number
@@ -61,7 +61,7 @@ export interface ConnectionCard {
   tags: string[]
   /** Keys that the client is subscribed to. */
   subscriptions: number
-  /** Bytes that wait for the client to read. */
+  /** Unsent bytes that wait for the client to read. */
   bufferedBytes: number
 }
 
@@ -71,7 +71,7 @@ export type Question =
   | { kind: 'disconnect', selector: Selector, code: number, reason: string }
   | { kind: 'plugin', plugin: string, asked: unknown }
 
-/** `answered` is of a plugin; absent on a node that does not have it. */
+/** `answered` is the answer of a plugin; absent on a node without that plugin. */
 export interface Answer { count: number, connections?: ConnectionCard[], answered?: unknown }
 
 /** A node's handler for each kind of message. */
@@ -79,41 +79,41 @@ export type BusHandlers = { [K in keyof BusMessages]: (message: BusMessages[K], 
 
 const CHANNEL = 'bus'
 
-/** Senders of messages to several topics that are remembered. */
+/** Number of senders whose last `copied` number is remembered. */
 const MAX_SENDERS = 1000
 
 interface Envelope {
   kind: keyof BusHandlers
   message: never
-  /** The number of a message to several topics, counted by its sender: a node that listens to two of them hears it twice. */
+  /** Number of a message to several topics, per sender. A node that is subscribed to two of them drops the copy. */
   copied?: number
 }
 
-/** Publications to the other nodes. This node acts first and does not wait for its own message to come back. */
+/** Publications to other nodes. This node acts first and does not wait for its own message to come back. */
 export class Bus {
   /** Identifies this node to the others. */
   readonly node = randomUUID()
-  /** Undefined where the backend has none: then every node hears everything. */
+  /** Undefined if the backend has no topics. Then every node receives every message. */
   readonly topics: Topics | undefined
-  /** Messages of other nodes that arrived. */
+  /** Messages received from other nodes. */
   received = 0
   readonly #backend: StateBackend
   readonly #log: Logger
   #unsubscribe: BackendUnsubscribe | undefined
   #handlers: Partial<BusHandlers> = {}
-  /** Messages to several topics so far, of this node and of others; those heard last are at the end. */
+  /** Messages that this node sent to several topics; below, the last number per sender, least recent sender first. */
   #copied = 0
   readonly #heard = new Map<string, number>()
-  /** The promise that messages wait for, and their number. Later messages wait too, so that all stay in order. */
+  /** The promise that messages wait for, and the number of those messages. Later ones wait too, to keep the order. */
   #awaited: Promise<unknown> | undefined
   #waiting = 0
-  /** Messages that were lost since one got through. */
+  /** Messages lost since the last success. */
   #lost = 0
   #probes = 0
   #probe: { envelope: string, arrived: () => void } | undefined
   readonly #ready: () => Promise<unknown> | undefined
 
-  /** @param ready the promise to wait for before a message may leave; a later one does not resolve before an earlier one */
+  /** @param ready the promise to wait for before sending; a later promise does not resolve before an earlier one */
   constructor (backend: StateBackend, ready: () => Promise<unknown> | undefined, log: Logger) {
     this.#backend = backend
     this.#ready = ready
@@ -128,7 +128,7 @@ export class Bus {
   }
 
   readonly #receive = (_: string, envelope: unknown): void => {
-    // text, so that own messages are told without parsing
+    // text with the sender's id in front, so that a node recognizes its own messages without parsing
     const text = envelope as string
     const { length } = this.node
     if (text.startsWith(this.node)) return this.#returned(text)
@@ -137,7 +137,7 @@ export class Bus {
     if (copied === undefined || this.#isNews(text.slice(0, length), copied)) this.#handlers[kind]?.(message, this)
   }
 
-  /** Whether a message to several topics is here for the first time. Those of one sender come in order. */
+  /** Whether a message to several topics arrives for the first time. Messages of one sender arrive in order. */
   #isNews (sender: string, copied: number): boolean {
     const last = this.#heard.get(sender) ?? 0
     this.#heard.delete(sender)
@@ -148,14 +148,14 @@ export class Bus {
 
   /**
    * @param message plain JSON
-   * @param topics of those nodes that it is for; undefined for all. Only where `topics` are there
+   * @param topics topics of the nodes that should get it; undefined for all nodes. Only if the backend has topics
    */
   publish<K extends keyof BusMessages> (kind: K, message: BusMessages[K], topics?: ReadonlySet<string>): void {
     if (topics?.size === 0) return
     const envelope = this.node + JSON.stringify(topics === undefined || topics.size === 1 ? { kind, message } : { kind, message, copied: ++this.#copied })
     const ready = this.#ready() ?? this.#awaited
     const published = ready === undefined ? this.#send(envelope, topics) : this.#sendAfter(ready, envelope, topics)
-    // a sign of life that is lost is followed by another, and a question that is lost has no answer
+    // the sender repeats heartbeats, and tolerates a lost question or answer
     if (kind === 'node' || kind === 'ask' || kind === 'answer') published.catch(() => {})
     else published.then(this.#succeeded, this.#failed)
   }
@@ -176,8 +176,8 @@ export class Bus {
   }
 
   /**
-   * Sends this node a message through the backend. A later probe takes the place of one that has not come back.
-   * @returns ms until it is here; pending for as long as it is not
+   * Sends this node a message through the backend. A new probe replaces one that has not come back.
+   * @returns ms until the message has come back; pending until then
    */
   async probe (): Promise<number> {
     if (this.#unsubscribe === undefined) throw new Error('the bus is not open')

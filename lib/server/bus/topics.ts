@@ -1,28 +1,28 @@
 import type { BackendUnsubscribe } from '../../backend/backend.js'
 
-/** ms that a topic without members stays subscribed, and the number of such topics: members often come back at once. */
+/** ms that a topic stays subscribed without members, and the bound on such topics. Members often come back soon. */
 const LINGER = 5000
 const MAX_IDLE = 1000
 
-/** Topics that are ended together, before their time, if there are too many. */
+/** Idle topics that are unsubscribed together when there are more than `MAX_IDLE`. */
 const EVICTED = 100
 
-/** ms between two rounds of subscriptions: one command with many topics costs little more than one with one. */
+/** ms between two rounds of subscriptions. One command with many topics costs little more than one with one topic. */
 const PACE = 5
 
 const NOTHING = (): void => {}
 const READY = Promise.resolve()
 
-/** ms that members wait for a subscription, at the most. */
+/** Longest time (ms) that a member waits for a subscription. */
 const MAX_WAIT = 1000
 
-/** ms before a failed subscription is tried again. */
+/** ms before a failed subscription is retried. */
 const RETRY = 1000
 
 /** Topics that are subscribed together. */
 interface Round {
   topics: Map<string, Topic>
-  /** Resolves once all are confirmed, or nobody waits any more. */
+  /** Resolves when all are confirmed, or at the timeout. */
   arrival: Promise<void>
   settle: () => void
 }
@@ -30,23 +30,23 @@ interface Round {
 interface Topic {
   members: number
   end: () => void
-  /** While the subscription is not confirmed, and somebody should wait for that. */
+  /** The round to wait for; undefined once the subscription is confirmed or nobody should wait. */
   round: Round | undefined
 }
 
-/** The topics of the bus that this node listens to: those that have members here, or had until a moment ago. */
+/** The bus topics that this node subscribes to: those with members here, and those that had members recently. */
 export class Topics {
   readonly #subscribe: (name: string) => BackendUnsubscribe
   readonly #lingerMs: number
   readonly #topics = new Map<string, Topic>()
-  /** Topics without members, the oldest first, with the time when the last one left. */
+  /** Topics without members, by the time when the last one left, oldest first. */
   readonly #idle = new Map<string, number>()
   #sweeping: NodeJS.Timeout | undefined
-  /** The next round, and when the last one was. */
+  /** The next round, and the time of the last one. */
   #next: Round | undefined
   #openedAt = -PACE
   #opening: NodeJS.Timeout | undefined
-  /** The last member has waited in vain: the store is away, and others need not wait until something arrives again. */
+  /** True after a wait timed out or failed: the store is down, so nobody waits until a subscription succeeds. */
   #isAway = false
   #isClosed = false
 
@@ -55,10 +55,10 @@ export class Topics {
     this.#lingerMs = lingerMs
   }
 
-  /** Topics that are subscribed, those without members included. */
+  /** Subscribed topics, including those without members. */
   get size (): number { return this.#topics.size }
 
-  /** @returns the promise, which does not reject, of messages of the topic; undefined if they arrive already */
+  /** @returns a promise, which does not reject, that messages of the topic arrive; undefined if they already do */
   join (name: string): Promise<void> | undefined {
     if (this.#isClosed) return undefined
     let topic = this.#topics.get(name)
@@ -104,12 +104,12 @@ export class Topics {
     const round = this.#next!
     this.#next = this.#opening = undefined
     this.#openedAt = performance.now()
-    // those that the store subscribes by one command have one promise
+    // topics that the store subscribes to by one command share one promise
     const byReady = new Map<Promise<void>, Map<string, Topic>>()
     for (const [name, topic] of round.topics) {
       const old = topic.end
       const end = topic.end = this.#subscribe(name)
-      // after the new one, so that the store keeps its subscription
+      // after the new subscription, so that the store does not unsubscribe in between
       old()
       const ready = end.ready ?? READY
       let topics = byReady.get(ready)
@@ -137,7 +137,7 @@ export class Topics {
     this.#next?.topics.delete(name)
   }
 
-  /** Ends what is old enough; the rest is looked at again together, not each at its time. */
+  /** Ends idle topics that are old enough. One timer checks the rest later, instead of a timer for each. */
   readonly #sweep = (): void => {
     this.#sweeping = undefined
     const youngest = performance.now() - this.#lingerMs
@@ -156,7 +156,7 @@ function newRound (): Round {
     topics: new Map(),
     arrival,
     settle () {
-      // one that failed may be in another round by now
+      // a topic that failed may be in another round by now
       for (const topic of round.topics.values()) if (topic.round === round) topic.round = undefined
       arrived()
     }

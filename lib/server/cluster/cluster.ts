@@ -3,30 +3,30 @@ import { DatasoleError } from '../../protocol/errors.js'
 import type { Answer, Bus, BusHandlers, NodeCard, Question } from '../bus/bus.js'
 import type { Part } from '../lifecycle/part.js'
 
-/** ms between two signs of life of a node. Others leave it out after MISSED without one. */
+/** ms between two heartbeats of a node. Other nodes drop it after `MISSED` intervals without one. */
 const HEARTBEAT = 5000
 const MISSED = 3
 
 /** Most questions that may wait for their answers at once. */
 const MAX_ASKED = 1000
 
-/** The answers of the nodes. `missing` has the known nodes that did not answer in time. */
+/** The answers of the nodes. `missing` lists known nodes that did not answer in time. */
 export interface Answers { byNode: Map<string, Answer>, missing: string[] }
 
 type OwnQuestion = Exclude<Question, { kind: 'plugin' }>
 
 interface Asked { missing: Set<string>, byNode: Map<string, Answer>, done: () => void }
 
-/** The nodes that share a backend: which there are, and questions to all of them. */
+/** The nodes that share a backend, and questions to all of them. */
 export class Cluster implements Part {
   readonly #bus: () => Bus
   readonly #answer: (question: OwnQuestion) => Answer
   readonly #heartbeatMs: number
   readonly #topic: string | undefined
   readonly #startedAt = Date.now()
-  /** The other nodes, with the time of their last sign of life (ms, monotonic). */
+  /** The other nodes, with the time of their last heartbeat (ms, monotonic). */
   readonly #others = new Map<string, { card: NodeCard, seenAt: number }>()
-  /** Of these, nodes of older versions, which hear only what all hear. */
+  /** Nodes of older versions among them, which are not subscribed to topics. */
   readonly #older = new Set<string>()
   readonly #asked = new Map<number, Asked>()
   readonly #plugins = new Map<string, (asked: unknown) => unknown>()
@@ -35,7 +35,7 @@ export class Cluster implements Part {
 
   /**
    * @param answer answers a question for this node
-   * @param topic that this node listens to, so that answers to it go to no other
+   * @param topic the node's own topic, so that other nodes do not receive the answers to it
    */
   constructor (bus: () => Bus, answer: (question: OwnQuestion) => Answer, topic?: string, heartbeatMs = HEARTBEAT) {
     this.#bus = bus
@@ -50,7 +50,7 @@ export class Cluster implements Part {
       if (hasTopics !== true) this.#older.add(card.node)
       const isNew = !this.#others.has(card.node)
       this.#others.set(card.node, { card, seenAt: performance.now() })
-      // or a new node would know the others only after their next heartbeat
+      // otherwise a new node would learn of the others only at their next heartbeat
       if (isNew) this.#tell()
     },
     ask: ({ node, id, question, topic }) => {
@@ -86,7 +86,7 @@ export class Cluster implements Part {
   }
 
   /**
-   * From now on a plugin answers its own questions: plain JSON, of a bounded size. It must not throw.
+   * Registers a plugin's answer to its own questions: plain JSON of bounded size. It must not throw.
    * @throws DatasoleError `DUPLICATE_REGISTRATION`
    */
   answerBy (plugin: string, answer: (asked: unknown) => unknown): void {
@@ -98,18 +98,18 @@ export class Cluster implements Part {
     return question.kind === 'plugin' ? { count: 0, answered: this.#plugins.get(question.plugin)?.(question.asked) } : this.#answer(question)
   }
 
-  /** Whether all nodes hear what is published for their topics. */
+  /** Whether all nodes are subscribed to their topics. */
   get hasTopics (): boolean { return this.#older.size === 0 }
 
-  /** This node first, then the others that gave a sign of life. */
+  /** This node first, then the other nodes with a recent heartbeat. */
   nodes (): NodeCard[] {
     this.#dropSilent()
     return [this.#card, ...Array.from(this.#others.values(), ({ card }) => card)]
   }
 
   /**
-   * Asks all nodes, this one included.
-   * @param timeoutMs after which those that have not answered are missing
+   * Asks all nodes, including this one.
+   * @param timeoutMs ms after which a node without an answer is missing
    * @throws DatasoleError `BUSY` if too many questions wait already
    */
   async ask (question: Question, timeoutMs: number): Promise<Answers> {
@@ -137,7 +137,7 @@ export class Cluster implements Part {
     for (const [node, { seenAt }] of this.#others) if (seenAt < oldest) this.#gone(node)
   }
 
-  /** Nobody waits for the answer of a node that has ended. */
+  /** Removes a node. Nobody waits for its answers any more. */
   #gone (node: string): void {
     this.#others.delete(node)
     this.#older.delete(node)

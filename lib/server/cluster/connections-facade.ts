@@ -8,11 +8,11 @@ import { type Hub, type Selector, checkSelector } from '../connection/hub.js'
 import { Facade } from '../scope/facade.js'
 import type { Cluster } from './cluster.js'
 
-/** ms that the other nodes have to answer, unless a call says otherwise. */
+/** Default time (ms) that other nodes have to answer. */
 const TIMEOUT = 1000
-/** Maximum of connections in a list. */
+/** Most connections in a list. */
 const MAX_LIST = 10_000
-/** Maximum of characters in a node's answer: a connection may have many tags. */
+/** Most characters in a node's answer, because a connection may have many tags. */
 const MAX_ANSWER = 1024 * 1024
 
 /** Options of a question to all nodes. */
@@ -29,11 +29,11 @@ export interface ConnectionInfo extends ConnectionCard {
 
 /** A node that shares the backend. */
 export interface NodeInfo extends NodeCard {
-  /** Whether it is this process. */
+  /** True for this process. */
   isSelf: boolean
 }
 
-/** The known nodes that did not answer in time. */
+/** `missing` lists known nodes that did not answer in time. */
 interface Missing { missing: string[] }
 
 /** The answer of this node. A connection that is closing does not count. */
@@ -107,10 +107,10 @@ export class ConnectionsFacade<S> extends Facade<S> {
   /**
    * Closes connections on every node, and ends upgrades of the selected users.
    * @param selector by connection, user or tag; several members are a union
-   * @param options.code close code; default 4401, after which a client does not come back by itself
+   * @param options.code close code. Default 4401, after which a client does not reconnect by itself
    * @param options.reason at most 123 bytes. Default `disconnected by the server`
    * @param options.timeoutMs ms that the other nodes have to answer. Default 1,000
-   * @returns the closed connections by node, and `missing`: the nodes that did not confirm in time
+   * @returns the number of closed connections by node, and `missing`: the nodes that did not confirm in time
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `INVALID_CLOSE`, `BUSY`
    */
   async disconnect (selector: Selector, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server', timeoutMs = TIMEOUT }: ClusterOptions & { code?: number, reason?: string } = {}): Promise<Missing & { count: number, nodes: Record<string, number> }> {
