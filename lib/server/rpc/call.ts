@@ -11,7 +11,7 @@ import { rpcReason } from '../metrics/refusals.js'
 import { RpcContext, abortContext } from '../context/rpc-context.js'
 import { type ThrownHost, rpcErrorOf } from '../errors/thrown.js'
 
-/** A call that never ran. With `again`, the client may make it again on this connection. */
+/** Marks a call that never ran. With `again`, the client may make it again on this connection. */
 export type NeverBegun = Pick<RpcResponse, 'again'> & { begun: false }
 
 export interface CallHost extends ThrownHost {
@@ -20,8 +20,8 @@ export interface CallHost extends ThrownHost {
 }
 
 /**
- * One call of a client. It is answered once: by its handler, its timeout or its cancellation,
- * whichever is first. It holds its place among the connection's calls until the handler has ended.
+ * A client's call. It is answered once: by its handler, its timeout or its cancellation, whichever is first. It counts
+ * as in flight until the handler has ended.
  */
 export class Call implements CallInFlight {
   readonly #ctx: RpcContext
@@ -71,14 +71,14 @@ export class Call implements CallInFlight {
     )
   }
 
-  /** Answers with the reason, and tells the handler through its signal; what it still returns is dropped. */
+  /** Answers with the reason and aborts the handler's signal. A later result of the handler is dropped. */
   abort (reason: RpcError): void {
     if (this.#answered) return
     this.#refuse(reason)
     abortContext(this.#ctx, reason)
   }
 
-  /** Its hooks have begun at least. */
+  /** Cannot be withdrawn: its hooks at least have begun. True if it has been answered. */
   withdraw (): boolean { return this.#answered }
 
   readonly #isAnswered = (): boolean => this.#answered
@@ -101,7 +101,7 @@ export class Call implements CallInFlight {
   }
 
   #refuse (error: RpcError): void {
-    // nobody is there to be told
+    // the client has gone
     if (!this.connection.isOpen) return this.#settle(true)
     this.#answer(errorAnswer(this.host, this.correlationId, error), true)
   }
@@ -124,14 +124,14 @@ export class Call implements CallInFlight {
   }
 }
 
-/** How a handler usually ends whose signal was aborted: no news once the call has its answer. */
+/** The usual error of a handler whose signal was aborted. It need not be reported once the call is answered. */
 export function isAbort (thrown: unknown): boolean {
   return memberOf(thrown, 'name') === 'AbortError'
 }
 
 /**
- * The payload of an RPC_RES that refuses; counted.
- * @param never where the caller should hear that the call never ran
+ * The payload of an RPC_RES with an error. Counts the error.
+ * @param never set if the client should learn that the call never ran
  */
 export function errorAnswer ({ metrics }: Pick<CallHost, 'metrics'>, correlationId: number, { code, message, data }: RpcError, never?: NeverBegun): string {
   metrics.rpcErrors++

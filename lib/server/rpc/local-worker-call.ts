@@ -7,19 +7,19 @@ import type { WorkerMethod } from './method.js'
 import type { RpcContext } from '../context/rpc-context.js'
 import { HookThrew } from '../errors/thrown.js'
 
-/** The arguments of the call. */
+/** The arguments of a local call. */
 export interface LocalCall {
   params: unknown
   ctx: RpcContext
-  /** For whom the method runs in its thread. */
+  /** The connection that the method runs for in its thread. */
   context: ConnectionContext
-  /** The place in the caller's trace. */
+  /** The caller's position in a trace. */
   traceparent: string | undefined
 }
 
 /**
- * Server code's call of a method that runs in a worker.
- * @throws what the handler threw in its thread, or RpcError; HookThrew with what a hook threw
+ * Calls a method in a worker, for server code.
+ * @throws the handler's error, or RpcError; HookThrew with the error of a hook
  */
 export async function callWorker (method: WorkerMethod, { params, ctx, context, traceparent }: LocalCall): Promise<unknown> {
   try {
@@ -32,7 +32,7 @@ export async function callWorker (method: WorkerMethod, { params, ctx, context, 
     const task: Task = {
       kind: 'call',
       isLocal: true,
-      // of a connection that is not there (any more), or of this call only
+      // the connection is closed or never existed, so the worker must not keep its copy
       isPassing: context.tagListener === undefined,
       context,
       correlationId: 0,
@@ -45,7 +45,7 @@ export async function callWorker (method: WorkerMethod, { params, ctx, context, 
       ended () {
         clearTimeout(timer)
         ctx.signal.removeEventListener('abort', abort)
-        // it was dropped before it began; else it has been answered, and this changes nothing
+        // rejects a task that was dropped before it began; has no effect after an answer
         reject(ctx.signal.reason)
       }
     }

@@ -11,14 +11,14 @@ import { type Scope, runHooks } from '../scope/scope.js'
 import { HookThrew } from '../errors/thrown.js'
 import { type RpcContext, declareErrors } from '../context/rpc-context.js'
 
-/** The handler of a method. It returns the result, or a promise of it, as JSON; or it throws. */
+/** The handler of a method. It returns the result, as JSON, or a promise of it, or throws. */
 export type RpcHandler<P = unknown, R = unknown, Errors = Record<string, unknown>> = (params: P, ctx: RpcContext<Errors>) => R | Promise<R>
 
 /** Options of `rpc.register`. */
 export interface RpcOptions {
   /**
    * Schemas of parameters and result: JSON Schema, TypeBox, or a Standard Schema (zod, valibot, arktype).
-   * Nothing is coerced; a mismatch is -32602 or -32603. For a method of the contract they are in the contract.
+   * Nothing is coerced; a mismatch is -32602 or -32603. A method of the contract has its schemas there, not here.
    */
   schema?: { params?: Schema, result?: Schema }
   /** ms; default the server's `rpcTimeoutMs`, 0 for no limit. */
@@ -26,9 +26,9 @@ export interface RpcOptions {
 }
 
 /**
- * Makes a method of the arguments of `rpc.register`, on the main thread and in workers.
+ * Creates a method from the arguments of `rpc.register`, on the main thread and in workers.
  * @param rpcTimeoutMs ms, if the options have no `timeoutMs`
- * @param schemas those of the contract, if it has the method
+ * @param schemas the method's schemas in the contract, if it has the method
  * @throws DatasoleError `INVALID_METHOD`, `INVALID_OPTION`
  */
 export function methodOf (name: string, options: RpcOptions, handler: RpcHandler, rpcTimeoutMs: number, scope: Scope, schemas?: MethodSchemas): Method {
@@ -59,14 +59,14 @@ export class Method {
     readonly name: string,
     readonly timeoutMs: number,
     readonly schemas: MethodSchemas,
-    /** Names the schemas in errors. */
+    /** Prefix of the schemas' names in errors. */
     readonly whose: string,
     readonly handler: RpcHandler,
     readonly scope: Scope
   ) {}
 
   /**
-   * Returns, throws, resolves or rejects as the handler does. Costs no promise where nothing is asynchronous.
+   * Returns, throws, resolves or rejects as the handler does. Creates no promise if nothing is asynchronous.
    * @throws HookThrew with the error of a hook
    */
   invoke (params: unknown, ctx: RpcContext, isCancelled: () => boolean): unknown {
@@ -86,8 +86,8 @@ export class Method {
   }
 
   /**
-   * Done at start for what is registered by then, later on at once: a bad schema is found early. Only calls
-   * of server code before the start find one that is not compiled yet.
+   * Compiles the schemas, at start or at a later registration, so that a bad schema is found early. A call by server
+   * code before the start compiles them on first use.
    * @throws DatasoleError `INVALID_OPTION`
    */
   compile (): void {
@@ -145,8 +145,8 @@ export class Method {
 }
 
 /**
- * A method's result as JSON text; undefined becomes null.
- * @throws DatasoleError `INVALID_RESULT` for what JSON cannot hold, naming its path
+ * A method's result as JSON text. Undefined becomes null.
+ * @throws DatasoleError `INVALID_RESULT`, with the path, for a value that JSON cannot hold
  */
 export function resultJson (name: string, result: unknown, maxDepth: number): string {
   if (result === undefined) return 'null'
@@ -157,7 +157,7 @@ export function resultJson (name: string, result: unknown, maxDepth: number): st
   }
 }
 
-/** A method whose handler is in a worker script; its schemas are checked there. */
+/** A method whose handler is in a worker script. The worker checks its schemas. */
 export class WorkerMethod {
   constructor (readonly name: string, readonly timeoutMs: number, readonly executor: Executor, readonly scope: Scope) {}
 }

@@ -17,9 +17,9 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
    * Registers a method.
    * @param method its name, by which clients call it
    * @param options schemas of parameters and result, and `timeoutMs` (ms, default the server's `rpcTimeoutMs`)
-   * @param handler gets the parameters and a context; the value that it returns or resolves to is the answer, as JSON.
-   *   Errors that are meant for the client reach it with message, numeric `code` and `data`: an RpcError, an error with
-   *   a numeric `code`, `expose: true` or a `statusCode` below 500, a plain `Error`. Of others the client gets an id
+   * @param handler gets the parameters and a context. The value that it returns or resolves to is the answer, as JSON.
+   *   The client gets message, numeric `code` and `data` of errors that are meant for it: an RpcError, an error with a
+   *   numeric `code`, `expose: true` or a `statusCode` below 500, a plain `Error`. For other errors it gets an id
    * @throws DatasoleError `DUPLICATE_METHOD` if the name is taken; `INVALID_METHOD` for a wrong name or handler;
    *   `INVALID_OPTION`, naming the option
    */
@@ -31,11 +31,11 @@ export class RpcFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Runs a method in this process, for HTTP routes and tests. Hooks and schema apply, limits on clients do not.
-   * Parameters and result are JSON copies; a result of undefined becomes null.
+   * Runs a method in this process, for HTTP routes and tests. Hooks and schema apply; limits on clients do not.
+   * Parameters and result are JSON copies. A result of undefined becomes null.
    * @param method its name
    * @param params plain JSON
-   * @param context the caller: `auth`, `connection`, and a `signal` that cancels. Default: nobody
+   * @param context the caller: `auth`, `connection`, and a `signal` that cancels. Default: no caller
    * @returns the result
    * @throws RpcError with `code` and `data`, as a client would get it; its `cause` is the original error
    * @throws TypeError `INVALID_JSON` with the path if JSON cannot hold the parameters; RangeError `TOO_DEEP`

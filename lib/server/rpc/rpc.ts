@@ -27,33 +27,33 @@ import type { Refusal } from '../errors/refusal.js'
 import { rpcErrorOf } from '../errors/thrown.js'
 import { WorkerCall } from './worker-call.js'
 
-/** ms after which a client may look for another server, or for this one again. */
+/** `retryAfter` (ms) of a server that is closing, so that the client can reconnect first. */
 const CLOSING = 1000
 
-/** The codes of frames that are refused, as calls have them. */
+/** RPC codes for the codes of refused frames. Other refusals are `INVALID_REQUEST`. */
 const CODES: Partial<Record<ErrorCode, number>> = { RATE_LIMITED: RpcCode.RATE_LIMITED, BUSY: RpcCode.BUSY, INTERNAL: RpcCode.INTERNAL }
 
-/** The answer to a call beyond those that the connection may have in flight. */
+/** The answer to a call beyond the connection's budget of calls in flight. */
 const NO_PLACE: NeverBegun = { begun: false, again: true }
 
-/** An RPC_REQ. The parameters of a method that runs in a worker are the payload, as it came. */
+/** An RPC_REQ. For a method in a worker, `params` is the whole payload, unparsed. */
 interface CallMessage { method: string, params: unknown, traceparent?: unknown }
 
-/** For whom server code calls a method, e.g. the user of an HTTP request. */
+/** The caller for whom server code calls a method, for example the user of an HTTP request. */
 export interface LocalCallContext {
   /** The caller. Default: that of `connection`, else `{ authenticated: false }`. */
   auth?: AuthResult
   /** The connection on whose behalf the call is made, if there is one. */
   connection?: ConnectionContext
-  /** Handed on to the handler as `ctx.signal`; the call itself ends when the handler does. */
+  /** Aborts the handler's `ctx.signal`. The call itself still ends when the handler does. */
   signal?: AbortSignal
 }
 
 /** The methods that clients can call, and the calls of all connections. */
 export class RpcRegistry implements CallHost, Part {
-  /** Whether new calls are refused, because the server closes. */
+  /** True if new calls are refused, because the server is closing. */
   isDraining = false
-  /** Whether there will be methods of a workerScript that are not known yet. */
+  /** True while a workerScript has not reported its methods yet. */
   lacksWorkers = false
   readonly #methods = new Map<string, Method | WorkerMethod>()
   #isCompiled = false
@@ -88,13 +88,13 @@ export class RpcRegistry implements CallHost, Part {
     this.#methods.delete(name)
   }
 
-  /** Compiles the schemas that are there, so that a bad one fails the start; from then on `register` does. */
+  /** Compiles the registered schemas, so that a bad schema fails the start. Later, `register` compiles at once. */
   start (): void {
     for (const method of this.#methods.values()) if (method instanceof Method) method.compile()
     this.#isCompiled = true
   }
 
-  /** Takes no more calls, and lets those in flight finish. */
+  /** Refuses new calls, and waits for the calls in flight. */
   async quiesce (deadline: number): Promise<void> {
     this.isDraining = true
     await until(deadline, () => Array.from(this.#hub).every(({ calls }) => calls === undefined || calls.size === 0))
@@ -130,7 +130,7 @@ export class RpcRegistry implements CallHost, Part {
     return message as Members & CallMessage
   }
 
-  /** A call of a method in a worker, which parses. */
+  /** A call of a method in a worker. The worker parses the payload. */
   #unread (frame: Buffer): CallMessage | undefined {
     const params = frame.subarray(HEADER_SIZE)
     const method = topMember(params, 'method')
@@ -138,7 +138,7 @@ export class RpcRegistry implements CallHost, Part {
   }
 
   /**
-   * Hooks, validation and handler. Every call is answered.
+   * Starts a call: hooks, validation, handler. Every call is answered.
    * @throws Refusal
    */
   #receive (connection: Connection, correlationId: number, { method: name, params, traceparent }: CallMessage, size: number): void {
@@ -153,7 +153,7 @@ export class RpcRegistry implements CallHost, Part {
   }
 
   #refuse (connection: Connection, correlationId: number, { code, message, more }: Refusal, call: CallMessage | undefined): void {
-    // one that too much waits before is a call all the same
+    // a call refused as BUSY before it was parsed still counts as a call
     if (code === 'BUSY' && call === undefined) this.metrics.rpcCalls++
     if ((this.isDraining || connection.isLeaving) && (code === 'BUSY' || code === 'RATE_LIMITED')) return this.#refuseClosing(connection, correlationId)
     this.#answer(connection, correlationId, CODES[code] ?? RpcCode.INVALID_REQUEST, code === 'INTERNAL' ? 'the call could not be handled' : message, { code, ...more }, code === 'BUSY' && call !== undefined ? NO_PLACE : undefined)
@@ -170,9 +170,9 @@ export class RpcRegistry implements CallHost, Part {
   }
 
   /**
-   * Runs a method in this process: hooks and schema, without the limits on clients. Parameters and result are
-   * what they are for a client: JSON copies.
-   * @throws RpcError with `code` and `data`, as a client would get it, and what was thrown as its `cause`
+   * Runs a method in this process, with hooks and schema, but without the limits on clients. Parameters and result are
+   * JSON copies, as for a client.
+   * @throws RpcError with `code` and `data`, as a client would get it; its `cause` is the original error
    * @throws TypeError `INVALID_JSON` for parameters that JSON cannot hold, with the path; RangeError `TOO_DEEP`
    */
   async call (name: string, params: unknown, context: LocalCallContext = {}): Promise<unknown> {
@@ -200,7 +200,7 @@ export class RpcRegistry implements CallHost, Part {
     }
   }
 
-  /** The call never runs here, so that the client may make it again, elsewhere or later. */
+  /** Refuses a call that never ran, so that the client may make it again, elsewhere or later. */
   #refuseClosing (connection: Connection, correlationId: number): void {
     this.#answer(connection, correlationId, RpcCode.BUSY, 'the server is closing, and has not begun the call', { code: 'BUSY', retryAfter: CLOSING }, { begun: false })
   }

@@ -17,8 +17,8 @@ import { RpcContext } from '../context/rpc-context.js'
 import { HookThrew, rpcErrorOf } from '../errors/thrown.js'
 
 /**
- * A client's call of a method that runs in a worker. What `Call` does for those that run here, with the
- * handler elsewhere: it is answered once, and holds its place until the handler has ended.
+ * A client's call of a method in a worker. Like `Call`, it is answered once, and counts as in flight until the handler
+ * has ended.
  */
 export class WorkerCall implements CallInFlight, Task {
   readonly kind = 'call'
@@ -48,7 +48,7 @@ export class WorkerCall implements CallInFlight, Task {
   get traceparent (): string | undefined { return this.#span?.traceparent }
   get isAnswered (): boolean { return this.#answered }
 
-  /** Hooks run here, and see the parameters if they look. */
+  /** Runs the hooks on the main thread. They can read the parameters, which are then parsed. */
   run (maxDepth: number): void {
     const { connection, method } = this
     ;(connection.calls ??= new Set()).add(this)
@@ -59,7 +59,7 @@ export class WorkerCall implements CallInFlight, Task {
     const call = new LazyMembers(this.payload, maxDepth)
     const ctx = new RpcContext(connection.context, () => connection.messageContext.log)
     const failed = (thrown: unknown): void => {
-      if (isA(thrown, BadFrame)) this.malformed(thrown.message) // a hook looked at what is no JSON
+      if (isA(thrown, BadFrame)) this.malformed(thrown.message) // a hook read a payload that is not JSON
       else this.threw(new HookThrew(thrown))
       this.ended()
     }
@@ -72,7 +72,7 @@ export class WorkerCall implements CallInFlight, Task {
     }
   }
 
-  /** Answers with the reason, and tells the handler through its signal. */
+  /** Answers with the reason and aborts the handler's signal. */
   abort (reason: RpcError): void {
     if (this.#answered) return
     this.#fail(reason)
@@ -119,7 +119,7 @@ export class WorkerCall implements CallInFlight, Task {
     this.#job = this.method.executor.run(this)
   }
 
-  /** The handler may not even hear of it. */
+  /** Answers with a timeout, and checks the thread, because a blocked one would not see the abort. */
   #expired (): void {
     const { name, timeoutMs } = this.method
     this.abort(new RpcError(RpcCode.TIMEOUT, `method "${name}" took longer than ${timeoutMs} ms`, { code: 'TIMEOUT' }))
@@ -135,7 +135,7 @@ export class WorkerCall implements CallInFlight, Task {
   #fail (error: RpcError): void {
     if (this.#answered) return
     this.#settle(error)
-    // nobody is there to be told
+    // the client has gone
     if (!this.connection.isOpen) return
     const json = errorAnswer(this.host, this.correlationId, error)
     this.connection.send(encodeMessage(Opcode.RPC_RES, this.correlationId, json, this.host.compressionThreshold))

@@ -10,9 +10,9 @@ import type { Target } from '../connection/hub.js'
 import type { Sessions } from '../sessions/sessions.js'
 import type { StateStore } from '../store/state-store.js'
 
-/** The parts of the server that code in workers can use, as their scope has them. */
+/** The parts of the server that code in workers can use, for the worker's scope. */
 export interface ServiceHost {
-  /** The store of a key; `isLive` if it is to be, or become, live state. */
+  /** The store of a key. `isLive` if the key is, or is going to be, live state. */
   storeOf (key: string, isLive: boolean): StateStore
   sessions (): Sessions
   emit (event: string, data: unknown): void
@@ -24,12 +24,12 @@ export interface ServiceHost {
 
 type Service = (host: ServiceHost, ...args: never[]) => unknown
 
-/** The requests of `ds` in a worker, by name. */
+/** The requests that `ds` in a worker makes, by name. */
 const SERVICES = {
   set: (host: ServiceHost, key: string, value: unknown, live: boolean) => host.storeOf(key, live).set(key, value, live),
   read: (host: ServiceHost, key: string) => host.storeOf(key, false).read(key),
   delete: (host: ServiceHost, key: string) => host.storeOf(key, false).delete(key),
-  /** Commits the changes of a recipe in the worker. If the key has moved on, it answers with the new position. */
+  /** Commits the changes of a recipe that ran in the worker. On a conflict it answers with the new value. */
   patch: async (host: ServiceHost, key: string, base: Head, patches: Operation[], live: boolean) => {
     const store = host.storeOf(key, live)
     try {

@@ -16,7 +16,7 @@ import { type ServiceHost, workerServices } from './worker-services.js'
 /** ms that an event's handlers may take before their thread is checked for a blocked event loop. */
 const EVENT_TIMEOUT = 30_000
 
-/** Handlers in threads: registers them, and passes events on unread. */
+/** The handlers of a worker script: registers them, and passes events to them unparsed. */
 export class Workers implements WorkerEvents, Part {
   readonly #executor: Executor
   readonly #rpc: RpcRegistry
@@ -26,7 +26,7 @@ export class Workers implements WorkerEvents, Part {
   readonly #settings: Settings
   readonly #log: Logger
 
-  /** @param scope to which the methods and events of the worker script belong */
+  /** @param scope the scope of the script's methods and events */
   constructor (executor: Executor, scope: Scope, host: ServiceHost, rpc: RpcRegistry, events: Events, settings: Settings, log: Logger) {
     this.#executor = executor
     this.#scope = scope
@@ -62,7 +62,7 @@ export class Workers implements WorkerEvents, Part {
     const { event, data } = unread === undefined ? message : { event: message.event, data: undefined }
     this.#run(event, traceparent, {
       context: connection.context,
-      // one that had to wait for a hook may be the last that is heard of its connection
+      // if the event waited for a hook, its connection may have closed, and the worker must not keep its copy
       isPassing: !connection.isOpen,
       correlationId,
       payload: unread?.payload ?? Buffer.from(JSON.stringify({ event, data })),
@@ -82,7 +82,7 @@ export class Workers implements WorkerEvents, Part {
       correlationId: 0,
       payload: Buffer.from(JSON.stringify(message)),
       refuse: ({ message: why }) => { this.#log.warn({ event: message.event }, `an event could not be handled by a worker: ${why}`) },
-      malformed: () => {} // it was written right here
+      malformed: () => {} // cannot happen: the payload was encoded here
     })
   }
 
@@ -95,8 +95,8 @@ export class Workers implements WorkerEvents, Part {
       kind: 'event',
       isLocal: false,
       traceparent: span?.traceparent,
-      answer: () => {}, // events have none
-      threw: () => {}, // logged in the thread
+      answer: () => {}, // an event has no answer
+      threw: () => {}, // the thread has logged it
       ended: () => {
         clearTimeout(watch.timer)
         span?.end()
