@@ -12,23 +12,23 @@ import type { Part } from '../lifecycle/part.js'
 import type { Scope } from '../scope/scope.js'
 import type { ValueCheck } from '../store/write.js'
 
-/** The checks of an event, by direction. A direction that the contract leaves out is refused. */
+/** The checks of an event. A direction that the contract does not have refuses all data. */
 interface EventChecks {
   readonly toServer: Check | undefined
-  /** The same for events of server code, synchronously. */
+  /** As `toServer`, but synchronous, for events of server code. */
   readonly emitted: SyncCheck | undefined
   readonly toClient: SyncCheck | undefined
 }
 
-/** A key that the contract does not have. */
+/** The match of a key that is not in the contract. */
 const UNKNOWN: MatchedKey<DatasoleContract> = {}
 
 /** Checks an operation on a CRDT; undefined admits it. */
 export type CrdtCheck = (op: Pick<CrdtOp, 'type' | 'op' | 'key' | 'value'>) => Refusal | undefined
 
 /**
- * The checks of a contract for events, state and CRDTs, compiled in the root scope at start, or on first use before. The
- * schemas of methods are compiled in the scope of each method.
+ * The checks of a contract for events, state and CRDTs. They are compiled in the root scope, at start or on first use.
+ * The schemas of methods are compiled in the scope of each method.
  */
 export class ContractChecks implements Part {
   readonly contract: Contract | undefined
@@ -65,7 +65,7 @@ export class ContractChecks implements Part {
   }
 
   /**
-   * The data that server code emits to handlers, as they get it.
+   * Checks the data of an event that server code emits, and returns it as handlers get it.
    * @throws TypeError `INVALID_VALUE` if the contract refuses it
    */
   emitted (event: string, data: unknown): unknown {
@@ -73,30 +73,30 @@ export class ContractChecks implements Part {
   }
 
   /**
-   * The data that server code broadcasts, as clients get it.
+   * Checks the data of a broadcast, and returns it as clients get it.
    * @throws TypeError `INVALID_VALUE` if the contract refuses it
    */
   toClient (event: string, data: unknown): unknown {
     return accepted(event, data, this.#events.get(event)?.().toClient)
   }
 
-  /** The check of a JSON value; undefined for a key that the contract does not have. */
+  /** The check of a JSON value; undefined for a key that is not in the contract. */
   state (key: string): ValueCheck | undefined {
     return this.channelState(key) ?? (this.#crdts.find(key) === undefined ? undefined : isCrdt)
   }
 
-  /** The same for a channel of mode `crdt`. */
+  /** As `state`, for a channel of mode `crdt`. */
   channelState (key: string): ValueCheck | undefined {
     return this.#state.find(key)?.value()
   }
 
-  /** The check of the value that an operation makes of such a channel. */
+  /** The check of the value that results from an operation on a channel of mode `crdt`. */
   channelCheck (key: string, isChannel: boolean): ((value: unknown) => void) | undefined {
     const check = isChannel ? this.channelState(key) : undefined
     return check && ((value) => { check(value, ['']) })
   }
 
-  /** @throws DatasoleError `TYPE_MISMATCH` if the contract has a key of server code as something else */
+  /** @throws DatasoleError `TYPE_MISMATCH` if the contract has the key with another type */
   checkType (key: string, type: CrdtType, isChannel: boolean): void {
     const known = this.#state.find(key) === undefined ? this.#types.find(key)?.value : isChannel ? undefined : 'state'
     if (known !== undefined && known !== type) throw new DatasoleError('TYPE_MISMATCH', `crdt.register("${key}"): the contract has the key as ${known}`)
@@ -111,7 +111,7 @@ export class ContractChecks implements Part {
     return this.#crdts.find(key)?.value()(op)
   }
 
-  /** The template that a key matches, and the values of its parameters; of a plain name, the name. */
+  /** The contract's template that a key matches, and the values of its parameters. */
   keyParams (key: string): MatchedKey<DatasoleContract> {
     if (this.contract === undefined) return UNKNOWN
     const { name, params } = this.#state.find(key) ?? this.#crdts.find(key) ?? {}

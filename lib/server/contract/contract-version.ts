@@ -1,8 +1,8 @@
 import type { Contract } from '../../contract/define-contract.js'
 
 /**
- * Why the client of an upgrade cannot be served: its contract is of a version that the server does not accept.
- * Undefined where it can: a client that names no version is let in.
+ * The reason to refuse an upgrade if the server does not accept the client's version of the contract. Undefined if it
+ * accepts the version, or the client names none.
  * @param url of the upgrade; the client's version is its query parameter `contract`
  */
 export function versionRefusal (contract: Contract | undefined, url: string): string | undefined {

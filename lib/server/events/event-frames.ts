@@ -3,17 +3,17 @@ import type { Connection } from '../connection/connection.js'
 import { encodeCompact, encodeMessage } from '../connection/encoding.js'
 import { TIME_BASE } from '../connection/welcome.js'
 
-/** Names that have a number; events of further names travel as JSON. */
+/** Most names that get a number. Events with further names are sent as JSON. */
 const MAX_NAMES = 1024
 
-/** Milliseconds from TIME_BASE that a compact event can count: five bytes, more than a year. */
+/** Most ms after TIME_BASE that a compact event can encode: a varint of five bytes, more than a year. */
 const MAX_TIME = 2 ** 35
 
-/** Numbers for the names of events: the same for all connections of a node, so that a frame is encoded once. */
+/** Numbers for event names. All connections of a node share them, so that a frame is encoded once. */
 export class EventNumbers {
   readonly #numbers = new Map<string, number>()
 
-  /** @returns undefined if too many names have one */
+  /** @returns undefined if too many names have a number */
   of (event: string): number | undefined {
     let number = this.#numbers.get(event)
     if (number === undefined && this.#numbers.size < MAX_NAMES) this.#numbers.set(event, number = this.#numbers.size)
@@ -21,10 +21,10 @@ export class EventNumbers {
   }
 }
 
-/** An event for the clients of this node; `json` is the text of its data, undefined for none. */
+/** An event for the clients of this node. `json` is its data as text; undefined if it has none. */
 export interface EncodedEvent { event: string, json: string | undefined, timestamp: number }
 
-/** The frames of one event: each form is encoded when the first connection needs it. */
+/** The frames of one event. Each form is encoded when the first connection needs it. */
 export class EventFrames {
   readonly #event: EncodedEvent
   readonly #threshold: number
@@ -40,7 +40,7 @@ export class EventFrames {
     this.#number = time >= 0 && time < MAX_TIME ? numbers.of(event.event) : undefined
   }
 
-  /** The frame for a connection: compact once it knows the number of the name, which the first event of that name tells it. */
+  /** The frame for a connection. The first event of a name introduces its number; later ones are compact. */
   for (connection: Connection): Buffer {
     const { json = '', timestamp } = this.#event
     const number = this.#number
@@ -56,7 +56,7 @@ export class EventFrames {
   }
 }
 
-/** Whether a connection knows a number, as from now on it does. A bit for each: with all numbers a Set has 20 KB. */
+/** Whether a connection knows a number. Marks it as known, with a bit, because a Set of all numbers takes 20 KB. */
 function knows (connection: Connection, number: number): boolean {
   let { knownEvents: known } = connection
   const at = number >> 3

@@ -6,7 +6,7 @@ import type { Scope } from '../scope/scope.js'
 import type { EventHandler, Events } from './events.js'
 import type { Fanout } from './fanout.js'
 
-/** `ds.primitives.events`: events of clients, and events among the nodes. */
+/** `ds.primitives.events`: events from clients, and events between nodes. */
 export class EventsFacade<C, S> extends ScopedFacade<S> {
   readonly #events: Events
 
@@ -16,8 +16,8 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Handles an event that a client of this node sends, or that server code of any node emits. An error of a handler is
-   * logged, and the other handlers still run.
+   * Handles an event that a client of this node sends, or that server code of any node emits. If a handler throws, the
+   * error is logged, and the other handlers still run.
    * @param event the name
    * @param handler gets `{ event, data, timestamp }` (Unix ms) and the client's connection; undefined for `emit`
    * @returns ends the subscription
@@ -28,9 +28,9 @@ export class EventsFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Ends the latest subscription of a handler.
+   * Removes the latest subscription of a handler.
    * @param event the name
-   * @param handler the function that `on` was given
+   * @param handler the function that was passed to `on`
    */
   off<E extends EventName<C>> (event: E, handler: EventHandler<ReceivedData<C, E>>): void {
     this.#events.off(event, handler as EventHandler)
@@ -61,7 +61,7 @@ export class FanoutFacade<C, S> extends ScopedFacade<S> {
    * Sends an event to clients of every node, at most once and in order per connection. It is encoded once.
    * @param event the name
    * @param data plain JSON
-   * @param target connections, users or tags to send to, or to leave out. Default: everyone
+   * @param target connections, users or tags to send to, or to exclude. Default: everyone
    * @throws TypeError `INVALID_JSON` if JSON cannot hold `data`, `INVALID_VALUE` if the contract refuses it,
    *   `INVALID_ARGUMENT` for a wrong target; RangeError `TOO_DEEP`
    */

@@ -23,36 +23,36 @@ import type { Metrics } from '../metrics/metrics.js'
 import type { Settings } from '../config/settings.js'
 import { refusalOf } from '../errors/thrown.js'
 
-/** `connection` is the client's that sent it; undefined for an event of server code. */
+/** `connection` is the client that sent the event; undefined for an event of server code. */
 export type EventHandler<T = unknown> = (message: { event: string, data: T, timestamp: number }, connection?: ConnectionContext) => void | Promise<void>
 
-/** The handlers of worker scripts. */
+/** The event handlers of worker scripts. */
 export interface WorkerEvents {
   /**
-   * An event of a client's.
-   * @param unread its payload, where nobody has had to look at its data yet
+   * Handles an event of a client.
+   * @param unread the payload, if its data has not been parsed
    * @param traceparent of the client's span, if it sent one
    */
   receive (connection: Connection, correlationId: number, message: ServerEvent, unread: LazyMembers | undefined, traceparent: unknown): void
-  /** One of server code's. */
+  /** Handles an event of server code. */
   deliver (message: ServerEvent, traceparent: string | undefined): void
 }
 
-/** Names of events without a handler that are logged. */
+/** Most names of unhandled events that are logged. */
 const MAX_UNKNOWN = 1000
 
 interface Registered { handler: EventHandler | WorkerEvents, scope: Scope }
 
-/** A client's event, and its payload where only workers handle it. */
+/** A client's event, with its unparsed payload if only workers handle it. */
 type Received = ServerEvent & { unread?: LazyMembers }
 
-/** Handlers of events: those that clients send, once, and those that server code emits, on every node. */
+/** The handlers of events. A client's event is handled on its node, an event of server code on every node. */
 export class Events implements Part {
   readonly #handlers = new Map<string, Registered[]>()
   #hasWorkers = false
-  /** Names without a handler that were logged. */
+  /** Names without a handler that have been logged. */
   readonly #unknown = new Set<string>()
-  /** Asynchronous handlers of this thread under way, and events that wait for a hook. */
+  /** Asynchronous handlers in progress on this thread, and events that wait for a hook. */
   running = 0
 
   constructor (
@@ -71,10 +71,10 @@ export class Events implements Part {
     return unsubscriber(() => { this.#remove(event, this.#handlers.get(event)?.indexOf(registered) ?? -1) })
   }
 
-  /** A worker script has handlers of the event. */
+  /** Adds the handlers of a worker script for an event. */
   addWorkers (event: string, workers: WorkerEvents, scope: Scope): void {
     this.#hasWorkers = true
-    // first, so that they get the data before a handler of this thread can change it
+    // first, so that workers get the data before a handler of this thread can change it
     this.#handlers.set(event, [{ handler: workers, scope }, ...this.#handlers.get(event) ?? []])
   }
 
@@ -94,12 +94,12 @@ export class Events implements Part {
   }
 
   /**
-   * @param scope whose backend carries it to the other nodes
+   * @param scope the scope whose backend carries the event to the other nodes
    * @throws TypeError `INVALID_JSON` with the path, `INVALID_VALUE` by the contract; RangeError `TOO_DEEP`
    */
   emit (event: string, data: unknown, scope: Scope): void {
     if (typeof event !== 'string') throw invalidArgument('events.emit: the event must be a string')
-    // handlers here get what those of other nodes get
+    // handlers on this node get the same copy as those on other nodes
     const checked = this.contract.emitted(event, data)
     const message = { event, data: checked === undefined ? undefined : copyJson(checked, this.settings.maxJsonDepth), timestamp: Date.now() }
     const bus = this.busOf(scope)
@@ -112,9 +112,9 @@ export class Events implements Part {
     event: (message, bus) => { this.#deliver(message, bus, message.traceparent) }
   }
 
-  /** An event of server code, from whichever node: for the handlers whose scope has the same backend. */
+  /** Delivers an event of server code of any node to the handlers whose scope has the same backend. */
   #deliver ({ event, data, timestamp }: ServerEvent, bus: Bus, traceparent?: string): void {
-    const message = { event, data, timestamp } // absent data is the same on every way
+    const message = { event, data, timestamp } // an absent `data` is undefined, as in an event of this node
     for (const { handler, scope } of this.#handlers.get(message.event) ?? []) {
       if (this.busOf(scope) !== bus) continue
       if (typeof handler === 'function') this.#run(handler, message, undefined, traceparent)
@@ -134,7 +134,7 @@ export class Events implements Part {
         knownAs: ({ event }) => this.#handlers.has(event) ? event : undefined
       },
       read: (frame) => this.#read(frame),
-      // a name that is refused for its length is not sent back
+      // a name that is too long is not sent back
       about: ({ event }) => ({ event: this.#isTooLong(event) ? undefined : event }),
       handle: (connection, correlationId, message, size) => { this.#receive(connection, correlationId, message, size) }
     }
@@ -148,7 +148,7 @@ export class Events implements Part {
     return this.metrics.tracer === undefined ? { event: name, data } : { event: name, data, traceparent }
   }
 
-  /** An event that only workers handle, with data that is parsed when it is looked at. */
+  /** An event that only workers handle. Its data is parsed on first use. */
   #unread (frame: Buffer): ClientEvent | undefined {
     const payload = frame.subarray(HEADER_SIZE)
     const event = topMember(payload, 'event')
@@ -178,7 +178,7 @@ export class Events implements Part {
     if (waiting !== undefined) this.#enqueue(connection, size, waiting)
   }
 
-  /** Counted, and logged once: it may be a name that was misspelt, or anything that a client makes up. */
+  /** Counts an unhandled event, and logs each name once. A client may have misspelt the name, or made it up. */
   #unhandled (connection: Connection, event: string): void {
     this.metrics.eventsUnhandled++
     if (this.#unknown.size >= MAX_UNKNOWN || this.#unknown.has(event)) return
@@ -187,7 +187,7 @@ export class Events implements Part {
   }
 
   /**
-   * Events stay in order: while one waits for a hook, those after it wait for it.
+   * Queues an event, so that events stay in order while one waits for a hook.
    * @throws Refusal
    */
   #enqueue (connection: Connection, size: number, waiting: Promise<void>, next?: () => Promise<void> | undefined): void {
@@ -201,7 +201,7 @@ export class Events implements Part {
     })
   }
 
-  /** Runs hooks and handlers if the contract lets the data through. */
+  /** Runs hooks and handlers if the contract accepts the data. */
   #check (connection: Connection, correlationId: number, handlers: Registered[], message: Received, traceparent: unknown): Promise<void> | undefined {
     const { event } = message
     const check = this.contract.toServer(event)
@@ -227,7 +227,7 @@ export class Events implements Part {
     return inTime(verdict, `the schema of event "${event}"`).then(decide, failed)
   }
 
-  /** Runs the handlers whose hooks let the event through; a promise, which never rejects, only where a hook is asynchronous. */
+  /** Runs the handlers whose hooks allow the event. Returns a promise, which never rejects, if a hook is async. */
   #guard (connection: Connection, correlationId: number, handlers: Registered[], message: Received, traceparent: unknown): Promise<void> | undefined {
     const scopes = new Map<Scope, Array<Registered['handler']>>()
     for (const { scope, handler } of handlers) {
@@ -246,7 +246,7 @@ export class Events implements Part {
       }
       const refuse = (thrown: unknown): void => {
         if (thrown === REFUSED) return
-        if (isA(thrown, BadFrame)) connection.refuseFrame(correlationId, thrown.message) // a hook looked at what is no JSON
+        if (isA(thrown, BadFrame)) connection.refuseFrame(correlationId, thrown.message) // a hook read a payload that is not JSON
         else {
           const { code, message: why, more } = refusalOf(this, thrown, { source: 'preEvent', event: message.event, connection: connection.context })
           connection.sendError(correlationId, code, why, { ...more, event: message.event })

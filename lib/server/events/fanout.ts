@@ -9,12 +9,12 @@ import type { Scope } from '../scope/scope.js'
 import type { Topics } from '../bus/topics.js'
 import { type EncodedEvent, EventFrames, EventNumbers } from './event-frames.js'
 
-/** A broadcast for more topics goes to all nodes: it is published once for each. */
+/** Most topics of one broadcast. It is published once per topic, so one with more topics goes to all nodes. */
 const MAX_TOPICS = 16
 
 /**
- * Events to clients, on every node. A node listens to a topic for each user and tag that it has, and to one for its
- * connections, so that what is for others does not reach it.
+ * Broadcasts events to clients on every node. A node subscribes to a topic for each user and tag that it has, and to
+ * its own topic. So it does not receive broadcasts for others.
  */
 export class Fanout implements Part, MemberListener {
   readonly #hub: Hub
@@ -28,7 +28,7 @@ export class Fanout implements Part, MemberListener {
   readonly #metrics: Metrics
   readonly #numbers = new EventNumbers()
 
-  /** @param areAllCurrent whether all nodes listen to topics */
+  /** @param areAllCurrent whether all nodes subscribe to topics */
   constructor (hub: Hub, busOf: (scope: Scope) => Bus, buses: () => Bus[], areAllCurrent: () => boolean, contract: ContractChecks, { compressionThreshold, maxJsonDepth }: Settings, metrics: Metrics) {
     this.#hub = hub
     this.#busOf = busOf
@@ -66,7 +66,7 @@ export class Fanout implements Part, MemberListener {
     return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => {})
   }
 
-  /** @param scope whose backend carries it to the other nodes */
+  /** @param scope the scope whose backend carries the event to the other nodes */
   broadcast (event: string, data: unknown, target: Target = {}, scope: Scope): void {
     checkTarget(event, target)
     const json = stringify(this.#contract.toClient(event, data), this.#maxDepth)
@@ -76,7 +76,7 @@ export class Fanout implements Part, MemberListener {
     this.#deliver(message, target)
   }
 
-  /** The topics of the other nodes that may have a connection of a selector; undefined for all nodes. */
+  /** The topics of other nodes that may have a connection of the selector; undefined for all nodes. */
   #topicsOf (to: Selector): ReadonlySet<string> | undefined {
     if (!this.#areAllCurrent()) return undefined
     const topics = new Set<string>()
