@@ -4,7 +4,7 @@ import type { Session } from './session.js'
 import type { Settings } from '../config/settings.js'
 import type { StateStore } from '../store/state-store.js'
 
-/** ms before a failed flush is tried again: doubled each time. */
+/** ms before a failed flush is retried. The delay doubles up to `LONGEST_RETRY`. */
 const FIRST_RETRY = 100
 const LONGEST_RETRY = 30_000
 
@@ -24,7 +24,7 @@ export class SessionFlusher {
     this.#load = load
   }
 
-  /** The session has one change more. */
+  /** Counts a change, and schedules a flush. */
   changed (session: Session): void {
     session.changes++
     if (session.changes >= this.#settings.flushThreshold && session.failures === 0) this.soon(session)
@@ -32,7 +32,7 @@ export class SessionFlusher {
   }
 
   soon (session: Session): void {
-    this.flush(session).catch(() => {}) // logged, and tried again
+    this.flush(session).catch(() => {}) // `flush` has logged the error, and retries
   }
 
   /** Resolves when all earlier changes are in the backend. */
@@ -40,17 +40,17 @@ export class SessionFlusher {
     if (session.flushing === undefined) {
       return (session.flushing = this.#flush(session).finally(() => { session.flushing = undefined }))
     }
-    return (session.next ??= session.flushing.catch(() => {}).then(() => { // its own callers get the error
+    return (session.next ??= session.flushing.catch(() => {}).then(() => { // the callers of that flush get the error
       session.next = undefined
       return this.flush(session)
     }))
   }
 
-  /** Until nothing waits, or the deadline, in ms of the monotonic clock. */
+  /** Flushes until no session is dirty, or the deadline (ms, monotonic) has passed. */
   async drain (sessions: ReadonlyMap<string, Session>, deadline: number): Promise<void> {
     const dirty = (): Session[] => Array.from(sessions.values()).filter(({ isDirty }) => isDirty)
     const ending = new AbortController()
-    const late = wait(Math.max(0, deadline - performance.now()), undefined, { signal: ending.signal }).catch(() => {}) // needed no more
+    const late = wait(Math.max(0, deadline - performance.now()), undefined, { signal: ending.signal }).catch(() => {}) // aborted: not needed
     for (let left = dirty(); left.length > 0 && performance.now() < deadline; left = dirty()) {
       const outcomes = await Promise.race([late, Promise.allSettled(left.map((session) => this.flush(session)))])
       if (outcomes?.some(({ status }) => status === 'rejected')) await Promise.race([late, wait(FIRST_RETRY)])

@@ -4,17 +4,17 @@ import { jsonSize } from '../../protocol/json-size.js'
 import { type HybridClock, addMs, bounded } from '../../crdt/clock.js'
 import type { Replica } from '../store/replica.js'
 
-/** A field as it is stored: when and by whom it was written, and what; without a value it is deleted. */
+/** A stored field: time and node of its last write, and the value. A deleted field has no value. */
 export type Field = [time: number, node: string, value?: unknown]
 
 type Fields = Record<string, Field>
 
-/** Bytes of JSON that a user's session may have, names and timestamps included. */
+/** Most bytes of JSON in a user's session, including names and timestamps. */
 const MAX_BYTES = 256 * 1024
 
 /**
- * That a field was deleted is remembered for a day, of so many fields and in so many bytes, which the
- * session then lacks for others: older writes that come later are refused by it.
+ * A deleted field leaves a tombstone, so that an older write that arrives later is ignored. Tombstones are kept for a
+ * day, up to these bounds. They count towards the size of the session.
  */
 const TOMBSTONE_MS = 24 * 60 * 60 * 1000
 const MAX_TOMBSTONES = 1000
@@ -22,33 +22,33 @@ const MAX_TOMBSTONE_BYTES = 64 * 1024
 
 interface Dirty {
   field: Field
-  /** Bytes by which the session will grow. */
+  /** Bytes by which the field makes the session grow. */
   growth: number
 }
 
-/** One user's session on this node: what the backend has of it, and over that what is not yet there. */
+/** One user's session on this node: a copy of the stored fields, and local changes that are not stored yet. */
 export class Session {
-  /** ms of the monotonic clock when server code last used it, and when it is to be looked whether it has expired. */
+  /** Monotonic ms: the last use by server code, and the next check whether the session has expired. */
   usedAt = 0
   checkAt = Infinity
   /** Changes since the last flush began. */
   changes = 0
   /** Flushes that failed in a row. */
   failures = 0
-  /** Calls of `restore` under way. */
+  /** Calls of `restore` in progress. */
   restores = 0
-  /** Whether server code has asked for what is in it. */
+  /** Whether server code has called `restore`. */
   wasRestored = false
   loading: Promise<void> | undefined
   flushing: Promise<void> | undefined
-  /** The flush after the one that is under way. */
+  /** The flush after the current one. */
   next: Promise<void> | undefined
   timer: NodeJS.Timeout | undefined
   readonly #clock: HybridClock
   readonly #dirty = new Map<string, Dirty>()
   #growth = 0
   #replica: Replica | undefined
-  /** The fields that were reported last, if changes are reported. */
+  /** The fields that were reported last; undefined if changes are not reported. */
   readonly #reported: Map<string, Field> | undefined
 
   constructor (readonly userId: string, clock: HybridClock, hasChangeStream: boolean) {
@@ -60,7 +60,7 @@ export class Session {
   get isDirty (): boolean { return this.#dirty.size > 0 }
   get isStored (): boolean { return this.#replica !== undefined && this.#replica.version > 0 }
 
-  /** A copy of a field's value; undefined where there is none. */
+  /** A copy of a field's value; undefined if there is none. */
   get (key: string): unknown {
     return clonePlain(this.#field(key)?.[2])
   }
@@ -69,14 +69,14 @@ export class Session {
     return isThere(this.#field(key))
   }
 
-  /** A copy of everything. */
+  /** A copy of all fields. */
   values (): Record<string, unknown> {
     const values: Record<string, unknown> = {}
     for (const key of this.#keys()) if (this.has(key)) putMember(values, key, this.get(key))
     return values
   }
 
-  /** @throws RangeError `LIMIT_EXCEEDED` where the session would be too large */
+  /** @throws RangeError `LIMIT_EXCEEDED` if the session would be too large */
   write (key: string, field: Field): void {
     const stored = ownField(this.#stored, key)
     const growth = sizeOf(key, field) - (stored === undefined ? 0 : sizeOf(key, stored))
@@ -90,7 +90,7 @@ export class Session {
     this.#reported?.set(key, field)
   }
 
-  /** Earlier local writes win over stored fields, whatever the clocks say. */
+  /** Sets the stored fields. Earlier local writes win over them, whatever the clocks say. */
   loaded (replica: Replica): void {
     this.#replica = replica
     this.#seen()
@@ -101,7 +101,7 @@ export class Session {
     for (const key of this.#keys()) this.#reported?.set(key, this.#field(key)!)
   }
 
-  /** The backend has moved: gives what that changes, where changes are reported. */
+  /** Handles a commit to the stored session. Returns the changed fields, if changes are reported. */
   moved (): Array<[key: string, field: Field]> {
     this.#seen()
     for (const [key, { field }] of this.#dirty) {
@@ -123,12 +123,12 @@ export class Session {
     return changes
   }
 
-  /** A recipe that makes what is dirty now part of what is stored by then, and what to call once it is. */
+  /** Returns a recipe that merges the dirty fields into the stored ones, and a callback for its success. */
   flush (): { recipe: (draft: unknown) => Fields | undefined, done: () => void } {
     const writes = Array.from(this.#dirty, ([key, { field }]): [string, Field] => [key, field])
     return {
       recipe: (draft) => {
-        const fields = new Map(entriesOf(this.#stored)) // as they will be: the draft's changes are not in what is stored
+        const fields = new Map(entriesOf(this.#stored)) // updated below: the stored fields do not show the draft's changes
         const next = (draft ?? {}) as Fields
         for (const [key, field] of writes) {
           const known = fields.get(key)
@@ -163,7 +163,7 @@ export class Session {
   }
 }
 
-/** Deleted fields of which nothing has to be known any more. */
+/** Tombstones that can be deleted. */
 function forgotten (fields: ReadonlyMap<string, Field>, before: number): string[] {
   const newestFirst = [...fields].filter(([, field]) => !isThere(field)).sort(([, [a]], [, [b]]) => b - a)
   let bytes = 0
@@ -174,7 +174,7 @@ function forgotten (fields: ReadonlyMap<string, Field>, before: number): string[
   return newestFirst.filter(isOld).map(([key]) => key)
 }
 
-/** Members that are undefined are on their way out. */
+/** Skips undefined members, which a draft is about to delete. */
 function entriesOf (fields: Fields): Array<[key: string, field: Field]> {
   return Object.entries(fields).filter(([, field]) => (field as Field | undefined) !== undefined)
 }

@@ -7,12 +7,12 @@ import type { SessionListener, Sessions } from './sessions.js'
 /**
  * `ds.primitives.sessions`: values of a user that outlive connections.
  *
- * A node works on a copy of the session in memory. The backend gets changes later (`flushThreshold`,
- * `flushIntervalMs`). Of two writes to one field the later one wins. Values are JSON, copied in and out; a session may
+ * A node works on a copy of the session in memory, and writes changes to the backend later (`flushThreshold`,
+ * `flushIntervalMs`). Of two writes to one field, the later one wins. Values are JSON, copied in and out. A session may
  * have 256 KiB.
  *
- * A copy is unloaded when its user has no connection here and no change waits: 60 s after its last use, 2 s if it was
- * never restored, or sooner if 10,000 such copies are here.
+ * A copy is unloaded when its user has no connection on this node and all changes are stored: 60 s after its last use,
+ * 2 s if it was never restored, or sooner if the node has 10,000 such copies.
  *
  * Every method throws (or rejects with) DatasoleError `NO_USER_ID` for a user without an id, and TypeError
  * `INVALID_ARGUMENT` for an id or key that is not a string.
@@ -28,7 +28,7 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   get #sessions (): Sessions { return this.#sessionsOf(this.scope, 'sessions') }
 
   /**
-   * Loads the session of a connection's user from the backend. With `ttlMs` its time to live begins anew.
+   * Loads the session of a connection's user from the backend. With `ttlMs`, its time to live starts again.
    * @param connection of a hook or handler, or `{ userId }`
    * @returns a copy of all fields
    * @throws DatasoleError `NO_USER_ID`; as the backend does
@@ -52,20 +52,21 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
    * Sets a field. If the session is not loaded, the field is merged with the stored ones.
    * @param userId the user
    * @param key the field
-   * @param value plain JSON; a copy is kept
+   * @param value plain JSON; the session keeps a copy
    * @throws TypeError `INVALID_JSON` with the path if JSON cannot hold the value
    * @throws RangeError `TOO_DEEP`, or `LIMIT_EXCEEDED` for a session over 256 KiB
-   * @throws DatasoleError `NO_USER_ID`; `BUSY` if changes of 10,000 users without a connection here wait; `CLOSED`
+   * @throws DatasoleError `NO_USER_ID`; `BUSY` if 10,000 sessions of users without a connection here cannot be
+   *   unloaded; `CLOSED`
    */
   set (userId: string, key: string, value: unknown): void {
     this.#sessions.set(userId, key, value)
   }
 
   /**
-   * Deletes a field, also if the session is not loaded.
+   * Deletes a field, even if the session is not loaded.
    * @param userId the user
    * @param key the field
-   * @returns whether the loaded copy had it
+   * @returns whether the loaded copy had the field
    * @throws DatasoleError `NO_USER_ID`, `BUSY`, `CLOSED`
    */
   delete (userId: string, key: string): boolean {
@@ -73,8 +74,7 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   }
 
   /**
-   * Resolves when the backend has all changes that were made before. After a failure the changes are kept and tried
-   * again.
+   * Resolves when the backend has all earlier changes. After a failure the changes are kept and retried.
    * @param userId the user
    * @throws DatasoleError `NO_USER_ID`; as the backend does
    */
@@ -83,8 +83,7 @@ export class SessionsFacade<S> extends ScopedFacade<S> {
   }
 
   /**
-   * Calls a function at every change: those of this node at once, those of other nodes while the session is loaded
-   * here.
+   * Calls a function at every change. Changes of other nodes are seen while the session is loaded on this node.
    * @param fn gets `(userId, key, value, version)`; `value` is undefined for a deletion, `version` grows with each
    *   write
    * @returns ends the subscription

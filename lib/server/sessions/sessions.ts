@@ -15,13 +15,13 @@ import type { StateStore, StoreOwner } from '../store/state-store.js'
 /** Gets each change; `value` is undefined for a deletion, `version` grows with every write of a field. */
 export type SessionListener = (userId: string, key: string, value: unknown, version: number) => void | Promise<void>
 
-/** Maximum of sessions of users without a connection on this node, and the number that is evicted at once. */
+/** Most sessions of users without a connection on this node; below, the number that is evicted together. */
 const MAX_UNCONNECTED = 10_000
 const ROOM = 100
 
 /**
- * ms that a session without connection and changes stays after its last use. Longer after a restore, as a handler
- * whose client has left may still read it.
+ * ms that an unused session without connection and changes stays loaded. Longer after a restore, because a handler may
+ * still read it after its client has left.
  */
 const LINGER = 2000
 const LINGER_RESTORED = 60_000
@@ -30,9 +30,8 @@ const LINGER_RESTORED = 60_000
 const SWEEP = 1000
 
 /**
- * Values of users that outlive connections. Sessions in use are in memory, so that reading and writing them is
- * synchronous. Changes go to the backend a little later, and are merged there with those of other nodes, field by
- * field.
+ * Values of users that outlive connections. Sessions in use are in memory, so that reads and writes are synchronous.
+ * Changes are written to the backend later, and merged there with those of other nodes, field by field.
  */
 export class Sessions implements Part {
   readonly #store: StateStore
@@ -43,16 +42,16 @@ export class Sessions implements Part {
   readonly #log: Logger
   readonly #flusher: SessionFlusher
   readonly #clock = new HybridClock()
-  /** The least recently used first. */
+  /** Least recently used first. */
   readonly #sessions = new Map<string, Session>()
   readonly #listeners = new Set<SessionListener>()
   #sweeping: NodeJS.Timeout | undefined
-  /** Until then nothing is looked for that could make room. */
+  /** Until this time (monotonic ms) no eviction is tried, because the last one found nothing to evict. */
   #fullUntil = 0
   #isClosed = false
 
   /**
-   * @param openStore opens the store of these sessions, which belongs to them
+   * @param openStore opens the store of these sessions
    * @param isUsable whether the backend can be used
    */
   constructor (openStore: (owner: StoreOwner) => StateStore, isUsable: () => boolean, hub: Hub, session: Settings['session'], maxJsonDepth: number, log: Logger) {
@@ -68,13 +67,13 @@ export class Sessions implements Part {
     this.#flusher = new SessionFlusher(store, session, log, (each) => this.#load(each))
   }
 
-  /** Sessions that are loaded on this node. */
+  /** Number of sessions that are loaded on this node. */
   get size (): number { return this.#sessions.size }
 
   /** Whether the sessions are in a store. */
   areIn (store: StateStore): boolean { return store === this.#store }
 
-  /** Deletes every field of a session. Resolves to whether there was one, once the backend has it. */
+  /** Deletes all fields of a session. Resolves once the backend has stored that. @returns whether there were any */
   async clear (userId: string): Promise<boolean> {
     const fields = Object.keys(await this.restore(userId))
     for (const field of fields) this.delete(userId, field)
@@ -87,7 +86,7 @@ export class Sessions implements Part {
     session.restores++
     session.wasRestored = true
     try {
-      // the loaded copy may be a moment behind
+      // the loaded copy may be out of date
       if (session.isLoaded) await this.#store.refresh(session.userId)
       else await this.#load(session)
       if (this.#settings.ttlMs !== undefined && session.isStored) {
@@ -97,7 +96,7 @@ export class Sessions implements Part {
       return session.values()
     } finally {
       session.restores--
-      // the caller reads it next, however long the restore took
+      // counts as used now, so that it is not evicted before the caller reads it
       this.#use(session)
     }
   }
@@ -118,7 +117,7 @@ export class Sessions implements Part {
     checkSessionKey(key)
     const session = this.#open(userId)
     const isThere = session.has(key)
-    // a session that is not loaded may have the field
+    // a session that is not loaded may have the field in the backend
     if (isThere || !session.isLoaded) this.#write(session, key, [this.#clock.tick(), this.#clock.node])
     return isThere
   }
@@ -136,7 +135,7 @@ export class Sessions implements Part {
     return unsubscriber(() => { this.#listeners.delete(own) })
   }
 
-  /** Flushes pending changes once the hooks that hear of the end have run. */
+  /** Flushes pending changes, in a microtask, so that the `onDisconnect` hooks run first. */
   disconnected ({ context: { userId } }: Connection): void {
     queueMicrotask(() => { this.#departed(userId) })
   }
@@ -148,7 +147,7 @@ export class Sessions implements Part {
     if (session.isDirty && session.failures === 0) this.#flusher.soon(session)
   }
 
-  /** Writes everything that waits, and takes no more. */
+  /** Flushes all sessions, and refuses further changes. */
   async drain (deadline: number): Promise<void> {
     if (!this.#isUsable()) return
     await this.#flusher.drain(this.#sessions, deadline)
@@ -161,7 +160,7 @@ export class Sessions implements Part {
     this.#flusher.close(this.#sessions.values())
   }
 
-  /** The session of a user, to be loaded. */
+  /** The session of a user, created if necessary. It may still have to be loaded. */
   #open (userId: string | undefined): Session {
     if (this.#isClosed) throw new DatasoleError('CLOSED', 'the server is closed: sessions cannot be changed any more')
     let session = this.#sessions.get(checkUser(userId))
@@ -198,7 +197,7 @@ export class Sessions implements Part {
     this.#renew(session)
     this.#flusher.changed(session)
     // load it early, for later reads
-    if (!session.isLoaded) this.#load(session).catch(() => {}) // the flush tries again
+    if (!session.isLoaded) this.#load(session).catch(() => {}) // the flush loads it again
     this.#report(session.userId, key, field)
   }
 
@@ -221,7 +220,7 @@ export class Sessions implements Part {
     }
   }
 
-  /** Its term in the backend begins anew about now. */
+  /** Restarts the time to live, about when the backend does. */
   #renew (session: Session): void {
     session.checkAt = performance.now() + (this.#settings.ttlMs ?? Infinity)
   }
@@ -233,7 +232,7 @@ export class Sessions implements Part {
     for (const session of this.#sessions.values()) {
       if (session.usedAt + (session.wasRestored ? LINGER_RESTORED : LINGER) < now) this.#evict(session)
       if (session.checkAt > now || !session.isStored) continue
-      // another node may have restored it: the backend knows
+      // another node may have restored it, so ask the backend
       session.checkAt = now + Math.max(SWEEP, ttlMs / 10)
       expired.push(session.userId)
     }
@@ -256,7 +255,7 @@ export class Sessions implements Part {
     if (this.#sessions.size < limit) return
     const now = performance.now()
     if (now >= this.#fullUntil) {
-      // some at once, so that this is not gone through for each
+      // evict several at once, so that not every new session scans all
       for (const session of this.#sessions.values()) if (this.#sessions.size > limit - ROOM) this.#evict(session)
       if (this.#sessions.size < limit) return
       this.#fullUntil = now + SWEEP
