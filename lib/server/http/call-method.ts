@@ -10,13 +10,13 @@ export interface MethodCall {
   method: string
   /** JSON text; undefined for a call without parameters. */
   params: string | undefined
-  /** Of the caller's span: W3C Trace Context. */
+  /** The `traceparent` of the caller's span (W3C Trace Context). */
   traceparent: string | undefined
 }
 
 /**
- * Calls a method as a client does. The handler's signal is aborted where the exchange ends first.
- * @throws HttpRefusal with the error, as a client gets it
+ * Calls a method as a client does. If the exchange ends first, the handler's signal is aborted.
+ * @throws HttpRefusal with the error that a client would get
  * @returns the result
  */
 export async function callMethod (exchange: Exchange, { method, params, traceparent }: MethodCall): Promise<unknown> {
@@ -31,7 +31,7 @@ export async function callMethod (exchange: Exchange, { method, params, tracepar
 
 function failed (error: RpcError): HttpRefusal {
   const { retryAfter } = (error.data ?? {}) as { retryAfter?: unknown }
-  // what a hook could not decide may be decided at another time
+  // a hook failed, and may succeed at another time
   const status = error.code === RpcCode.INTERNAL && retryAfter !== undefined ? 503 : STATUS_OF_RPC[error.code] ?? 422
   return new HttpRefusal(status, { error }, typeof retryAfter === 'number' ? retryAfter : undefined)
 }
@@ -39,7 +39,7 @@ function failed (error: RpcError): HttpRefusal {
 /**
  * The JSON text of a body.
  * @param maxDepth levels of nesting
- * @throws HttpRefusal 400 if it is none, or nested too deep
+ * @throws HttpRefusal 400 if the body is not JSON, or is nested too deep
  */
 export function jsonTextOf (body: Buffer, maxDepth: number): string {
   const refuse = (why: string): HttpRefusal => HttpRefusal.of('BAD_FRAME', `the body is ${why}`)

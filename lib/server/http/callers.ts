@@ -4,14 +4,14 @@ import type { Connection } from '../connection/connection.js'
 import type { Settings } from '../config/settings.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** Callers that are remembered; then those go that called least recently. */
+/** Most callers that are remembered. Beyond that, the least recently used idle caller is forgotten. */
 const MAX_CALLERS = 10_000
 
-/** The limits that all requests of one user share, or, without a user, of one address. */
+/** The limits that all requests of one user share, or of one address if there is no user. */
 class Caller {
   readonly buckets: Buckets
   readonly calls: Budget
-  /** Streams and long polls. */
+  /** Open streams and long polls. */
   waiting = 0
 
   constructor (name: string, { maxCallsInFlight, maxInflatedSize }: Settings) {
@@ -23,8 +23,8 @@ class Caller {
 }
 
 /**
- * A request is a connection that ends with its answer, so that the limits of a connection would count nothing. The
- * connections of one user have them in common.
+ * Keeps the limits of HTTP users between requests. A request is a connection that ends with its answer, so limits per
+ * connection would count nothing.
  */
 export class Callers {
   readonly #settings: Settings
@@ -34,8 +34,8 @@ export class Callers {
   #waiting = 0
 
   /**
-   * @param maxStreams streams and long polls of all users
-   * @param maxStreamsPerUser those of one user, or of one address
+   * @param maxStreams most streams and long polls of all users
+   * @param maxStreamsPerUser most of one user, or of one address
    */
   constructor (settings: Settings, maxStreams: number, maxStreamsPerUser: number) {
     this.#settings = settings
@@ -53,9 +53,9 @@ export class Callers {
   }
 
   /**
-   * A stream or a long poll begins.
+   * Counts a stream or a long poll.
    * @throws HttpRefusal 503
-   * @returns to be called when it has ended
+   * @returns call it when the stream or long poll has ended
    */
   wait (connection: Connection): () => void {
     const caller = this.#of(connection)
@@ -72,7 +72,7 @@ export class Callers {
   }
 
   #of ({ context: { userId, remoteAddress } }: Connection): Caller {
-    // no user id is the name of an address
+    // the prefixes differ, so that no user id equals an address
     const name = userId === undefined ? `http@${remoteAddress}` : `http:${userId}`
     const caller = this.#callers.get(name) ?? new Caller(name, this.#settings)
     this.#callers.delete(name)

@@ -1,8 +1,8 @@
 import type { Head } from '../../protocol/messages.js'
 
-/** The position of a value, as text without quotes: it is in ETags, and the id of events. */
+/** The position of a value as text without quotes, for ETags and event ids. */
 export function positionOf ({ epoch, version }: Head): string {
-  // a store of the user's may have epochs of any characters
+  // a custom store may have any characters in its epochs
   return `${encodeURIComponent(epoch)}-${version}`
 }
 
@@ -11,7 +11,7 @@ export function entityTagOf (head: Head): string {
   return `"${positionOf(head)}"`
 }
 
-/** The position that a text names; undefined if it is none of this server's. */
+/** The position that a text encodes; undefined if it is not a position of this server. */
 export function parsePosition (text: string): Head | undefined {
   const end = text.lastIndexOf('-')
   const digits = text.slice(end + 1)
@@ -23,9 +23,9 @@ export function parsePosition (text: string): Head | undefined {
   }
 }
 
-/** The tags of an If-Match or If-None-Match. Text that is no tag matches nothing. */
+/** The tags of an If-Match or If-None-Match header. Text that is not a tag matches nothing. */
 export class EntityTags {
-  /** `*`: any value. */
+  /** `*`: matches any value. */
   readonly isAny: boolean
   readonly #tags: readonly string[]
 
@@ -34,17 +34,17 @@ export class EntityTags {
     this.#tags = header.match(/(?:W\/)?"[^"]*"/g) ?? []
   }
 
-  /** The position of the only tag; undefined if there are several, or it is none of this server's. */
+  /** The position in the only tag; undefined if there are several tags, or the tag is not of this server. */
   get only (): Head | undefined {
     return this.#tags.length === 1 ? parsePosition(this.#tags[0]!.replace(/^W\//, '').slice(1, -1)) : undefined
   }
 
-  /** The comparison of If-None-Match: a proxy that compresses makes tags weak (RFC 9110 section 8.8.3.2). */
+  /** The comparison of If-None-Match. Compressing proxies make tags weak (RFC 9110 section 8.8.3.2). */
   has (tag: string): boolean {
     return this.isAny || this.#tags.some((each) => each.replace(/^W\//, '') === tag)
   }
 
-  /** The comparison of If-Match: a weak tag matches nothing. */
+  /** The comparison of If-Match, in which a weak tag matches nothing. */
   hasStrong (tag: string): boolean {
     return this.isAny || this.#tags.includes(tag)
   }

@@ -14,18 +14,18 @@ interface Waiting {
   reject (error: HttpRefusal): void
 }
 
-/** A request that is answered by what the server says to one frame. */
+/** A request that is answered by the server's answer to one frame. */
 export class Exchange implements Receiver {
   #http: HttpConnection | undefined
   #waiting: Waiting | undefined
-  /** The newest frame for which nobody waited yet. Only how things stand counts, so that one is enough. */
+  /** The newest state frame that arrived while nobody waited. Older ones are out of date, so one is enough. */
   #newest: ServerFrame | undefined
   #ending: CloseReason | undefined
   #onEnd: ((ending: CloseReason) => void) | undefined
 
   private constructor () {}
 
-  /** @throws HttpRefusal where the request is not let in */
+  /** @throws HttpRefusal if the request is not admitted */
   static async open (core: Core, callers: Callers, request: HttpRequest): Promise<Exchange> {
     const exchange = new Exchange()
     const http = exchange.#http = await HttpConnection.open(core, callers, request, exchange)
@@ -40,9 +40,9 @@ export class Exchange implements Receiver {
   get http (): HttpConnection { return this.#http! }
 
   /**
-   * Sends a frame, and waits for an answer of one of some kinds.
-   * @param ms after which it waits no longer; default for ever
-   * @throws HttpRefusal for an ERROR frame, and where the connection is closed
+   * Sends a frame, and waits for a frame with one of the opcodes.
+   * @param ms longest wait; default for ever
+   * @throws HttpRefusal for an ERROR frame, and if the connection is closed
    * @returns undefined if no answer came in time
    */
   ask (opcode: ClientOpcode, json: string | Buffer, opcodes: readonly number[], ms?: number): Promise<ServerFrame | undefined> {
@@ -52,7 +52,7 @@ export class Exchange implements Receiver {
     return answer
   }
 
-  /** Waits for the next frame of one of some kinds: see `ask`. One that nobody waited for counts. */
+  /** Waits for the next frame with one of the opcodes: see `ask`. A state frame that has arrived already counts. */
   next (opcodes: readonly number[], ms?: number): Promise<ServerFrame | undefined> {
     return new Promise((resolve, reject) => {
       const timer = ms === undefined ? undefined : setTimeout(() => { this.#settle(undefined) }, ms)
@@ -66,14 +66,14 @@ export class Exchange implements Receiver {
   }
 
   /**
-   * Waits for a step of the request, and no longer than it lasts: nothing is done for a user who was disconnected since.
-   * @throws HttpRefusal where the connection is closed, or the client has gone; whatever the step throws
+   * Waits for a step of the request, and rejects if the request ends first, for example by `disconnectUser`.
+   * @throws HttpRefusal if the connection is closed, or the client has gone; whatever the step throws
    */
   async during<T> (step: T | Promise<T>): Promise<T> {
     const over = new Promise<never>((_resolve, reject) => { this.#onEnd = (ending) => { reject(HttpRefusal.closed(ending)) } })
     if (this.#ending !== undefined) this.#onEnd?.(this.#ending)
     try {
-      // the end first, where both are there
+      // `over` first, so that it wins if both are settled
       return await Promise.race([over, step])
     } finally {
       this.#onEnd = undefined
@@ -89,14 +89,14 @@ export class Exchange implements Receiver {
 
   closed (ending: CloseReason): void {
     this.#end(ending)
-    // the connection is still in the middle of closing
+    // later, because the connection is still inside `close`
     queueMicrotask(() => { this.#http?.leave(ending.code) })
   }
 
   #end (ending: CloseReason): void {
     this.#ending ??= ending
     this.#onEnd?.(this.#ending)
-    // most requests have been answered by then
+    // nothing waits if the request has been answered
     if (this.#waiting !== undefined) this.#fail(HttpRefusal.closed(this.#ending))
   }
 
@@ -115,10 +115,10 @@ export class Exchange implements Receiver {
   }
 }
 
-/** Frames that tell of a key. */
+/** The opcodes of frames with the state of a key. */
 export const STATE: readonly number[] = [Opcode.STATE_SNAPSHOT, Opcode.STATE_PATCH, Opcode.CRDT_STATE, Opcode.CRDT_OP]
 
-/** The answer of an ERROR frame. */
+/** The HTTP answer for an ERROR frame. */
 export function refusalOf ({ payload }: ServerFrame): HttpRefusal {
   const { code, message, ...more } = JSON.parse(payload.toString()) as ErrorMessage
   return HttpRefusal.of(code, message, more)

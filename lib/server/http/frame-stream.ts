@@ -2,14 +2,14 @@ import { Transform, type TransformCallback } from 'node:stream'
 import { inflateSync } from 'node:zlib'
 import { HEADER_SIZE, ZLIB_MAGIC, readUint32 } from '../../protocol/frame.js'
 
-/** A frame of the server. */
+/** A decoded frame of the server. */
 export interface ServerFrame {
   /** 0 for a ping. */
   opcode: number
   correlationId: number
   /** JSON in UTF-8. */
   payload: Buffer
-  /** The message that the frame came in, which every receiver of a publication shares. Absent where it was joined with others. */
+  /** The message that had only this frame. All receivers of a publication share it. Absent if several were joined. */
   message?: Buffer
 }
 
@@ -17,18 +17,18 @@ export interface ServerFrame {
 const PING = 0x89
 
 /**
- * The stream below a connection that has no WebSocket: it takes the bytes that the connection writes, and gives the
- * text that `take` makes of each frame. While nobody reads the text, the connection finds the stream full and behaves
- * as with any peer that reads too slowly.
+ * The stream below a connection that has no WebSocket. It takes the bytes that the connection writes, and emits the
+ * text that `take` returns for each frame. If nobody reads the text, the stream fills up, and the connection treats it
+ * as a peer that reads too slowly.
  */
 export class FrameStream extends Transform {
-  /** Writes that the reader has taken. The heartbeat takes a stream that stands still for a silent peer. */
+  /** Counts writes that the reader has taken. If it does not grow, the heartbeat takes the peer for silent. */
   bytesRead = 0
-  /** Text after the last frame. */
+  /** Text to emit after the last frame. */
   farewell = ''
   readonly #take: (frame: ServerFrame) => string | undefined
 
-  /** @param take makes the text for a frame; must not throw */
+  /** @param take returns the text for a frame; must not throw */
   constructor (take: (frame: ServerFrame) => string | undefined) {
     super()
     this.#take = take
@@ -58,7 +58,7 @@ function frameOf (data: Buffer, message: Buffer | undefined): ServerFrame {
   return { opcode: frame[0]!, correlationId: readUint32(frame, 1), payload: frame.subarray(HEADER_SIZE), message }
 }
 
-/** Of a WebSocket frame that is not masked (RFC 6455 section 5.2). */
+/** Size of the header of a WebSocket frame that is not masked (RFC 6455 section 5.2). */
 function headerSizeOf (chunk: Buffer, at: number): number {
   const length = chunk[at + 1]!
   return length < 126 ? 2 : length === 126 ? 4 : 10

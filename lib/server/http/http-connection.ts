@@ -13,30 +13,30 @@ import type { Callers } from './callers.js'
 import { FrameStream, type ServerFrame } from './frame-stream.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** A request, as the HTTP layer saw it. */
+/** A request, with the addresses that the HTTP layer determined. */
 export interface HttpRequest {
   raw: IncomingMessage
   ip: string
   host: string
-  /** Fastify's, for the auth handler. */
+  /** Fastify's request, for the auth handler. */
   request: unknown
   response: ServerResponse
 }
 
-/** The receiver of what the server sends a connection. */
+/** Receives the frames that the server sends to a connection. */
 export interface Receiver {
-  /** Makes the text for a frame; must not throw. */
+  /** Returns the text for a frame; must not throw. */
   take (frame: ServerFrame): string | undefined
-  /** The server closes the connection. */
+  /** Called when the server closes the connection. */
   closed (ending: CloseReason): void
 }
 
-/** The correlation id of each request's only frame. */
+/** The correlation id of frames that a request sends. */
 const ID = 1
 
 /**
- * A request as a connection, through the one entrance of every transport: what a frame on a socket has to pass, its
- * frame passes as well. It lasts until `leave`.
+ * An HTTP request as a connection. It enters by `accept`, so its frame passes the same checks as one on a WebSocket. It
+ * lasts until `leave`.
  */
 export class HttpConnection {
   readonly connection: Connection
@@ -46,7 +46,7 @@ export class HttpConnection {
 
   private constructor (core: Core, callers: Callers, { context, expiry }: Admitted, receiver: Receiver) {
     this.stream = new FrameStream((frame) => receiver.take(frame))
-    // a request that was cut off is no news
+    // a request that was cut off is normal
     this.stream.on('error', () => {})
     const socket = Object.assign(this.#socket, {
       close: (code: number, reason = '') => { receiver.closed({ code, reason }) },
@@ -57,7 +57,7 @@ export class HttpConnection {
   }
 
   /**
-   * Origin, authentication and `onConnect` hooks, as for an upgrade.
+   * Opens a connection for a request, after the checks of an upgrade: origin, authentication, `onConnect` hooks.
    * @throws HttpRefusal
    */
   static async open (core: Core, callers: Callers, request: HttpRequest, receiver: Receiver): Promise<HttpConnection> {
@@ -88,13 +88,13 @@ export class HttpConnection {
 
   get isOver (): boolean { return this.#isOver }
 
-  /** Hands the server a frame, as if a client had sent it. */
+  /** Passes a frame to the server, as if a client had sent it. */
   send (opcode: ClientOpcode, json: string | Buffer): void {
     const frame = encodeFrame(opcode, ID, typeof json === 'string' ? Buffer.from(json) : json)
     this.#socket.emit('message', Buffer.from(frame.buffer), true)
   }
 
-  /** The connection ends, as if its socket had. May be called twice. */
+  /** Ends the connection, as if its socket had closed. May be called twice. */
   leave (code: number = CloseCode.NORMAL): void {
     if (this.#isOver) return
     this.#isOver = true

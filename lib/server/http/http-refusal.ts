@@ -4,7 +4,7 @@ import type { Rejection } from '../auth/admission.js'
 import type { CloseReason } from '../auth/pending-upgrades.js'
 import { Refusal } from '../errors/refusal.js'
 
-/** Of an ERROR frame. */
+/** HTTP status for the code of an ERROR frame. */
 export const STATUS_OF_ERROR: Readonly<Record<ErrorCode, number>> = {
   BAD_FRAME: 400,
   PAYLOAD_TOO_LARGE: 413,
@@ -21,7 +21,7 @@ export const STATUS_OF_ERROR: Readonly<Record<ErrorCode, number>> = {
   INTERNAL: 500
 }
 
-/** Of a failed call; every other code is the application's, and 422. */
+/** HTTP status for the code of a failed call. Every other code is the application's, and is 422. */
 export const STATUS_OF_RPC: Readonly<Record<number, number>> = {
   [RpcCode.INVALID_REQUEST]: 400,
   [RpcCode.METHOD_NOT_FOUND]: 404,
@@ -36,7 +36,7 @@ export const STATUS_OF_RPC: Readonly<Record<number, number>> = {
   [RpcCode.BUSY]: 503
 }
 
-/** Of a connection that the server closes before it has answered; every other code is 503. */
+/** HTTP status if the server closes the connection before it has answered. For every other code it is 503. */
 export const STATUS_OF_CLOSE: Readonly<Record<number, number>> = {
   [CloseCode.TOO_BIG]: 413,
   [CloseCode.AUTH_EXPIRED]: 401,
@@ -44,13 +44,13 @@ export const STATUS_OF_CLOSE: Readonly<Record<number, number>> = {
   [CloseCode.RATE_LIMITED]: 429
 }
 
-/** Statuses after which a client may try again, and the default of `Retry-After` (ms). */
+/** The default of `Retry-After` (ms), and the statuses after which a client may try again. */
 const RETRY = 1000
 const PASSING: readonly number[] = [429, 503]
 
-/** A request that is refused: with a status and a body of JSON. */
+/** Refuses a request, with a status and a JSON body. */
 export class HttpRefusal extends Error {
-  /** ms after which the request may be made again */
+  /** ms after which the client may try again */
   readonly retryAfter: number | undefined
 
   constructor (readonly status: number, readonly body: object, retryAfter?: number) {
@@ -58,7 +58,7 @@ export class HttpRefusal extends Error {
     this.retryAfter = retryAfter ?? (PASSING.includes(status) ? RETRY : undefined)
   }
 
-  /** The answer of a refused upgrade. */
+  /** The answer that a refused upgrade would get. */
   static rejected ({ status, error }: Rejection): HttpRefusal {
     return new HttpRefusal(status, { statusCode: status, error })
   }
@@ -67,13 +67,13 @@ export class HttpRefusal extends Error {
     return new HttpRefusal(status, { statusCode: status, code, error, issues }, retryAfter)
   }
 
-  /** An ERROR frame, or a refusal that would be one. A failure that may be tried again is 503, not 500. */
+  /** The answer for an ERROR frame, or for its code. A failure that may be retried is 503, not 500. */
   static of (code: ErrorCode, message: string, more: Partial<ErrorMessage> = {}): HttpRefusal {
     const status = code === 'INTERNAL' && more.retryAfter !== undefined ? 503 : STATUS_OF_ERROR[code]
     return HttpRefusal.because(status, code, message, more)
   }
 
-  /** The connection was closed, for example by `disconnectUser`. */
+  /** The answer after the connection was closed, for example by `disconnectUser`. */
   static closed ({ code, reason }: CloseReason): HttpRefusal {
     return HttpRefusal.because(STATUS_OF_CLOSE[code] ?? 503, 'CLOSED', reason)
   }

@@ -7,7 +7,7 @@ import type { Core } from '../core.js'
 import type { Scope } from '../scope/scope.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** The query of a request. A repeated name is a list. */
+/** The query of a request. The value of a repeated name is a list. */
 export type Query = Record<string, string | string[] | undefined>
 
 const SELECTS = ['connection', 'user', 'tag'] as const
@@ -38,7 +38,7 @@ export async function disconnect (connections: ConnectionsFacade<unknown>, { cod
 }
 
 /**
- * A slip in a name would select everyone, so it is refused.
+ * Reads a selector. It refuses unknown names, because a typing error in a name could select everyone.
  * @throws HttpRefusal
  */
 function selectorOf ({ token: _token, contract: _contract, ...query }: Query): Selector | undefined {
@@ -47,7 +47,7 @@ function selectorOf ({ token: _token, contract: _contract, ...query }: Query): S
   return Object.keys(query).length === 0 ? undefined : query
 }
 
-/** Runs a call that throws errors for server code. Here most of them are the request's fault. */
+/** Runs a call whose errors are made for server code. Most of them are the fault of the request here. */
 function told<T> (run: () => T): T {
   const fail = (error: unknown): never => { throw refusalFor(error) }
   try {

@@ -19,18 +19,18 @@ export interface Patching {
   key: string
   /** JSON text of the operations. */
   patches: string
-  /** The values that they are for: If-Match. */
+  /** The values that the client expects: If-Match. */
   expected: EntityTags | undefined
-  /** Whether keys that clients cannot write may be changed. */
+  /** Whether the request may change keys that clients cannot push to. */
   allow: Permission<{ key: string }>
 }
 
-/** Bytes that the operations on a key without a channel may move and compare, beside four times their own size. */
+/** Bytes that operations on a key without a channel may move and compare, beyond four times their own size. */
 const FREE_WORK = 1024 * 1024
 
 /**
- * Changes a key: with the checks of a push if clients may push to it, else if an option allows it. Unlike a push
- * it is not remembered, and is always tried on the newest value: If-Match says which value it is for.
+ * Changes a key: with the checks of a push if clients may push to it, else if an option allows it. Unlike a push, it is
+ * not recorded for retries, and always applies to the newest value. If-Match names the value that it is for.
  * @throws HttpRefusal, Refusal; any other error is the server's fault
  * @returns the position of the key after the change
  */
@@ -70,11 +70,11 @@ function write (store: StateStore, key: string, operations: Operation[], expecte
     store.write(key, {
       live: true,
       limits,
-      // tried again if another node is first
+      // runs again if another node commits first
       make: (_document, replica, before) => {
         const { epoch } = replica
         const version = versionOf(replica, before)
-        // writing it as live state would show clients a value that server code keeps for itself
+        // a write as live state would publish a value that server code keeps private
         if (version > 0 && !replica.live && !before.some(({ write }) => write.live)) throw HttpRefusal.of('UNKNOWN_KEY', 'this key takes no patches')
         if (expected !== undefined && (version === 0 || !expected.hasStrong(entityTagOf({ epoch, version })))) throw HttpRefusal.because(412, 'CONFLICT', 'the value is another one than If-Match names')
         head = { epoch, version: operations.length === 0 ? version : version + 1 }

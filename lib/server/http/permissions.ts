@@ -7,7 +7,7 @@ import { Refusal } from '../errors/refusal.js'
 import type { Scope } from '../scope/scope.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** Allows a request an action that sockets do not have: true, false, or a function that decides. */
+/** Allows an action that clients on a WebSocket do not have: true, false, or a function that decides. */
 export type Permission<About> = boolean | ((connection: ConnectionContext, about: About) => boolean | Promise<boolean>)
 
 /** @throws DatasoleError `INVALID_OPTION` */
@@ -19,7 +19,7 @@ export function checkPermission<About> (name: string, permission: Permission<Abo
 /** @throws HttpRefusal 403; whatever the function throws */
 export async function requirePermission<About> (permission: Permission<About>, { context }: Connection, about: About, option: string): Promise<void> {
   const answer: unknown = typeof permission === 'function' ? permission(context, about) : permission
-  // a promise of anything but true is no permission
+  // a promise is truthy: only a resolved `true` is a permission
   if ((isThenable(answer) ? await answer : answer) === true) return
   throw HttpRefusal.because(403, 'NOT_ALLOWED', permission === false
     ? `this server does not allow it: set the option ${option} of datasole/http to true, or to a function that decides`
@@ -27,8 +27,8 @@ export async function requirePermission<About> (permission: Permission<About>, {
 }
 
 /**
- * Counts a request that has no frame, in the bucket that a frame about the same thing is counted in.
- * @param name of an event or a key
+ * Counts a request that sends no frame, in the bucket of a frame with the same name.
+ * @param name an event or a key
  * @throws Refusal `RATE_LIMITED`
  */
 export async function countRequest (core: Core, scope: Scope, connection: Connection, name: string): Promise<void> {

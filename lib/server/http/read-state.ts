@@ -7,24 +7,24 @@ import { type Exchange, STATE } from './exchange.js'
 import type { ServerFrame } from './frame-stream.js'
 import { HttpRefusal } from './http-refusal.js'
 
-/** Those that have the whole value. */
+/** Opcodes of frames with the whole value. */
 const WHOLE: readonly number[] = [Opcode.STATE_SNAPSHOT, Opcode.CRDT_STATE]
 
 export interface Reading {
   key: string
   /** The values that the client has: If-None-Match. */
   known: EntityTags | undefined
-  /** ms to wait for another value than those. */
+  /** ms to wait for a newer value. */
   waitMs: number
-  /** ms that hooks and the backend have for each answer. */
+  /** ms that hooks and the backend may take for each answer. */
   timeoutMs: number
 }
 
-/** A value as JSON text; without it the client has it. */
+/** A value as JSON text. `json` is undefined if the client has the value already. */
 export interface Read { tag: string, json: string | undefined }
 
 /**
- * Reads a key as a subscription does, and ends it.
+ * Reads a key by a subscription.
  * @throws HttpRefusal
  */
 export async function readState (exchange: Exchange, subscriptions: Subscriptions, { key, known, waitMs, timeoutMs }: Reading): Promise<Read> {
@@ -37,7 +37,7 @@ export async function readState (exchange: Exchange, subscriptions: Subscription
     const head = headOf(frame)
     if (head !== undefined && known?.has(entityTagOf(head)) === true) {
       const left = deadline - performance.now()
-      // a key that is deleted meanwhile is news, too
+      // a deletion of the key ends the wait, too
       const next: ServerFrame | undefined = left > 0 ? await exchange.next(STATE, left) : undefined
       if (next === undefined) return { tag: entityTagOf(head), json: undefined }
       frame = next
@@ -51,7 +51,7 @@ export async function readState (exchange: Exchange, subscriptions: Subscription
   }
 }
 
-/** Where the client stands after a frame; undefined if that is where no value is. */
+/** The client's position after a frame; undefined if the key has no value. */
 function headOf ({ opcode, payload }: ServerFrame): Head | undefined {
   const { epoch, version } = JSON.parse(payload.toString()) as StatePatch
   return version === 0 && WHOLE.includes(opcode) ? undefined : { epoch, version }

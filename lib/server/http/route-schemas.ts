@@ -1,4 +1,4 @@
-/** The routes of datasole/http as JSON Schema, for documents such as OpenAPI. The server checks by itself. */
+/** The routes of datasole/http as JSON Schema, for documents such as OpenAPI. The server checks requests itself. */
 
 const text = { type: 'string' } as const
 const texts = { anyOf: [text, { type: 'array', items: text }] } as const
@@ -19,7 +19,7 @@ const refusal = (description: string): object => ({
   }
 })
 
-/** Of every route. */
+/** The refusals that every route may answer with. */
 const REFUSALS = {
   400: refusal('The request is malformed.'),
   401: refusal('The auth handler does not accept the request.'),

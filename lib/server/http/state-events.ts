@@ -12,13 +12,13 @@ import { HttpConnection, type HttpRequest, type Receiver } from './http-connecti
 import { HttpRefusal } from './http-refusal.js'
 import { unreadable } from './read-state.js'
 
-/** ms after which a client connects again: the field `retry` of the stream. */
+/** ms after which a client reconnects: the field `retry` of the stream. */
 const RECONNECT = 2000
 
-/** The texts of frames that all followers of a key share. */
+/** Event texts by message, which all subscribers of a key share. */
 const shared = new WeakMap<Buffer, string>()
 
-/** A subscription as a stream of events (WHATWG HTML section 9.2). */
+/** A subscription as a stream of server-sent events (WHATWG HTML section 9.2). */
 export class StateEvents implements Receiver {
   readonly #core: Core
   readonly #key: string
@@ -32,9 +32,9 @@ export class StateEvents implements Receiver {
   }
 
   /**
-   * Resolves once the first event is there.
-   * @param since the position up to which the client has the key
-   * @param timeoutMs that hooks and the backend have for it
+   * Resolves when the first event is available.
+   * @param since the client's position in the key
+   * @param timeoutMs ms that hooks and the backend may take
    * @throws HttpRefusal
    */
   static async open (core: Core, callers: Callers, request: HttpRequest, key: string, since: Head | undefined, timeoutMs: number): Promise<FrameStream> {
@@ -60,7 +60,7 @@ export class StateEvents implements Receiver {
     if (frame.opcode === 0) return ':\n\n'
     if (frame.opcode === Opcode.ERROR) return this.#refused(refusalOf(frame))
     if (!STATE.includes(frame.opcode)) return undefined
-    // the changes of a CRDT are not those of its value
+    // a CRDT operation is not a patch of the value, so the client gets the whole value
     if (frame.opcode === Opcode.CRDT_OP) this.#core.keyspace.subscriptions.resync(this.#http!.connection, this.#key)
     else this.#first?.resolve()
     return textOf(frame)
@@ -76,7 +76,7 @@ export class StateEvents implements Receiver {
     stream.end()
   }
 
-  /** Before the first event the request is refused. Later the stream ends with the event `error`. */
+  /** Refuses the request before the first event. Later, it ends the stream with the event `error`. */
   #refused (error: HttpRefusal): string {
     if (this.#first !== undefined) this.#first.reject(error)
     queueMicrotask(() => { this.#http?.stream.end() })
@@ -85,7 +85,7 @@ export class StateEvents implements Receiver {
   }
 }
 
-/** @returns undefined for a frame that tells of nothing new */
+/** @returns undefined for a frame without news */
 function textOf (frame: ServerFrame): string | undefined {
   const known = frame.message && shared.get(frame.message)
   if (known !== undefined) return known
