@@ -4,13 +4,13 @@ import { packSnapshot } from './push-ledger.js'
 import type { Replica } from './replica.js'
 import { type Prepared, type Write, type WriteRules, prepare } from './write.js'
 
-/** Writes that go out together as consecutive versions, at the most. */
+/** Most writes that are committed together, as consecutive versions. */
 const MAX_BATCH = 64
 
-/** A log this much longer than the value (bytes) is worth a new snapshot, even for tiny values. */
+/** A log that is longer than this and than the value (bytes) is replaced by a new snapshot. */
 const MIN_LOG = 64 * 1024
 
-/** A deletion goes alone: it starts a new epoch. */
+/** Takes the next writes from the queue. A deletion is a batch of its own, because it starts a new epoch. */
 export function takeBatch (writes: Write[]): Write[] {
   if (writes.length === 0) return []
   let end = 1
@@ -18,7 +18,7 @@ export function takeBatch (writes: Write[]): Write[] {
   return writes.splice(0, end)
 }
 
-/** Computes each write on top of those before it. One that fails is rejected, and is as if it had not been. */
+/** Computes each write on top of the earlier ones. A failed write is rejected, and has no effect on later ones. */
 export function prepareAll (replica: Replica, batch: Write[], rules: WriteRules): Prepared[] {
   const { document } = replica
   const prepared: Prepared[] = []
@@ -33,7 +33,7 @@ export function prepareAll (replica: Replica, batch: Write[], rules: WriteRules)
       write.reject(error)
     }
   }
-  // what a key was before clients could see it is not theirs: the journal gets a value to forget it for
+  // a key that becomes live gets a snapshot, so that its history before that is dropped and never reaches clients
   const last = prepared.at(-1)
   if (last !== undefined && becomesLive(replica, prepared)) last.whole ??= JSON.stringify(document.value)
   document.rollback(start)
@@ -45,9 +45,10 @@ function becomesLive ({ live, document }: Replica, prepared: Prepared[]): boolea
 }
 
 /**
- * @param logBytes of the journal's log since its snapshot
- * @param ttlMs for which the key is kept after its last commit; undefined for good
- * @returns undefined where there is nothing to commit
+ * Makes the request for the journal.
+ * @param logBytes size of the journal's log since its snapshot
+ * @param ttlMs ms that the key is kept after its last commit; undefined for ever
+ * @returns undefined if there is nothing to commit
  */
 export function requestOf (replica: Replica, prepared: Prepared[], logBytes: number, ttlMs: number | undefined): CommitRequest | undefined {
   const { position: base } = replica
@@ -59,7 +60,10 @@ export function requestOf (replica: Replica, prepared: Prepared[], logBytes: num
   return { base, commits, live, snapshot: snapshotOf(replica, prepared, logBytes, live), ttlMs }
 }
 
-/** A whole value that is written anyway (unless what is remembered of pushes would be written with it each time), or a new one of the base where the log has outgrown the value. */
+/**
+ * The snapshot for the journal, if one is due: a whole value that a commit writes anyway, or the base value once the
+ * log has outgrown it. The first is skipped while pushes are remembered, as it would write them each time.
+ */
 function snapshotOf ({ version, document, pushes }: Replica, prepared: Prepared[], logBytes: number, becomesLive: boolean): Snapshot | undefined {
   const last = pushes.size > 0 && !becomesLive ? -1 : prepared.findLastIndex(({ whole }) => whole !== undefined)
   if (last >= 0) {

@@ -1,19 +1,19 @@
 import type { Logger } from '../context/logger.js'
 
-/** Keys that are read at once: many may be behind when a backend comes back. */
+/** Keys that are read together. Many may be out of date when a backend comes back. */
 const CHUNK = 100
 
-/** ms before what could not be read is tried again. */
+/** ms before keys that could not be read are read again. */
 const RETRY = 1000
 
-/** The keys of a node that may be behind the backend, and who reads them until they are not. */
+/** Reads the keys of a node that may be out of date, until it succeeds. */
 export class CatchUp {
   readonly #behind = new Set<string>()
   readonly #refresh: (key: string) => Promise<void>
   readonly #log: Logger
   readonly #closing = new AbortController()
   #isRunning = false
-  /** The next attempt does not wait: nothing has failed, or something made one look since the last one began. */
+  /** The next attempt does not wait: nothing has failed, or `add` was called since the last one began. */
   #isDue = false
   #hasFailed = false
   /** Ends the wait between attempts. */
@@ -24,7 +24,7 @@ export class CatchUp {
     this.#log = log
   }
 
-  /** They are read at once, and with them what could not be read before: what makes one look may be that the store is back. */
+  /** Reads keys at once, together with those that failed before, because the backend may be back. */
   add (keys: Iterable<string>): void {
     for (const key of keys) this.#behind.add(key)
     this.#isDue = true
@@ -32,7 +32,7 @@ export class CatchUp {
     if (!this.#isRunning) void this.#run()
   }
 
-  /** The key could not be read. Said once, however often it is tried. */
+  /** Retries a key that could not be read. The error is logged once, until all keys are up to date. */
   failed (key: string, error: unknown): void {
     if (this.#closing.signal.aborted) return
     if (!this.#hasFailed) this.#log.error({ err: error, key }, 'a key could not be read again; its clients are behind until it can')

@@ -1,8 +1,8 @@
-/** Bounds of what is kept without being needed. */
+/** Bounds of the keys that are cached without being needed. */
 const MAX_KEYS = 10_000
 const MAX_BYTES = 64 * 1024 * 1024
 
-/** Keys that nobody on this node needs just now: kept for the next one who asks, the least recently used go first. */
+/** Keys that nobody on this node needs now, cached for later. Evicts the least recently used. */
 export class IdleKeys {
   readonly #sizes = new Map<string, number>()
   readonly #evict: (key: string) => void

@@ -1,22 +1,22 @@
 import { randomUUID } from 'node:crypto'
 
-/** The identity of a push, by which a repeated one is recognized. */
+/** The identity of a push, by which a repeated push is recognized. */
 export interface PushId {
-  /** The id of a client's life; without spaces. */
+  /** The id that a client keeps for its life; without spaces. */
   readonly client: string
-  /** Counts up. */
+  /** A number that grows with each push. */
   readonly seq: number
 }
 
-/** Maximum of remembered clients of a key; then the one that pushed least recently is forgotten. */
+/** Most clients remembered per key. Beyond that, the one that pushed least recently is forgotten. */
 const MAX_CLIENTS = 1000
 
 /**
- * The last push of each client, with the version that it made. It follows from the ids of the commits
- * alone, so it is the same on every node, and a push and the memory of it are one commit.
+ * The last push of each client, with the version that it made. The ids of commits contain the pushes, so all nodes have
+ * the same ledger, and a push is stored atomically with its identity.
  */
 export class PushLedger {
-  /** Those that pushed last stand last. */
+  /** Least recent push first. */
   readonly #last = new Map<string, { seq: number, version: number }>()
 
   constructor (entries: Iterable<readonly [client: string, seq: number, version: number]> = []) {
@@ -25,7 +25,7 @@ export class PushLedger {
 
   get size (): number { return this.#last.size }
 
-  /** Takes in a commit, be it a push or not. */
+  /** Records the push of a commit, if the commit is one. */
   note (commitId: string, version: number): void {
     const push = pushOf(commitId)
     if (push === undefined) return
@@ -34,20 +34,20 @@ export class PushLedger {
     if (this.#last.size > MAX_CLIENTS) this.#last.delete(this.#last.keys().next().value!)
   }
 
-  /** The version that contains the push; undefined if it is new. */
+  /** The version that contains the push; undefined if the push is new. */
   versionOf ({ client, seq }: PushId): number | undefined {
     const last = this.#last.get(client)
     return last !== undefined && seq <= last.seq ? last.version : undefined
   }
 
-  /** This, and the commits that follow the one that made `version`. */
+  /** A copy that also has the commits after `version`. */
   after (version: number, commits: Iterable<{ id: string }>): PushLedger {
     const next = new PushLedger(this)
     for (const { id } of commits) next.note(id, ++version)
     return next
   }
 
-  /** The same pushes in another epoch, where `version` contains all of them. */
+  /** The same pushes in a new epoch, in which `version` contains all of them. */
   at (version: number): PushLedger {
     return new PushLedger(Array.from(this, ([client, seq]) => [client, seq, version] as const))
   }
@@ -57,11 +57,11 @@ export class PushLedger {
   }
 }
 
-/** Random once for this process. A UUID of Node.js is made of 20 strings, which would stay as long as a commit does. */
+/** Random, once per process. A UUID per commit would take more memory, since Node.js builds it of 20 strings. */
 const LIFE = randomUUID()
 let commits = 0
 
-/** A commit's id: unique, followed by the push. */
+/** A unique id for a commit, followed by the push. */
 export function commitId (push: PushId | undefined): string {
   const id = LIFE + String(++commits)
   return push === undefined ? id : `${id} ${push.client} ${push.seq}`
@@ -74,8 +74,8 @@ export function pushOf (id: string): PushId | undefined {
 }
 
 /**
- * The text of a key's snapshot in the journal: the value as JSON, with the pushes beside it if there are any. Text with
- * pushes begins with a space, which the text of a value never does.
+ * The text of a key's snapshot in the journal: the value as JSON, with the pushes if there are any. Text with pushes
+ * begins with a space, which JSON text of a value never does.
  */
 export function packSnapshot (value: string, pushes: PushLedger): string {
   return pushes.size === 0 ? value : ` {"value":${value},"pushes":${JSON.stringify([...pushes])}}`

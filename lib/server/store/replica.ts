@@ -3,16 +3,16 @@ import { Document } from '../../protocol/document.js'
 import type { Head, Operation } from '../../protocol/messages.js'
 import { PushLedger, packSnapshot, unpackSnapshot } from './push-ledger.js'
 
-/** Bytes of history that a replica keeps for clients that recover: at least this, or the size of the value. */
+/** Bounds of the history for clients that reconnect: bytes (or the size of the value if that is more), and commits. */
 const MIN_HISTORY = 64 * 1024
 const MAX_HISTORY = 1000
 
-/** Epochs that are over, as far as they are remembered. */
+/** Most ended epochs that are remembered. */
 const MAX_FORMER = 16
 
 /**
- * This node's copy of a key: the committed value, edited in place by accepted commits, and the last
- * commits. The value is never handed out, and never holds an object that someone else has.
+ * This node's copy of a key: the committed value and the last commits. Commits edit the value in place, so it is never
+ * returned to callers, and never shares an object with them.
  */
 export class Replica implements Position {
   epoch = ''
@@ -20,9 +20,9 @@ export class Replica implements Position {
   id = ''
   live = false
   document = new Document()
-  /** The last pushes of clients, by which a repeated push is recognized. */
+  /** The last push of each client, by which a repeated push is recognized. */
   pushes = new PushLedger()
-  /** Consecutive, ending at `version`; empty while no client may see it. */
+  /** Consecutive commits that end at `version`; empty while clients cannot see the key. */
   #history: LogEntry[] = []
   #historySize = 0
   readonly #former = new Set<string>()
@@ -31,24 +31,24 @@ export class Replica implements Position {
 
   get position (): Position { return { epoch: this.epoch, version: this.version, id: this.id } }
 
-  /** Whether this already is that head, or a later one. */
+  /** Whether this replica has reached a position, or a later one. */
   covers ({ epoch, version, id }: Position): boolean {
     return epoch === this.epoch && (version < this.version || (version === this.version && id === this.id))
   }
 
-  /** Whether a journal has lost what is here, or has come back from an epoch that was over. */
+  /** Whether a journal has lost commits that are here, or has gone back to an epoch that has ended. */
   isAheadOf ({ epoch, isLost = false }: KeyRecord): boolean {
     return isLost || this.#former.has(epoch)
   }
 
-  /** Whether commits that were made on `base` lead on from here, or include what is here. */
+  /** Whether commits based on `base` can be applied here, some of which may be here already. */
   continues ({ epoch, version, id }: Position, commits: LogEntry[]): boolean {
     const held = this.version - version
     if (epoch !== this.epoch || held < 0 || held > commits.length) return false
     return this.id === (held === 0 ? id : commits[held - 1]!.id)
   }
 
-  /** Takes accepted commits that start at `from`; what is here already is skipped. */
+  /** Applies accepted commits that follow version `from`. Skips those that are here already. */
   advance (from: number, commits: LogEntry[]): void {
     for (let i = this.version - from; i < commits.length; i++) {
       const commit = commits[i]!
@@ -67,12 +67,12 @@ export class Replica implements Position {
   }
 
   /**
-   * Takes what a journal answered that this is not ahead of.
-   * @returns false where the answer does not connect with what is here: read again
+   * Applies an answer of the journal, which must not be behind: see `isAheadOf`.
+   * @returns false if the answer does not connect with this replica, and has to be read again
    */
   adopt (record: KeyRecord): boolean {
     const { epoch, version, id, live, snapshot, commits } = record
-    // overtaken by what came meanwhile
+    // newer commits have arrived since the journal answered
     if (epoch === this.epoch && version < this.version) return true
     const from = version - commits.length
     const restarts = epoch !== this.epoch || (snapshot !== undefined && from > this.version)
@@ -85,21 +85,21 @@ export class Replica implements Position {
     return true
   }
 
-  /** From now on clients may see it, but not how it came to be. */
+  /** Makes the key visible to clients, without its history before that. */
   becomeLive (): void {
     this.live = true
     this.#history = []
     this.#historySize = 0
   }
 
-  /** Another epoch has begun, without a value, or with what was left of it. */
+  /** Starts another epoch, without a value, or with the value that the journal still has. */
   reset ({ epoch, id, value }: NonNullable<CommitRequest['reset']>): void {
     this.#restart(epoch, value === undefined ? undefined : { version: 1, value })
     this.id = value === undefined ? '' : id
     if (value === undefined) this.live = false
   }
 
-  /** The operations from a version to this one, as JSON text, or undefined where they are not held. */
+  /** The operations from a version to this one, as JSON text; undefined if the history does not reach back so far. */
   patchesSince ({ epoch, version }: Head): string | undefined {
     const missing = this.version - version
     if (epoch !== this.epoch || missing < 0 || missing > this.#history.length) return undefined
@@ -109,7 +109,7 @@ export class Replica implements Position {
     return `[${texts.join(',')}]`
   }
 
-  /** The last commits that are held, the newest last. */
+  /** The last commits in the history, oldest first. */
   lastCommits (count: number): Array<{ version: number, patches: string }> {
     const first = Math.max(0, this.#history.length - count)
     return this.#history.slice(first).map(({ patches }, i) => ({ version: this.version - this.#history.length + first + i + 1, patches }))
@@ -130,7 +130,7 @@ export class Replica implements Position {
   }
 }
 
-/** The value of a whole record; undefined at version 0. */
+/** The value of a record without gaps, as the text of a snapshot; undefined at version 0. */
 export function valueOf ({ snapshot, commits, version }: KeyRecord): string | undefined {
   if (version === 0) return undefined
   const { value, pushes } = contentOf(snapshot)

@@ -10,24 +10,24 @@ interface Stored extends Position {
   expiresAt?: number
 }
 
-/** The key under which the live keys are listed. */
+/** The key of the list of live keys. */
 const LIVE_KEYS = 'live-keys'
 
-/** Maximum of remembered deleted keys. */
+/** Most deleted keys that are remembered. */
 export const MAX_DELETED = 1000
 
 /**
- * A journal over a backend that has only the five basic methods: every commit stores the whole
- * value. Right for one node. Across nodes the version check is not atomic, so the last writer wins,
- * and there is no log to recover from: whoever is behind gets a snapshot.
+ * A journal for a backend that has only the five basic methods. Each commit stores the whole value. It is right for one
+ * node. With several nodes the version check is not atomic, so the last writer wins. It has no log, so a client that is
+ * behind gets a snapshot.
  */
 export class SnapshotJournal implements Journal {
   readonly #backend: StateBackend
-  /** The epoch of keys that are not stored: another one each time that deleted keys are forgotten, so that none comes back. */
+  /** The epoch of keys without a stored value. It changes when deleted keys are forgotten, so that no epoch returns. */
   #history = randomUUID()
-  /** The epochs of deleted keys. Nothing is stored of them. */
+  /** The epochs of deleted keys, in memory only. */
   readonly #deleted = new Map<string, string>()
-  /** Commits of one key are made one after the other. */
+  /** The last operation per key, so that the commits of one key run one after the other. */
   readonly #tails = new Map<string, Promise<unknown>>()
 
   constructor (backend: StateBackend) {
@@ -70,7 +70,7 @@ export class SnapshotJournal implements Journal {
 
   async #stored (key: string): Promise<Stored> {
     const stored = await this.#backend.get<Stored>(key)
-    // without expiry in the backend, an expired value is at least not visible
+    // a backend without `expire` keeps the value, which must not be visible any more
     if (stored !== undefined && Date.now() < (stored.expiresAt ?? Infinity)) return stored
     return { epoch: this.#deleted.get(key) ?? this.#history, version: 0, id: '', live: false }
   }
@@ -91,7 +91,7 @@ export class SnapshotJournal implements Journal {
 
   #inTurn<T> (key: string, work: () => Promise<T>): Promise<T> {
     const turn = (this.#tails.get(key) ?? Promise.resolve()).then(work)
-    const tail = turn.then(() => {}, () => {}).then(() => { // the caller gets the failure; the line only goes on
+    const tail = turn.then(() => {}, () => {}).then(() => { // the caller gets the error
       if (this.#tails.get(key) === tail) this.#tails.delete(key)
     })
     this.#tails.set(key, tail)

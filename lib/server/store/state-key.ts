@@ -10,7 +10,7 @@ import type { Write, WriteRules } from './write.js'
 export interface StateHost {
   readonly backend: StateBackend
   readonly journal: Journal
-  /** Put before a key's name in the backend, apart from whatever else is there. */
+  /** Prefix of the key's name in the backend, which separates it from other data. */
   readonly prefix: string
   /** ms that a key stays in the backend after a commit; undefined for ever. */
   readonly ttlMs: number | undefined
@@ -24,38 +24,38 @@ export interface StateHost {
   readonly tracer: Tracer | undefined
   /** The time in ms if durations are measured, else 0. */
   begin (): number
-  /** A batch of writes has waited in line. */
+  /** Records how long a batch of writes has waited in the queue. */
   waited (since: number): void
-  /** The outcome of a commit; `accepted` is undefined if the journal did not answer in time. */
+  /** Records the result of a commit; `accepted` is undefined if the journal did not answer. */
   answered (began: number, accepted: boolean | undefined): void
-  /** Nothing is under way any more: the key may be forgotten. */
+  /** The key has no work in progress, and may be unloaded. */
   idle (key: string): void
   rulesOf (key: string): WriteRules
-  /** The key could not be read, and must be refreshed until it can. */
+  /** The key could not be read, and has to be read again until it can. */
   fellBehind (key: string, error: unknown): void
 }
 
-/** Maximum of waiting writes of a key. */
+/** Most writes of a key that wait. */
 const MAX_WAITING = 10_000
 
-/** One key on this node: its replica, its queue of writes, and the commits of other nodes. */
+/** One key on this node: its replica, its queue of writes, and the notices of other nodes' commits. */
 export class StateKey {
   readonly replica: Replica
-  /** While the first read is under way. */
+  /** Pending during the first read. */
   loading: Promise<Replica> | undefined
   readonly #host: StateHost
   readonly #storageKey: string
   #writes: Write[] = []
   #isWriting = false
-  /** Arrival of the oldest waiting write; 0 if durations are not measured. */
+  /** When the oldest waiting write was queued; 0 if durations are not measured. */
   #waitsSince = 0
-  /** The journal came back without commits that this replica has. */
+  /** The journal has lost commits that this replica has. */
   #isLost = false
-  /** A commit of this node has failed, and may have taken effect: the next change may be its own. */
+  /** A failed commit of this node may have been accepted, so the next change may be its own. */
   #isUnsure = false
-  /** While a commit is under way the replica does not change: the answer has the commits of others. */
+  /** Pending during a commit. The replica does not change meanwhile: the result contains the commits of other nodes. */
   #committing: Promise<CommitResult> | undefined
-  /** The newest notice that came meanwhile, or while the key was loading. */
+  /** The newest notice that arrived during a commit, or while the key was loading. */
   #noticed: CommitNotice | undefined
   #logBytes = 0
   #unsubscribe: BackendUnsubscribe | undefined
@@ -67,7 +67,7 @@ export class StateKey {
     this.loading = this.#load()
   }
 
-  /** Whether a write would have to wait for something. */
+  /** Whether a new write has to wait. */
   get isBusy (): boolean { return this.#isWriting || this.loading !== undefined }
 
   write (write: Write): void {
@@ -79,10 +79,10 @@ export class StateKey {
     if (!this.#isWriting) void this.#writeAll()
   }
 
-  /** Reads the commits that this replica lacks, as of now or later. */
+  /** Reads the commits that this replica lacks at the time of the call. */
   async refresh (): Promise<void> {
     await this.loading
-    await this.#committing?.catch(() => {}) // its writers get the error
+    await this.#committing?.catch(() => {}) // the writers get the error
     await this.#read()
   }
 
@@ -93,7 +93,7 @@ export class StateKey {
   async #load (): Promise<Replica> {
     try {
       await this.#host.ready()
-      // before reading, so that nothing committed in between is missed
+      // subscribes before it reads, so that no commit in between is missed
       this.#unsubscribe = this.#host.backend.subscribe(this.#storageKey, (_, notice) => { this.#notice(notice as CommitNotice) })
       await this.#unsubscribe.ready
       await this.#read()
@@ -104,18 +104,18 @@ export class StateKey {
     }
   }
 
-  /** Reads again until the answer connects with the replica. */
+  /** Reads until the answer connects with the replica. */
   async #read (): Promise<void> {
     const { replica } = this
     for (;;) {
       const asked = replica.position
       const record = await this.#host.journal.read(this.#storageKey, asked.epoch === '' ? undefined : asked)
-      // its answer will tell all that this one does
+      // the result of a commit will contain all that this answer does
       if (this.#committing !== undefined) return
-      // the answer may be older than a commit that arrived meanwhile, and of an epoch that is over
+      // the epoch has changed during the read, so the answer may be older
       if (replica.epoch !== asked.epoch) continue
       if (replica.isAheadOf(record)) {
-        // writers in line find it out by themselves
+        // a running `#writeAll` sees `#isLost` itself
         this.#isLost = true
         if (!this.#isWriting) void this.#writeAll()
         return
@@ -124,7 +124,7 @@ export class StateKey {
     }
   }
 
-  /** Adopts the answer of the journal; false if it does not connect with the replica. */
+  /** Applies an answer of the journal. Returns false if it does not connect with the replica. */
   #adopt (record: KeyRecord): boolean {
     const { replica } = this
     const { epoch, version, live } = replica
@@ -137,8 +137,8 @@ export class StateKey {
   }
 
   /**
-   * The journal has lost commits that clients may have seen. The rest goes on in another epoch, in which all start
-   * anew. One node makes the epoch, and the others follow.
+   * Recovers after the journal has lost commits that clients may have seen. The remaining value starts a new epoch, and
+   * all clients resync. One node creates the epoch, and the others follow.
    */
   async #renew (): Promise<void> {
     const { replica } = this
@@ -161,7 +161,7 @@ export class StateKey {
     }
   }
 
-  /** One batch after the other, for as long as someone waits. Never rejects: every write is settled. */
+  /** Commits batch after batch while writes wait. Never rejects: every write is settled. */
   async #writeAll (): Promise<void> {
     this.#isWriting = true
     try {
@@ -178,7 +178,7 @@ export class StateKey {
         await (batch.length > 0 ? this.#commit(batch) : this.#renew())
       } catch (error) {
         for (const write of batch) write.reject(error)
-        // it may have been committed all the same
+        // the commit may have been accepted
         this.#isUnsure = true
         this.#reread()
       }
@@ -188,7 +188,7 @@ export class StateKey {
     this.#host.idle(this.replica.key)
   }
 
-  /** Repeats until the journal accepts them. If another node was first, they are computed again on its commits. */
+  /** Retries until the journal accepts a batch. After a conflict the writes are computed again on the newer value. */
   async #commit (batch: Write[]): Promise<void> {
     const { replica } = this
     for (;;) {
@@ -217,7 +217,7 @@ export class StateKey {
     else if (!this.#adopt(missed)) await this.#read()
   }
 
-  /** @param writes the committed writes, to whose traces it belongs */
+  /** @param writes the committed writes; the commit's span belongs to their traces */
   async #send (request: CommitRequest, writes: readonly Write[] = []): Promise<CommitResult> {
     const began = this.#host.begin()
     let result: CommitResult | undefined
@@ -253,7 +253,7 @@ export class StateKey {
     this.#host.onCommit(replica, becameLive ? -1 : base.version)
   }
 
-  /** Another node's commit, or our own, come back. */
+  /** Handles the notice of a commit, of another node or of this one. */
   #notice (notice: CommitNotice): void {
     const { replica } = this
     const { base, head, live, commits } = notice
@@ -270,7 +270,7 @@ export class StateKey {
     this.#reread()
   }
 
-  /** Once the answer that was waited for has been taken in: see whether it told all. */
+  /** Handles the notice that arrived meanwhile. */
   #takeNoticed (): void {
     const noticed = this.#noticed
     this.#noticed = undefined

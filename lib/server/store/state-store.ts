@@ -11,36 +11,36 @@ import type { Replica } from './replica.js'
 import { type StateHost, StateKey } from './state-key.js'
 import { type ValueCheck, type Write, type WriteRules, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
 
-/** The part of the server that owns a store: it gets commits, and decides which keys must stay. */
+/** The part of the server that owns a store. It is notified of commits, and decides which keys stay loaded. */
 export interface StoreOwner {
-  /** A replica has changed: `from` is the version before, or -1 if no patch leads on from it. */
+  /** A replica has changed. `from` is the version before, or -1 if no patch leads from it to the new one. */
   onCommit (replica: Replica, from: number, store: StateStore): void
-  /** A replica has seen its key become visible to clients, or deleted; `isOwn` if this node did it. */
+  /** A key became live, or was deleted, as a replica has seen; `isOwn` if this node did it. */
   onLiveChange? (key: string, isLive: boolean, isOwn: boolean, store: StateStore): void
-  /** Whether the key must stay on this node. */
+  /** Whether the key must stay loaded on this node. */
   isNeeded (key: string, store: StateStore): boolean
-  /** Whether the paths that a commit touches are needed later: see `prepare`. */
+  /** Whether later writes need the paths that a commit touched: see `prepare`. */
   keepsPaths? (key: string): boolean
   /** The check for values of a key; undefined if any value is valid. */
   checkOf? (key: string): ValueCheck | undefined
 }
 
-/** The place of a store in the backend, and its bounds. */
+/** The prefix of a store in the backend, and its bounds. */
 export interface StoreOptions {
-  /** Bytes of a value's JSON. */
+  /** Most bytes of a value's JSON. */
   maxStateBytes: number
   maxJsonDepth: number
   /** The promise to wait for before the backend can be used; undefined if it can be. */
   ready: () => Promise<void> | undefined
-  /** Put before the names of keys in the backend. */
+  /** Prefix of the names of keys in the backend. */
   prefix: string
   /** ms that a key stays in the backend after a commit. Default: for ever. */
   ttlMs?: number
-  /** Cached keys that nobody needs. Default 10,000. */
+  /** Most cached keys that nobody needs. Default 10,000. */
   maxIdle?: number
 }
 
-/** The keys that this node holds, and the way to read and write them. */
+/** The keys that are loaded on this node, and the methods to read and write them. */
 export class StateStore implements StateHost {
   readonly #keys = new Map<string, StateKey>()
   readonly #owner: StoreOwner
@@ -54,7 +54,7 @@ export class StateStore implements StateHost {
   readonly ttlMs: number | undefined
 
   readonly ready: () => Promise<void> | undefined
-  /** Of its keys: `state`, `crdt` or `session`. */
+  /** The kind of its keys: `state`, `crdt` or `session`. */
   readonly kind: string
 
   constructor (readonly backend: StateBackend, readonly journal: Journal, owner: StoreOwner, { prefix, ttlMs, maxIdle, maxStateBytes, maxJsonDepth, ready }: StoreOptions, metrics: Metrics, log: Logger) {
@@ -71,19 +71,19 @@ export class StateStore implements StateHost {
     this.#stopListening = backend.onDoubt?.(() => { this.#catchUp.add(this.#keys.keys()) })
   }
 
-  /** The replica of a key; at once if this node has it. */
+  /** The replica of a key. Synchronous if the key is loaded. */
   replica (name: string): Replica | Promise<Replica> {
     const key = this.#key(name)
     return key.loading ?? key.replica
   }
 
-  /** Keys that this node holds. */
+  /** Number of loaded keys. */
   get size (): number { return this.#keys.size }
 
-  /** The replicas that this node holds. */
+  /** The replicas of all loaded keys. */
   * replicas (): IterableIterator<Replica> { for (const { replica } of this.#keys.values()) yield replica }
 
-  /** The replica of a key, if this node holds it. */
+  /** The replica of a key, if the key is loaded. */
   held (name: string): Replica | undefined { return this.#keys.get(name)?.replica }
 
   /** The committed value, as a copy that the caller owns. */
@@ -110,8 +110,8 @@ export class StateStore implements StateHost {
   }
 
   /**
-   * Commits patches that were made elsewhere on a value that `read` gave.
-   * @throws DatasoleError `CONFLICT` where the key has moved on since
+   * Commits patches that were computed elsewhere, on a value from `read`.
+   * @throws DatasoleError `CONFLICT` if the key has changed since
    */
   patch (name: string, base: Head, patches: Operation[], live: boolean): Promise<Operation[]> {
     return new Promise((resolve, reject) => { this.#key(name).write(patchWrite(base, patches, live, { resolve, reject })) })
@@ -125,52 +125,52 @@ export class StateStore implements StateHost {
     return { epoch, version, value }
   }
 
-  /** A write of another kind. It is settled in any case. */
+  /** Queues a custom write. The write is always settled. */
   write (name: string, write: Write): void {
     this.#key(name).write(write)
   }
 
   /**
-   * Resolves to whether there was a value.
-   * @throws DatasoleError `CONFLICT` where `base` is given, and the key has moved on since
+   * Deletes a value, and resolves to whether there was one.
+   * @throws DatasoleError `CONFLICT` if `base` is given, and the key has changed since
    */
   delete (name: string, base?: Head): Promise<boolean> {
     return new Promise((resolve, reject) => { this.#key(name).write(deleteWrite(base, { resolve, reject })) })
   }
 
-  /** Starts the term of a key anew that stays for `ttlMs`. */
+  /** Restarts the time to live of a key that has one. */
   touch (name: string): Promise<unknown> {
     return new Promise((resolve, reject) => { this.#key(name).write(touchWrite({ resolve, reject })) })
   }
 
-  /** Keys of this node may be behind: they are read, again and again until that works. */
+  /** Reads keys that may be out of date. Retries until it succeeds. */
   recheck (names: Iterable<string>): void {
     this.#catchUp.add(names)
   }
 
-  /** Updates a replica to the backend's position. */
+  /** Brings a replica up to date with the backend. */
   async refresh (name: string): Promise<void> {
     await this.#keys.get(name)?.refresh()
   }
 
-  /** Every key of this store that clients may see. */
+  /** All live keys of this store. */
   async liveKeys (): Promise<string[]> {
     const keys = await this.journal.liveKeys(this.prefix)
-    // a journal may not know of prefixes
+    // a journal may ignore the prefix
     return keys.filter((key) => key.startsWith(this.prefix)).map((key) => key.slice(this.prefix.length))
   }
 
-  /** Whether the backend has a key as one that clients may see. */
+  /** Whether the key is live in the backend. */
   async isLive (name: string): Promise<boolean> {
     return (await this.journal.read(this.prefix + name)).live
   }
 
-  /** Whether this node has a replica of a live key, which follows its changes. */
+  /** Whether a loaded replica of the key is live. It follows later changes. */
   holdsLive (name: string): boolean {
     return this.#keys.get(name)?.replica.live === true
   }
 
-  /** Nobody needs a key any more. Without a value it is forgotten, so that invented names cost no memory. */
+  /** Caches a key that nobody needs any more. Without a value it is unloaded, so that invented names cost no memory. */
   idle (name: string): void {
     const replica = this.#keys.get(name)?.replica
     if (replica === undefined) return
@@ -226,7 +226,7 @@ export class StateStore implements StateHost {
       const opened = key = new StateKey(name, this)
       this.#keys.set(name, key)
       key.loading!.catch(() => {
-        // its callers get the error; the next call tries again
+        // the callers get the error; the next call loads it again
         opened.close()
         if (this.#keys.get(name) === opened) this.#keys.delete(name)
       })
@@ -234,7 +234,7 @@ export class StateStore implements StateHost {
     return key
   }
 
-  /** Forgets a key, unless it is in use again. */
+  /** Unloads a key, unless it is in use again. */
   #release (name: string): void {
     const key = this.#keys.get(name)
     if (key === undefined || key.isBusy || this.#owner.isNeeded(name, this)) return

@@ -8,29 +8,29 @@ import { within } from '../lifecycle/until.js'
 import type { BackendHealth, Metrics } from '../metrics/metrics.js'
 import { StateStore, type StoreOwner } from './state-store.js'
 
-/** JSON levels around a value: a session and a CRDT keep a timestamp with each field. */
+/** JSON levels around a value in a session or a CRDT, which store a timestamp with each field. */
 const FIELD_DEPTH = 3
 
-/** Bytes of a session that several nodes have filled at once, each within its bound. */
+/** Most bytes of a stored session. Several nodes may have filled it together, each within its own bound. */
 const MAX_MERGED_SESSION = 4 * 1024 * 1024
 
-/** The parts of the server that the stores belong to. */
+/** The owners of the stores. */
 export interface StorageOwners {
   state: StoreOwner
   crdt: StoreOwner
-  /** Messages between nodes may have been lost; the stores catch up by themselves. */
+  /** Called when messages between nodes may have been lost. The stores recover by themselves. */
   onMessagesLost (storage: Storage): void
   /** See `Hub.joining`. */
   joining (): Promise<unknown> | undefined
 }
 
-/** A backend as it answers now; `lagMs` is the way of a message through it and back. */
+/** The health of a backend. `lagMs` is the time that a message takes to the backend and back. */
 export type Health = Pick<BackendHealth, 'ready' | 'lagMs'>
 
-/** Nothing is stored there: that it can be read is enough. */
+/** A key without a value, read to see whether the backend answers. */
 const HEALTH_KEY = 'health'
 
-/** All that hangs on one backend: the journal, the stores of each kind of key, and the bus between nodes. */
+/** Everything that uses one backend: the journal, the stores, and the bus between nodes. */
 export class Storage {
   readonly journal: Journal
   readonly state: StateStore
@@ -48,7 +48,7 @@ export class Storage {
   #checking: Promise<Health> | undefined
   #reading: Promise<unknown> | undefined
 
-  /** @param onUsable called once the backend can be used, if it has to connect first */
+  /** @param onUsable called when the backend can be used, if it has to connect first */
   constructor (readonly backend: StateBackend, owners: StorageOwners, onUsable: (storage: Storage) => void, settings: Settings, metrics: Metrics, log: Logger) {
     this.#settings = settings
     this.#onUsable = onUsable
@@ -62,7 +62,7 @@ export class Storage {
     this.#stopListening = backend.onDoubt?.(() => { if (this.isUsable) owners.onMessagesLost(this) })
   }
 
-  /** The store of the sessions of a scope that uses this backend. */
+  /** Opens the store of the sessions of a scope. */
   openSessions (prefix: string, owner: StoreOwner, ttlMs: number | undefined): StateStore {
     return this.#open(prefix, owner, { ttlMs, maxIdle: 0, maxStateBytes: MAX_MERGED_SESSION, maxJsonDepth: this.#settings.maxJsonDepth + FIELD_DEPTH })
   }
@@ -70,18 +70,18 @@ export class Storage {
   /** Every store in it. */
   get stores (): readonly StateStore[] { return this.#stores }
 
-  /** A backend that has to connect cannot be used before; others can be at once. */
+  /** Whether the backend can be used. A backend that has to connect can be used only after that. */
   get isUsable (): boolean { return this.#readiness.isReady }
 
   /** The promise to wait for before the backend can be used; undefined if it can be. */
   readonly ready = (): Promise<void> | undefined => this.#readiness.wait()
 
-  /** From now on calls wait for `starting`, which is going to call `connect`. */
+  /** Makes calls wait for `starting`, which calls `connect` later. */
   announce (starting: Promise<unknown>): void {
     if (this.#connecting === undefined) this.#readiness.announce(starting)
   }
 
-  /** Connects the backend; may be called again. Rejects as the backend does. */
+  /** Connects the backend. May be called again. Rejects as the backend does. */
   connect (): Promise<void> {
     if (this.#connecting === undefined) this.#readiness.announce(this.#connecting = this.#connect())
     return this.#connecting
@@ -95,35 +95,35 @@ export class Storage {
     this.#onUsable(this)
   }
 
-  /** Listens to the other nodes. */
+  /** Subscribes to the messages of other nodes. */
   async join (handlers: Partial<BusHandlers>): Promise<void> {
     await this.bus.open(handlers)
   }
 
-  /** Whether the backend answers, and how fast. Those who ask at once get one answer. */
+  /** Tests whether the backend answers, and how fast. Concurrent calls share one test. */
   health (timeoutMs: number): Promise<Health> {
     return (this.#checking ??= this.#check(timeoutMs).finally(() => { this.#checking = undefined }))
   }
 
   async #check (timeoutMs: number): Promise<Health> {
     if (!this.isUsable) return { ready: false }
-    // one that hangs is not asked again beside it
+    // a read that hangs is not repeated
     this.#reading ??= this.backend.get(HEALTH_KEY).finally(() => { this.#reading = undefined })
     try {
       const [lagMs] = await within(timeoutMs, Promise.all([this.bus.probe(), this.#reading]), () => new Error('late'))
       return { ready: true, lagMs }
     } catch {
-      return { ready: false } // the backend itself logs why
+      return { ready: false } // the backend itself logs the error
     }
   }
 
-  /** Closes the stores, and gives the backend back what `connect` took. */
+  /** Closes the stores, and releases what `connect` acquired. */
   async close (): Promise<void> {
     this.bus.close()
     this.#stopListening?.()
     this.#stopListening = undefined
     for (const store of this.#stores.splice(0)) store.close()
-    await this.#connecting?.catch(() => {}) // whoever connected it has been told
+    await this.#connecting?.catch(() => {}) // the caller of `connect` gets the error
     if (!this.#isConnected) return
     this.#isConnected = false
     await this.backend.close?.()
@@ -138,8 +138,8 @@ export class Storage {
 }
 
 /**
- * A backend's own journal, or one made of its five basic methods.
- * @param joining other nodes may hear of a member by a commit, and have to reach it by then
+ * A backend's own journal, or one built of its five basic methods.
+ * @param joining a commit waits for it, because another node that sees the commit may broadcast to a new member
  */
 function journalOf (backend: StateBackend, joining: () => Promise<unknown> | undefined): Journal {
   const { commit, read, liveKeys } = backend

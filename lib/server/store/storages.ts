@@ -6,7 +6,7 @@ import type { Scope } from '../scope/scope.js'
 import { BACKEND } from '../scope/services.js'
 import { Storage, type StorageOwners } from './storage.js'
 
-/** The storages of a server: one for each backend that a scope provides, and the default for the root. */
+/** The storages of a server: one per backend that a scope provides, and the default one for the root. */
 export class Storages implements Iterable<Storage> {
   readonly #byOwner = new Map<Scope, Storage>()
   readonly #root: Scope
@@ -15,7 +15,7 @@ export class Storages implements Iterable<Storage> {
   readonly #onUsable: (storage: Storage) => void
   #announced: Promise<unknown> | undefined
 
-  /** @param onUsable gets each storage once it is used, and is connected */
+  /** @param onUsable called for each storage that has been requested, when its backend is connected */
   constructor (root: Scope, defaultBackend: () => StateBackend, owners: StorageOwners, onUsable: (storage: Storage) => void, settings: Settings, metrics: Metrics, log: Logger) {
     this.#root = root
     this.#defaultBackend = defaultBackend
@@ -36,7 +36,7 @@ export class Storages implements Iterable<Storage> {
     const known = this.#byOwner.get(owner)
     if (known !== undefined) return known
     const backend = owner.provided(BACKEND) ?? this.#defaultBackend()
-    // two scopes may share an instance: it is one store, and one bus
+    // scopes that provide the same instance share one store and one bus
     const shared = Array.from(this).find((each) => each.backend === backend)
     const storage = shared ?? this.#open(backend)
     this.#byOwner.set(owner, storage)
@@ -46,12 +46,12 @@ export class Storages implements Iterable<Storage> {
     return storage
   }
 
-  /** The storage of a scope, if it has been used already. */
+  /** The storage of a scope, if it has been requested before. */
   peek (scope: Scope): Storage | undefined {
     return this.#byOwner.get(scope.ownerOf([BACKEND]))
   }
 
-  /** Each storage with its name: that of the first scope that has it. */
+  /** Each storage with its name: the name of the first scope that uses it. */
   get names (): Map<Storage, string> {
     const names = new Map<Storage, string>()
     for (const [{ name }, storage] of this.#byOwner) {
@@ -62,17 +62,17 @@ export class Storages implements Iterable<Storage> {
     return names
   }
 
-  /** Asks every backend. */
+  /** Tests every backend. */
   async health (timeoutMs: number): Promise<BackendHealth[]> {
     return await Promise.all(Array.from(this.names, async ([storage, scope]) => ({ scope, ...await storage.health(timeoutMs) })))
   }
 
-  /** Whether the storage of a scope is its own, so that no plugin can give it another. */
+  /** Whether the scope provides its own backend, so that no plugin can replace it. */
   isOwn (scope: Scope): boolean {
     return scope.ownerOf([BACKEND]) === scope
   }
 
-  /** From now on calls wait for `starting`, which is going to connect the backends. */
+  /** Makes calls wait for `starting`, which connects the backends later. */
   announce (starting: Promise<unknown>): void {
     this.#announced = starting
     for (const storage of this) storage.announce(starting)

@@ -11,32 +11,35 @@ import { type PushId, commitId } from './push-ledger.js'
 import type { TraceContext } from '../metrics/tracer.js'
 import type { Replica } from './replica.js'
 
-/** Changes a draft of the value in place, or returns a new value; it may run again, and must not be async. A key without a value gives it `undefined`. */
+/**
+ * Changes a draft of the value in place, or returns a new value. It gets `undefined` if the key has no value. It may
+ * run again, and must not be async.
+ */
 export type Recipe<T> = (draft: T | undefined) => T | void
 
-/** A change that waits to be committed. It may have to be computed again, on a newer value. */
+/** A change that waits to be committed. After a conflict it is computed again, on a newer value. */
 export interface Write {
   readonly live: boolean
   /** Deletes the key instead of changing its value. */
   readonly resets?: boolean
-  /** Is committed although it changes nothing. */
+  /** Is committed even if it changes nothing. */
   readonly touches?: boolean
-  /** A client's push, which is remembered with the commit. */
+  /** A client's push, whose identity is stored with the commit. */
   readonly push?: PushId
-  /** Bounds for operations from outside. */
+  /** Bounds for operations of clients. */
   readonly limits?: PatchLimits
-  /** The place in a trace that it comes from, where somebody traces. */
+  /** The writer's position in a trace, if there is a tracer. */
   trace?: TraceContext
   /**
-   * The operations that make the change; the document is left as it was. It stands at the replica's
-   * version and has `before` in it, which go out in the same batch.
+   * Returns the operations of the change, without applying them. The document has the replica's version, plus `before`:
+   * the earlier writes of the same batch.
    */
   make (document: Document, replica: Replica, before: readonly Prepared[]): Operation[]
-  /** Looks at the value that the operations made; what it throws refuses the write. */
+  /** Checks the value after the operations. A throw refuses the write. */
   check? (document: Document): void
-  /** The backend has it; told before anyone hears of the commit. */
+  /** Called when the backend has accepted the write, before subscribers get the commit. */
   accepted? (): void
-  /** Another node was first: `document` still is what `patches` were made on. */
+  /** Called after a conflict, while `document` still has the value on which `patches` were computed. */
   lost? (document: Document, patches: Operation[]): void
   resolve (patches: Operation[]): void
   reject (error: unknown): void
@@ -45,7 +48,7 @@ export interface Write {
 type Settle = Pick<Write, 'resolve' | 'reject'>
 
 /**
- * The new value, whole. The caller's object is read only while the call that passed it is on the stack, unless it
+ * Replaces the value. The write uses the caller's object only during the call, and a copy after that, unless the object
  * is deeply frozen.
  */
 export function setWrite (value: unknown, live: boolean, maxDepth: number, settle: Settle): Write & { capture (): void } {
@@ -68,7 +71,7 @@ export function updateWrite (recipe: (draft: unknown) => unknown, live: boolean,
   return { live, make: (document) => record(document, recipe, maxDepth), resolve, reject }
 }
 
-/** Patches that were made elsewhere, on the version that `base` names. Where the key is not there any more, it rejects with `CONFLICT`. */
+/** Commits patches that were computed elsewhere, on `base`. Rejects with `CONFLICT` if the key has changed since. */
 export function patchWrite (base: Head, patches: Operation[], live: boolean, settle: Settle): Write {
   return {
     ...settle,
@@ -90,8 +93,8 @@ export function touchWrite (settle: Settle): Write {
 }
 
 /**
- * @param base where the key has to stand, else it rejects with `CONFLICT`; undefined for anywhere
- * @param resolve told whether there was a value
+ * @param base the expected position, else it rejects with `CONFLICT`; undefined for any
+ * @param resolve gets whether there was a value
  */
 export function deleteWrite (base: Head | undefined, { resolve, reject }: { resolve: (existed: boolean) => void, reject: (error: unknown) => void }): Write {
   let existed = false
@@ -108,28 +111,28 @@ export function deleteWrite (base: Head | undefined, { resolve, reject }: { reso
   }
 }
 
-/** A write, computed for a certain base. Without `entry` it changes nothing. */
+/** A write, computed on a certain version. Without `entry` it changes nothing. */
 export interface Prepared {
   write: Write
   patches: Operation[]
   entry?: LogEntry
-  /** The whole value afterwards, as JSON text, where it is written anyway. */
+  /** The whole value afterwards, as JSON text, if the entry contains it anyway. */
   whole?: string
 }
 
-/** Looks at a value that a write has made, at the places that it changed (JSON Pointers). A throw refuses the write. */
+/** Checks the value after a write, at the changed places (JSON Pointers). A throw refuses the write. */
 export type ValueCheck = (value: unknown, changed: readonly string[]) => void
 
-/** What every write of a key has to keep to. */
+/** Rules for every write of a key. */
 export interface WriteRules {
-  /** Bytes of the value's JSON. */
+  /** Most bytes of the value's JSON. */
   readonly maxBytes: number
-  /** Whether later writes want to know which paths this one touched. */
+  /** Whether later writes need the paths that this one touched. */
   readonly keepsPaths: boolean
   readonly check: ValueCheck | undefined
 }
 
-/** The version of the key after `before`. */
+/** The version of the key after the writes `before`. */
 export function versionOf ({ version }: Replica, before: readonly Prepared[]): number {
   return version + before.filter(({ entry }) => entry !== undefined).length
 }
@@ -140,19 +143,19 @@ function placesOf (operation: Operation): string[] {
 
 const WHOLE_OVERHEAD = '[{"op":"replace","path":"","value":}]'.length
 
-/** Bytes up to which patches stay what they are where it counts which paths they touch. */
+/** Bytes up to which patches are stored as they are, if their paths are needed later. */
 const MIN_PATHS = 4096
 
 /**
- * Makes a write's change to the document, inside a transaction of the caller's. Where the patches are
- * bigger than the value, the value is sent instead.
- * @throws RangeError `LIMIT_EXCEEDED` where the value would be larger than `maxBytes`; whatever the write or a check throws
+ * Applies a write to the document, inside a transaction of the caller. If the patches are larger than the value, the
+ * value is stored instead.
+ * @throws RangeError `LIMIT_EXCEEDED` if the value would exceed `maxBytes`; whatever the write or a check throws
  */
 export function prepare (replica: Replica, write: Write, before: readonly Prepared[], { maxBytes, keepsPaths, check }: WriteRules): Prepared {
   const { key, document } = replica
   const patches = write.make(document, replica, before)
   if (patches.length === 0) return { write, patches }
-  // before they are applied: their values become part of the document
+  // encoded before they are applied, because then their values become part of the document
   const text = JSON.stringify(patches)
   document.apply(patches, write.limits)
   if (check !== undefined && document.value !== undefined) check(document.value, patches.flatMap(placesOf))
