@@ -6,40 +6,40 @@ import type { Replica } from '../store/replica.js'
 import { type KeySource, type SourceHost, answerAll } from './source.js'
 import type { Subscription } from './subscription.js'
 
-/** The size of a frame that clients of version 1 take. */
+/** Largest payload (bytes) that clients of version 1 accept. */
 export const MAX_V1_PAYLOAD = 1024 * 1024
 
-/** Below this, patches are as good as a snapshot, whatever the value weighs (bytes). */
+/** Up to this size (bytes) patches are sent, even if the whole value is smaller. */
 const MIN_PATCH = 256
 
-/** Encoded catch-ups that are kept for the next one who needs the same. */
+/** Encoded catch-ups that are cached for other subscribers with the same version. */
 const MAX_PATCHES = 8
 
-/** Characters of patches above which the short form saves too little for being made. */
+/** Most characters of patches that are sent in compact form. For longer ones it saves too little. */
 const MAX_COMPACT = 8192
 
-/** The number of the last source: one that is over never passes its number on. */
+/** The number of the newest source. Numbers are never reused. */
 let lastNumber = 0
 
-/** They drop a whole frame where one of its paths has such a segment. */
+/** Clients of version 1 drop the whole frame if one of its paths has such a segment. */
 const UNSAFE_IN_V1 = /"path":"(?:[^"\\]|\\.)*\/(?:__proto__|constructor|prototype)["/]/
 
-/** The source of live state: patches where they are smaller than the value, else snapshots. */
+/** The source of live state. It sends patches if they are smaller than the value, else snapshots. */
 export class JsonSource implements KeySource {
   readonly subscriptions = new Set<Subscription>()
   readonly #host: SourceHost
-  /** Of the version that the replica has now: the whole, and what is new since earlier ones. */
+  /** Encoded for the current version: the snapshot, and the patches by the version that they start from. */
   #snapshot: SharedPayload | undefined
   readonly #patches = new Map<number, SharedPayload>()
   readonly number = ++lastNumber
   #isOversizedLogged = false
 
-  /** @param channel what the key is beside live state, for subscribers to know */
+  /** @param channel the channel of the key, to be announced to subscribers */
   constructor (readonly replica: Replica, host: SourceHost, readonly channel: ChannelInfo | undefined) {
     this.#host = host
   }
 
-  /** To clients, a key that is not live has no value. */
+  /** The version that clients see. For them, a key that is not live has no value. */
   get #version (): number { return this.replica.live ? this.replica.version : 0 }
 
   expire (): void {
@@ -84,15 +84,15 @@ export class JsonSource implements KeySource {
     return encodeMessage(Opcode.STATE_PATCH, 0, this.#patchJson(from, patches), this.#host.compressionThreshold)
   }
 
-  /** For clients that know the number of the key, and that stand at `from`. */
+  /** A compact patch, for clients that know the number of the key and have version `from`. */
   #compact (from: number, patches: string): Buffer {
     const short = JSON.stringify(compactOperations(JSON.parse(patches) as Operation[]))
     return encodeCompact(Opcode.PATCH_COMPACT, this.number, this.replica.version - from, short, this.#host.compressionThreshold)
   }
 
   /**
-   * Brings one subscription to the newest version: by patches where they are smaller, else by snapshot.
-   * @returns false where the connection has no room for that yet
+   * Brings one subscription to the newest version, by patches if they are smaller, else by a snapshot.
+   * @returns false if the connection has no room for that yet
    */
   catchUp (subscription: Subscription): boolean {
     const { replica } = this
@@ -100,24 +100,24 @@ export class JsonSource implements KeySource {
     const { connection, asked } = subscription
     const isCurrent = subscription.epoch === replica.epoch && subscription.version === version
     if (isCurrent && asked === undefined) return true
-    // nothing to tell: its first message will be a snapshot, once there is a value
+    // nothing to send: the client's first message will be a snapshot, once there is a value
     if (connection.protocol === 1 && version === 0 && subscription.version <= 0) return true
     const patch = this.#patchPayload(subscription, version)
-    // looked at before it is encoded, or each commit would encode it for nobody
+    // checked before encoding, because each commit would encode a snapshot that nobody can take
     if (connection.protocol === 1 && patch === undefined && version > 0 && replica.document.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
     const payload = patch ?? this.#snapshotPayload(version)
     if (connection.protocol === 1 && payload.size > MAX_V1_PAYLOAD) return this.#oversized(subscription)
     return answerAll(subscription, (id) => payload.message(id), () => {
       subscription.epoch = replica.epoch
       subscription.number = this.number
-      // a version 1 client has to get a snapshot before it can take a patch again
+      // a version 1 client needs a snapshot before its next patch
       subscription.version = connection.protocol === 1 && version === 0 ? -1 : version
       if (patch !== undefined) this.#host.metrics.statePatches++
       else this.#host.metrics.stateSnapshots++
     })
   }
 
-  /** The patches from a client's version to this one, if they are held and smaller than the value. */
+  /** The patches from the client's version to the newest one, if they are stored and smaller than the value. */
   #patchPayload (subscription: Subscription, version: number): SharedPayload | undefined {
     const { replica } = this
     const from = subscription.version
@@ -134,7 +134,7 @@ export class JsonSource implements KeySource {
     return subscription.connection.protocol === 1 && UNSAFE_IN_V1.test(replica.patchesSince(subscription)!) ? undefined : payload
   }
 
-  /** An answer to SUBSCRIBE says what the key is. */
+  /** The channel, for answers to SUBSCRIBE. */
   get #about (): string { return this.channel === undefined ? '' : `,"channel":${JSON.stringify(this.channel)}` }
 
   #patchJson (from: number, patches: string, about = ''): string {
@@ -142,7 +142,7 @@ export class JsonSource implements KeySource {
     return `{"key":${JSON.stringify(key)},"epoch":${JSON.stringify(epoch)},"from":${from},"version":${version},"n":${this.number},"patches":${patches}${about}}`
   }
 
-  /** Encoded once per version: all late joiners and resyncs share it. */
+  /** The snapshot, encoded once per version for all late subscribers and resyncs. */
   #snapshotPayload (version: number): SharedPayload {
     const { key, epoch, document } = this.replica
     const cached = this.#snapshot
@@ -153,7 +153,7 @@ export class JsonSource implements KeySource {
     return payload
   }
 
-  /** It stays without a version, so that it gets a snapshot once the value is smaller. */
+  /** Skips a value that is too large. The subscription stays without a version, so a smaller value is sent whole. */
   #oversized (subscription: Subscription): true {
     subscription.version = -1
     this.#host.metrics.stateOversized++

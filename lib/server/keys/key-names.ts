@@ -1,22 +1,22 @@
 import type { StateStore } from '../store/state-store.js'
 
-/** A question to the backend that is under way, about a name. */
+/** A pending query to the backend about a name. */
 interface Check { /** Another node has said that the key was deleted. */ isDeletion: boolean }
 
 /** Callbacks for names that change. */
 export interface NamesOwner {
-  /** A name is new to this node. */
+  /** Called for a name that is new to this node. */
   added? (key: string): void
-  /** A key could not be asked about: `reload` is due. */
+  /** Called if a key could not be read, so that `reload` is due. */
   unsure? (): void
-  /** This node has found out by itself: the other nodes are to be told. */
+  /** Called for a change that this node saw itself, so that the other nodes are notified. */
   announce (key: string, isLive: boolean): void
 }
 
 /**
- * The live keys of a store, as far as this node has heard. Nodes tell each other about keys that become live
- * or are deleted. A name goes only once the backend has confirmed the deletion, and no message has said
- * meanwhile that the key is there again.
+ * The live keys of a store, as far as this node knows. Nodes notify each other of keys that become live or are deleted.
+ * A name is removed only after the backend has confirmed the deletion, unless a message since then says that the key is
+ * live.
  */
 export class KeyNames implements Iterable<string> {
   readonly #store: Pick<StateStore, 'isLive' | 'holdsLive' | 'liveKeys'>
@@ -36,7 +36,7 @@ export class KeyNames implements Iterable<string> {
 
   [Symbol.iterator] (): Iterator<string> { return this.#names[Symbol.iterator]() }
 
-  /** Another node, or the backend, says that the key is live. */
+  /** Adds a key that another node, or the backend, reports as live. */
   add (key: string): void {
     this.#checks.delete(key)
     if (this.#names.has(key)) return
@@ -44,9 +44,9 @@ export class KeyNames implements Iterable<string> {
     this.#owner.added?.(key)
   }
 
-  /** A replica of this node has seen its key become live, or deleted. */
+  /** Handles a key that became live or was deleted, as a replica of this node has seen. */
   changed (key: string, isLive: boolean): void {
-    // it may be a new key by that name, of which others do not know: an answer on its way may be older
+    // this may be a new key of the same name, unknown to others: query again, since the pending answer may be older
     if (isLive && this.#checks.get(key)?.isDeletion === true) {
       void this.deleted(key)
       return
@@ -58,17 +58,17 @@ export class KeyNames implements Iterable<string> {
     this.#owner.announce(key, isLive)
   }
 
-  /** Another node says that the key was deleted; its message may be older than the key. */
+  /** Handles a deletion that another node reports. The report may be older than the key. */
   async deleted (key: string): Promise<void> {
     if (!this.#names.has(key)) return
     const check = { isDeletion: true }
     this.#checks.set(key, check)
-    // if it cannot be read the name stays, until `reload`
+    // if the key cannot be read, the name stays until `reload`
     const isLive = await this.#store.isLive(key).catch(() => undefined)
     if (this.#checks.get(key) !== check) return
     this.#checks.delete(key)
     if (isLive === false) this.#names.delete(key)
-    // other nodes may have asked a moment before the key was made
+    // other nodes may have asked just before the key was created
     else if (isLive === true) this.#owner.announce(key, true)
     else if (!this.#isUnsure) {
       this.#isUnsure = true
@@ -76,7 +76,7 @@ export class KeyNames implements Iterable<string> {
     }
   }
 
-  /** Asks the backend which keys there are: messages may have been lost. */
+  /** Reads the live keys from the backend again, because messages may have been lost. */
   async reload (): Promise<void> {
     const check = { isDeletion: false }
     for (const key of this.#names) if (this.#checks.get(key)?.isDeletion !== true) this.#checks.set(key, check)
@@ -86,7 +86,7 @@ export class KeyNames implements Iterable<string> {
     for (const key of this.#names) {
       if (this.#checks.get(key) !== check) continue
       this.#checks.delete(key)
-      // a replica tells by itself
+      // a replica reports the deletion of its key itself
       if (!live.has(key) && !this.#store.holdsLive(key)) this.#names.delete(key)
     }
     for (const key of live) this.add(key)

@@ -9,7 +9,7 @@ import type { KeyRegistry } from './registry.js'
 import type { KeySource, Kind } from './source.js'
 import type { Subscriptions } from './subscriptions.js'
 
-/** Keys whose value is JSON that server code writes, or a channel's clients. */
+/** Keys with a JSON value, which server code or the clients of a channel write. */
 export class LiveState implements Kind, StoreOwner {
   readonly name = 'json'
   readonly #keys: KeyRegistry
@@ -18,7 +18,7 @@ export class LiveState implements Kind, StoreOwner {
   readonly #onLiveChange: NonNullable<StoreOwner['onLiveChange']>
   readonly checkOf: (key: string) => ValueCheck | undefined
 
-  /** @param checkOf what the contract asks of a key's values */
+  /** @param checkOf the contract's check of a key's values */
   constructor (keys: KeyRegistry, subscriptions: Subscriptions, storeOf: (scope: Scope, user: string) => StateStore, onLiveChange: NonNullable<StoreOwner['onLiveChange']>, checkOf: (key: string) => ValueCheck | undefined) {
     this.#keys = keys
     this.#subscriptions = subscriptions
@@ -27,7 +27,7 @@ export class LiveState implements Kind, StoreOwner {
     this.checkOf = checkOf
   }
 
-  /** Declares a key as a scope's: the scope's hooks guard it, also from clients that subscribe to it already. */
+  /** Declares a key for a scope. The scope's hooks then guard it, even from clients that are already subscribed. */
   register (key: string, scope: Scope): void {
     this.#keys.register(key, 'json', scope, 'live.register')
   }

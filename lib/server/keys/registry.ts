@@ -13,14 +13,14 @@ interface Entry {
 }
 
 /**
- * The keys that server code has declared, by `live.register`, `crdt.register` or a channel. Any other key
- * belongs to the root scope.
+ * The keys that server code has declared, by `live.register`, `crdt.register` or a channel. Other keys belong to the
+ * root scope.
  */
 export class KeyRegistry {
   readonly #entries = new Map<string, Entry>()
   readonly #onChange: (key: string) => void
 
-  /** @param onChange told of a key that has become something else */
+  /** @param onChange called when the channel or the scope of a key changes */
   constructor (readonly root: Scope, onChange: (key: string) => void) {
     this.#onChange = onChange
   }
@@ -44,7 +44,7 @@ export class KeyRegistry {
   }
 
   /**
-   * Declares a key as a scope's.
+   * Declares a key for a scope.
    * @param by the call, for the error
    * @throws DatasoleError `DUPLICATE_KEY`
    */
@@ -64,7 +64,7 @@ export class KeyRegistry {
   }
 
   /**
-   * Makes a key a channel. Clients that subscribe to it already start anew, by the hooks of its scope.
+   * Makes a key a channel. Clients that are already subscribed subscribe again, with the hooks of the channel's scope.
    * @throws DatasoleError `DUPLICATE_KEY`
    */
   attach (key: string, kind: KindName, channel: KeyChannel, by: string): void {

@@ -13,18 +13,18 @@ export interface SourceHost {
   readonly compressionThreshold: number
 }
 
-/** The source of a key with subscribers on this node: it encodes each change once, for all of them. */
+/** The source of a key that has subscribers on this node. It encodes each change once for all of them. */
 export interface KeySource extends Source {
   readonly replica: Replica
-  /** The number that stands for the key in compact patches, where it has any. */
+  /** The number of the key in compact patches; absent for a source without them. */
   readonly number?: number
-  /** The replica has changed: messages that were encoded of it are old. */
+  /** Drops the cached messages after the replica has changed. */
   expire (): void
   /** Sends subscribers the changes since a version, or, with -1, marks them for a catch-up. */
   publish (from: number): void
 }
 
-/** Publishes the changes since a version, and measures that where somebody records. */
+/** Publishes the changes since a version, and measures the fan-out. */
 export function publishFrom (from: number, source: KeySource | undefined, kind: string, { metrics }: SourceHost): void {
   if (source === undefined) return
   const began = metrics.begin()
@@ -32,23 +32,23 @@ export function publishFrom (from: number, source: KeySource | undefined, kind: 
   metrics.endFanout(kind, began)
 }
 
-/** A kind of key: where its values are stored, and what its subscribers are sent. */
+/** A kind of key. It determines the store of a key's value, and the messages for its subscribers. */
 export interface Kind {
   readonly name: 'json' | 'crdt'
   storeOf (key: string): StateStore
   open (replica: Replica, channel: ChannelInfo | undefined): KeySource
 }
 
-/** The correlation id of a message that answers no request. */
+/** The correlation id of a message that does not answer a request. */
 const UNASKED = [0]
 
-/** An encoded message in pieces, by the correlation id that it answers. */
+/** Encodes a message for a correlation id, in pieces. */
 export type Encoder = (correlationId: number) => readonly Buffer[]
 
 /**
- * Sends the same answer under each correlation id that waits for one, or once if none does.
- * @param sent called before each message leaves
- * @returns false if the connection has no room for the rest yet; those ids go on waiting
+ * Sends an answer under each correlation id that waits for one, or once if none waits.
+ * @param sent called before each message is sent
+ * @returns false if the connection has no room for the rest yet; those ids keep waiting
  */
 export function answerAll (subscription: Subscription, encode: Encoder, sent: () => void): boolean {
   const { connection, asked } = subscription

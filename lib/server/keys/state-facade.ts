@@ -7,7 +7,7 @@ import type { Recipe } from '../store/write.js'
 
 type ServerValue<C, K extends string> = K extends StateName<C> ? StateAt<C, K> : unknown
 
-/** `ds.primitives.state`: the same store for keys of the server's own. Writing does not make a key live. */
+/** `ds.primitives.state`: values for server code only, in the same store. Writing does not make a key live. */
 export class StateFacade<C, S> extends ScopedFacade<S> {
   readonly #storeOf: (scope: Scope, user: string) => StateStore
 

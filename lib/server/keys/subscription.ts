@@ -12,8 +12,8 @@ export interface Source {
 }
 
 /**
- * A connection's interest in a key, with the version that it was given last. A shared patch goes to
- * it only where it continues that version; everything else is a catch-up.
+ * A connection's interest in a key, with the version that the client has. A shared patch is sent only if it starts from
+ * that version. Otherwise the client gets a catch-up.
  */
 export class Subscription implements Stale, Head {
   epoch = ''
@@ -21,25 +21,25 @@ export class Subscription implements Stale, Head {
   version = -1
   /** Correlation ids of the SUBSCRIBEs that wait for an answer. */
   asked: number[] | undefined
-  /** The scope whose hooks have allowed it. */
+  /** The scope whose hooks have allowed the subscription. */
   scope: Scope | undefined
-  /** The number that the client knows the key by; 0 for none. */
+  /** The number by which the client knows the key; 0 for none. */
   number = 0
-  /** Times in a row that its hooks failed. */
+  /** Times in a row that the hooks failed. */
   failures = 0
-  /** The CRDT type that the client asked for, if it did. */
+  /** The CRDT type that the client asked for, if any. */
   type: string | undefined
-  /** The name under which the client writes a CRDT. */
+  /** The name under which the client writes to a CRDT. */
   nodeId: string | undefined
 
   constructor (readonly connection: Connection, readonly key: string) {}
 
-  /** Set once the subscription is authorized and the key is here. */
+  /** Set after the subscription was allowed and the key was loaded. */
   source: Source | undefined
-  /** The store of a source that is a key; undefined if it is a connection's own value. */
+  /** The store of the key; undefined if the source is a connection's own value. */
   store: StateStore | undefined
 
-  /** Called once the connection has been told of all there is. */
+  /** Called when the client is up to date. */
   told: (() => void) | undefined
 
   catchUp (): boolean {

@@ -16,20 +16,20 @@ import type { KeyRegistry } from './registry.js'
 import { type KeySource, type Kind, type SourceHost, publishFrom } from './source.js'
 import { type Source, Subscription } from './subscription.js'
 
-/** ms before a key that could not be read is tried again. */
+/** ms before a key that could not be read is read again. */
 const RETRY = 1000
 
-/** ms after which hooks that failed are asked again, at the most. */
+/** Longest delay (ms) before failed hooks run again. */
 const LONGEST_RETRY = 30_000
 
 interface Wanted { key: string, epoch?: string, version?: number, type?: string, nodeId?: string }
 
-/** Finds out what a key is. `type` is the CRDT type that a client asks for, if it does. */
+/** Determines the kind of a key. `type` is the CRDT type that a client asked for, if any. */
 export type KindOf = (key: string, type: string | undefined) => Kind | Promise<Kind>
 
 /** The subscriptions of all connections, to keys of every kind. */
 export class Subscriptions implements SourceHost {
-  /** Keys with subscribers on this node, by store: a name may be a key in several. */
+  /** Keys with subscribers on this node, by store, because several stores may have a key of the same name. */
   readonly #sources = new Map<StateStore, Map<string, KeySource>>()
   readonly #byConnection = new Map<Connection, Map<string, Subscription>>()
   /** Keys that could not be read, and that a client waits for. */
@@ -44,7 +44,7 @@ export class Subscriptions implements SourceHost {
     this.#contract = contract
   }
 
-  /** Subscriptions of all connections. */
+  /** Number of subscriptions of all connections. */
   get size (): number { return Array.from(this.#byConnection.values()).reduce((sum, { size }) => sum + size, 0) }
 
   get compressionThreshold (): number { return this.settings.compressionThreshold }
@@ -88,7 +88,7 @@ export class Subscriptions implements SourceHost {
   }
 
   /**
-   * Answered under its correlation id, by patches, a snapshot or an ERROR.
+   * Subscribes a client. Its SUBSCRIBE is answered by patches, a snapshot or an ERROR.
    * @throws Refusal
    */
   #subscribe (connection: Connection, correlationId: number, { key, epoch = '', version = -1, type, nodeId }: Wanted): void {
@@ -109,7 +109,7 @@ export class Subscriptions implements SourceHost {
     this.#activate(subscription)
   }
 
-  /** Subscribes a client that did not ask: one of protocol version 1. */
+  /** Subscribes a client of protocol version 1, which does not ask for keys. */
   mirror (connection: Connection, key: string): void {
     const subscriptions = this.#of(connection)
     if (subscriptions.has(key)) return
@@ -133,7 +133,7 @@ export class Subscriptions implements SourceHost {
     for (const subscription of subscriptions?.values() ?? []) this.#end(subscription)
   }
 
-  /** A replica has changed. A channel decides itself when subscribers hear of it. */
+  /** Handles a changed replica. If the key has a channel, the channel may decide when subscribers get the change. */
   committed (kind: Kind, store: StateStore, replica: Replica, from: number): void {
     const { key } = replica
     const source = this.#sources.get(store)?.get(key)
@@ -149,7 +149,7 @@ export class Subscriptions implements SourceHost {
     publishFrom(from, this.#sources.get(store)?.get(key), store.kind, this)
   }
 
-  /** Sends a client the whole value: it does not agree with this node on it. */
+  /** Sends a client the whole value, because the client and this node disagree about it. */
   resync (connection: Connection, key: string): void {
     const subscription = this.#byConnection.get(connection)?.get(key)
     if (subscription?.source === undefined) return
@@ -157,7 +157,7 @@ export class Subscriptions implements SourceHost {
     connection.markStale(subscription)
   }
 
-  /** The key has become something else: its subscribers start anew. */
+  /** Subscribes the subscribers of a key again, because its channel or scope has changed. */
   rejoin (key: string): void {
     const subscriptions = []
     for (const ofConnection of this.#byConnection.values()) {
@@ -171,7 +171,7 @@ export class Subscriptions implements SourceHost {
     for (const subscription of subscriptions) this.#join(subscription)
   }
 
-  /** Hooks, then the key, then the answer; at once where nothing has to be waited for. */
+  /** Runs the hooks, loads the key, and answers. Synchronous if nothing has to be waited for. */
   #activate (subscription: Subscription): void {
     const { connection, key } = subscription
     const scope = this.#keys.scopeOf(key)
@@ -182,7 +182,7 @@ export class Subscriptions implements SourceHost {
       return this.#refuse(subscription, thrown)
     }
     if (allowed === undefined) return this.#admit(subscription, scope)
-    // the answer to a repeated SUBSCRIBE must not come before the hook has allowed it
+    // a repeated SUBSCRIBE must not be answered before the hook has allowed it
     this.#end(subscription)
     allowed.then(() => { this.#admit(subscription, scope) }, (thrown: unknown) => { this.#refuse(subscription, thrown) })
   }
@@ -194,8 +194,8 @@ export class Subscriptions implements SourceHost {
   }
 
   /**
-   * Every wait ends here again: the key may be another one by then.
-   * @param found the kind of a key that server code has not declared, once the store has been asked
+   * Attaches a subscription to its source. It runs again after each wait, because the key may have changed meanwhile.
+   * @param found the kind of an undeclared key, if the store has been asked for it
    */
   #join (subscription: Subscription, isRefreshed = false, found?: Kind): void {
     const { key, type, connection } = subscription
@@ -203,7 +203,7 @@ export class Subscriptions implements SourceHost {
       this.#unreadable.delete(key)
       return
     }
-    // the key now belongs to another scope, which may have hooks of its own
+    // the key belongs to another scope now, with its own hooks
     if (subscription.scope !== this.#keys.scopeOf(key)) return this.#activate(subscription)
     const channel = this.#keys.channelOf(key)
     if (channel?.source !== undefined && connection.protocol !== 1) return this.#follow(subscription, channel.source(connection))
@@ -213,7 +213,7 @@ export class Subscriptions implements SourceHost {
     const replica = store.replica(key)
     if (isThenable(replica)) return this.#joinAfter(replica, subscription, () => { this.#join(subscription, isRefreshed, kind) }, store)
     if (!isRefreshed && subscription.epoch === replica.epoch && subscription.version > replica.version) {
-      // another node has told the client more: the backend knows
+      // another node has sent the client a newer version, so read the backend
       return this.#joinAfter(store.refresh(key), subscription, () => { this.#join(subscription, true, kind) }, store)
     }
     let sources = this.#sources.get(store)
@@ -223,7 +223,7 @@ export class Subscriptions implements SourceHost {
     this.#follow(subscription, source, store)
   }
 
-  /** A subscription waits for a backend that is away: its client would only ask again. */
+  /** Waits for the backend, and retries if it fails. An error would only make the client ask again. */
   #joinAfter<T> (ready: PromiseLike<T>, subscription: Subscription, join: (result: T) => void, store?: StateStore): void {
     const { key } = subscription
     ready.then((result) => {
@@ -244,7 +244,7 @@ export class Subscriptions implements SourceHost {
     subscription.connection.markStale(subscription)
   }
 
-  /** Whether it has not been ended while it waited. */
+  /** Whether the subscription still exists after a wait. */
   #isCurrent (subscription: Subscription): boolean {
     return this.#byConnection.get(subscription.connection)?.get(subscription.key) === subscription
   }
@@ -271,19 +271,19 @@ export class Subscriptions implements SourceHost {
     const { code, message, more } = refusalOf(this, thrown, { source: 'preSubscribe', key: subscription.key, connection: subscription.connection.context })
     if (!this.#isCurrent(subscription)) return
     if (more.retryAfter !== undefined && (subscription.asked === undefined || subscription.connection.protocol === 1)) return this.#activateLater(subscription, more.retryAfter)
-    // a client that has its answer hears that it gets no more; one of version 1 never asked
+    // a client that has had its answer still gets an ERROR, with id 0; one of version 1 never asked
     const { connection, key, asked = connection.protocol === 1 ? [] : [0] } = subscription
     this.unsubscribe(connection, key)
     for (const correlationId of asked) connection.sendError(correlationId, code, message, { ...more, key })
   }
 
-  /** Its client asks once, or not at all: the hooks are asked again, until they can decide. */
+  /** Runs failed hooks again later, because the client does not repeat its SUBSCRIBE. */
   #activateLater (subscription: Subscription, retryAfter: number): void {
     const delay = Math.min(LONGEST_RETRY, retryAfter * 2 ** subscription.failures++) * (0.5 + Math.random() / 2)
     setTimeout(() => { if (this.#isCurrent(subscription) && subscription.source === undefined) this.#activate(subscription) }, delay).unref()
   }
 
-  /** Clients of version 1 mirror what is live: a key that was deleted costs them nothing, once they know. */
+  /** Unsubscribes version 1 clients from a deleted key after they have seen the deletion, to free memory. */
   #leave ({ replica, subscriptions }: KeySource): void {
     for (const subscription of subscriptions) {
       const { connection, key } = subscription

@@ -6,12 +6,12 @@ import { KeyNames } from './key-names.js'
 import type { KeyRegistry } from './registry.js'
 import type { Subscriptions } from './subscriptions.js'
 
-/** ms before the names of keys are asked for again. */
+/** ms before another attempt to read the names of keys. */
 const RETRY = 1000
 
 /**
- * Clients of protocol version 1 do not subscribe: they get every key. Only for them a node has to know the
- * names of all live keys, so it loads those with the first such client, and forgets them with the last.
+ * Clients of protocol version 1 do not subscribe: they get every key. Only for them does a node need the names of all
+ * live keys. So it loads the names with the first such client, and drops them with the last.
  */
 export class V1Mirrors {
   readonly #connections = new Set<Connection>()
@@ -26,7 +26,7 @@ export class V1Mirrors {
   /**
    * @param state the root's store of live state
    * @param crdts names of CRDTs
-   * @param unsure told that a key could not be asked about: `reload` is due
+   * @param unsure called if a key could not be read, so that `reload` is due
    */
   constructor (subscriptions: Subscriptions, keys: KeyRegistry, state: () => StateStore, crdts: Iterable<string>, unsure: () => void, log: Logger) {
     this.#unsure = unsure
@@ -48,12 +48,12 @@ export class V1Mirrors {
     if (this.#connections.delete(connection) && this.#connections.size === 0) this.#names = undefined
   }
 
-  /** There is one key more. */
+  /** Subscribes all clients of version 1 to a new key. */
   added (key: string): void {
     for (const connection of this.#connections) this.#subscriptions.mirror(connection, key)
   }
 
-  /** A key has become live, or was deleted, as this node or another says. */
+  /** Handles a key that became live or was deleted, on this node or another. */
   changed (key: string, isLive: boolean): void {
     if (isLive) {
       this.#names?.add(key)
@@ -63,11 +63,11 @@ export class V1Mirrors {
     }
   }
 
-  /** Messages between nodes may have been lost. */
+  /** Reads the names again after messages between nodes may have been lost. */
   async reload (): Promise<void> {
     if (this.#names === undefined) return
     await this.#names.reload()
-    // a key that was deleted and made again is known by name, and nobody's mirror any more
+    // a key that was deleted and created again still has its name here, but no subscribers
     for (const key of this.#names ?? []) this.added(key)
   }
 
