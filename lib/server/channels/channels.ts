@@ -36,14 +36,14 @@ import { type ChannelSettings, type SyncChannelOptions, resolveChannel } from '.
 import type { Part } from '../lifecycle/part.js'
 import { until } from '../lifecycle/until.js'
 
-/** `retryAfter` (ms) if too many pushes of a client wait, and if the backend is away. */
+/** `retryAfter` (ms) if too many pushes of a client wait; below, if the backend is unavailable. */
 const RETRY = 100
 const AWAY = 1000
 
-/** Refusals whose code is the client's to know. */
+/** Codes of errors that a client gets as they are. */
 const REFUSALS: readonly string[] = ['CONFLICT', 'FORBIDDEN', 'UNKNOWN_KEY', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'INTERNAL'] satisfies ErrorCode[]
 
-/** The call that makes a channel, in errors. */
+/** The name of the call that creates a channel, for errors. */
 const CREATE = 'createSyncChannel'
 
 /** A STATE_PUSH. */
@@ -54,20 +54,20 @@ type Channel = StateChannel | InboundChannel | CrdtChannel | InboundCrdtChannel
 /** The state of a connection that pushes. */
 interface Writer {
   client: string
-  /** The id under which the client is remembered. It cannot be guessed, nor derived from stored data. */
+  /** The id in the push ledger. Other clients can neither guess it nor derive it from stored data. */
   readonly id: string
   readonly budget: Budget
-  /** There while pushes wait for a hook. */
+  /** Set while pushes wait for a hook. */
   line: InboundQueue | undefined
 }
 
-/** The sync channels of a node, and the way of a push to them. */
+/** The sync channels of a node. Receives pushes and passes them to their channels. */
 export class Channels implements ChannelHost, Part {
-  /** Data channels, whose state is among the channels here. */
+  /** Data channels by key. Their state is one of the channels below. */
   readonly composed = new Map<string, unknown>()
   readonly #channels = new Map<string, Channel>()
   readonly #writers = new Map<Connection, Writer>()
-  /** Said once, however many pushes find it out. */
+  /** True after an error was logged, so that it is logged once per outage. */
   #isStoreAway = false
 
   readonly #storages: Storages
@@ -75,7 +75,7 @@ export class Channels implements ChannelHost, Part {
   readonly #isOpen: (scope: Scope) => boolean
   readonly #opened = new WeakSet<Channel>()
 
-  /** @param isOpen whether the storage of a scope is known, and can be used: else `opened` is going to tell */
+  /** @param isOpen whether the storage of a scope is known and can be used; if not, `opened` is called later */
   constructor (readonly settings: Settings, readonly keys: KeyRegistry, readonly subscriptions: Subscriptions, readonly crdts: Crdts, storages: Storages, contract: ContractChecks, isOpen: (scope: Scope) => boolean, readonly metrics: Metrics, readonly log: Logger) {
     this.#storages = storages
     this.#contract = contract
@@ -97,7 +97,7 @@ export class Channels implements ChannelHost, Part {
     if (schema !== undefined && contract !== undefined) throw new DatasoleError('INVALID_OPTION', `${CREATE}("${key}"): option schema: the contract has the schema of this key`)
     if (settings.initialValue !== undefined) contract?.(settings.initialValue, [''])
     const check = new PushCheck(this, key, scope, maxBytes, schema, validate, settings.direction === 'client-to-server' ? contract : undefined)
-    // else it is opened later: see `opened`
+    // otherwise `opened` opens the channel later
     const isUsable = this.#isOpen(scope)
     if (isUsable) check.compile()
     const channel = settings.mode === 'crdt' ? this.#createCrdt(settings, check, scope) : this.#createJson(settings, check, scope)
@@ -139,12 +139,12 @@ export class Channels implements ChannelHost, Part {
     ;(mode === 'crdt' ? crdt : state).idle(key)
   }
 
-  /** Compiles the schemas that are there, so that a bad one fails the start. */
+  /** Compiles the schemas of existing channels, so that a bad schema fails the start. */
   start (): void {
     for (const channel of this.#channels.values()) if ('check' in channel) channel.check.compile()
   }
 
-  /** A storage can be used: opens the channels that were made for it. */
+  /** A storage can be used now: opens the channels that were created for it before. */
   opened (): void {
     for (const channel of this.#channels.values()) if (this.#isOpen(channel.scope)) this.#open(channel)
   }
@@ -155,13 +155,13 @@ export class Channels implements ChannelHost, Part {
     void channel.open()
   }
 
-  /** The server closes: what waits goes to clients while they are there. */
+  /** Flushes all channels while clients are still connected. */
   async quiesce (): Promise<void> {
     this.#flush()
-    await setImmediate() // until they are sent
+    await setImmediate() // lets the flusher write them
   }
 
-  /** They have gone, and said their last: the handlers hear of it, until `deadline`. */
+  /** Flushes again after clients have disconnected, and waits for the handlers until `deadline`. */
   async drain (deadline: number): Promise<void> {
     this.#flush()
     await until(deadline, () => Array.from(this.#channels.values()).every(({ isIdle }) => isIdle))
@@ -179,7 +179,7 @@ export class Channels implements ChannelHost, Part {
         knownAs: ({ key }) => this.#channels.has(key) ? key : undefined
       },
       read: (frame) => {
-        // a pushed value may be as deep as any: it stands inside an operation of a list
+        // two levels for the envelope: a pushed value is inside an operation, inside a list
         const message = parsePayload(frame, this.settings.maxJsonDepth + 2)
         requireName(message.key, 'key')
         return message as PushMessage
@@ -223,17 +223,17 @@ export class Channels implements ChannelHost, Part {
     const { line } = this.#writers.get(connection) ?? {}
     this.#writers.delete(connection)
     const end = (): void => { for (const channel of this.#channels.values()) channel.disconnected(connection) }
-    // what it still said is in the copies first
+    // pushes that wait for a hook are applied before the end
     if (line === undefined) end()
     else line.add(0, 0, end)
   }
 
-  /** Hooks, then the channel; in order of arrival, and at once if nothing is asynchronous. */
+  /** Runs the hooks, then the channel, in order of arrival. Synchronous if nothing is asynchronous. */
   #admit (connection: Connection, writer: Writer, channel: StateChannel | InboundChannel, push: Push, outcome: PushOutcome): void {
     const { key, patches, data } = push
     const ctx = connection.messageContext
     const go = (): void => {
-      // while a hook thought about it, the channel may have ended, and another one may ask for more
+      // while the hook ran, the channel may have been closed, or replaced by one with stricter checks
       if (this.#channels.get(key) !== channel) return outcome.failed(new DatasoleError('UNKNOWN_KEY', 'the channel has ended'))
       try {
         channel.push(push, { client: writer.id, seq: push.seq }, ctx, outcome)
@@ -272,7 +272,7 @@ export class Channels implements ChannelHost, Part {
     if (code === undefined || !REFUSALS.includes(code)) {
       if (!this.#isStoreAway) this.log.error({ err: error, key }, 'a push could not be stored; clients send it again until it can')
       this.#isStoreAway = true
-      // perhaps it was: it will be known again
+      // it may have been stored: the push ledger recognizes a repeated push
       return connection.sendError(correlationId, 'BUSY', 'the change could not be stored: send it again', { retryAfter: AWAY, key })
     }
     if (code === 'INTERNAL') this.log.error({ err: error, key }, 'a push could not be looked at')
@@ -283,7 +283,7 @@ export class Channels implements ChannelHost, Part {
   #writerOf (connection: Connection, client: string): Writer {
     let writer = this.#writers.get(connection)
     if (writer === undefined) {
-      // an address is not an identity: without a user the client id alone counts
+      // without authentication the user id is an address, which is no identity, so only the client id counts
       const user = this.settings.authHandler === undefined ? undefined : connection.context.userId
       const id = createHash('sha256').update(JSON.stringify([user ?? null, client])).digest('base64url').slice(0, 22)
       this.#writers.set(connection, writer = { client, id, budget: new Budget(this.settings.maxCallsInFlight, this.settings.maxInflatedSize), line: undefined })

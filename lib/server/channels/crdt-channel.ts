@@ -16,22 +16,22 @@ import type { StateStore } from '../store/state-store.js'
 import type { ChannelSettings } from './sync-channel.js'
 import type { Recipe, ValueCheck } from '../store/write.js'
 
-/** The node id that sets the first value. It is the same on every node, so that the value counts once. */
+/** The node id of the initial value. It is the same on every node, so that the value is merged only once. */
 const INITIAL = '$initial'
 
-/** Writes that wait, at the most. */
+/** Most writes that wait. */
 const MAX_WAITING = 10_000
 
-/** A shared channel of mode `crdt`: its value is that of a CRDT key. */
+/** A shared channel of mode `crdt`. Its value is a CRDT key. */
 export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
   readonly takesPushes = false
   readonly #crdts: Crdts
   readonly #type: CrdtType
   readonly #maxDepth: number
   readonly #contract: ValueCheck | undefined
-  /** The value that the handlers saw last. */
+  /** The value of the last flush to the handlers. */
   #lastFlushed: unknown
-  /** Settled once the last write is. */
+  /** Settles when the last write does. */
   #last: Promise<unknown> = Promise.resolve()
   #waiting = 0
 
@@ -41,7 +41,7 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
     this.#type = type
     this.#maxDepth = maxDepth
     this.#contract = contract
-    // throws for a value that the type cannot have
+    // throws if the type cannot have this value
     if (this.initialValue !== undefined) editsBetween(type, undefined, this.initialValue)
   }
 
@@ -54,7 +54,7 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
     return this.#crdts.value(this.key)
   }
 
-  /** The operations that make this of the value: others', made meanwhile, are merged with them. */
+  /** Applies the operations that turn the current value into this one. They merge with concurrent operations. */
   async set (value: unknown): Promise<Operation[]> {
     const after = copyJson(value, this.#maxDepth)
     return await this.#become(() => after)
@@ -92,12 +92,12 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
     return patches.length === 0 ? undefined : { value: clonePlain(value), patches }
   }
 
-  /** This node's writes run one after the other: each begins with the result of the last. */
+  /** Runs this node's writes one after the other, so that each starts from the result of the last. */
   #inTurn<T> (write: () => Promise<T>): Promise<T> {
     if (this.#waiting >= MAX_WAITING) throw new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.key}" wait already; try again later`)
     this.#waiting++
     const written = this.#last.then(write).finally(() => { this.#waiting-- })
-    this.#last = written.catch(() => {}) // its writer gets the error
+    this.#last = written.catch(() => {}) // the writer gets the error
     return written
   }
 

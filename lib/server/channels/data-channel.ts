@@ -10,7 +10,7 @@ import type { RpcRegistry } from '../rpc/rpc.js'
 import type { Channels } from './channels.js'
 import type { SyncChannel, SyncChannelOptions } from './sync-channel.js'
 
-/** The part of a contract's names after `key.`; any name, if the contract is open. */
+/** The part of a contract's names after `key.`; any name if the contract is open. */
 type Under<Name extends string, K extends string> = string extends Name ? string : Name extends `${K}.${infer Rest}` ? Rest : never
 type Full<C, K extends string, N extends string> = `${K}.${N}` & (RpcName<C> | EventName<C>)
 type Value<C, K extends string> = K extends StateName<C> ? StateAt<C, K> : unknown
@@ -68,7 +68,7 @@ export class DataChannel<C = unknown, K extends string = string> {
       for (const [name, handler] of Object.entries(events) as [string, EventHandler][]) {
         this.#undo.push(parts.events.on(`${key}.${name}`, handler, scope))
       }
-      // the last one, as it cannot be undone without anyone noticing
+      // last, because clients would notice if it were undone
       if (state !== undefined) this.state = parts.channels.create({ ...state, key } as SyncChannelOptions, scope) as SyncChannel<Value<C, K>, Value<C, K> | undefined>
     } catch (error) {
       this.#end()
@@ -81,7 +81,7 @@ export class DataChannel<C = unknown, K extends string = string> {
    * Sends the event `key.name` to clients.
    * @param name the event, without the key
    * @param data plain JSON
-   * @param target connections, users or tags. Default: everyone
+   * @param target connections, users or tags to send to, or to exclude. Default: everyone
    * @throws as `fanout.broadcast`
    */
   broadcast<N extends EventNames<C, K>> (name: N, data: Broadcast<C, Full<C, K, N>>, target?: Target): void {

@@ -6,19 +6,19 @@ import type { ConnectionContext } from '../context/connection-context.js'
 import type { Logger } from '../context/logger.js'
 
 /**
- * Gets a flush: a copy of the value, the patches since the last flush, and, for a channel `client-to-server`, the
- * connection whose value it is, else null.
+ * Gets a flush: a copy of the value, the patches since the last flush, and a connection. The connection is the owner of
+ * the value in a channel `client-to-server`, and null in others.
  */
 export type FlushHandler<T = unknown> = (value: T | undefined, patches: Operation[], connection: ConnectionContext | null) => void | Promise<void>
 
 export interface Flushed { value: unknown, patches: Operation[] }
 
-/** The handlers of a channel. One that throws or rejects is logged; the others still run. */
+/** The flush handlers of a channel. If one throws or rejects, the error is logged, and the others still run. */
 export class FlushHandlers {
   readonly #handlers = new Set<{ handler: FlushHandler }>()
   readonly #key: string
   readonly #log: Logger
-  /** How many flushes are with their handlers. */
+  /** Flushes whose asynchronous handlers have not settled. */
   running = 0
 
   constructor (key: string, log: Logger) {
@@ -39,7 +39,7 @@ export class FlushHandlers {
   run (flushed: Flushed, connection: ConnectionContext | null): Promise<unknown> | undefined {
     const failed = (error: unknown): void => { this.#log.error({ err: error, key: this.#key, connectionId: connection?.connectionId }, 'an onFlush handler failed') }
     const running: PromiseLike<unknown>[] = []
-    // each handler may change its copy; the last one gets the first copy
+    // each handler may change its copy, so all but the last get a clone
     const told = Array.from(this.#handlers, ({ handler }, i) => ({ handler, ...i < this.#handlers.size - 1 ? clonePlain(flushed) : flushed }))
     for (const { handler, value, patches } of told) {
       try {
@@ -56,8 +56,8 @@ export class FlushHandlers {
 }
 
 /**
- * The flushes of one value, one after the other: what comes while handlers still work on the last one
- * is joined and comes next, so that they neither overtake each other nor pile up.
+ * Runs the flushes of one value one after the other. Changes that arrive while asynchronous handlers run are joined
+ * into the next flush, so that flushes neither overtake each other nor pile up.
  */
 export class FlushQueue {
   readonly #handlers: FlushHandlers

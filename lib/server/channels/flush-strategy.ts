@@ -1,16 +1,16 @@
-/** When changes reach subscribers and handlers. They are committed at once in any case. */
+/** When changes are sent to subscribers and handlers. They are always committed at once. */
 export type FlushOptions =
-  /** Each by itself, at once. */
+  /** Each change at once. */
   | { flushStrategy: 'immediate' }
-  /** `batchIntervalMs` (default 100) after the first of them, or once there are `maxBatchSize` (default: any number). */
+  /** `batchIntervalMs` (default 100) after the first change, or at `maxBatchSize` changes (default: no maximum). */
   | { flushStrategy: 'batched', batchIntervalMs?: number, maxBatchSize?: number }
-  /** After `debounceMs` (default 300) without a change, but never later than ten times that after the first. */
+  /** After `debounceMs` (default 300) without a change, but at most ten times that after the first change. */
   | { flushStrategy: 'debounced', debounceMs?: number }
 
-/** The longest that a debounced change waits, in quiet times. */
+/** A debounced change waits at most this many times `debounceMs`. */
 const PATIENCE = 10
 
-/** ms; timers in Node.js hold at most 2^31-1. */
+/** Longest wait in ms, so that `PATIENCE` times it still fits a timer of Node.js. */
 const MAX_MS = (2 ** 31 - 1) / PATIENCE
 
 /** The options with every default applied. */
@@ -41,7 +41,7 @@ export function resolveFlush (flush: FlushOptions, refuse: (option: string, why:
   }
 }
 
-/** Calls `due` by a rule. One timer at the most, whatever the number of changes. */
+/** Calls `due` according to a rule. It uses at most one timer, whatever the number of changes. */
 export class FlushClock {
   readonly #rule: FlushRule
   readonly #due: () => void
@@ -64,7 +64,7 @@ export class FlushClock {
     this.#timer ??= this.#wake(ms)
   }
 
-  /** Now, if anything waits. */
+  /** Calls `due` now, if there are changes. */
   flush (): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -77,7 +77,7 @@ export class FlushClock {
     return setTimeout(this.#look, ms).unref()
   }
 
-  /** A debounce does not set its timer anew for each change: it looks when the last one was. */
+  /** When the timer fires, a debounce checks the time of the last change. It does not reset the timer per change. */
   readonly #look = (): void => {
     const { strategy, ms } = this.#rule
     const wait = strategy === 'debounced' ? Math.min(this.#last + ms, this.#first + PATIENCE * ms) - performance.now() : 0

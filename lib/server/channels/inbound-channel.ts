@@ -20,7 +20,7 @@ import type { ChannelHost } from './shared-channel.js'
 import type { Source } from '../keys/subscription.js'
 import type { ChannelSettings, SyncChannel } from './sync-channel.js'
 
-/** A channel `client-to-server`: each connection writes a value of its own, and the server hears what came of it. */
+/** A channel `client-to-server`: each connection writes its own value, and the server's handlers get it. */
 abstract class PrivateChannel<Own extends PrivateValue> implements SyncChannel, KeyChannel, PrivateHost {
   readonly key: string
   readonly direction: ChannelDirection
@@ -49,7 +49,7 @@ abstract class PrivateChannel<Own extends PrivateValue> implements SyncChannel, 
 
   get isIdle (): boolean { return this.handlers.running === 0 }
 
-  async open (): Promise<void> {} // copies are made when their connections need them
+  async open (): Promise<void> {} // a copy is created when its connection first needs it
 
   async get (connection?: ConnectionContext): Promise<unknown> {
     const copy = connection && this.#copies.get(connection)
@@ -85,7 +85,7 @@ abstract class PrivateChannel<Own extends PrivateValue> implements SyncChannel, 
     return this.copyOf(context)
   }
 
-  /** Flushes the pending changes, with the context of the connection that has ended. */
+  /** Flushes the pending changes of a connection that has ended. */
   disconnected ({ context }: Connection): void {
     const copy = this.#copies.get(context)
     this.#copies.delete(context)
@@ -101,11 +101,11 @@ abstract class PrivateChannel<Own extends PrivateValue> implements SyncChannel, 
   }
 }
 
-/** Its values are JSON, which clients push. */
+/** A channel whose values are JSON, written by pushes. */
 export class InboundChannel extends PrivateChannel<PrivateJson> {
   readonly takesPushes = true
 
-  before (): undefined {} // nothing to wait for: a copy is here or nowhere
+  before (): undefined {} // a copy is in memory or does not exist, so a push need not wait
 
   push (push: Push, _id: PushId, ctx: MessageContext, outcome: PushOutcome): void {
     const copy = this.copyOf(ctx.connection)
@@ -124,7 +124,7 @@ export class InboundChannel extends PrivateChannel<PrivateJson> {
   }
 }
 
-/** Its values are CRDTs, on which clients make operations. */
+/** A channel whose values are CRDTs, written by operations. */
 export class InboundCrdtChannel extends PrivateChannel<PrivateCrdt> implements CrdtSinkChannel {
   readonly takesPushes = false
   readonly #type: CrdtType

@@ -9,7 +9,7 @@ import type { Channels } from './channels.js'
 import { DataChannel, type DataChannelOptions, type DataChannelParts } from './data-channel.js'
 import type { SyncChannel, SyncChannelOptions } from './sync-channel.js'
 
-/** `ds.primitives.live`: state that clients mirror. */
+/** `ds.primitives.live`: state that clients subscribe to. */
 export class LiveFacade<C, S> extends ScopedFacade<S> {
   readonly #live: LiveState
   readonly #channels: Channels
@@ -23,7 +23,7 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Declares a key in this scope, so that its `preSubscribe` hooks guard the key. Not needed otherwise.
+   * Declares a key in this scope, so that the scope's `preSubscribe` hooks guard it. Other keys need no declaration.
    * @param key the key
    * @throws DatasoleError `DUPLICATE_KEY` if the key is registered already, or is a CRDT
    */
@@ -71,7 +71,7 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * Reads the committed value with its position, for the client's option `initial` in a page that a server renders.
    * @param key the key
-   * @returns a copy with its epoch and version; `value` is undefined if there is none
+   * @returns a copy, with epoch and version; `value` is undefined if there is none
    * @throws as `getState`
    */
   async getSnapshot<K extends StateName<C>> (key: K): Promise<Head & { value: StateAt<C, K> | undefined }> {
@@ -90,8 +90,8 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Creates a channel: a key with rules for who writes, which updates travel, and when. The key belongs to this scope,
-   * whose `preSubscribe` and `prePush` hooks guard it. Every node declares its channels.
+   * Creates a channel: a key with rules for who writes it, how updates are sent, and when. The key belongs to this
+   * scope, whose `preSubscribe` and `prePush` hooks guard it. Every node has to declare its channels.
    * @param options at least `key`, `direction` and `mode`. Default flush: at once
    * @returns the channel, until `close()`
    * @throws DatasoleError `INVALID_OPTION`, naming the option; `DUPLICATE_KEY` if the key is taken; `LIMIT_EXCEEDED` in
@@ -107,7 +107,7 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * Finds the channel of a key.
    * @param key the key
-   * @returns the channel; undefined if there is none, or it was closed
+   * @returns the channel; undefined if there is none, or it is closed
    */
   getSyncChannel<K extends StateName<C>> (key: K): SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined> | undefined {
     return this.#channels.get(key) as SyncChannel<StateAt<C, K>, StateAt<C, K> | undefined> | undefined
@@ -127,13 +127,13 @@ export class LiveFacade<C, S> extends ScopedFacade<S> {
   /**
    * Finds the data channel of a key.
    * @param key the key
-   * @returns the data channel; undefined if there is none, or it was closed
+   * @returns the data channel; undefined if there is none, or it is closed
    */
   getDataChannel<K extends string> (key: K): DataChannel<C, K> | undefined {
     return this.#channels.composed.get(key) as DataChannel<C, K> | undefined
   }
 
-  /** A declared key is in the backend of its scope, whichever scope writes it; any other key is in the root's. */
+  /** The store of a key: in its scope's backend for a declared key, whichever scope writes it, else in the root's. */
   #store (key: string, method: string): StateStore {
     return this.#live.storeFor(key, this.scope, `live.${method}`)
   }

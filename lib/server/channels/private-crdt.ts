@@ -17,7 +17,7 @@ import { FlushClock } from './flush-strategy.js'
 import { answerAll } from '../keys/source.js'
 import type { Subscription } from '../keys/subscription.js'
 
-/** A connection's own CRDT, of a channel `client-to-server` of mode `crdt`, in the memory of the node that holds the connection. */
+/** A connection's own CRDT in a `client-to-server` channel of mode `crdt`, in the memory of the connection's node. */
 export class PrivateCrdt implements PrivateValue {
   readonly subscriptions = new Set<Subscription>()
   readonly #host: PrivateHost
@@ -27,7 +27,7 @@ export class PrivateCrdt implements PrivateValue {
   readonly #clock: FlushClock
   readonly #line: FlushQueue
   #version = 1
-  /** Never less than what the document weighs. */
+  /** Upper bound of the document's size in bytes. */
   #size: number
   #lastFlushed: unknown
 
@@ -49,7 +49,7 @@ export class PrivateCrdt implements PrivateValue {
 
   get value (): unknown { return clonePlain(crdtOf(this.#document.type).value(this.#document)) }
 
-  /** An operation of the connection; it is told what becomes of it. */
+  /** Applies an operation of the connection, and calls `done` or `failed` of the change. */
   write (_key: string, made: Change): void {
     const size = made.op === undefined ? 0 : 2 * jsonSize(made.op)
     if (this.#size + size > this.#host.check.maxBytes) this.#shrink()

@@ -14,7 +14,7 @@ import type { PushCheck } from './push-check.js'
 import { answerAll } from '../keys/source.js'
 import type { Source, Subscription } from '../keys/subscription.js'
 
-/** Characters of patches that wait for the handlers. Beyond that, and beyond the size of the value, the value replaces them. */
+/** Most characters of patches that wait for the handlers. Beyond that and the value's size, the value replaces them. */
 const MAX_WAITING = 64 * 1024
 
 /** The settings that all private values of a channel share. */
@@ -28,15 +28,15 @@ export interface PrivateHost {
   readonly compressionThreshold: number
 }
 
-/** A connection's own value, whatever its mode. */
+/** A connection's own value, in any mode. */
 export interface PrivateValue extends Source {
   /** A copy. */
   readonly value: unknown
-  /** Flushes the pending changes to the handlers; resolves once they have run. */
+  /** Flushes the pending changes to the handlers. Resolves when they have run. */
   flush (): Promise<void>
 }
 
-/** A connection's own value of a channel `client-to-server`, in the memory of the node that holds the connection. */
+/** A connection's own value in a channel `client-to-server`. It is in memory, on the connection's node. */
 export class PrivateJson implements PrivateValue {
   readonly subscriptions = new Set<Subscription>()
   readonly #host: PrivateHost
@@ -62,14 +62,14 @@ export class PrivateJson implements PrivateValue {
   get #head (): Head { return { epoch: this.#epoch, version: this.#version } }
 
   /**
-   * Applies a push, or finds that it has been. Handlers hear of it later: see `changed`.
+   * Applies a push, unless it has been applied before. Call `changed` afterwards to notify the handlers.
    * @throws DatasoleError `CONFLICT`, PatchError, or a refusal of the check
    */
   push (push: Push, ctx: MessageContext): Head {
     if (push.seq <= this.#lastSeq) return this.#head
     const { check } = this.#host
     const patches = push.patches ?? diff(this.#document.value, push.data, check.maxDepth)
-    // it has one writer, who knows its version
+    // the value has only one writer, so a wrong base is an error
     if (push.patches !== undefined && (push.epoch !== this.#epoch || push.base !== this.#version)) throw new DatasoleError('CONFLICT', `the newest version is ${this.#version}`)
     if (patches.length === 0) return this.#head
     const text = JSON.stringify(patches)
@@ -88,7 +88,7 @@ export class PrivateJson implements PrivateValue {
     return this.#head
   }
 
-  /** A push was applied, and is answered. */
+  /** Notifies the handlers of a push, after it was answered. */
   changed (): void {
     this.#clock.changed()
   }
@@ -98,7 +98,7 @@ export class PrivateJson implements PrivateValue {
     return this.#line.settled()
   }
 
-  /** The client knows its value best: it gets the server's only if it asks, or if the two differ. */
+  /** Sends the server's value only if the client asks, or if the two differ. Otherwise the client's value is newer. */
   catchUp (subscription: Subscription): boolean {
     const { asked } = subscription
     const { key, info: channel, compressionThreshold } = this.#host

@@ -9,13 +9,13 @@ import type { MessageContext } from '../context/connection-context.js'
 import type { Scope } from '../scope/scope.js'
 import { type ThrownHost, invalidityOf } from '../errors/thrown.js'
 
-/** Checks the value after a push, a copy that it may keep. False or a throw refuses the push. Synchronous. */
+/** Checks the value after a push. The value is a copy. False or a throw refuses the push. Synchronous. */
 export type PushValidator<T = unknown> = (value: T, ctx: MessageContext) => boolean | void
 
-/** Bytes that the operations of any push may copy, move and compare, beside four times its own size. */
+/** Bytes that the operations of any push may copy, move and compare, beyond four times its own size. */
 const FREE_WORK = 1024 * 1024
 
-/** The checks of the value that a push makes. */
+/** Checks the value after a push. */
 export class PushCheck {
   readonly #host: ThrownHost
   readonly #scope: Scope
@@ -25,7 +25,7 @@ export class PushCheck {
   #matches: SyncCheck | undefined
   #isCompiled = false
 
-  /** @param contract the contract's check, unless the key's store runs it */
+  /** @param contract the contract's check; undefined if the store of the key runs it */
   constructor (host: ThrownHost, readonly key: string, scope: Scope, readonly maxBytes: number, schema: Schema | undefined, validate: PushValidator | undefined, contract: ValueCheck | undefined) {
     this.#host = host
     this.#scope = scope
@@ -34,7 +34,10 @@ export class PushCheck {
     this.#validate = validate
   }
 
-  /** Done at start for the channels that are there by then, so that a bad schema is found early: DatasoleError `INVALID_OPTION`. */
+  /**
+   * Compiles the schema, at start or when the channel is created, so that a bad schema is found early.
+   * @throws DatasoleError `INVALID_OPTION`
+   */
   compile (): void {
     if (this.#isCompiled) return
     if (this.#schema !== undefined) this.#matches = syncCheckOf(this.#schema, `createSyncChannel("${this.key}"): option schema`, (where, schema) => this.#scope.compile(where, schema))
@@ -69,7 +72,7 @@ export class PushCheck {
       throw invalid(invalidityOf(this.#host, thrown, { source: 'validate', key: this.key, connection: ctx.connection }))
     }
     if (isThenable(verdict)) {
-      verdict.then(undefined, () => {}) // whatever it says is too late
+      verdict.then(undefined, () => {}) // the outcome comes too late
       throw new DatasoleError('INTERNAL', `channel "${this.key}": validate must be synchronous; what has to wait belongs into a prePush hook`)
     }
     if (verdict === false) throw invalid('the value is not accepted')

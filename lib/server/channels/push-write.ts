@@ -11,20 +11,20 @@ import type { Replica } from '../store/replica.js'
 import { TouchedPaths } from './touched-paths.js'
 import { type Prepared, type Write, versionOf } from '../store/write.js'
 
-/** Characters of patches through which a push is compared with what came after its base. */
+/** Most characters of later patches that a push is compared with. */
 const MAX_LOOKBACK = 256 * 1024
 
-/** How a push ends. */
+/** Callbacks for the result of a push. */
 export interface PushOutcome {
-  /** `head` has the push in it. */
+  /** The push has been applied. `head` is a version that contains it. */
   done (head: Head): void
-  /** @param error a DatasoleError `CONFLICT`, a PatchError, a refusal, or what the backend failed with */
+  /** @param error a DatasoleError `CONFLICT`, a PatchError, a refusal, or the error of the backend */
   failed (error: unknown): void
 }
 
 /**
- * A push to the value that all clients share. It is tried on the newest value; where another node
- * commits first, it is tried again on what that made. One that is in the value already changes nothing.
+ * A push to a value that all clients share. It is applied to the newest value, and again if another node commits first.
+ * A push that has been applied before changes nothing.
  */
 export class PushWrite implements Write {
   readonly live = true
@@ -35,11 +35,11 @@ export class PushWrite implements Write {
   readonly #ctx: MessageContext
   readonly #outcome: PushOutcome
   #head: Head = { epoch: '', version: 0 }
-  /** Others have committed since the version that it names. */
+  /** Whether there are commits after the push's base. */
   #isLate = false
   #isDone = false
 
-  /** @param id by which it is remembered */
+  /** @param id identity of the push in the ledger */
   constructor (pushed: Push, id: PushId, check: PushCheck, ctx: MessageContext, outcome: PushOutcome) {
     this.#pushed = pushed
     this.push = id
@@ -66,8 +66,8 @@ export class PushWrite implements Write {
   }
 
   /**
-   * One that is equal is committed, too, to be remembered: sent again after others have replaced it, it must not
-   * replace what they made.
+   * The operations for a whole value. An equal value is committed, too, so that the ledger has the push. Otherwise a
+   * repeated push could overwrite a newer value.
    */
   #whole (document: Document): Operation[] {
     const { data } = this.#pushed
@@ -79,7 +79,7 @@ export class PushWrite implements Write {
     this.#check.run(document, this.#ctx)
   }
 
-  /** The answer leaves before the patch that has the push in it. */
+  /** Answers the push, before its patch is sent to subscribers. */
   accepted (): void {
     if (this.#isDone) return
     this.#isDone = true
@@ -95,7 +95,7 @@ export class PushWrite implements Write {
     this.#outcome.failed(this.#isLate && error instanceof PatchError ? conflict(`an operation does not apply any more: ${error.message}`) : error)
   }
 
-  /** The version that this push made already, if it did. */
+  /** The version that contains this push, if it was applied before. */
   #versionBefore (replica: Replica, before: readonly Prepared[]): number | undefined {
     let { version } = replica
     for (const { write: { push }, entry } of before) {
@@ -106,7 +106,7 @@ export class PushWrite implements Write {
     return replica.pushes.versionOf(this.push)
   }
 
-  /** @throws DatasoleError `CONFLICT` where others have touched what these operations touch */
+  /** @throws DatasoleError `CONFLICT` if a later commit touched the same places */
   #compare (patches: Operation[], replica: Replica, before: readonly Prepared[], version: number): void {
     const { epoch, base } = this.#pushed
     if (epoch !== replica.epoch) throw conflict('the key has begun another epoch')

@@ -2,7 +2,7 @@ import { DatasoleError } from '../../protocol/errors.js'
 import type { ChannelMode, Operation } from '../../protocol/messages.js'
 import { PatchError, parsePatch } from '../../protocol/patch.js'
 
-/** A client's change, as it came: its shape is right, and nothing more is known of it. */
+/** A client's change. Its shape has been checked, but not its content. */
 export interface Push {
   readonly key: string
   /** The version that the patches were made on; absent in mode `snapshot`. */
@@ -13,23 +13,23 @@ export interface Push {
   readonly data: unknown
   readonly client: string
   readonly seq: number
-  /** Bytes of its frame. */
+  /** Bytes of the frame. */
   readonly size: number
 }
 
-/** The frame is not a push; the message says why. */
+/** The frame is not a valid push. The message says why. */
 export class MalformedPush extends Error {}
 
-/** Operations of one push. */
+/** Most operations in a push. */
 const MAX_OPERATIONS = 10_000
 
-/** Characters of `push.client`. */
+/** Most characters of `push.client`. */
 const MAX_CLIENT = 64
 
 /**
- * @param maxDepth how many containers may be inside each other, and so how far a pointer can lead
- * @throws MalformedPush where the frame has another shape
- * @throws PatchError where its patches are not RFC 6902; DatasoleError `LIMIT_EXCEEDED` where they are too many
+ * @param maxDepth most levels of nesting in a value, which also bound the length of a pointer
+ * @throws MalformedPush if the frame has another shape
+ * @throws PatchError if the patches are not RFC 6902; DatasoleError `LIMIT_EXCEEDED` if there are too many
  */
 export function parsePush (key: string, mode: ChannelMode, message: Record<string, unknown>, size: number, maxDepth: number): Push {
   const { client, seq } = (message.push ?? {}) as { client?: unknown, seq?: unknown }
@@ -53,7 +53,7 @@ export function parsePush (key: string, mode: ChannelMode, message: Record<strin
   return { ...common, epoch, base: base as number, patches: operations, data: undefined }
 }
 
-/** A pointer that leads deeper than any value goes costs time for nothing. */
+/** Refuses a pointer that is longer than any value is deep, because following it would only cost time. */
 function checkPointer (pointer: string, maxDepth: number): void {
   let segments = 0
   for (let at = pointer.indexOf('/'); at !== -1; at = pointer.indexOf('/', at + 1)) segments++

@@ -12,10 +12,10 @@ import type { StateStore } from '../store/state-store.js'
 import type { ChannelSettings, SyncChannel } from './sync-channel.js'
 import type { Recipe } from '../store/write.js'
 
-/** ms before a channel that could not be opened is tried again. */
+/** ms before a channel that could not be opened is opened again. */
 const RETRY = 1000
 
-/** The stores that a channel's value may be in. */
+/** The stores that may have the value of a channel. */
 export interface Stores { readonly state: StateStore, readonly crdt: StateStore }
 
 /** The parts of the server that every channel uses. */
@@ -24,15 +24,15 @@ export interface ChannelHost {
   readonly log: Logger
   /** The stores of a scope's backend. */
   storesOf (scope: Scope): Stores
-  /** The channel is used: it is opened, unless it is open already. */
+  /** Opens the channel of a key, unless it is open. */
   use (key: string): void
-  /** The channel has ended: its key is free. */
+  /** Called when a channel is closed. Its key is free again. */
   closed (key: string): void
 }
 
 /**
- * A channel whose value all clients share: `server-to-client` or `bidirectional`. The value is committed
- * when it is written, like that of any key; the channel holds back its fan-out and its handlers.
+ * A channel whose value all clients share: `server-to-client` or `bidirectional`. A write is committed at once, as for
+ * any key. Only the fan-out and the handlers wait for the flush rule.
  */
 export abstract class SharedChannel implements SyncChannel, KeyChannel {
   readonly key: string
@@ -44,7 +44,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
   protected replica: Replica | undefined
   readonly #line: FlushQueue
   readonly #clock: FlushClock
-  /** The version that subscribers were given last, while newer ones wait; -1 where no patch leads on from it. */
+  /** The version that subscribers have, while newer ones wait; -1 if no patch leads from it to the newest. */
   #from: number | undefined
   #isClosed = false
 
@@ -63,16 +63,16 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
   abstract set (value: unknown): Promise<Operation[]>
   abstract update (recipe: Recipe<unknown>): Promise<Operation[]>
 
-  /** Sees that the key has its first value, and where the handlers begin. May be called again after a failure. */
+  /** Writes the initial value if the key has none, and sets where the handlers begin. Called again after a failure. */
   protected abstract start (): Promise<void>
   /** The store of the value. */
   protected abstract get store (): StateStore
-  /** The changes that the handlers have not seen yet. */
+  /** The changes since the last flush to the handlers. */
   protected abstract take (): Flushed | undefined
 
   get isIdle (): boolean { return this.handlers.running === 0 }
 
-  /** Never rejects: it is tried until the backend takes it. */
+  /** Never rejects. Retries until the backend succeeds. */
   async open (): Promise<void> {
     for (let isSaid = false; !this.#isClosed; await setTimeout(RETRY, undefined, { ref: false })) {
       try {
@@ -108,7 +108,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
     this.#clock.changed(from === -1 ? 1 : replica.version - from)
   }
 
-  disconnected (): void {} // the value is nobody's own
+  disconnected (): void {} // the value does not belong to a connection
 
   protected ended (): void {
     this.host.closed(this.key)

@@ -14,7 +14,7 @@ import type { Recipe } from '../store/write.js'
 
 /** A shared channel whose value is live state. */
 export class StateChannel extends SharedChannel {
-  /** The version that the handlers saw last. */
+  /** The version of the last flush to the handlers. */
   #lastFlushed: Head | undefined
 
   constructor (host: ChannelHost, settings: ChannelSettings, readonly check: PushCheck, scope: Scope) {
@@ -40,7 +40,7 @@ export class StateChannel extends SharedChannel {
     return this.store.update(this.key, recipe, true)
   }
 
-  /** The promise that a push waits for: its client may come from a node that is ahead of this one. */
+  /** A promise that a push waits for if its client knows a newer version, from another node. */
   before ({ key, epoch, base }: Push): Promise<void> | undefined {
     const { replica } = this
     return replica !== undefined && epoch === replica.epoch && base > replica.version ? this.store.refresh(key) : undefined

@@ -11,35 +11,38 @@ import type { PushValidator } from './push-check.js'
 
 /** Options of `live.createSyncChannel`. */
 export interface SyncChannelOptions<T = unknown, K extends string = string> {
-  /** The key by which clients find it. Its value is that of `live.getState(key)`, unless each connection has its own. */
+  /** The key that clients use. Its value is that of `live.getState(key)`, unless each connection has its own. */
   key: K
-  /** The writers: the server, each client a value of its own, or both the same value. */
+  /** The writers: only the server, each client its own value, or all of them the same value. */
   direction: ChannelDirection
-  /** The updates: `json-patch` sends differences, `snapshot` whole values, `crdt` operations that merge. */
+  /** The form of updates: `json-patch` sends differences, `snapshot` whole values, `crdt` operations that merge. */
   mode: ChannelMode
-  /** Default: at once. */
+  /** When updates are sent. Default: at once. */
   flush?: FlushOptions
-  /** Committed if the key has no value yet. For `client-to-server`: the value with which each connection begins. */
+  /** The first value, committed if the key has none. For `client-to-server`: the first value of each connection. */
   initialValue?: T
-  /** Schema of the value after a push, of any library; else `INVALID_VALUE`. For a key of the contract: the contract's. */
+  /** Schema of the value after a push, else `INVALID_VALUE`. A key of the contract has its schema there, not here. */
   schema?: Schema
-  /** Checks the value after a push in code. Checks that must wait belong into a `prePush` hook. */
+  /** Checks the value after a push, synchronously. Use a `prePush` hook for asynchronous checks. */
   validate?: PushValidator<T>
   /**
-   * Bytes of JSON that the value may have after a push; else `LIMIT_EXCEEDED`. Default `maxStateBytes`; for
+   * Most bytes of JSON in the value after a push, else `LIMIT_EXCEEDED`. Default `maxStateBytes`; for
    * `client-to-server` 256 KiB, or `maxStateBytes` if that is less.
    */
   maxBytes?: number
-  /** For mode `crdt`. Default: `pn-counter` if `initialValue` is a number, `lww-map` if it is an object, else `lww-register`. A channel cannot be `yjs`. */
+  /**
+   * The CRDT type, for mode `crdt`. Default: `pn-counter` if `initialValue` is a number, `lww-map` if it is an object,
+   * else `lww-register`. A channel cannot be `yjs`.
+   */
   type?: Exclude<CrdtType, 'yjs'>
 }
 
 /**
- * State with rules of its own: who writes, which updates travel, and when. `Draft` is the draft of a recipe: without an
+ * State with rules for who writes it, how updates are sent, and when. `Draft` is the draft of a recipe. Without an
  * `initialValue` it may be undefined.
  */
 export interface SyncChannel<T = unknown, Draft = T> {
-  /** The key under which clients find it. */
+  /** The key that clients use. */
   readonly key: string
   /** As in the options. */
   readonly direction: ChannelDirection
@@ -47,7 +50,7 @@ export interface SyncChannel<T = unknown, Draft = T> {
   readonly mode: ChannelMode
   /**
    * Reads the committed value.
-   * @param connection for `client-to-server`: the connection whose value is meant. Default: the initial value
+   * @param connection for `client-to-server`: the connection whose value is read. Default: the initial value
    * @returns a copy
    */
   get (connection?: ConnectionContext): Promise<T | undefined>
@@ -65,18 +68,18 @@ export interface SyncChannel<T = unknown, Draft = T> {
    * @throws DatasoleError `WRONG_DIRECTION` if only clients write
    */
   update (recipe: (draft: Draft) => T | void): Promise<Operation[]>
-  /** Sends the pending changes now. Resolves once the handlers have run. */
+  /** Sends the pending changes now. Resolves when the handlers have run. */
   flush (): Promise<void>
   /**
    * Calls the handler at every flush on this node, one call after the other. Changes that arrive while an asynchronous
-   * handler works are joined into the next flush.
+   * handler runs are joined into the next flush.
    * @param handler gets the value, the patches, and the connection that changed it, or null
    * @returns removes the handler
    */
   onFlush (handler: FlushHandler<T>): Unsubscribe
   /**
-   * Flushes, and ends the channel. A shared value stays as live state, which only the root's hooks guard from then on.
-   * `live.deleteState` deletes it.
+   * Flushes, and closes the channel. A shared value stays as live state, which only the root's hooks guard from then
+   * on. `live.deleteState` deletes it.
    */
   close (): Promise<void>
 }
@@ -87,7 +90,7 @@ export interface ChannelSettings extends Omit<SyncChannelOptions, 'flush'> {
   maxBytes: number
 }
 
-/** Bytes of a connection's copy. */
+/** Default bound (bytes) of a connection's own value. */
 const COPY_BYTES = 256 * 1024
 
 const OPTIONS = ['key', 'direction', 'mode', 'flush', 'initialValue', 'schema', 'validate', 'maxBytes', 'type']

@@ -1,11 +1,11 @@
 import type { Operation } from '../../protocol/messages.js'
 
-/** The last segment may name an element of an array: then all that are behind it move. */
+/** The last segment may be an array index. Inserting or removing an element moves all later ones. */
 const ELEMENT = /\/(?:-|0|[1-9]\d*)$/
 
 /**
- * The places that operations touch, as JSON Pointers. Whoever reads one (`test`, `copy`) touches it,
- * too; adding or removing an element of an array touches the array.
+ * The places that operations touch, as JSON Pointers. Reading a place (`test`, `copy`) touches it, too. Adding or
+ * removing an element of an array touches the whole array.
  */
 export function * pathsOf (operations: Iterable<Operation>): Iterable<string> {
   for (const operation of operations) {
@@ -20,7 +20,7 @@ function place (path: string): string {
   return ELEMENT.test(path) ? path.slice(0, path.lastIndexOf('/')) : path
 }
 
-/** Places that others have touched. Two places meet where they are the same, or one is above the other. */
+/** A set of touched places. Two places overlap if they are the same, or one contains the other. */
 export class TouchedPaths {
   readonly #touched = new Set<string>()
   readonly #above = new Set<string>()
@@ -35,7 +35,7 @@ export class TouchedPaths {
     }
   }
 
-  /** A place of these operations that meets one that was touched, or undefined. */
+  /** A place of these operations that overlaps with a touched one; undefined if there is none. */
   meets (operations: Iterable<Operation>): string | undefined {
     for (const path of pathsOf(operations)) {
       if (this.#touched.has(path) || this.#above.has(path)) return path
@@ -45,7 +45,7 @@ export class TouchedPaths {
   }
 }
 
-/** From the nearest to the root. */
+/** The pointers above a path, from the nearest to the root. */
 function * ancestorsOf (path: string): Iterable<string> {
   for (let end = path.lastIndexOf('/'); end >= 0; end = end === 0 ? -1 : path.lastIndexOf('/', end - 1)) yield path.slice(0, end)
 }
