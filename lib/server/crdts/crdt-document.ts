@@ -4,29 +4,29 @@ import { forgetOld, oldest } from '../../crdt/forget.js'
 import { type CrdtState, crdtOf } from '../../crdt/types.js'
 import { getMember, putMember } from '../../protocol/json.js'
 
-/** When a nodeId was used last, about, and by whom it was used first. */
+/** Approximate time of a nodeId's last use, and the user that used it first. */
 type Owner = [at: number, owner: string]
 
 /** A CRDT as it is stored: its state, and the owners of its node ids. */
 export type CrdtDocument = CrdtState & { owners: Record<string, Owner> }
 
-/** A change that waits for the store. Without `op` the key is made, where it is not there. */
+/** A change that waits for the store. Without `op` it only creates the key, if there is none. */
 export interface Change {
   readonly type: CrdtType
-  /** Without a timestamp it is later than what it overwrites. */
+  /** Without a timestamp it is later than the value that it overwrites. */
   readonly op?: Omit<CrdtOp, 'timestamp'> & { timestamp?: number }
-  /** The owner of the sender's node ids; undefined for server code, which may use any. */
+  /** The owner of the sender's node ids; undefined for server code, which may use any node id. */
   readonly owner?: string
-  /** Looks at the value that it makes; a throw refuses it. */
+  /** Checks the value after the change. A throw refuses the change. */
   readonly check?: ((value: unknown) => void) | undefined
   done (result: Result): void
   failed (error: unknown): void
 }
 
 export type Result = Outcome
-  /** The key is of another type. */
+  /** The key has another type. */
   | 'mistyped'
-  /** The nodeId is another user's. */
+  /** The nodeId belongs to another user. */
   | 'foreign'
 
 /** Bounds of the history of a key: its age, and its number of entries. */
@@ -34,14 +34,14 @@ const DAY = 24 * 60 * 60 * 1000
 const MAX_NODES = 10_000
 const MAX_REMOVED = 1000
 
-/** ms after which a nodeId that is in use is said to be. */
+/** ms after which the time of a nodeId in use is stored again. */
 const FRESH = 60 * 60 * 1000
 
 export function emptyDocument (type: CrdtType): CrdtDocument {
   return { ...crdtOf(type).empty(), owners: {} }
 }
 
-/** Applies a change to a document, or a draft of one. */
+/** Applies a change to a document, or to a draft of one. */
 export function change (document: CrdtDocument, { type, op, owner }: Change, clock: HybridClock): Result {
   if (document.type !== type) return 'mistyped'
   if (op === undefined) return 'known'
@@ -55,7 +55,7 @@ export function change (document: CrdtDocument, { type, op, owner }: Change, clo
   return outcome
 }
 
-/** Drops what is old or too much. It walks over all that there is. */
+/** Drops records that are too old or too many. It scans the whole document. */
 export function forget (document: CrdtDocument): void {
   const before = Date.now() - DAY
   forgetOld(document, before, document.type === 'pn-counter' ? MAX_NODES : MAX_REMOVED)

@@ -6,7 +6,7 @@ import type { Scope } from '../scope/scope.js'
 import { type ServerCrdt, type ServerOp, crdtHandle } from './crdt-handle.js'
 import type { CrdtListener, Crdts } from './crdts.js'
 
-/** `ds.primitives.crdt`: values that clients and servers change at once, and that converge. */
+/** `ds.primitives.crdt`: values that clients and servers change concurrently, and that converge. */
 export class CrdtFacade<C, S> extends ScopedFacade<S> {
   readonly #crdts: Crdts
 
@@ -16,13 +16,13 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Declares a key in this scope, so that its `preSubscribe` and `prePush` hooks guard it, and makes the key. A key
-   * that is registered before the server starts is always made.
+   * Declares a key in this scope, so that the scope's `preSubscribe` and `prePush` hooks guard it, and creates the key.
+   * A key that is registered before the server starts is always created.
    * @param key the key
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
    * @returns the handle of the key
-   * @throws DatasoleError `DUPLICATE_KEY` if it is registered already, `LIMIT_EXCEEDED` beyond `maxCrdtKeys` (keys of
-   *   clients included)
+   * @throws DatasoleError `DUPLICATE_KEY` if it is registered already, `LIMIT_EXCEEDED` beyond `maxCrdtKeys` (including
+   *   keys of clients)
    */
   register<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ServerCrdt<T, CrdtValue<C, K, T>> {
     this.#crdts.register(key, type, this.scope)
@@ -34,7 +34,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
    * @param key the key
    * @param type `pn-counter`, `lww-register`, `lww-map` or `yjs`
    * @returns the handle of the key
-   * @throws DatasoleError `TYPE_MISMATCH` if it is registered as another type
+   * @throws DatasoleError `TYPE_MISMATCH` if it is registered with another type
    */
   registerByType<K extends CrdtName<C>, T extends CrdtTypeOf<C, K>> (key: K, type: T): ServerCrdt<T, CrdtValue<C, K, T>> {
     this.#crdts.registerOnce(key, type, this.scope)
@@ -52,7 +52,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Reads the value of any key, those of clients included.
+   * Reads the value of any key, including keys of clients.
    * @param key the key
    * @returns a copy; undefined if there is no such key
    * @throws as the backend does
@@ -62,7 +62,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Applies an operation, and makes the key if it does not exist. Resolves when the store has it. With `nodeId` and
+   * Applies an operation, and creates the key if it does not exist. Resolves when it is stored. With `nodeId` and
    * `seq`, applying it again changes nothing.
    * @param key the key
    * @param op `type`, `op`, `value` (plain JSON), and for a map `key`. Default `nodeId` and `timestamp`: the server's
@@ -75,8 +75,8 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Calls a function at every change of the keys that this node holds: those that are registered here, and those that a
-   * client here subscribes to.
+   * Calls a function at every change of the keys that are loaded on this node: keys that are registered here, and keys
+   * with subscribers here.
    * @param fn gets `(key, value, type)`; `value` is a copy, made for each call
    * @returns ends the subscription
    * @throws TypeError `INVALID_ARGUMENT`
@@ -86,7 +86,7 @@ export class CrdtFacade<C, S> extends ScopedFacade<S> {
   }
 
   /**
-   * Deletes a key that clients have made. For clients it then does not exist.
+   * Deletes a key that clients have created. Clients then see that it does not exist.
    * @param key the key
    * @returns whether it existed
    * @throws DatasoleError `REGISTERED` if server code has registered the key

@@ -16,18 +16,18 @@ interface AnyCrdt<Type, V> {
   value (): Promise<V | undefined>
 }
 
-/** A number that many change at once. No change is lost. */
+/** A number that many clients change concurrently. No change is lost. */
 export interface ServerCounter extends AnyCrdt<'pn-counter', number> {
-  /** Adds to the counter. Resolves when the store has it. @param amount from 0; default 1 */
+  /** Adds to the counter. Resolves when it is stored. @param amount from 0; default 1 */
   increment (amount?: number): Promise<void>
-  /** Subtracts from the counter. Resolves when the store has it. @param amount from 0; default 1 */
+  /** Subtracts from the counter. Resolves when it is stored. @param amount from 0; default 1 */
   decrement (amount?: number): Promise<void>
 }
 
 /** A value. The last write wins. */
 export interface ServerRegister<V> extends AnyCrdt<'lww-register', V> {
   /**
-   * Replaces the value. Resolves when the store has it.
+   * Replaces the value. Resolves when it is stored.
    * @param value plain JSON
    * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`
    */
@@ -37,19 +37,19 @@ export interface ServerRegister<V> extends AnyCrdt<'lww-register', V> {
 /** An object. The last write of each field wins. */
 export interface ServerMap<V> extends AnyCrdt<'lww-map', V> {
   /**
-   * Sets a field. Resolves when the store has it.
+   * Sets a field. Resolves when it is stored.
    * @param field its name
    * @param value plain JSON
    * @throws TypeError `INVALID_JSON`, RangeError `TOO_DEEP`
    */
   set<F extends keyof V & string> (field: F, value: NonNullable<V[F]>): Promise<void>
-  /** Removes a field. Resolves when the store has it. @param field its name */
+  /** Removes a field. Resolves when that is stored. @param field its name */
   remove<F extends keyof V & string> (field: F): Promise<void>
 }
 
-/** A Yjs document. Its value is its updates in base64. */
+/** A Yjs document. Its value is a list of updates in base64. */
 export interface ServerDocument extends AnyCrdt<'yjs', string[]> {
-  /** Applies an update. Resolves when the store has it. @param base64 an update of Yjs @throws TypeError `INVALID_ARGUMENT` */
+  /** Applies an update. Resolves when stored. @param base64 an update of Yjs @throws TypeError `INVALID_ARGUMENT` */
   update (base64: string): Promise<void>
 }
 
@@ -61,13 +61,13 @@ export type ServerCrdt<Type extends CrdtType, V> = {
   yjs: ServerDocument
 }[Type]
 
-/** The access of a handle to its key, on the main thread or in another. */
+/** The access of a handle to its key, on the main thread or in a worker. */
 export interface CrdtAccess {
   value: () => Promise<unknown>
   apply: (op: ServerOp) => Promise<void>
 }
 
-/** The handle of a key, with the operations of its type. */
+/** Creates the handle of a key, with the operations of its type. */
 export function crdtHandle (key: string, type: CrdtType, { value, apply }: CrdtAccess): unknown {
   const common = { key, type, value }
   if (type === 'yjs') return { ...common, update: (value: string) => apply({ type, op: 'update', value }) }
@@ -78,7 +78,7 @@ export function crdtHandle (key: string, type: CrdtType, { value, apply }: CrdtA
 
 /**
  * An operation of server code, with a copy of its value.
- * @param nodeId if it has none
+ * @param nodeId the default for an operation without one
  * @throws TypeError `INVALID_ARGUMENT`, `INVALID_JSON`
  */
 export function readServerOp (key: string, op: ServerOp, nodeId: string, maxDepth: number): CrdtOp {

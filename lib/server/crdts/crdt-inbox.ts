@@ -26,13 +26,13 @@ import type { Settings } from '../config/settings.js'
 interface SinkChannel { sinkFor? (connection: ConnectionContext): Sink | undefined }
 interface Sink { write (key: string, change: Change): void }
 
-/** Operations of a connection that wait for hooks and the store, at the most. */
+/** Most operations of a connection that wait for hooks and the store. */
 const MAX_IN_FLIGHT = 1000
 
 /** `retryAfter` (ms) of an operation. */
 const RETRY = 1000
 
-/** Why an operation was refused. */
+/** The refusals for the results of a change. */
 export const REFUSALS: Partial<Record<Result, [code: ErrorCode, message: string]>> = {
   mistyped: ['CONFLICT', 'the key is of another type'],
   foreign: ['FORBIDDEN', 'the nodeId is another user\'s'],
@@ -41,17 +41,17 @@ export const REFUSALS: Partial<Record<Result, [code: ErrorCode, message: string]
   full: ['LIMIT_EXCEEDED', 'the counter can hold no more']
 }
 
-/** A CRDT_OP: `op` is not looked at yet. */
+/** A CRDT_OP whose `op` has not been checked. */
 interface Operation { key: string, op: unknown }
 
-/** Operations of clients: checked, counted while they are under way, and answered. */
+/** Operations of clients: checks them, bounds those in progress, and answers them. */
 export class CrdtInbox {
   readonly #crdts: Sink
   readonly #keys: KeyRegistry
   readonly #contract: ContractChecks
   readonly #settings: Settings
   readonly #log: Logger
-  /** The last timestamp of a connection of version 1, whose clock has only milliseconds. */
+  /** The last timestamp per connection of version 1. The clocks of these clients have only milliseconds. */
   readonly #stamps = new WeakMap<Connection, number>()
 
   constructor (crdts: Sink, keys: KeyRegistry, contract: ContractChecks, settings: Settings, log: Logger) {
@@ -70,7 +70,7 @@ export class CrdtInbox {
         knownAs: () => undefined
       },
       read: (frame) => {
-        // a value may be as deep as any: it stands inside an operation
+        // one level for the envelope: a value is inside an operation
         const { key, op } = parsePayload(frame, this.#settings.maxJsonDepth + 1)
         return { key: requireName(key, 'key'), op }
       },
@@ -80,7 +80,7 @@ export class CrdtInbox {
   }
 
   /**
-   * Applies an operation, and acknowledges it if it is correlated.
+   * Applies an operation, and acknowledges it if it has a correlation id.
    * @throws Refusal
    */
   #receive (connection: Connection, correlationId: number, { key, op: raw }: Operation, size: number): void {
@@ -99,13 +99,13 @@ export class CrdtInbox {
     const change: Change = {
       type: op.type,
       op,
-      // an address is not an identity
+      // without authentication the user id is an address, which is no identity
       owner: ownerOf(this.#settings.authHandler === undefined ? undefined : connection.context.userId),
       check: this.#contract.channelCheck(key, this.#keys.channelOf(key) !== undefined),
       done: (result) => {
         ended()
         const reason = REFUSALS[result]
-        // a client whose user has changed learns that it needs another nodeId
+        // if the user of a client has changed, the client learns that it needs another nodeId
         if (reason !== undefined) return refuse(new Refusal(...reason, result === 'foreign' ? { nodeId: op.nodeId } : {}))
         if (correlationId !== 0 && connection.protocol !== 1) connection.send(encodeMessage(Opcode.CRDT_ACK, correlationId, JSON.stringify({ key }), Infinity))
       },
@@ -127,7 +127,7 @@ export class CrdtInbox {
     }
   }
 
-  /** Undefined if nothing takes changes of the key. */
+  /** The target of operations on a key; undefined if clients cannot write to it. */
   #sinkFor (key: string, connection: ConnectionContext): Sink | undefined {
     if (this.#keys.kindOf(key) === 'json') return undefined
     const channel = this.#keys.channelOf(key) as SinkChannel | undefined
@@ -145,7 +145,7 @@ export class CrdtInbox {
     else loading.then(go, (error: unknown) => { change.failed(error) })
   }
 
-  /** Several operations in one millisecond follow each other. */
+  /** Gives operations of one millisecond increasing timestamps. */
   #stamp (connection: Connection, op: CrdtOp): void {
     delete op.seq
     const last = this.#stamps.get(connection)
@@ -157,14 +157,14 @@ export class CrdtInbox {
     const { code } = error as { code?: unknown }
     if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH' || code === 'UNKNOWN_KEY') return new Refusal(code, messageOf(error))
     if (code === 'INVALID_VALUE') return new Refusal(code, messageOf(error), { issues: (error as Partial<ErrorMessage>).issues })
-    // an operation that is sent again under the same seq counts once
+    // the client may repeat the operation: with the same seq it counts once
     if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return new Refusal('BUSY', 'the store cannot take the operation just now', { retryAfter: RETRY })
     this.#log.error({ err: error, key }, 'a CRDT operation failed')
     return new Refusal('INTERNAL', 'the operation could not be applied', { retryAfter: RETRY })
   }
 }
 
-/** The owner of a nodeId. Connections without a user are one owner. */
+/** The owner of a nodeId: a hash of the user. All connections without a user are one owner. */
 function ownerOf (userId: string | undefined): string {
   return userId === undefined ? '' : createHash('sha256').update(userId).digest('base64url').slice(0, 12)
 }

@@ -6,14 +6,14 @@ import { getMember, putMember } from '../../protocol/json.js'
 import type { Operation } from '../../protocol/messages.js'
 import { parsePointer } from '../../protocol/pointer.js'
 
-/** Changes that one frame tells; above, the whole state is sent instead. */
+/** Most changes in one frame. Beyond that, the whole state is sent. */
 const MAX_CHANGES = 1000
 
-/** The node id that stands for an unnamed writer. */
+/** The node id in messages for a writer that is not named. */
 const SERVER = 'server'
 
 /**
- * The changes of commits, in the form for clients of version 2.
+ * The changes of commits, as clients of version 2 get them.
  * @returns undefined if the whole state must be sent
  */
 export function changesOf (state: CrdtState, patches: Operation[]): CrdtChange[] | undefined {
@@ -35,7 +35,7 @@ export function changesOf (state: CrdtState, patches: Operation[]): CrdtChange[]
   return [{ type: 'pn-counter', op: 'count', plus: state.plus, minus: state.minus, nodes }]
 }
 
-/** The added updates of a document; joined updates are no change. */
+/** The updates that were added to a document. Merging stored updates is not a change. */
 function updatesIn (patches: Operation[]): CrdtChange[] | undefined {
   const changes: CrdtChange[] = []
   for (const operation of patches) {
@@ -46,7 +46,7 @@ function updatesIn (patches: Operation[]): CrdtChange[] | undefined {
   return changes
 }
 
-/** The fields, or nodes, that operations write to; all of them if they replace the whole. */
+/** The fields or nodes that the operations write; all of them if the whole value is replaced. */
 function touched (state: Exclude<CrdtState, { type: 'yjs' }>, patches: Operation[]): Set<string> | undefined {
   const names = new Set<string>()
   const member = state.type === 'lww-map' ? 'fields' : 'nodes'
@@ -64,8 +64,8 @@ function setOf (type: 'lww-register' | 'lww-map', stamped: Stamped, key?: string
 }
 
 /**
- * The whole state.
- * @param nodeId of the client of version 2 that asks; undefined for version 1
+ * A message with the whole state.
+ * @param nodeId node id of the version 2 client that gets it; undefined for version 1
  */
 export function stateMessage (state: CrdtState, version: number, nodeId: string | undefined): CrdtStateMessage {
   const { type } = state
@@ -89,7 +89,7 @@ export function stateMessage (state: CrdtState, version: number, nodeId: string 
   return { type, value, metadata: { type, nodeId: SERVER, timestamp: Date.now(), version, vector: vectorOf(state) } }
 }
 
-/** Clients of version 1 add up the counts. Forgotten counts of single nodes are the server's. */
+/** The counts per node, which version 1 clients add up. Counts of forgotten nodes are attributed to the server. */
 function vectorOf ({ plus, minus, nodes }: Extract<CrdtState, { type: 'pn-counter' }>): CrdtStateMessage['metadata']['vector'] {
   const increments: Record<string, number> = {}
   const decrements: Record<string, number> = {}
@@ -100,7 +100,7 @@ function vectorOf ({ plus, minus, nodes }: Extract<CrdtState, { type: 'pn-counte
     plus -= up
     minus -= down
   }
-  // a client may have chosen that name, too
+  // a client may have chosen the same name
   increments[SERVER] = (increments[SERVER] ?? 0) + plus
   decrements[SERVER] = (decrements[SERVER] ?? 0) + minus
   return { increments, decrements }

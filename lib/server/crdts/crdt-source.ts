@@ -9,16 +9,16 @@ import { type KeySource, type SourceHost, answerAll } from '../keys/source.js'
 import type { Replica } from '../store/replica.js'
 import type { Subscription } from '../keys/subscription.js'
 
-/** A CRDT key with subscribers on this node: version 2 gets each change, encoded once, version 1 the state. */
+/** A CRDT key with subscribers on this node. Version 2 clients get each change, encoded once; version 1 the state. */
 export class CrdtSource implements KeySource {
   readonly subscriptions = new Set<Subscription>()
   readonly replica: Replica
   readonly #host: SourceHost
-  /** Encoded states of the replica's version, by the group of readers that share one. */
+  /** Encoded states of the current version, by the group of clients that share one. */
   readonly #states = new Map<string, SharedPayload>()
   #isOversizedLogged = false
 
-  /** @param channel what the key is beside a CRDT, for subscribers to know */
+  /** @param channel the channel of the key, to be announced to subscribers */
   constructor (replica: Replica, host: SourceHost, readonly channel: ChannelInfo | undefined) {
     this.replica = replica
     this.#host = host
@@ -65,7 +65,7 @@ export class CrdtSource implements KeySource {
     })
   }
 
-  /** The changes since a version as one frame; null if only the state can tell. */
+  /** The changes since a version as one frame; null if the whole state must be sent. */
   #changes (from: number): Buffer | null {
     const { key, epoch, version, live, document } = this.replica
     const patches = live ? this.replica.patchesSince({ epoch, version: from }) : undefined
@@ -75,7 +75,7 @@ export class CrdtSource implements KeySource {
     return encodeMessage(Opcode.CRDT_OP, 0, JSON.stringify(changes), this.#host.compressionThreshold)
   }
 
-  /** A counter's state has the client's own counts; any other state is shared by all clients of one version. */
+  /** The state for a client. A counter's state for version 2 has the client's own counts; other states are shared. */
   #state (version: number, isFirst: boolean, nodeId = ''): SharedPayload {
     const { key, epoch, document } = this.replica
     const state = version === 0 ? undefined : document.value as CrdtState
@@ -84,13 +84,13 @@ export class CrdtSource implements KeySource {
     if (cached !== undefined) return cached
     const snapshot: CrdtSnapshot = { key, epoch, version, state: state && stateMessage(state, version, isFirst ? undefined : nodeId), channel: this.channel }
     const payload = new SharedPayload(Opcode.CRDT_STATE, JSON.stringify(snapshot), this.#host.compressionThreshold)
-    // for one client alone there is nothing to share
+    // a state with a client's own counts is not shared
     if (reader.length <= 1) this.#states.set(reader, payload)
     return payload
   }
 
   #oversized (subscription: Subscription): true {
-    // until the next change: it may be smaller then
+    // skip this version: the state may be smaller after the next change
     subscription.epoch = this.replica.epoch
     subscription.version = this.#version
     this.#host.metrics.stateOversized++

@@ -2,16 +2,16 @@ import type { CrdtOp, CrdtType } from '../../crdt/crdt.js'
 import { isContainer, isEqual, getMember, type Members } from '../../protocol/json.js'
 import { invalidArgument } from '../../protocol/errors.js'
 
-/** An operation, as far as it says what changes. */
+/** The part of an operation that changes the value. */
 export type CrdtEdit = Pick<CrdtOp, 'op' | 'key' | 'value'>
 
-/** By default a number counts, an object's fields are written one by one, and anything else is written whole. */
+/** The default type: a number becomes a counter, an object a map, and any other value a register. */
 export function crdtTypeFor (initialValue: unknown): CrdtType {
   if (typeof initialValue === 'number') return 'pn-counter'
   return isContainer(initialValue) && !Array.isArray(initialValue) ? 'lww-map' : 'lww-register'
 }
 
-/** A value with an operation in it, as far as one replica can tell. */
+/** The value after an operation, computed from the state of this replica only. */
 export function valueAfter (value: unknown, { type, op, key, value: given }: Pick<CrdtOp, 'type' | 'op' | 'key' | 'value'>): unknown {
   if (type === 'pn-counter') return Number(value ?? 0) + (op === 'decrement' ? -1 : 1) * Number(given)
   if (type !== 'lww-map') return given
@@ -20,9 +20,9 @@ export function valueAfter (value: unknown, { type, op, key, value: given }: Pic
 }
 
 /**
- * The operations that make one value of another.
- * @param from undefined for none
- * @throws TypeError `INVALID_ARGUMENT` where no operations of the type can
+ * The operations that turn one value into another.
+ * @param from undefined if there is no value
+ * @throws TypeError `INVALID_ARGUMENT` if the type has no such operations
  */
 export function editsBetween (type: CrdtType, from: unknown, to: unknown): CrdtEdit[] {
   if (type === 'lww-register') return isEqual(from, to) ? [] : [{ op: 'set', value: to }]

@@ -6,15 +6,15 @@ import { type Change, type CrdtDocument, type Result, change, emptyDocument, for
 import { join } from './crdt-yjs.js'
 import type { StateStore } from '../store/state-store.js'
 
-/** Maximum of changes in one commit, and of waiting ones. */
+/** Most changes in one commit, and most changes that wait. */
 const MAX_BATCH = 1000
 const MAX_WAITING = 10_000
 
-/** Changes, and ms, after which old records are dropped. */
+/** Number of changes, or ms, after which old records are dropped. */
 const FORGET_CHANGES = 1000
 const FORGET_MS = 60 * 60 * 1000
 
-/** Brings changes of one key into the store: one commit at a time, with all that came meanwhile. */
+/** Commits the changes of one key. Changes that arrive during a commit are merged into the next one. */
 export class CrdtWriter {
   readonly #key: string
   readonly #store: StateStore
@@ -25,7 +25,7 @@ export class CrdtWriter {
   #changes = 0
   #forgottenAt = -Infinity
 
-  /** @param isClaimed whether the name is one of live state, so that no CRDT may have it */
+  /** @param isClaimed whether the name belongs to live state, so that no CRDT may have it */
   constructor (key: string, store: StateStore, clock: HybridClock, isClaimed: () => boolean | Promise<boolean>) {
     this.#key = key
     this.#store = store
@@ -41,7 +41,7 @@ export class CrdtWriter {
     if (!this.#isWriting) void this.#writeAll()
   }
 
-  /** Never rejects: every change gets its outcome. */
+  /** Never rejects: every change gets its result. */
   async #writeAll (): Promise<void> {
     this.#isWriting = true
     while (this.#waiting.length > 0) {
@@ -50,7 +50,7 @@ export class CrdtWriter {
         await this.#write(batch)
       } catch (error) {
         if (batch.length === 1 || !isOfOne(error)) for (const each of batch) each.failed(error)
-        // one of them made it too large or wrong, and the others shall not suffer for it
+        // one change made the value invalid or too large, so commit each by itself
         else for (const each of batch) await this.#write([each]).catch((error: unknown) => { each.failed(error) })
       }
     }
@@ -63,7 +63,7 @@ export class CrdtWriter {
     const now = performance.now()
     const isDue = this.#changes >= FORGET_CHANGES || now - this.#forgottenAt >= FORGET_MS
     await this.#store.update(this.#key, (draft) => {
-      // it may run again
+      // the recipe may run again after a conflict
       const document = (draft ?? emptyDocument(batch[0]!.type)) as CrdtDocument
       if (document.type === 'yjs') join(document)
       results = batch.map((each) => {

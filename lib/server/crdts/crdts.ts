@@ -35,19 +35,18 @@ export interface CrdtSinkChannel extends KeyChannel {
   sinkFor (connection: ConnectionContext): CrdtSink | undefined
 }
 
-/** Gets each change of a key that this node holds. */
+/** Gets each change of a key that is loaded on this node. */
 export type CrdtListener = (key: string, value: unknown, type: CrdtType) => void | Promise<void>
 
 /**
- * Values that many may change at once. A change by a client or by server code is merged in the store, one
- * commit after the other. Nobody gets a change before the store has it, so no change that a client
- * has seen is taken back.
+ * Values that many clients and nodes change concurrently. The store merges changes, commit by commit. Subscribers get a
+ * change only after it is stored, so a change that a client has seen is never taken back.
  */
 export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   readonly name = 'crdt'
-  /** The CRDTs of the root's store, those of clients included: at most `maxCrdtKeys`. */
+  /** The CRDTs in the root's store, including those of clients: at most `maxCrdtKeys`. */
   readonly names: KeyNames
-  /** Takes operations of clients. */
+  /** Handles operations of clients. */
   readonly inbox: CrdtInbox
   readonly #keys: KeyRegistry
   readonly #subscriptions: Subscriptions
@@ -61,16 +60,16 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   readonly #clock = new HybridClock()
   /** The types of keys that server code has registered. */
   readonly #types = new Map<string, CrdtType>()
-  /** Registered keys that have been made, or are about to be. */
+  /** Registered keys that have been created, or are being created. */
   readonly #made = new Set<string>()
   readonly #writers = new Map<string, CrdtWriter>()
-  /** Keys that are about to be made. */
+  /** Keys that are being created, with the number of pending changes. */
   readonly #making = new Map<string, number>()
-  /** Names that are known to be no live state; of keys in `names` only. */
+  /** Keys in `names` that are known not to be live state. */
   readonly #unclaimed = new Set<string>()
   readonly #listeners = new Set<CrdtListener>()
 
-  /** @param isOpen whether the store of a scope is in use, and can be used: else `opened` is going to tell */
+  /** @param isOpen whether the store of a scope is known and can be used; if not, `opened` is called later */
   constructor (settings: Settings, keys: KeyRegistry, subscriptions: Subscriptions, storeOf: (scope: Scope, user: string) => StateStore, root: () => Pick<Storage, 'state' | 'crdt'>, isRoot: (store: StateStore) => boolean, isOpen: (scope: Scope) => boolean, contract: ContractChecks, names: NamesOwner, log: Logger) {
     this.#contract = contract
     this.#isOpen = isOpen
@@ -111,7 +110,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     return this.#subscriptions.has(key, store) || (this.#keys.kindOf(key) === 'crdt' && this.storeOf(key) === store)
   }
 
-  /** A name of live state is none for a CRDT, unless server code has declared it as one. A promise while the store is asked. */
+  /** Whether live state has the name, unless server code has declared it. A promise if the store has to be read. */
   isClaimed (key: string): boolean | Promise<boolean> {
     const kind = this.#keys.kindOf(key)
     if (kind !== undefined) return kind !== 'crdt'
@@ -126,19 +125,19 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     return isThenable(replica) ? replica.then(decide) : decide(replica)
   }
 
-  /** Live state has taken, or left, a name. */
+  /** Handles a name that live state has taken or left. */
   stateChanged (key: string): void {
     this.#unclaimed.delete(key)
     if (this.names.has(key)) this.#subscriptions.rejoin(key)
   }
 
-  /** Messages between nodes may have been lost. */
+  /** Reads the names again after messages between nodes may have been lost. */
   async reload (): Promise<void> {
     this.#unclaimed.clear()
     await this.names.reload()
   }
 
-  /** Declares a key, and makes it as soon as the store can be used. */
+  /** Declares a key, and creates it as soon as the store can be used. */
   register (key: string, type: CrdtType, scope: Scope, isChannel = false): void {
     checkCrdtKey(key)
     this.#contract.checkType(key, type, isChannel)
@@ -147,18 +146,18 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     if (isFull && this.#keys.kindOf(key) !== 'json') throw this.#tooMany()
     this.#keys.register(key, 'crdt', scope, 'crdt.register')
     this.#types.set(key, type)
-    this.#forget(key) // its writer may be one of another store
+    this.#forget(key) // its writer may belong to another store
     if (this.#isOpen(scope)) this.#make(key, type)
   }
 
-  /** The same, for code that may run twice: DatasoleError `TYPE_MISMATCH`. */
+  /** As `register`, for code that may run twice. @throws DatasoleError `TYPE_MISMATCH` */
   registerOnce (key: string, type: CrdtType, scope: Scope): void {
     const known = this.typeOf(key)
     if (known === undefined) this.register(key, type, scope)
     else if (known !== type) throw new DatasoleError('TYPE_MISMATCH', `crdt.registerByType("${key}"): it is registered as ${known}`)
   }
 
-  /** The key is one like those that clients make. */
+  /** Makes the key one like those that clients create. */
   unregister (key: string): void {
     const store = this.storeOf(key)
     this.#types.delete(key)
@@ -168,7 +167,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     store.idle(key)
   }
 
-  /** Whether nothing but its making has happened to a key. */
+  /** Whether the key has had no change since it was created. */
   async isNew (key: string): Promise<boolean> {
     return (await this.storeOf(key).replica(key)).version <= 1
   }
@@ -182,7 +181,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     await this.names.reload()
   }
 
-  /** A store can be used: makes the keys that were registered for it. */
+  /** A store can be used now: creates the keys that were registered for it. */
   opened (): void {
     for (const [key, type] of this.#types) if (this.#isOpen(this.#keys.scopeOf(key))) this.#make(key, type)
   }
@@ -196,8 +195,8 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   }
 
   /**
-   * Applies an operation of server code. Resolves once the store has it.
-   * @param isChecked whether the contract has checked it already
+   * Applies an operation of server code. Resolves when it is stored.
+   * @param isChecked whether the contract's check has run already
    */
   async apply (key: string, op: ServerOp, isChecked = false): Promise<void> {
     const read = readServerOp(key, op, this.#clock.node, this.#settings.maxJsonDepth)
@@ -214,7 +213,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     if (refusal !== undefined) throw new DatasoleError(refusal[0], `crdt.apply("${key}"): ${refusal[1]}`)
   }
 
-  /** Deletes a key that is not registered here. Resolves to whether it was there. */
+  /** Deletes a key that is not registered. Resolves to whether it existed. */
   async delete (key: string): Promise<boolean> {
     if (this.#types.has(checkCrdtKey(key))) throw new DatasoleError('REGISTERED', `crdt.delete("${key}"): server code has registered the key, so it stays`)
     return await this.storeOf(key).delete(key)
@@ -237,11 +236,11 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     })
   }
 
-  /** Queues a change for the store; it gets its outcome. */
+  /** Queues a change for the store. Its `done` or `failed` is called. */
   write (key: string, change: Change): void {
     if (this.names.has(key)) return this.#writerOf(key).add(change)
     const making = this.#making.get(key) ?? 0
-    // keys that were registered before the number of keys was known are made in any case
+    // registered keys are always created, even if the store proves to be full later
     if (!this.#types.has(key) && !this.#hasRoomFor(key)) return change.failed(this.#tooMany())
     this.#making.set(key, making + 1)
     const ended = (): void => {
