@@ -19,14 +19,20 @@ export type Members = Record<string, unknown>
  * @throws BadFrame
  */
 export function parsePayload (frame: Buffer, maxDepth: number): Members {
-  return parseMembers(textOf(frame.subarray(HEADER_SIZE), maxDepth))
+  return parseMembers(textOf(frame, maxDepth, HEADER_SIZE))
 }
 
-/** @throws BadFrame if the payload is not UTF-8, or is nested too deep */
-export function textOf (payload: Buffer, maxDepth: number): string {
-  if (!isUtf8(payload)) throw new BadFrame('the payload is not UTF-8')
-  if (exceedsDepth(payload, maxDepth + 1)) throw new BadFrame(`the payload is nested deeper than ${maxDepth} levels`)
-  return payload.toString()
+/**
+ * The text of a payload.
+ * @param start of the payload in the bytes
+ * @throws BadFrame if the payload is not UTF-8, or is nested too deep
+ */
+export function textOf (bytes: Buffer, maxDepth: number, start = 0): string {
+  const text = bytes.toString('utf8', start)
+  // U+FFFD stands for bytes that are not UTF-8, unless the client has sent that character
+  if (text.includes('\ufffd') && !isUtf8(bytes.subarray(start))) throw new BadFrame('the payload is not UTF-8')
+  if (exceedsDepth(bytes, maxDepth + 1, start)) throw new BadFrame(`the payload is nested deeper than ${maxDepth} levels`)
+  return text
 }
 
 /** @throws BadFrame */
