@@ -5,6 +5,7 @@ import t from 'tap'
 // @ts-expect-error -- its types leave it out
 import { Receiver } from 'ws'
 import { HEADER_SIZE, ZLIB_MAGIC, decodeFrame } from '../../lib/protocol/frame.js'
+import { Answers } from '../../lib/server/connection/answers.js'
 import { SharedPayload, encodeMessage, joined, receivedSize } from '../../lib/server/connection/encoding.js'
 
 /** What a WebSocket peer makes of the bytes: messages, or an error. */
@@ -24,6 +25,22 @@ t.test('encoding: a vector, byte by byte', async (t) => {
   t.equal(encodeMessage(0x02, 0x01020304, 'null', 1024).toString('hex'), '820d' + '02' + '01020304' + '00000004' + '6e756c6c')
   t.equal(joined(new SharedPayload(0x06, '{}', 1024).message(0xffffffff)).toString('hex'), '820b' + '06' + 'ffffffff' + '00000002' + '7b7d')
   t.equal(encodeMessage(0x04, 0, '"ü"', 1024).toString('hex'), '820d' + '04' + '00000000' + '00000004' + '22c3bc22', 'lengths are bytes')
+})
+
+t.test('encoding: answers that leave together are what each would be on its own', async (t) => {
+  const payloads = ['null', '', '"ü"', '"€"', '"\u{1f600}"', '"\ud800"', ...[115, 116, 117, 118, 1024].map(text), `"${'ü'.repeat(57)}"`, `"${'ü'.repeat(58)}"`, noise(1000)]
+  const whole = (list: string[]): string => Buffer.concat(list.map((json, i) => encodeMessage(2, i * 0x10000001, json, Infinity))).toString('hex')
+  const together = (list: string[]): Answers => {
+    const answers = new Answers()
+    for (const [i, json] of list.entries()) answers.add(2, i * 0x10000001, json, Buffer.byteLength(json))
+    return answers
+  }
+  for (const list of [payloads, payloads.slice(0, 2), ...payloads.map((json) => [json]), ...payloads.map((json) => ['{}', json, '[]'])]) {
+    const answers = together(list)
+    const bytes = answers.encode()
+    t.equal(bytes.toString('hex'), whole(list))
+    t.equal(answers.size, bytes.length)
+  }
 })
 
 t.test('encoding: WebSocket headers at the edges of their sizes', async (t) => {

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { RpcError } from '../../plugins/server.js'
@@ -7,7 +8,7 @@ import { Gate } from '../helpers/backends.js'
 import { entrances } from '../helpers/entrances.js'
 import { watchWarnings } from '../helpers/warnings.js'
 
-const { RPC_REQ, RPC_RES, RPC_CANCEL } = Opcode
+const { RPC_REQ, RPC_RES, RPC_CANCEL, EVENT_S2C } = Opcode
 
 /** What a handler saw of its signal. */
 function watch (ctx: RpcContext): Promise<unknown> {
@@ -42,6 +43,36 @@ for (const [entrance, start] of entrances) {
       t.equal((await wire.call('echo', 'quick')).result, 'quick')
       gate.open()
       t.equal((await slow).result, 'slow')
+    })
+
+    t.test('answers of one turn leave in order, among events, whatever their size and characters', async (t) => {
+      const { ds, connect } = await start(t)
+      const gate = new Gate()
+      ds.rpc.register('later', async (params, ctx) => {
+        await gate.pass()
+        if (params === 'event') ds.primitives.fanout.broadcast('told', 1, { to: { connection: ctx.connectionId } })
+        if (params === 'error') throw new RpcError(7, 'ü')
+        return params
+      })
+      const wire = await connect()
+      const order: string[] = []
+      wire.socket.on('message', () => {
+        const { opcode, payload } = wire.received.at(-1)!
+        if (opcode === RPC_RES) order.push(payload.result ?? 'error')
+      })
+      const texts = ['', 'a', 'x'.repeat(70), 'event', 'ü', '€', '\u{1f600}', '\ufffd', 'error', 'y'.repeat(900), 'ü'.repeat(600), 'event', 'z'.repeat(3000), '\ud800', 'x'.repeat(70_000), 'b', 'x'.repeat(1000), 'end']
+      const answers = texts.map((text) => wire.call('later', text))
+      await wire.ping()
+      const { bytesOut, messagesOut } = ds.metrics.snapshot()
+      const { _socket: socket } = wire.socket as unknown as { _socket: Socket }
+      const before = socket.bytesRead
+      gate.open()
+      for (const [i, { result, error }] of (await Promise.all(answers)).entries()) t.strictSame(texts[i] === 'error' ? error : result, texts[i] === 'error' ? { code: 7, message: 'ü' } : texts[i])
+      t.strictSame(order, texts)
+      for (let i = 0; i < 2; i++) t.match(await wire.nextOf(EVENT_S2C), { payload: { event: 'told' } })
+      const after = ds.metrics.snapshot()
+      t.equal(after.messagesOut - messagesOut, texts.length + 2)
+      t.equal(after.bytesOut - bytesOut, socket.bytesRead - before, 'bytes are counted as they leave')
     })
 
     t.test('whatever is thrown is answered, without its stack', async (t) => {

@@ -9,7 +9,7 @@ import type { EventHandler } from '../../server/events/events.js'
 import type { Logger } from '../../server/context/logger.js'
 import { Scope, type SchemaCompiler } from '../../server/scope/scope.js'
 import { BadFrame, parseMembers, requireString, textOf } from '../../server/connection/payload.js'
-import { type Method, type RpcHandler, type RpcOptions, methodOf, resultJson } from '../../server/rpc/method.js'
+import { type Method, type RpcHandler, type RpcOptions, UNANSWERED, methodOf, resultJson } from '../../server/rpc/method.js'
 import { RpcContext, abortContext } from '../../server/context/rpc-context.js'
 import type { WorkerLimits } from '../executor.js'
 import { FromWorker, SMALL, type ToWorker, copyError } from '../thread-messages.js'
@@ -128,13 +128,14 @@ export class WorkerTasks {
   }
 
   #call (id: number, isLocal: boolean, correlationId: number, name: string, params: unknown, connection: WorkerConnection): void {
-    const ctx = new RpcContext(connection, () => this.#link.logger({ connectionId: connection.connectionId }))
+    const link = this.#link
+    const ctx = new RpcContext(connection, { get log () { return link.logger({ connectionId: connection.connectionId }) } })
     const succeed = (result: unknown): void => { this.#answer(id, isLocal, correlationId, name, result) }
     const fail = (thrown: unknown): void => { this.#threw(id, name, thrown) }
     const method = this.methods.get(name)
     if (method === undefined) return fail(new RpcError(RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' }))
     try {
-      const outcome = method.invoke(params, ctx, () => false)
+      const outcome = method.invoke(params, ctx, UNANSWERED)
       if (!isThenable(outcome)) return succeed(outcome)
       const running: Running = { ctx, isAborted: false, isLocal }
       this.#running.set(id, running)

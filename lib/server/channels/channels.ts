@@ -11,7 +11,6 @@ import type { ContractChecks } from '../contract/contract-checks.js'
 import { CrdtChannel } from './crdt-channel.js'
 import { crdtTypeFor } from '../crdts/crdt-values.js'
 import type { Crdts } from '../crdts/crdts.js'
-import { encodeMessage } from '../connection/encoding.js'
 import { type Scope, runHooks } from '../scope/scope.js'
 import { Refusal } from '../errors/refusal.js'
 import { HookThrew, refusalOf } from '../errors/thrown.js'
@@ -210,7 +209,7 @@ export class Channels implements ChannelHost, Part {
       done: (head) => {
         this.#isStoreAway = false
         budget.leave(size)
-        connection.send(encodeMessage(Opcode.STATE_ACK, correlationId, JSON.stringify({ key, ...head }), this.settings.compressionThreshold))
+        connection.answer(Opcode.STATE_ACK, correlationId, JSON.stringify({ key, ...head }))
       },
       failed: (error) => {
         budget.leave(size)

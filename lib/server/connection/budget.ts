@@ -1,13 +1,4 @@
-import type { RpcError } from '../../protocol/errors.js'
 import { Refusal } from '../errors/refusal.js'
-
-/** A call that has not been answered, or whose handler still runs. */
-export interface CallInFlight {
-  readonly correlationId: number
-  abort (reason: RpcError): void
-  /** Cancels the call for good if its handler has not begun; returns false if the handler may have begun. */
-  withdraw (): boolean
-}
 
 /** Bounds the operations of one kind that a connection has in progress. The first is admitted, whatever its size. */
 export class Budget {

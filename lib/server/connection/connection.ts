@@ -3,27 +3,17 @@ import { CloseCode, type ErrorCode } from '../../protocol/codes.js'
 import type { ErrorMessage } from '../../protocol/messages.js'
 import { Opcode, type ProtocolVersion } from '../../protocol/opcodes.js'
 import type { Buckets } from './buckets.js'
-import type { Budget, CallInFlight } from './budget.js'
+import { isSmall, messageSize } from './answers.js'
+import type { Budget } from './budget.js'
+import type { CallsInFlight } from './calls-in-flight.js'
+import type { ConnectionHost } from './connection-host.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
 import { encodeMessage, joined, sizeOf } from './encoding.js'
-import type { Flushable, Flusher, Stale } from './flusher.js'
+import type { Flushable, Stale } from './flusher.js'
 import { Inflation } from './inflate.js'
 import type { InboundQueue } from './inbound-queue.js'
 import { OutgoingQueue } from './outgoing-queue.js'
 import { type ServerSocket, bytesOf } from './server-socket.js'
-import type { Logger } from '../context/logger.js'
-import type { RepeatLog } from '../context/repeat-log.js'
-import type { Metrics } from '../metrics/metrics.js'
-import type { Settings } from '../config/settings.js'
-
-/** The state that all connections of a server share. */
-export interface ConnectionHost {
-  readonly settings: Settings
-  readonly metrics: Metrics
-  readonly flusher: Flusher
-  readonly log: Logger
-  readonly repeats: RepeatLog
-}
 
 /** An empty ping (RFC 6455 section 5.5.2), unmasked. */
 const PING = Buffer.from([0x89, 0x00])
@@ -33,7 +23,7 @@ const PING = Buffer.from([0x89, 0x00])
  * sending. Members that an idle connection does not need are created on first use.
  */
 export class Connection implements Flushable {
-  calls: Set<CallInFlight> | undefined
+  calls: CallsInFlight | undefined
   /** Budgets of operations in progress: calls, events that wait for a hook, CRDT operations. */
   callBudget: Budget | undefined
   eventBudget: Budget | undefined
@@ -103,6 +93,16 @@ export class Connection implements Flushable {
     if (this.#takes(message.length)) this.#enqueue(message)
   }
 
+  /** Sends a message to this client alone. Small ones are encoded together. */
+  answer (opcode: number, correlationId: number, json: string): void {
+    const { settings: { compressionThreshold }, metrics } = this.#host
+    const length = Buffer.byteLength(json)
+    if (!isSmall(length, compressionThreshold) || metrics.tap !== undefined) return this.send(encodeMessage(opcode, correlationId, json, compressionThreshold))
+    if (!this.#takes(messageSize(length))) return
+    this.#queue.answer(opcode, correlationId, json, length)
+    this.#makeDirty()
+  }
+
   /** Sends a message in pieces. Many connections may share the large piece, so it is not copied for each. */
   sendPieces (pieces: readonly Buffer[]): void {
     // the stream of an HTTP connection needs whole messages
@@ -152,7 +152,7 @@ export class Connection implements Flushable {
   sendError (correlationId: number, code: ErrorCode, message: string, more?: Partial<ErrorMessage>): void {
     this.logRefusal(code)
     this.#host.metrics.refused('frame', code)
-    this.send(encodeMessage(Opcode.ERROR, correlationId, JSON.stringify({ code, message, ...more }), this.#host.settings.compressionThreshold))
+    this.answer(Opcode.ERROR, correlationId, JSON.stringify({ code, message, ...more }))
   }
 
   /** Refuses a frame that does not decode or is not allowed here. Closes the connection after too many of them. */
@@ -223,9 +223,7 @@ export class Connection implements Flushable {
    */
   #sayGoodbye (): void {
     if (this.protocol === 1) return
-    const begun = []
-    for (const call of this.calls ?? []) if (!call.withdraw()) begun.push(call.correlationId)
-    const message = encodeMessage(Opcode.GOAWAY, 0, JSON.stringify({ begun }), Infinity)
+    const message = encodeMessage(Opcode.GOAWAY, 0, JSON.stringify({ begun: this.calls?.withdraw() ?? [] }), Infinity)
     this.#count(message.length)
     this.#enqueue(message)
   }

@@ -134,7 +134,7 @@ function webSocketHeader (size: number): Buffer {
   return header
 }
 
-function webSocketHeaderSize (size: number): number {
+export function webSocketHeaderSize (size: number): number {
   return size < 126 ? 2 : size < 65536 ? 4 : 10
 }
 
@@ -143,16 +143,16 @@ export function receivedSize (size: number): number {
   return webSocketHeaderSize(size) + 4 + size
 }
 
-function writeWebSocketHeader (message: Buffer, size: number): void {
-  message[0] = 0x82 // final fragment, binary
+export function writeWebSocketHeader (message: Buffer, size: number, at = 0): void {
+  message[at] = 0x82 // final fragment, binary
   if (size < 126) {
-    message[1] = size
+    message[at + 1] = size
   } else if (size < 65536) {
-    message[1] = 126
-    message.writeUInt16BE(size, 2)
+    message[at + 1] = 126
+    message.writeUInt16BE(size, at + 2)
   } else {
-    message[1] = 127
-    message.writeUInt32BE(Math.floor(size / 2 ** 32), 2)
-    message.writeUInt32BE(size >>> 0, 6)
+    message[at + 1] = 127
+    message.writeUInt32BE(Math.floor(size / 2 ** 32), at + 2)
+    message.writeUInt32BE(size >>> 0, at + 6)
   }
 }

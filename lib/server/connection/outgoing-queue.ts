@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { Answers, messageSize } from './answers.js'
 
 /** Up to this size, frames are joined into one write. Above it, copying costs more than a vectored write. */
 const JOIN_LIMIT = 64 * 1024
@@ -9,7 +10,19 @@ export class OutgoingQueue {
   size = 0
   #waiting: Buffer[] = []
 
+  /** Small messages at the end of the queue that are not encoded yet. */
+  #answers: Answers | undefined
+
+  /** Adds a small message. @param length bytes of the payload */
+  answer (opcode: number, correlationId: number, json: string, length: number): void {
+    const answers = this.#answers ??= new Answers()
+    answers.add(opcode, correlationId, json, length)
+    this.size += messageSize(length)
+    if (answers.size > JOIN_LIMIT) this.#encode()
+  }
+
   push (bytes: Buffer): void {
+    this.#encode()
     this.#waiting.push(bytes)
     this.size += bytes.length
   }
@@ -17,11 +30,19 @@ export class OutgoingQueue {
   clear (): void {
     if (this.size === 0) return
     this.#waiting = []
+    this.#answers = undefined
     this.size = 0
+  }
+
+  #encode (): void {
+    if (this.#answers === undefined) return
+    this.#waiting.push(this.#answers.encode())
+    this.#answers = undefined
   }
 
   /** Writes all frames, in one system call if the socket takes them. */
   writeTo (socket: Duplex): void {
+    this.#encode()
     const waiting = this.#waiting
     const { size } = this
     this.clear()

@@ -1,4 +1,5 @@
-import type { Connection, ConnectionHost } from './connection.js'
+import type { ConnectionHost } from './connection-host.js'
+import type { Connection } from './connection.js'
 import type { ServerSocket } from './server-socket.js'
 
 const CONNECTION = Symbol('datasole.connection')

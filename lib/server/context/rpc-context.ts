@@ -18,16 +18,17 @@ export class RpcContext<Errors = Record<string, unknown>> implements MessageCont
   readonly connectionId: string
   /** The caller: userId, metadata, tags, and stored values. */
   readonly connection: ConnectionContext
-  readonly #log: () => Logger
+  readonly #source: { readonly log: Logger }
   #controller: AbortController | undefined
   #reason: Error | undefined
   #checkError: ((code: string, details: unknown) => unknown) | undefined
 
-  constructor (connection: ConnectionContext, log: () => Logger, auth: AuthResult | undefined = connection.auth) {
+  /** @param source its `log` is read when the handler asks for the logger */
+  constructor (connection: ConnectionContext, source: { readonly log: Logger }, auth: AuthResult | undefined = connection.auth) {
     this.auth = auth
     this.connectionId = connection.connectionId
     this.connection = connection
-    this.#log = log
+    this.#source = source
   }
 
   /** Aborted when the client cancels the call or disconnects, and at the call's timeout. */
@@ -43,7 +44,7 @@ export class RpcContext<Errors = Record<string, unknown>> implements MessageCont
   }
 
   /** The server's logger. For a client's call each line has the `connectionId`. */
-  get log (): Logger { return this.#log() }
+  get log (): Logger { return this.#source.log }
 
   /**
    * Makes an error that the contract declares for the method: `throw ctx.error('OVERFLOW', { max: 10 })`. The caller

@@ -1,9 +1,9 @@
 import { RpcCode } from '../../protocol/codes.js'
 import type { RpcResponse } from '../../protocol/messages.js'
 import { Opcode } from '../../protocol/opcodes.js'
-import type { CallInFlight } from '../connection/budget.js'
+import { type CallInFlight, CallsInFlight } from '../connection/calls-in-flight.js'
+import type { Logger } from '../context/logger.js'
 import type { Connection } from '../connection/connection.js'
-import { encodeMessage } from '../connection/encoding.js'
 import { RpcError, isThenable, memberOf } from '../../protocol/errors.js'
 import { type Method, resultJson } from './method.js'
 import type { Metrics } from '../metrics/metrics.js'
@@ -16,7 +16,6 @@ export type NeverBegun = Pick<RpcResponse, 'again'> & { begun: false }
 
 export interface CallHost extends ThrownHost {
   readonly metrics: Pick<Metrics, 'rpcErrors' | 'refused' | 'begin' | 'end' | 'tracer'>
-  readonly compressionThreshold: number
 }
 
 /**
@@ -27,6 +26,8 @@ export class Call implements CallInFlight {
   readonly #ctx: RpcContext
   #timer: NodeJS.Timeout | undefined
   #answered = false
+  previous: CallInFlight | undefined
+  next: CallInFlight | undefined
   readonly #began: number
 
   constructor (
@@ -37,20 +38,21 @@ export class Call implements CallInFlight {
     /** Bytes of the request's frame. */
     readonly size: number
   ) {
-    this.#ctx = new RpcContext(connection.context, () => connection.messageContext.log)
+    this.#ctx = new RpcContext(connection.context, this)
     this.#began = host.metrics.begin()
   }
 
+  get log (): Logger { return this.connection.messageContext.log }
   get isAnswered (): boolean { return this.#answered }
 
   /** @param traceparent of the client's span, if it sent one */
   run (params: unknown, traceparent?: unknown): void {
     const { connection } = this
-    ;(connection.calls ??= new Set()).add(this)
+    ;(connection.calls ??= new CallsInFlight()).add(this)
     let outcome
     try {
       const { tracer } = this.host.metrics
-      outcome = tracer === undefined ? this.method.invoke(params, this.#ctx, this.#isAnswered) : tracer.run('rpc', this.method.name, () => this.method.invoke(params, this.#ctx, this.#isAnswered), tracer.from(traceparent))
+      outcome = tracer === undefined ? this.method.invoke(params, this.#ctx, this) : tracer.run('rpc', this.method.name, () => this.method.invoke(params, this.#ctx, this), tracer.from(traceparent))
       if (isThenable(outcome)) return this.#await(outcome)
     } catch (thrown) {
       this.#fail(thrown)
@@ -80,8 +82,6 @@ export class Call implements CallInFlight {
 
   /** Cannot be withdrawn: its hooks at least have begun. True if it has been answered. */
   withdraw (): boolean { return this.#answered }
-
-  readonly #isAnswered = (): boolean => this.#answered
 
   #succeed (result: unknown): void {
     if (this.#answered) return
@@ -114,7 +114,7 @@ export class Call implements CallInFlight {
 
   #answer (json: string, hasFailed = false): void {
     this.#settle(hasFailed)
-    this.connection.send(encodeMessage(Opcode.RPC_RES, this.correlationId, json, this.host.compressionThreshold))
+    this.connection.answer(Opcode.RPC_RES, this.correlationId, json)
   }
 
   #ended (): void {

@@ -48,6 +48,12 @@ export function methodOf (name: string, options: RpcOptions, handler: RpcHandler
   return new Method(name, timeoutMs, schemas ?? schema, schemas === undefined ? `rpc.register("${name}"): option schema` : `contract: rpc.${name}`, handler, scope)
 }
 
+/** Whether a call has its answer already, so that its handler need not begin. */
+export interface Answered { readonly isAnswered: boolean }
+
+/** For calls that only their handler ends. */
+export const UNANSWERED: Answered = { isAnswered: false }
+
 /** A registered method: hooks, then validation, then the handler. */
 export class Method {
   #checkParams: Check | undefined
@@ -69,18 +75,18 @@ export class Method {
    * Returns, throws, resolves or rejects as the handler does. Creates no promise if nothing is asynchronous.
    * @throws HookThrew with the error of a hook
    */
-  invoke (params: unknown, ctx: RpcContext, isCancelled: () => boolean): unknown {
+  invoke (params: unknown, ctx: RpcContext, call: Answered): unknown {
     const hooks = this.scope.chain('preRpc')
-    if (hooks.length === 0) return this.#handle(params, ctx, isCancelled)
+    if (hooks.length === 0) return this.#handle(params, ctx, call)
     let ready
     try {
       ready = runHooks(hooks, ctx, { method: this.name, params })
     } catch (thrown) {
       throw new HookThrew(thrown)
     }
-    if (ready === undefined) return this.#handle(params, ctx, isCancelled)
+    if (ready === undefined) return this.#handle(params, ctx, call)
     return ready.then(
-      () => isCancelled() ? undefined : this.#handle(params, ctx, isCancelled),
+      () => call.isAnswered ? undefined : this.#handle(params, ctx, call),
       (thrown) => { throw new HookThrew(thrown) }
     )
   }
@@ -101,12 +107,12 @@ export class Method {
     this.#compiled = true
   }
 
-  #handle (params: unknown, ctx: RpcContext, isCancelled: () => boolean): unknown {
+  #handle (params: unknown, ctx: RpcContext, call: Answered): unknown {
     this.compile()
     const verdict = this.#checkParams?.(params)
     if (verdict === undefined) return this.#run(params, ctx)
     if (!isThenable(verdict)) return this.#run(this.#acceptedParams(params, verdict), ctx)
-    return inTime(verdict, `${this.whose}.params`).then((settled) => isCancelled() ? undefined : this.#run(this.#acceptedParams(params, settled), ctx))
+    return inTime(verdict, `${this.whose}.params`).then((settled) => call.isAnswered ? undefined : this.#run(this.#acceptedParams(params, settled), ctx))
   }
 
   #run (params: unknown, ctx: RpcContext): unknown {

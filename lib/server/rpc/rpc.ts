@@ -10,7 +10,6 @@ import type { Connection } from '../connection/connection.js'
 import type { FrameHandler } from '../connection/frame-handler.js'
 import { BadFrame, type Members, parsePayload, requireString } from '../connection/payload.js'
 import { topMember } from '../connection/top-member.js'
-import { encodeMessage } from '../connection/encoding.js'
 import { DatasoleError, RpcError } from '../../protocol/errors.js'
 import type { Hub } from '../connection/hub.js'
 import type { Part } from '../lifecycle/part.js'
@@ -19,7 +18,7 @@ import type { Scope } from '../scope/scope.js'
 import { copyJson } from '../../protocol/json.js'
 import type { Logger } from '../context/logger.js'
 import { callWorker } from './local-worker-call.js'
-import { Method, type RpcHandler, type RpcOptions, WorkerMethod, methodOf, resultJson } from './method.js'
+import { Method, type RpcHandler, type RpcOptions, UNANSWERED, WorkerMethod, methodOf, resultJson } from './method.js'
 import type { Metrics } from '../metrics/metrics.js'
 import { RpcContext, abortContext } from '../context/rpc-context.js'
 import type { Settings } from '../config/settings.js'
@@ -64,8 +63,6 @@ export class RpcRegistry implements CallHost, Part {
   constructor (readonly settings: Settings, hub: Hub, readonly contract: ContractChecks, readonly metrics: Metrics, readonly log: Logger) {
     this.#hub = hub
   }
-
-  get compressionThreshold (): number { return this.settings.compressionThreshold }
 
   /** Every registered method. */
   get methods (): Iterable<Method | WorkerMethod> { return this.#methods.values() }
@@ -160,13 +157,13 @@ export class RpcRegistry implements CallHost, Part {
   }
 
   #cancel (connection: Connection, correlationId: number): void {
-    for (const call of connection.calls ?? []) {
+    for (const call of connection.calls?.list() ?? []) {
       if (call.correlationId === correlationId) call.abort(new RpcError(RpcCode.CANCELLED, 'the client cancelled the call', { code: 'CANCELLED' }))
     }
   }
 
   disconnected (connection: Connection): void {
-    for (const call of connection.calls ?? []) call.abort(new RpcError(RpcCode.CANCELLED, 'the client disconnected', { code: 'CANCELLED' }))
+    for (const call of connection.calls?.list() ?? []) call.abort(new RpcError(RpcCode.CANCELLED, 'the client disconnected', { code: 'CANCELLED' }))
   }
 
   /**
@@ -185,13 +182,13 @@ export class RpcRegistry implements CallHost, Part {
     }
     const auth = context.auth ?? context.connection?.auth ?? { authenticated: false }
     const connection = context.connection ?? new ConnectionContext('local', auth, '', 2)
-    const ctx = new RpcContext(connection, () => this.log, auth)
+    const ctx = new RpcContext(connection, this, auth)
     const { signal } = context
     const cancelled = (): void => abortContext(ctx, new RpcError(RpcCode.CANCELLED, 'the caller cancelled the call', { code: 'CANCELLED' }))
     if (signal?.aborted) cancelled()
     const release = signal && onAbort(signal, cancelled)
     try {
-      if (method instanceof Method) return JSON.parse(resultJson(name, await method.invoke(given, ctx, () => false), maxJsonDepth))
+      if (method instanceof Method) return JSON.parse(resultJson(name, await method.invoke(given, ctx, UNANSWERED), maxJsonDepth))
       return await callWorker(method, { params: given, ctx, context: auth === connection.auth ? connection : new ConnectionContext(connection.connectionId, auth, connection.remoteAddress, connection.protocol), traceparent: this.metrics.tracer?.traceparent() })
     } catch (thrown) {
       throw rpcErrorOf(this, thrown, name, connection)
@@ -207,6 +204,6 @@ export class RpcRegistry implements CallHost, Part {
 
   #answer (connection: Connection, correlationId: number, code: number, message: string, data: object, never?: NeverBegun): void {
     const json = errorAnswer(this, correlationId, new RpcError(code, message, data), never)
-    connection.send(encodeMessage(Opcode.RPC_RES, correlationId, json, this.compressionThreshold))
+    connection.answer(Opcode.RPC_RES, correlationId, json)
   }
 }

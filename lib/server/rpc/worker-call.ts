@@ -3,10 +3,10 @@ import { RpcError, isA } from '../../protocol/errors.js'
 import { Opcode } from '../../protocol/opcodes.js'
 import type { Job, Task } from '../../executor/executor.js'
 import { type CallHost, errorAnswer, isAbort } from './call.js'
-import type { CallInFlight } from '../connection/budget.js'
+import { type CallInFlight, CallsInFlight } from '../connection/calls-in-flight.js'
+import type { Logger } from '../context/logger.js'
 import type { Connection } from '../connection/connection.js'
 import type { ConnectionContext } from '../context/connection-context.js'
-import { encodeMessage } from '../connection/encoding.js'
 import type { OpenSpan } from '../metrics/tracer.js'
 import { runHooks } from '../scope/scope.js'
 import { topMember } from '../connection/top-member.js'
@@ -27,6 +27,8 @@ export class WorkerCall implements CallInFlight, Task {
   #job: Job | undefined
   #timer: NodeJS.Timeout | undefined
   #answered = false
+  previous: CallInFlight | undefined
+  next: CallInFlight | undefined
   readonly #began: number
   readonly #span: OpenSpan | undefined
 
@@ -46,18 +48,19 @@ export class WorkerCall implements CallInFlight, Task {
 
   get context (): ConnectionContext { return this.connection.context }
   get traceparent (): string | undefined { return this.#span?.traceparent }
+  get log (): Logger { return this.connection.messageContext.log }
   get isAnswered (): boolean { return this.#answered }
 
   /** Runs the hooks on the main thread. They can read the parameters, which are then parsed. */
   run (maxDepth: number): void {
     const { connection, method } = this
-    ;(connection.calls ??= new Set()).add(this)
+    ;(connection.calls ??= new CallsInFlight()).add(this)
     const { timeoutMs } = method
     if (timeoutMs > 0) this.#timer = setTimeout(() => { this.#expired() }, timeoutMs)
     const hooks = method.scope.chain('preRpc')
     if (hooks.length === 0) return this.#start()
     const call = new LazyMembers(this.payload, maxDepth)
-    const ctx = new RpcContext(connection.context, () => connection.messageContext.log)
+    const ctx = new RpcContext(connection.context, this)
     const failed = (thrown: unknown): void => {
       if (isA(thrown, BadFrame)) this.malformed(thrown.message) // a hook read a payload that is not JSON
       else this.threw(new HookThrew(thrown))
@@ -138,6 +141,6 @@ export class WorkerCall implements CallInFlight, Task {
     // the client has gone
     if (!this.connection.isOpen) return
     const json = errorAnswer(this.host, this.correlationId, error)
-    this.connection.send(encodeMessage(Opcode.RPC_RES, this.correlationId, json, this.host.compressionThreshold))
+    this.connection.answer(Opcode.RPC_RES, this.correlationId, json)
   }
 }
