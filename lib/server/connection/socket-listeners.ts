@@ -1,6 +1,7 @@
 import type { ConnectionHost } from './connection-host.js'
 import type { Connection } from './connection.js'
 import type { ServerSocket } from './server-socket.js'
+import { takeWholeMessages } from './whole-messages.js'
 
 const CONNECTION = Symbol('datasole.connection')
 
@@ -24,6 +25,7 @@ export class SocketListeners {
 
   listen (socket: OwnedSocket, connection: Connection): void {
     socket[CONNECTION] = connection
+    takeWholeMessages(socket)
     socket.on('message', this.#message)
     socket.on('ping', pinged)
     socket.on('close', this.#close)
