@@ -56,10 +56,10 @@ export class Dispatch {
       let frame: Buffer | undefined = data
       if (data[0] === ZLIB_MAGIC) {
         const { maxInflatedSize } = this.#settings
-        const retryAfter = connection.inflation.wait(maxInflatedSize)
+        const retryAfter = connection.work.inflation.wait(maxInflatedSize)
         if (retryAfter > 0) return this.#busy(connection, inflateHead(data), 'too much was inflated for this connection within a second', retryAfter)
         frame = inflate(data, maxInflatedSize)
-        connection.inflation.count(frame?.length ?? maxInflatedSize)
+        connection.work.inflation.count(frame?.length ?? maxInflatedSize)
         if (frame === undefined) {
           head = inflateHead(data)
           throw new BadFrame(`frame inflates to more than ${maxInflatedSize} bytes`, 'PAYLOAD_TOO_LARGE')
@@ -97,7 +97,7 @@ export class Dispatch {
       return this.#handOn(connection, frame, handler, message, decision, limiter, limit)
     }
     const began = this.#metrics.begin()
-    ;(connection.inbound ??= new InboundQueue(() => { connection.inbound = undefined })).add(frame.length, decision, (wait) => {
+    ;(connection.work.inbound ??= new InboundQueue(() => { connection.work.inbound = undefined })).add(frame.length, decision, (wait) => {
       this.#metrics.end('queue', 'frame', began)
       if (connection.isOpen) this.#handOn(connection, frame, handler, message, wait, limiter, limit)
     })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { Connection } from '../../lib/server/connection/connection.js'
-import { TIME_BASE } from '../../lib/server/connection/welcome.js'
+import { TIME_BASE } from '../../lib/server/connection/time-base.js'
 import { EventFrames, EventNumbers } from '../../lib/server/events/event-frames.js'
 import { randomOf, seed } from '../helpers/random.js'
 import { decode } from '../helpers/wire.js'

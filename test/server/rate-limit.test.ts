@@ -4,6 +4,7 @@ import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { DefaultRateLimiter } from '../../lib/server/limits/default-rate-limiter.js'
 import { Metrics } from '../../lib/server/metrics/metrics.js'
 import type { Connection } from '../../lib/server/connection/connection.js'
+import { Work } from '../../lib/server/connection/work.js'
 import { FrameLimiter } from '../../lib/server/limits/frame-limiter.js'
 import { resolveOptions } from '../../lib/server/config/settings.js'
 import type { RateLimitConfig } from '../../plugins/server.js'
@@ -145,7 +146,7 @@ t.test('rate limit: buckets, with a clock in hand', async (t) => {
       }
     }
   }
-  const connection = (id: string): Connection => ({ id, context: { userId: id } }) as unknown as Connection
+  const connection = (id: string): Connection => ({ id, work: new Work(), context: { userId: id } }) as unknown as Connection
 
   t.test('a name of a client\'s cannot use the rule of subscriptions', async (t) => {
     const limits = limiter({ defaultRule: { windowMs: 1000, maxRequests: 2 } })
@@ -159,7 +160,7 @@ t.test('rate limit: buckets, with a clock in hand', async (t) => {
   t.test('refusals count by rule', async (t) => {
     const limits = limiter({ defaultRule: { windowMs: 60_000, maxRequests: 0 }, rules: { short: { windowMs: 1, maxRequests: 0 } } })
     let closedWith = 0
-    const a = { id: 'a', context: {}, close: (code: number) => { closedWith = code } } as unknown as Connection
+    const a = { id: 'a', work: new Work(), context: {}, close: (code: number) => { closedWith = code } } as unknown as Connection
     for (let i = 0; i < 1000; i++) {
       now += 2
       limits.take(a, 'm')

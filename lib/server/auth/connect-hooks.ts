@@ -37,8 +37,8 @@ export class ConnectHooks implements Part {
    * @throws NotAdmitted; DatasoleError `AUTH_TIMEOUT` if the hooks take longer than `authTimeoutMs`
    */
   async admit ({ auth, remoteAddress, protocol, transport }: Identity): Promise<ConnectionContext> {
-    const { authTimeoutMs, maxTags } = this.settings
-    const context = new ConnectionContext(this.hub.newId(), auth, remoteAddress, protocol, maxTags, transport)
+    const { authTimeoutMs } = this.settings
+    const context = new ConnectionContext(this.hub.newId(), auth, remoteAddress, protocol, this.settings, transport)
     const running = this.#letIn(context)
     if (running === undefined) return context
     await within(authTimeoutMs, running, () => {

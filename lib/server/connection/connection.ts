@@ -2,18 +2,15 @@ import type { Duplex } from 'node:stream'
 import { CloseCode, type ErrorCode } from '../../protocol/codes.js'
 import type { ErrorMessage } from '../../protocol/messages.js'
 import { Opcode, type ProtocolVersion } from '../../protocol/opcodes.js'
-import type { Buckets } from './buckets.js'
 import { isSmall, messageSize } from './answers.js'
-import type { Budget } from './budget.js'
-import type { CallsInFlight } from './calls-in-flight.js'
 import type { ConnectionHost } from './connection-host.js'
 import type { ConnectionContext, MessageContext } from '../context/connection-context.js'
 import { encodeMessage, joined, sizeOf } from './encoding.js'
 import type { Flushable, Stale } from './flusher.js'
-import { Inflation } from './inflate.js'
-import type { InboundQueue } from './inbound-queue.js'
 import { OutgoingQueue } from './outgoing-queue.js'
 import { type ServerSocket, bytesOf } from './server-socket.js'
+import { TIME_BASE } from './time-base.js'
+import { Work } from './work.js'
 
 /** An empty ping (RFC 6455 section 5.5.2), unmasked. */
 const PING = Buffer.from([0x89, 0x00])
@@ -23,31 +20,18 @@ const PING = Buffer.from([0x89, 0x00])
  * sending. Members that an idle connection does not need are created on first use.
  */
 export class Connection implements Flushable {
-  calls: CallsInFlight | undefined
-  /** Budgets of operations in progress: calls, events that wait for a hook, CRDT operations. */
-  callBudget: Budget | undefined
-  eventBudget: Budget | undefined
-  operationBudget: Budget | undefined
-  /** Set while an event waits for an asynchronous hook. Later events wait for it, to keep the order. */
-  events: Promise<void> | undefined
-  buckets: Buckets | undefined
   /** A bit for each event number that the client knows. */
   knownEvents: Uint8Array | undefined
-  /** Received frames that wait; undefined if there are none. */
-  inbound: InboundQueue | undefined
-  /** Unix time in ms */
-  readonly connectedAt = Date.now()
-  /** The socket of an HTTP request that became a connection. */
+  /** ms since `TIME_BASE`; `floor` makes a small integer of it, which takes no memory of its own. */
+  readonly #age = Math.floor(Date.now() - TIME_BASE)
+  /** The socket of the upgrade, or of the HTTP request that became a connection. */
   carrier: Duplex | undefined
-  /** True if the connection starts no more calls, because it is about to be closed. */
-  isLeaving = false
-  badFrames = 0
-  subscriptions = 0
-  #inflation: Inflation | undefined
+  #work: Work | undefined
   readonly #host: ConnectionHost
   readonly #socket: ServerSocket
   readonly #raw: Duplex
-  readonly #queue = new OutgoingQueue()
+  /** Undefined if no frame waits. */
+  #queue: OutgoingQueue | undefined
   /** Length of a buffered message that alone exceeds `maxBufferedBytes`; 0 if there is none. */
   #oversized = 0
   #dirty = false
@@ -56,10 +40,8 @@ export class Connection implements Flushable {
   #awaitsDrain = false
   #stale: Set<Stale> | undefined
   #open = true
-  #terminator: NodeJS.Timeout | undefined
   #bytesHeard = 0
   #silentBeats = 0
-  #messageContext: MessageContext | undefined
 
   constructor (host: ConnectionHost, socket: ServerSocket, raw: Duplex, readonly context: ConnectionContext) {
     this.#host = host
@@ -68,20 +50,25 @@ export class Connection implements Flushable {
   }
 
   get id (): string { return this.context.connectionId }
-  get inflation (): Inflation { return (this.#inflation ??= new Inflation()) }
+  get work (): Work { return (this.#work ??= new Work()) }
+  get calls (): Work['calls'] { return this.#work?.calls }
+  get inbound (): Work['inbound'] { return this.#work?.inbound }
+  get subscriptions (): number { return this.#work?.subscriptions ?? 0 }
+  /** Unix time in ms. */
+  get connectedAt (): number { return TIME_BASE + this.#age }
   get protocol (): ProtocolVersion { return this.context.protocol }
   /** False after the first `close`. */
   get isOpen (): boolean { return this.#open }
   /** The context that hooks and event handlers get. */
   get messageContext (): MessageContext {
     const { context } = this
-    return (this.#messageContext ??= { get auth () { return context.auth }, connectionId: context.connectionId, connection: context, log: this.#host.log.child({ connectionId: context.connectionId }) })
+    return (this.work.context ??= { get auth () { return context.auth }, connectionId: context.connectionId, connection: context, log: this.#host.log.child({ connectionId: context.connectionId }) })
   }
 
   /** Bytes that the socket has received and sent. */
   get bytes (): { read: number, written: number } { return bytesOf(this.#raw) }
   /** Bytes that wait for the kernel to take them. */
-  get bufferedBytes (): number { return this.#queue.size + this.#raw.writableLength }
+  get bufferedBytes (): number { return (this.#queue?.size ?? 0) + this.#raw.writableLength }
   /** Whether state updates should wait for the socket to drain. */
   get isCongested (): boolean { return this.bufferedBytes > this.#host.settings.highWaterMark }
 
@@ -99,7 +86,7 @@ export class Connection implements Flushable {
     const length = Buffer.byteLength(json)
     if (!isSmall(length, compressionThreshold) || metrics.tap !== undefined) return this.send(encodeMessage(opcode, correlationId, json, compressionThreshold))
     if (!this.#takes(messageSize(length))) return
-    this.#queue.answer(opcode, correlationId, json, length)
+    ;(this.#queue ??= new OutgoingQueue()).answer(opcode, correlationId, json, length)
     this.#makeDirty()
   }
 
@@ -159,7 +146,7 @@ export class Connection implements Flushable {
   refuseFrame (correlationId: number, message: string, closeCode: number = CloseCode.PROTOCOL_ERROR, code: ErrorCode = 'BAD_FRAME'): void {
     this.#host.metrics.badFrames++
     this.sendError(correlationId, code, message)
-    if (++this.badFrames > this.#host.settings.maxBadFrames) this.close(closeCode, 'too many bad frames')
+    if (++this.work.badFrames > this.#host.settings.maxBadFrames) this.close(closeCode, 'too many bad frames')
   }
 
   /** Marks a subscription for a catch-up, which is sent as soon as the socket has room. */
@@ -199,11 +186,6 @@ export class Connection implements Flushable {
     this.#enqueue(PING)
   }
 
-  /** Checks the buffer after the WebSocket layer answered a ping, because `send` did not count that answer. */
-  pinged (): void {
-    if (this.#open && this.bufferedBytes > this.#host.settings.maxBufferedBytes + this.#oversized) this.#closeSlowConsumer()
-  }
-
   /** Flushes the queue, then sends a close frame. Cuts off a peer that does not answer it within `closeTimeoutMs`. */
   close (code: number, reason: string): void {
     if (!this.#open) return
@@ -214,7 +196,7 @@ export class Connection implements Flushable {
     this.#stale = undefined
     this.#host.metrics.closed(code)
     this.#socket.close(code, reason)
-    this.#terminator = setTimeout(() => this.#socket.terminate(), this.#host.settings.closeTimeoutMs).unref()
+    this.work.terminator = setTimeout(() => this.#socket.terminate(), this.#host.settings.closeTimeoutMs).unref()
   }
 
   /**
@@ -233,16 +215,16 @@ export class Connection implements Flushable {
   /** Releases memory after the socket has closed. */
   ended (): void {
     this.#open = false
-    this.#queue.clear()
+    this.#queue = undefined
     this.#stale = undefined
-    clearTimeout(this.#terminator)
+    clearTimeout(this.#work?.terminator)
   }
 
   #closeSlowConsumer (): void {
     this.#host.metrics.slowConsumers++
     this.#host.repeats.warn({ connectionId: this.id, userId: this.context.userId, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: it reads slower than maxBufferedBytes allows')
     // the buffered messages would only delay the close frame
-    this.#queue.clear()
+    this.#queue = undefined
     this.close(CloseCode.SLOW_CONSUMER, 'slow consumer')
   }
 
@@ -252,18 +234,21 @@ export class Connection implements Flushable {
   }
 
   #push (bytes: Buffer): void {
-    this.#queue.push(bytes)
+    ;(this.#queue ??= new OutgoingQueue()).push(bytes)
     this.#makeDirty()
   }
 
   #makeDirty (): void {
-    if (this.#dirty || (this.#awaitsDrain && this.#queue.size === 0)) return
+    if (this.#dirty || (this.#awaitsDrain && this.#queue === undefined)) return
     this.#dirty = true
     this.#host.flusher.add(this)
   }
 
   #write (): void {
-    if (this.#held === undefined) this.#queue.writeTo(this.#raw)
+    if (this.#held !== undefined || this.#queue === undefined) return
+    const queue = this.#queue
+    this.#queue = undefined
+    queue.writeTo(this.#raw)
   }
 
   /** Sends one catch-up per stale subscription, while the socket has room. */

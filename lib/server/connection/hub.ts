@@ -65,7 +65,7 @@ export function topicOf (connectionId: string): string {
 }
 
 /** The connections of this node, by connection, user and tag. */
-export class Hub {
+export class Hub implements TagListener {
   /** Prefix of the ids of its connections. Another hub may have the same, though rarely. */
   readonly #place = randomBytes(PLACE / 2).toString('hex')
   /** The topic that this node subscribes to, for messages to single connections. */
@@ -91,7 +91,8 @@ export class Hub {
 
   /** A UUID that begins with the hub's prefix. */
   newId (): string {
-    return this.#place + randomUUID().slice(PLACE)
+    // `join` copies; a string made by `+` would keep its parts in memory
+    return [this.#place, randomUUID().slice(PLACE)].join('')
   }
 
   has (connectionId: string): boolean {
@@ -126,15 +127,20 @@ export class Hub {
       put(this.#users, context.userId, connection)
       this.#join(connection, 'user', context.userId)
     }
-    context.listen(new Tags(this, connection))
+    context.listen(this)
   }
 
-  tagged (connection: Connection, tag: string): void {
+  tagged (tag: string, { connectionId }: ConnectionContext): void {
+    const connection = this.#connections.get(connectionId)!
     put(this.#tags, tag, connection)
     this.#join(connection, 'tag', tag)
   }
 
-  untagged (connection: Connection, tag: string): void {
+  untagged (tag: string, { connectionId }: ConnectionContext): void {
+    this.#untag(this.#connections.get(connectionId)!, tag)
+  }
+
+  #untag (connection: Connection, tag: string): void {
     take(this.#tags, tag, connection)
     this.#leave(connection, 'tag', tag)
   }
@@ -147,7 +153,7 @@ export class Hub {
       take(this.#users, context.userId, connection)
       this.#leave(connection, 'user', context.userId)
     }
-    for (const tag of context.tags) this.untagged(connection, tag)
+    for (const tag of context.tags) this.#untag(connection, tag)
   }
 
   #join (connection: Connection, kind: 'user' | 'tag', name: string): void {
@@ -191,20 +197,6 @@ export class Hub {
     for (const tag of list(selector.tag)) for (const connection of this.#tags.get(tag) ?? []) union.add(connection)
     return union
   }
-}
-
-/** Adds and removes the tags of one connection. A class, because closures would take more memory. */
-class Tags implements TagListener {
-  readonly #hub: Hub
-  readonly #connection: Connection
-
-  constructor (hub: Hub, connection: Connection) {
-    this.#hub = hub
-    this.#connection = connection
-  }
-
-  tagged (tag: string): void { this.#hub.tagged(this.#connection, tag) }
-  untagged (tag: string): void { this.#hub.untagged(this.#connection, tag) }
 }
 
 /** The values of a selector's member. */

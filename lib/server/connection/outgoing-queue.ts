@@ -4,12 +4,11 @@ import { Answers, messageSize } from './answers.js'
 /** Up to this size, frames are joined into one write. Above it, copying costs more than a vectored write. */
 const JOIN_LIMIT = 64 * 1024
 
-/** Frames that wait to be written to a socket, in order. */
+/** Frames that wait to be written to a socket, in order. It exists from the first frame until all is written. */
 export class OutgoingQueue {
   /** Bytes that wait. */
   size = 0
-  #waiting: Buffer[] = []
-
+  readonly #waiting: Buffer[] = []
   /** Small messages at the end of the queue that are not encoded yet. */
   #answers: Answers | undefined
 
@@ -27,13 +26,6 @@ export class OutgoingQueue {
     this.size += bytes.length
   }
 
-  clear (): void {
-    if (this.size === 0) return
-    this.#waiting = []
-    this.#answers = undefined
-    this.size = 0
-  }
-
   #encode (): void {
     if (this.#answers === undefined) return
     this.#waiting.push(this.#answers.encode())
@@ -45,8 +37,7 @@ export class OutgoingQueue {
     this.#encode()
     const waiting = this.#waiting
     const { size } = this
-    this.clear()
-    if (size === 0 || !socket.writable) return
+    if (!socket.writable) return
     if (waiting.length === 1 || size <= JOIN_LIMIT) {
       socket.write(waiting.length === 1 ? waiting[0]! : Buffer.concat(waiting, size))
     } else {

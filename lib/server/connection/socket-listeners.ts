@@ -27,12 +27,7 @@ export class SocketListeners {
     socket[CONNECTION] = connection
     takeWholeMessages(socket)
     socket.on('message', this.#message)
-    socket.on('ping', pinged)
     socket.on('close', this.#close)
     socket.on('error', this.#error)
   }
-}
-
-function pinged (this: OwnedSocket): void {
-  this[CONNECTION]!.pinged()
 }

@@ -3,12 +3,10 @@ import { Opcode } from '../../protocol/opcodes.js'
 import type { Settings } from '../config/settings.js'
 import type { Connection } from './connection.js'
 import { encodeMessage } from './encoding.js'
+import { TIME_BASE } from './time-base.js'
 
 /** Number of correlation ids: the maximum of calls in flight, even if the option is Infinity. */
 const MAX_IDS = 0xffffffff
-
-/** Base of the timestamps in compact events (Unix time in ms). All connections of the process share it. */
-export const TIME_BASE = Date.now()
 
 /** The members that are the same for all connections, as JSON text. */
 const limitsBySettings = new WeakMap<Settings, string>()

@@ -21,7 +21,8 @@ export interface AuthResult {
 
 /** The identity that the upgrade has established. */
 export interface Identity {
-  auth: AuthResult
+  /** Undefined on a server without an auth handler. */
+  auth: AuthResult | undefined
   remoteAddress: string
   protocol: ProtocolVersion
   transport: Transport
@@ -33,6 +34,7 @@ export type Transport = 'websocket' | 'http'
 /** Most tags of a connection, unless the option `maxTags` is set; below, most characters of one tag. */
 export const MAX_TAGS = 1000
 const MAX_TAG = 1024
+const DEFAULT_LIMITS = { maxTags: MAX_TAGS }
 
 /** The context of hooks and event handlers: the connection that they work for. */
 export interface MessageContext {
@@ -57,17 +59,17 @@ export interface ConnectionState {
   values: Iterable<[key: string, value: unknown]>
 }
 
-/** Gets every change of a connection's tags. The hub uses it to index connections by tag. */
+/** Gets every change of connections' tags. The hub uses it to index connections by tag. */
 export interface TagListener {
-  tagged (tag: string): void
-  untagged (tag: string): void
+  tagged (tag: string, context: ConnectionContext): void
+  untagged (tag: string, context: ConnectionContext): void
 }
 
 /** A connection, and the values that server code keeps for it. */
 export class ConnectionContext {
   /** The user. It does not change during the connection. */
   readonly userId: string | undefined
-  #auth: AuthResult
+  #auth: AuthResult | undefined
   #values: Map<string, unknown> | undefined
   #tags: Set<string> | undefined
   #listener: TagListener | undefined
@@ -77,22 +79,22 @@ export class ConnectionContext {
   constructor (
     /** Unique on all nodes. */
     readonly connectionId: string,
-    auth: AuthResult,
+    auth: AuthResult | undefined,
     /** The client's address, as the HTTP layer saw it (behind proxies: see Fastify's `trustProxy`). */
     readonly remoteAddress: string,
     /** Protocol version, 1 to 3. */
     readonly protocol: ProtocolVersion,
     /** @internal */
-    readonly maxTags: number = MAX_TAGS,
+    readonly limits: { readonly maxTags: number } = DEFAULT_LIMITS,
     /** `http` for a request of `datasole/http`, which ends with its answer. */
     readonly transport: Transport = 'websocket'
   ) {
     this.#auth = auth
-    this.userId = auth.userId
+    this.userId = auth === undefined ? remoteAddress : auth.userId
   }
 
   /** The newest result of the auth handler. Without a handler, a result that admits everyone. */
-  get auth (): AuthResult { return this.#auth }
+  get auth (): AuthResult { return (this.#auth ??= { authenticated: true, userId: this.userId }) }
   /** The roles of the auth result; empty if it has none. */
   get roles (): string[] { return this.auth.roles ?? [] }
   /** The metadata of the auth result; empty if it has none. */
@@ -127,7 +129,7 @@ export class ConnectionContext {
   /** @internal Connects the tags with the hub's index, and adds the present tags to it. */
   listen (listener: TagListener | undefined): void {
     this.#listener = listener
-    if (listener !== undefined && this.#tags !== undefined) for (const tag of this.#tags) listener.tagged(tag)
+    if (listener !== undefined && this.#tags !== undefined) for (const tag of this.#tags) listener.tagged(tag, this)
   }
 
   /** @internal */
@@ -146,11 +148,12 @@ class TagSet extends Set<string> {
     if (typeof tag !== 'string') throw invalidArgument('a tag must be a string')
     if (!this.has(tag)) {
       // bounded, because tags often come from clients
-      if (this.size >= this.#context.maxTags) throw new DatasoleError('LIMIT_EXCEEDED', `a connection has at most ${this.#context.maxTags} tags (maxTags)`)
+      const { maxTags } = this.#context.limits
+      if (this.size >= maxTags) throw new DatasoleError('LIMIT_EXCEEDED', `a connection has at most ${maxTags} tags (maxTags)`)
       if (tag.length > MAX_TAG) throw new DatasoleError('LIMIT_EXCEEDED', `a tag has at most ${MAX_TAG} characters`)
       super.add(tag)
       this.#context.revision++
-      this.#context.tagListener?.tagged(tag)
+      this.#context.tagListener?.tagged(tag, this.#context)
     }
     return this
   }
@@ -158,7 +161,7 @@ class TagSet extends Set<string> {
   override delete (tag: string): boolean {
     if (!super.delete(tag)) return false
     this.#context.revision++
-    this.#context.tagListener?.untagged(tag)
+    this.#context.tagListener?.untagged(tag, this.#context)
     return true
   }
 

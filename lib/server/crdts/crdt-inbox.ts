@@ -93,7 +93,7 @@ export class CrdtInbox {
     const refused = this.#contract.operation(key, op, this.#keys.channelOf(key) !== undefined)
     if (refused !== undefined) throw refused
     if (connection.protocol === 1) this.#stamp(connection, op)
-    const budget = connection.operationBudget ??= new Budget(MAX_IN_FLIGHT, this.#settings.maxInflatedSize)
+    const budget = connection.work.operationBudget ??= new Budget(MAX_IN_FLIGHT, this.#settings.maxInflatedSize)
     budget.enter(size, 'too many operations of this connection wait already', RETRY)
     const ended = (): void => { budget.leave(size) }
     const change: Change = {

@@ -1,7 +1,7 @@
 import { Opcode } from '../../protocol/opcodes.js'
 import type { Connection } from '../connection/connection.js'
 import { encodeCompact, encodeMessage } from '../connection/encoding.js'
-import { TIME_BASE } from '../connection/welcome.js'
+import { TIME_BASE } from '../connection/time-base.js'
 
 /** Most names that get a number. Events with further names are sent as JSON. */
 const MAX_NAMES = 1024

@@ -173,7 +173,7 @@ export class Events implements Part {
     const message = data instanceof LazyMembers
       ? { event, get data () { return data.get('data') }, timestamp, unread: data }
       : { event, data, timestamp }
-    if (connection.events !== undefined) return this.#enqueue(connection, size, connection.events, () => this.#check(connection, correlationId, handlers, message, traceparent))
+    if (connection.work.events !== undefined) return this.#enqueue(connection, size, connection.work.events, () => this.#check(connection, correlationId, handlers, message, traceparent))
     const waiting = this.#check(connection, correlationId, handlers, message, traceparent)
     if (waiting !== undefined) this.#enqueue(connection, size, waiting)
   }
@@ -191,13 +191,13 @@ export class Events implements Part {
    * @throws Refusal
    */
   #enqueue (connection: Connection, size: number, waiting: Promise<void>, next?: () => Promise<void> | undefined): void {
-    const budget = connection.eventBudget ??= new Budget(this.settings.maxCallsInFlight, this.settings.maxInflatedSize)
+    const budget = connection.work.eventBudget ??= new Budget(this.settings.maxCallsInFlight, this.settings.maxInflatedSize)
     budget.enter(size, 'too many events wait for a hook', 100)
     this.running++
-    connection.events = waiting.then(next).then(() => {
+    connection.work.events = waiting.then(next).then(() => {
       this.running--
       budget.leave(size)
-      if (budget.isEmpty) connection.events = undefined
+      if (budget.isEmpty) connection.work.events = undefined
     })
   }
 

@@ -48,8 +48,8 @@ export class Callers {
   /** Gives a connection the limits of its user. */
   lend (connection: Connection): void {
     const { buckets, calls } = this.#of(connection)
-    connection.buckets = buckets
-    connection.callBudget = calls
+    connection.work.buckets = buckets
+    connection.work.callBudget = calls
   }
 
   /**

@@ -100,7 +100,7 @@ export class Subscriptions implements SourceHost {
         throw new Refusal('LIMIT_EXCEEDED', `a connection may have ${maxSubscriptions} subscriptions`)
       }
       subscriptions.set(key, subscription = new Subscription(connection, key))
-      connection.subscriptions++
+      connection.work.subscriptions++
     }
     const asked = (subscription.asked ??= [])
     if (asked.length >= this.settings.maxCallsInFlight) throw new Refusal('BUSY', 'too many subscriptions to this key wait for an answer', { retryAfter: 100 })
@@ -123,7 +123,7 @@ export class Subscriptions implements SourceHost {
     const subscription = subscriptions?.get(key)
     if (subscription === undefined) return
     subscriptions!.delete(key)
-    connection.subscriptions--
+    connection.work.subscriptions--
     this.#end(subscription)
   }
 

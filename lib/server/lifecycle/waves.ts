@@ -20,7 +20,7 @@ export async function closeInWaves (connections: Iterable<Connection>, drainMs: 
   let next = performance.now()
   for (let at = 0; at < all.length; at += size) {
     for (const connection of all.slice(at, at + size)) {
-      connection.isLeaving = true
+      connection.work.isLeaving = true
       ending.push(closeAfterCalls(connection, performance.now() + callsMs))
     }
     // waits for a fixed point in time, so that a slow wave does not delay all later ones

@@ -60,7 +60,7 @@ export class FrameLimiter implements FrameLimits {
     const { keyExtractor } = this.#limits
     if (keyExtractor === undefined && this.#isOwn) return this.#own(connection, bucket, rule).take(Math.floor(this.#now()), 1)
     // an HTTP user has one name, although each request is a connection of its own
-    const name = connection.buckets?.name ?? connection.id
+    const name = connection.work.buckets?.name ?? connection.id
     const key: unknown = keyExtractor === undefined ? name : keyExtractor(name, charge.knownAs(message), connection.context)
     // converted to a string, a promise or undefined would name one bucket that everybody shares
     if (typeof key !== 'string') throw notSynchronous('rateLimit.keyExtractor', 'a string', key)
@@ -71,7 +71,7 @@ export class FrameLimiter implements FrameLimits {
   refused (connection: Connection, { name, rule }: Limit = this.#default): void {
     this.#metrics.rateLimited++
     const now = Math.floor(this.#now())
-    const { refusals } = (connection.buckets ??= new Buckets())
+    const { refusals } = (connection.work.buckets ??= new Buckets())
     let refused = refusals.get(name)
     if (refused === undefined || now - refused.since >= rule.windowMs) refusals.set(name, refused = { since: now, count: 0 })
     if (++refused.count > Math.max(1000, 10 * rule.maxRequests)) connection.close(CloseCode.RATE_LIMITED, 'rate limit exceeded persistently')
@@ -82,7 +82,7 @@ export class FrameLimiter implements FrameLimits {
   }
 
   #own (connection: Connection, bucket: string, rule: RateLimitRule): SlidingWindow {
-    const { windows } = (connection.buckets ??= new Buckets())
+    const { windows } = (connection.work.buckets ??= new Buckets())
     let window = windows.get(bucket)
     if (window === undefined) windows.set(bucket, window = new SlidingWindow(rule))
     return window

@@ -48,7 +48,7 @@ export class Call implements CallInFlight {
   /** @param traceparent of the client's span, if it sent one */
   run (params: unknown, traceparent?: unknown): void {
     const { connection } = this
-    ;(connection.calls ??= new CallsInFlight()).add(this)
+    ;(connection.work.calls ??= new CallsInFlight()).add(this)
     let outcome
     try {
       const { tracer } = this.host.metrics
@@ -120,7 +120,7 @@ export class Call implements CallInFlight {
   #ended (): void {
     // a thenable may settle more than once
     if (this.connection.calls?.delete(this) !== true) return
-    this.connection.callBudget!.leave(this.size)
+    this.connection.work.callBudget!.leave(this.size)
   }
 }
 

@@ -139,11 +139,11 @@ export class RpcRegistry implements CallHost, Part {
    * @throws Refusal
    */
   #receive (connection: Connection, correlationId: number, { method: name, params, traceparent }: CallMessage, size: number): void {
-    if (this.isDraining || connection.isLeaving) return this.#refuseClosing(connection, correlationId)
+    if (this.isDraining || connection.work.isLeaving) return this.#refuseClosing(connection, correlationId)
     const method = this.#methods.get(name)
     if (method === undefined) return this.#answer(connection, correlationId, RpcCode.METHOD_NOT_FOUND, `unknown method "${name.slice(0, 100)}"`, { code: 'METHOD_NOT_FOUND' })
     const { maxCallsInFlight, maxInflatedSize, maxJsonDepth } = this.settings
-    const budget = connection.callBudget ??= new Budget(maxCallsInFlight, maxInflatedSize)
+    const budget = connection.work.callBudget ??= new Budget(maxCallsInFlight, maxInflatedSize)
     budget.enter(size, 'too many calls in flight', 100)
     if (method instanceof Method) new Call(this, connection, correlationId, method, size).run(params, traceparent)
     else new WorkerCall(this, connection, correlationId, method, params as Buffer, size).run(maxJsonDepth)
@@ -152,7 +152,7 @@ export class RpcRegistry implements CallHost, Part {
   #refuse (connection: Connection, correlationId: number, { code, message, more }: Refusal, call: CallMessage | undefined): void {
     // a call refused as BUSY before it was parsed still counts as a call
     if (code === 'BUSY' && call === undefined) this.metrics.rpcCalls++
-    if ((this.isDraining || connection.isLeaving) && (code === 'BUSY' || code === 'RATE_LIMITED')) return this.#refuseClosing(connection, correlationId)
+    if ((this.isDraining || connection.work.isLeaving) && (code === 'BUSY' || code === 'RATE_LIMITED')) return this.#refuseClosing(connection, correlationId)
     this.#answer(connection, correlationId, CODES[code] ?? RpcCode.INVALID_REQUEST, code === 'INTERNAL' ? 'the call could not be handled' : message, { code, ...more }, code === 'BUSY' && call !== undefined ? NO_PLACE : undefined)
   }
 

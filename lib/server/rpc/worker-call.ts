@@ -54,7 +54,7 @@ export class WorkerCall implements CallInFlight, Task {
   /** Runs the hooks on the main thread. They can read the parameters, which are then parsed. */
   run (maxDepth: number): void {
     const { connection, method } = this
-    ;(connection.calls ??= new CallsInFlight()).add(this)
+    ;(connection.work.calls ??= new CallsInFlight()).add(this)
     const { timeoutMs } = method
     if (timeoutMs > 0) this.#timer = setTimeout(() => { this.#expired() }, timeoutMs)
     const hooks = method.scope.chain('preRpc')
@@ -115,7 +115,7 @@ export class WorkerCall implements CallInFlight, Task {
   ended (): void {
     clearTimeout(this.#timer)
     if (this.connection.calls?.delete(this) !== true) return
-    this.connection.callBudget!.leave(this.size)
+    this.connection.work.callBudget!.leave(this.size)
   }
 
   #start (): void {

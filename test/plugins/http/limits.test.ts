@@ -1,5 +1,6 @@
 import t from 'tap'
 import { DefaultRateLimiter, MemoryBackend, type RateLimiter } from '../../../plugins/server.js'
+import { Work } from '../../../lib/server/connection/work.js'
 import { Callers } from '../../../lib/server/http/callers.js'
 import { resolveOptions } from '../../../lib/server/config/settings.js'
 import { until } from '../../helpers/until.js'
@@ -105,20 +106,20 @@ t.test('limits: calls in flight are those of a user', async (t) => {
 
 t.test('limits: callers are remembered up to a bound, and those with something under way longer', async (t) => {
   const callers = new Callers(resolveOptions({}), 10, 10)
-  const connection = (userId: string): never => ({ context: { userId, remoteAddress: '' } }) as never
-  const first = connection('first')
-  callers.lend(first)
-  const end = callers.wait(first)
+  const connection = (userId: string): never => ({ work: new Work(), context: { userId, remoteAddress: '' } }) as never
+  const first: { work: Work } = connection('first')
+  callers.lend(first as never)
+  const end = callers.wait(first as never)
   for (let i = 0; i < 10_100; i++) callers.lend(connection(String(i)))
   t.equal(callers.size, 10_000)
-  const { buckets } = first as { buckets: unknown }
-  callers.lend(first)
-  t.equal((first as { buckets: unknown }).buckets, buckets)
+  const { buckets } = first.work
+  callers.lend(first as never)
+  t.equal(first.work.buckets, buckets)
   end()
   end()
   for (let i = 0; i < 10_100; i++) callers.lend(connection(String(i)))
-  callers.lend(first)
-  t.not((first as { buckets: unknown }).buckets, buckets)
+  callers.lend(first as never)
+  t.not(first.work.buckets, buckets)
   for (let i = 0; i < 10; i++) callers.wait(connection(String(i)))
-  t.throws(() => callers.wait(first), { status: 503 } as never)
+  t.throws(() => callers.wait(first as never), { status: 503 } as never)
 })
