@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { CloseCode } from '../lib/protocol/codes.js'
@@ -9,12 +8,12 @@ import type { Core } from '../lib/server/core.js'
 import type { AuthHandlerFn as AuthHandler, DatasoleServerOptions as ServerOptions } from '../lib/server/config/server-options.js'
 import { until } from '../lib/server/lifecycle/until.js'
 import { closeInWaves } from '../lib/server/lifecycle/waves.js'
-import type { Admission, Entrance } from '../lib/server/entrance.js'
+import type { Admission, Entrance, ServerSockets } from '../lib/server/entrance.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** @internal The admitted connection of an upgrade. */
-    datasoleAdmission: Admission | null
+    datasoleAdmission: { admission: Admission, settled: () => void } | null
   }
 }
 
@@ -34,7 +33,7 @@ const PLAIN_REQUEST = 'a plain request came for the path of the WebSocket. Where
  * because Fastify would log the request's URL with its token.
  * @returns closes the given sockets: connections after their calls have ended, other sockets at once
  */
-export function connections (app: FastifyInstance, core: Core, entrance: Entrance): (upgrades: ReadonlySet<Duplex>, requests: Pick<WeakSet<Duplex>, 'has'>) => Promise<void> {
+export function connections (app: FastifyInstance, core: Core, entrance: Entrance): (sockets: ServerSockets) => Promise<void> {
   const { settings } = core
   /** Upgrades whose response is about to be written by `accept`. */
   const admitted = new WeakSet<IncomingMessage>()
@@ -66,7 +65,7 @@ export function connections (app: FastifyInstance, core: Core, entrance: Entranc
       const admission = await entrance.admit(request.raw, request.ip, request)
       if (admission === undefined) return reply.hijack()
       if ('error' in admission) return refuse(reply, admission)
-      request.datasoleAdmission = { ...admission, settled: () => { admission.settled(); reply.raw.detachSocket(request.raw.socket) } }
+      request.datasoleAdmission = { admission, settled: () => { reply.raw.detachSocket(request.raw.socket) } }
       admitted.add(request.raw)
     },
     handler: (request, reply) => upgradeRequired(request, reply),
@@ -76,7 +75,8 @@ export function connections (app: FastifyInstance, core: Core, entrance: Entranc
       // remove the websocket plugin's listener, which keeps request and reply in memory; accept adds its own
       socket.removeAllListeners('error')
       try {
-        entrance.accept(socket, raw, datasoleAdmission!)
+        datasoleAdmission!.settled()
+        entrance.accept(socket, raw, datasoleAdmission!.admission)
       } catch (error) {
         raw.socket.destroy() // its response is corked, so it would never be sent
         core.log.error({ err: error }, 'an upgrade failed')
@@ -86,13 +86,11 @@ export function connections (app: FastifyInstance, core: Core, entrance: Entranc
   // emitted just before the response is written
   app.websocketServer.on('headers', (_headers, raw) => { if (admitted.has(raw)) raw.socket.cork() })
 
-  return async (upgrades, requests) => {
-    const connected = Array.from(core.hub).filter(({ carrier }) => carrier !== undefined && requests.has(carrier))
-    for (const socket of upgrades) {
-      const connection = entrance.slots.at(socket)
-      if (connection === undefined) socket.destroy()
-      else connected.push(connection)
-    }
+  return async (sockets) => {
+    const connected = Array.from(core.hub).filter(({ carrier }) => carrier !== undefined && sockets.has(carrier))
+    const carriers = new Set(connected.map(({ carrier }) => carrier))
+    for (const socket of sockets.upgrades) if (!carriers.has(socket)) socket.destroy()
+    for (const socket of core.slots.pending) if (sockets.has(socket)) socket.destroy()
     await closeInWaves(connected, settings.drainMs, settings.closeTimeoutMs)
     await until(performance.now() + settings.closeTimeoutMs, () => connected.every(({ calls }) => calls === undefined || calls.size === 0))
     for (const connection of connected) connection.close(CloseCode.GOING_AWAY, 'server going away')

@@ -1,16 +1,15 @@
-import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../lib/server/core.js'
 import { assets } from './assets.js'
 import { asyncapi } from './asyncapi.js'
 import { connections } from './connections.js'
-import { Entrance, type UpgradeRouter } from '../lib/server/entrance.js'
+import { Entrance, type ServerSockets, type UpgradeRouter } from '../lib/server/entrance.js'
 
 export interface Mounted {
   route: UpgradeRouter
   entrance: Entrance
   /** Closes upgrades, and connections that are HTTP requests, on these sockets, like `close()` does. */
-  release: (upgrades: ReadonlySet<Duplex>, requests: Pick<WeakSet<Duplex>, 'has'>) => Promise<void>
+  release: (sockets: ServerSockets) => Promise<void>
 }
 
 /**

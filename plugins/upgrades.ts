@@ -45,8 +45,7 @@ export async function upgrades (app: FastifyInstance, { settings, rpc, log }: Co
   }
   const ended = function (this: Duplex): void { pending.delete(this) }
   app.websocketServer.on('connection', (_webSocket, { socket }) => {
-    pending.delete(socket)
-    socket.off('close', ended)
+    if (pending.delete(socket)) socket.off('close', ended)
   })
   // runs after core.drain; a pending upgrade, even in an application's hook, would keep the http server open
   app.addHook('preClose', async () => { for (const socket of pending) socket.destroy() })

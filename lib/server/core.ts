@@ -5,6 +5,7 @@ import { DatasoleError } from '../protocol/errors.js'
 import { ConnectHooks } from './auth/connect-hooks.js'
 import { Disconnects } from './auth/disconnects.js'
 import { PendingUpgrades } from './auth/pending-upgrades.js'
+import { Slots } from './auth/slots.js'
 import { type AuthExpiry, TokenRefresh } from './auth/token-refresh.js'
 import type { BusHandlers } from './bus/bus.js'
 import { Cluster } from './cluster/cluster.js'
@@ -64,6 +65,7 @@ export class Core implements ConnectionHost {
   readonly tokens: TokenRefresh
   readonly pendingUpgrades = new PendingUpgrades()
   readonly connectHooks: ConnectHooks
+  readonly slots: Slots
   readonly disconnects: Disconnects
   readonly cluster: Cluster
   readonly workers: Workers[] = []
@@ -100,6 +102,7 @@ export class Core implements ConnectionHost {
     this.disconnects = new Disconnects(this.hub, this.pendingUpgrades, () => storages.root.bus)
     this.cluster = new Cluster(() => storages.root.bus, (question) => answerOf(this.hub, this.pendingUpgrades, question), this.hub.topic)
     this.connectHooks = new ConnectHooks(settings, this.root, this.hub, log, this.repeats)
+    this.slots = new Slots(settings, this.connectHooks)
     const heartbeat = new Heartbeat(this.hub, settings.heartbeatMs)
     this.#features = [this.metrics, this.repeats, this.contract, this.keyspace, this.tokens, this.events, this.fanout, this.rpc, this.disconnects, this.cluster, heartbeat]
     // one object, so that the compiler checks that every opcode has a handler

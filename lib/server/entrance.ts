@@ -2,37 +2,37 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { CloseCode } from '../protocol/codes.js'
 import { type ProtocolVersion, SUBPROTOCOLS } from '../protocol/opcodes.js'
-import { type Rejection, admit } from './auth/admission.js'
-import { ABNORMAL, type PendingUpgrade } from './auth/pending-upgrades.js'
-import type { AuthExpiry } from './auth/token-refresh.js'
+import { type Admitted, type Rejection, admit } from './auth/admission.js'
+import { ABNORMAL } from './auth/pending-upgrades.js'
+import type { Slot } from './auth/slots.js'
 import { isAllowedOrigin } from './config/origins.js'
 import type { Connection } from './connection/connection.js'
-import type { ConnectionContext } from './context/connection-context.js'
 import { versionRefusal } from './contract/contract-version.js'
 import type { Core } from './core.js'
 import type { ServerSocket } from './connection/server-socket.js'
-import { Slots } from './connection/slots.js'
+import { isThenable } from '../protocol/errors.js'
 
 /** Takes an upgrade; returns false if the upgrade belongs to another handler of the same HTTP server. */
 export type UpgradeRouter = (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean
 
+/** The sockets of one http server. */
+export interface ServerSockets {
+  /** Sockets of upgrades that may be for another route than ours. */
+  readonly upgrades: Iterable<Duplex>
+  has (socket: Duplex): boolean
+}
+
 /** An upgrade that may become a connection. */
-export interface Admission {
-  context: ConnectionContext
-  expiry: AuthExpiry | undefined
-  arrival: PendingUpgrade
-  /** Call it when the upgrade becomes a connection. It removes the listeners that handle an early close. */
-  settled: () => void
+export interface Admission extends Admitted {
+  slot: Slot
 }
 
 /** The steps of every upgrade, routed by Fastify or not: `check`, `admit`, `accept`. */
 export class Entrance {
-  readonly slots: Slots
   readonly #core: Core
 
   constructor (core: Core) {
     this.#core = core
-    this.slots = new Slots(core.settings.maxConnections, core.settings.maxConnectionsPerAddress)
   }
 
   /**
@@ -44,7 +44,7 @@ export class Entrance {
   check (raw: IncomingMessage, ip: string, host: string): Rejection | undefined {
     const core = this.#core
     if (core.isDraining) return this.#refuse(503, 'the server is going away')
-    if (!this.slots.take(raw.socket, ip)) return this.#refuse(503, 'too many connections')
+    if (!core.slots.take(raw.socket, ip)) return this.#refuse(503, 'too many connections')
     try {
       if (isAllowedOrigin(core.settings.allowedOrigins, raw, host)) return undefined
     } catch (error) {
@@ -56,49 +56,48 @@ export class Entrance {
   }
 
   /**
-   * Authenticates an upgrade, runs the `onConnect` hooks and selects the subprotocol. It does not throw.
+   * Authenticates an upgrade, runs the `onConnect` hooks and selects the subprotocol. It neither throws nor rejects.
    * @param request Fastify's request, for the auth handler
-   * @returns undefined if the client has gone
+   * @returns undefined if the client has gone; a promise only if the auth handler or a hook is asynchronous
    */
-  async admit (raw: IncomingMessage, ip: string, request?: unknown): Promise<Admission | Rejection | undefined> {
+  admit (raw: IncomingMessage, ip: string, request?: unknown): Answer | PromiseLike<Answer> {
     const core = this.#core
-    const { socket } = raw
+    const slot = core.slots.at(raw.socket)
+    if (slot === undefined) return undefined
     const subprotocol = bestSubprotocol(raw)
     const protocol: ProtocolVersion = subprotocol === undefined ? 1 : SUBPROTOCOLS[subprotocol]
-    const arrival = core.pendingUpgrades.begin()
-    // a refusal closes the socket, too; a destroyed socket emits no further `close`
-    if (socket.destroyed) arrival.end()
-    else socket.once('close', arrival.end)
-    const admitted = await admit(core, { raw, ip, request, protocol, transport: 'websocket', isGone: () => socket.destroyed })
+    slot.arrival = core.pendingUpgrades.begin()
+    const admitted = admit(core, { raw, ip, request, protocol, transport: 'websocket', isGone: () => raw.socket.destroyed })
+    return isThenable(admitted)
+      ? admitted.then((admitted) => this.#answer(raw, subprotocol, slot, admitted))
+      : this.#answer(raw, subprotocol, slot, admitted)
+  }
+
+  #answer (raw: IncomingMessage, subprotocol: Subprotocol | undefined, slot: Slot, admitted: Admitted | Rejection | undefined): Answer {
+    const { socket } = raw
     if (admitted === undefined) return undefined
     if ('error' in admitted) return this.#refuse(admitted.status, admitted.error)
     const { context, expiry } = admitted
-    // the hooks admitted this client, so `onDisconnect` runs even if it goes before it is a connection
-    const gone = (): void => { core.connectHooks.departed(context, ABNORMAL) }
-    if (socket.destroyed || core.isDraining) {
-      gone()
+    if (socket.destroyed || this.#core.isDraining) {
+      this.#core.connectHooks.departed(context, ABNORMAL)
       return socket.destroyed ? undefined : this.#refuse(503, 'the server is going away')
     }
-    socket.once('close', gone)
+    slot.context = context
     selectSubprotocol(raw, subprotocol)
-    const settled = (): void => {
-      socket.off('close', gone)
-      socket.off('close', arrival.end)
-      arrival.end()
-    }
-    return { context, expiry, arrival, settled }
+    return { context, expiry, slot }
   }
 
   /** Makes a connection of an upgraded socket. The corked response leaves together with the first messages. */
-  accept (socket: ServerSocket, raw: IncomingMessage, { context, expiry, arrival, settled }: Admission): Connection {
+  accept (socket: ServerSocket, raw: IncomingMessage, { context, expiry, slot }: Admission): Connection {
     const core = this.#core
-    settled()
+    slot.context = undefined
+    slot.arrival!.end()
     const connection = core.accept(socket, raw.socket, context, expiry)
-    const ending = arrival.closeReasonOf(context.userId)
+    const ending = slot.arrival!.closeReasonOf(context.userId)
     if (ending !== undefined) connection.close(ending.code, ending.reason)
     const mismatch = versionRefusal(core.settings.contract, raw.url!)
     if (mismatch !== undefined) connection.close(CloseCode.CONTRACT_MISMATCH, mismatch)
-    this.slots.occupy(raw.socket, connection)
+    core.slots.occupy(raw.socket, connection)
     connection.flush()
     raw.socket.uncork()
     return connection
@@ -112,14 +111,19 @@ export class Entrance {
   }
 }
 
+type Answer = Admission | Rejection | undefined
+type Subprotocol = keyof typeof SUBPROTOCOLS
+
+const NEWEST_FIRST = Object.keys(SUBPROTOCOLS) as Subprotocol[]
+
 /** The newest of our subprotocols that the client offers. */
-function bestSubprotocol ({ headers }: IncomingMessage): keyof typeof SUBPROTOCOLS | undefined {
+function bestSubprotocol ({ headers }: IncomingMessage): Subprotocol | undefined {
   const offers = (headers['sec-websocket-protocol'] ?? '').split(',').map((offer) => offer.trim())
-  return (Object.keys(SUBPROTOCOLS) as Array<keyof typeof SUBPROTOCOLS>).find((subprotocol) => offers.includes(subprotocol))
+  return NEWEST_FIRST.find((subprotocol) => offers.includes(subprotocol))
 }
 
 /** Leaves `ws` only our subprotocol to select, never a token, and no extension, so no permessage-deflate. */
-function selectSubprotocol ({ headers }: IncomingMessage, subprotocol: string | undefined): void {
+function selectSubprotocol ({ headers }: IncomingMessage, subprotocol: Subprotocol | undefined): void {
   if (subprotocol !== undefined) headers['sec-websocket-protocol'] = subprotocol
   else delete headers['sec-websocket-protocol']
   delete headers['sec-websocket-extensions']

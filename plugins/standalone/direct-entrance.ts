@@ -1,8 +1,12 @@
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
+import type { WebSocketServer } from 'ws'
+import { isThenable } from '../../lib/protocol/errors.js'
+import type { Rejection } from '../../lib/server/auth/admission.js'
 import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
 import type { Core } from '../../lib/server/core.js'
-import type { Entrance, UpgradeRouter } from '../../lib/server/entrance.js'
+import type { Admission, Entrance, UpgradeRouter } from '../../lib/server/entrance.js'
 
 /** Fastify hooks that an upgrade or its refusal would run. An `onRoute` hook may add others to the route. */
 const REQUEST_HOOKS = ['onRoute', 'onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend', 'onResponse', 'onError', 'onTimeout', 'onRequestAbort']
@@ -31,10 +35,29 @@ export function needsFastify (app: FastifyInstance, { settings }: Core, trustsPr
  * @returns handles every upgrade, and returns true
  */
 export function directEntrance (app: FastifyInstance, { log }: Core, entrance: Entrance): UpgradeRouter {
-  const server = app.websocketServer // used because plugins may listen to it
+  // used because plugins may listen to it; it need not track clients, because core.drain closes them
+  const server = Object.create(app.websocketServer, { clients: { value: undefined } }) as WebSocketServer
   const pending = new Set<Duplex>()
   // runs after core.drain, like the hook in upgrades.ts
   app.addHook('preClose', async () => { for (const socket of pending) socket.destroy() })
+
+  const upgrade = (raw: IncomingMessage, socket: Duplex, head: Buffer, admission: Admission | Rejection | undefined): void => {
+    if (admission === undefined) {
+      socket.destroy()
+      return
+    }
+    if ('error' in admission) return refuseUpgrade(socket, admission)
+    try {
+      socket.cork()
+      server.handleUpgrade(raw, socket, head, (webSocket) => {
+        server.emit('connection', webSocket, raw)
+        entrance.accept(webSocket, raw, admission)
+      })
+    } catch (error) {
+      log.error({ err: error }, 'an upgrade failed')
+      socket.destroy()
+    }
+  }
 
   return (raw, socket, head) => {
     const ip = raw.socket.remoteAddress as string // undefined on a Unix socket, like Fastify's request.ip
@@ -43,21 +66,17 @@ export function directEntrance (app: FastifyInstance, { log }: Core, entrance: E
       refuseUpgrade(socket, rejection)
       return true
     }
+    const admission = entrance.admit(raw, ip)
+    if (!isThenable(admission)) {
+      upgrade(raw, socket, head, admission)
+      return true
+    }
     pending.add(socket)
     socket.on('error', destroy)
-    entrance.admit(raw, ip).finally(() => pending.delete(socket)).then((admission) => {
-      if (admission === undefined) return socket.destroy()
-      if ('error' in admission) return refuseUpgrade(socket, admission)
-      socket.off('error', destroy) // handleUpgrade adds its own listener
-      socket.cork()
-      server.handleUpgrade(raw, socket, head, (webSocket) => {
-        server.emit('connection', webSocket, raw)
-        server.clients.delete(webSocket) // core.drain closes it
-        entrance.accept(webSocket, raw, admission)
-      })
-    }).catch((error: unknown) => {
-      log.error({ err: error }, 'an upgrade failed')
-      socket.destroy()
+    void admission.then((admission) => {
+      pending.delete(socket)
+      socket.off('error', destroy) // the next step adds its own listener
+      upgrade(raw, socket, head, admission)
     })
     return true
   }

@@ -6,7 +6,7 @@ import Fastify, { type FastifyInstance, type FastifyPluginOptions } from 'fastif
 import fp from 'fastify-plugin'
 import type { Core } from '../../lib/server/core.js'
 import { DatasoleError, messageOf } from '../../lib/protocol/errors.js'
-import type { UpgradeRouter } from '../../lib/server/entrance.js'
+import type { ServerSockets, UpgradeRouter } from '../../lib/server/entrance.js'
 import { refuseUpgrade } from '../../lib/server/auth/refuse-upgrade.js'
 import { BUNDLES, assetPath } from '../assets.js'
 import type { DatasoleServerOptions } from '../connections.js'
@@ -100,7 +100,7 @@ export class PrivateHost {
     }
     const { path, asyncapiPath } = this.#core.settings
     const own = new Set<string | undefined>([...BUNDLES.map((bundle) => assetPath(path, bundle)), asyncapiPath])
-    const sockets = new Sockets()
+    const sockets = new Sockets(server)
     this.#leave.set(server, enter(server as Server, {
       path,
       upgrade: (req, socket, head) => {
@@ -110,6 +110,7 @@ export class PrivateHost {
           refuseUpgrade(socket, { status: 503 })
           return true
         }
+        if (requested === path && this.#direct !== undefined && this.#closing === undefined && sockets.isOwn(socket)) return this.#direct(req, socket, head)
         sockets.add(socket)
         socket.on('error', destroy)
         this.start().then(
@@ -134,7 +135,7 @@ export class PrivateHost {
       },
       closing: () => {
         sockets.isClosing = true
-        this.#starting?.then(({ release }) => release(sockets.all, sockets.carriers), () => {}) // a failed start was reported to its caller
+        this.#starting?.then(({ release }) => release(sockets), () => {}) // a failed start was reported to its caller
       }
     }))
   }
@@ -170,22 +171,32 @@ export class PrivateHost {
 }
 
 /** The sockets of one http server. */
-class Sockets {
-  /** Sockets of upgrades. */
-  readonly all = new Set<Duplex>()
+class Sockets implements ServerSockets {
+  readonly upgrades = new Set<Duplex>()
   /** Sockets of requests. */
   readonly carriers = new WeakSet<Duplex>()
   isClosing = false
+  readonly #server: AnyHttpServer
   readonly #ended: (this: Duplex) => void
 
-  constructor () {
-    const { all } = this
-    this.#ended = function () { all.delete(this) }
+  constructor (server: AnyHttpServer) {
+    this.#server = server
+    const { upgrades } = this
+    this.#ended = function () { upgrades.delete(this) }
   }
 
   add (socket: Duplex): void {
-    this.all.add(socket)
+    this.upgrades.add(socket)
     socket.on('close', this.#ended) // not `once`, which allocates two more objects per socket
+  }
+
+  /** Whether the http server itself has accepted the socket: other code may emit upgrades of other sockets on it. */
+  isOwn (socket: Duplex & { server?: unknown }): boolean {
+    return socket.server === this.#server
+  }
+
+  has (socket: Duplex): boolean {
+    return this.isOwn(socket) || this.upgrades.has(socket) || this.carriers.has(socket)
   }
 }
 

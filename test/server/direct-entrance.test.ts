@@ -129,3 +129,27 @@ t.test('listeners of the WebSocket server are called, with and without Fastify',
     await wire.close()
   }
 })
+
+t.test('an http server that closes ends its connections, also those that another one handed it, and no others', async (t) => {
+  const ds = new DatasoleServer()
+  const [closing, front, other] = [createServer(), createServer(), createServer()]
+  front.on('upgrade', (...upgrade) => { closing.emit('upgrade', ...upgrade) })
+  for (const http of [closing, other]) ds.transport.attach(http)
+  await ds.init()
+  const wires = []
+  for (const http of [closing, front, other]) {
+    http.listen(0, '127.0.0.1')
+    await once(http, 'listening')
+    wires.push(await connect(`ws://127.0.0.1:${(http.address() as AddressInfo).port}/__ds`))
+  }
+  t.teardown(async () => {
+    await ds.close()
+    for (const http of [front, other]) http.close()
+  })
+  const [own, handed, third] = wires
+  const ends = Promise.all([own!, handed!].map(({ socket }) => once(socket, 'close')))
+  closing.close()
+  t.strictSame((await ends).map(([code]) => code as number), [1001, 1001])
+  await third!.ping()
+  t.equal(ds.transport.getConnectionCount(), 1)
+})

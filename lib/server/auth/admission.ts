@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Settings } from '../config/settings.js'
-import type { ConnectionContext, Identity } from '../context/connection-context.js'
+import type { AuthResult, ConnectionContext, Identity } from '../context/connection-context.js'
+import { isThenable } from '../../protocol/errors.js'
 import type { Logger } from '../context/logger.js'
 import { authenticate } from './authenticate.js'
 import { type ConnectHooks, NotAdmitted } from './connect-hooks.js'
@@ -34,25 +35,40 @@ export interface Admitted {
 }
 
 /**
- * Authenticates an upgrade or an HTTP request, then runs the `onConnect` hooks. It does not throw.
- * @returns undefined if the client went before the hooks ran
+ * Authenticates an upgrade or an HTTP request, then runs the `onConnect` hooks. It neither throws nor rejects.
+ * @returns undefined if the client went before the hooks ran; a promise only if the auth handler or a hook is asynchronous
  */
-export async function admit ({ settings, log, connectHooks }: Door, { raw, ip, request, protocol, transport, isGone }: Applicant): Promise<Admitted | Rejection | undefined> {
-  let auth
-  try {
-    auth = await authenticate(settings, raw, ip, request)
-  } catch (error) {
-    log.error({ err: error }, 'the authHandler failed')
-    return { status: 500, error: 'authentication failed' }
-  }
-  if (!auth.authenticated) return { status: 401, error: 'not authenticated' }
+export function admit (door: Door, applicant: Applicant): Answer | PromiseLike<Answer> {
+  const { settings, log } = door
+  // without an auth handler there is nothing to wait for
+  if (settings.authHandler === undefined) return letIn(door, applicant)
+  return authenticate(settings, applicant.raw, applicant.request).then(
+    (auth) => letIn(door, applicant, auth),
+    (error: unknown) => {
+      log.error({ err: error }, 'the authHandler failed')
+      return { status: 500, error: 'authentication failed' }
+    }
+  )
+}
+
+type Answer = Admitted | Rejection | undefined
+
+function letIn (door: Door, { raw, ip, protocol, transport, isGone }: Applicant, auth?: AuthResult): Answer | PromiseLike<Answer> {
+  if (auth?.authenticated === false) return { status: 401, error: 'not authenticated' }
   if (isGone()) return undefined
-  const expiry = AuthExpiry.of(auth, raw)
+  const expiry = auth && AuthExpiry.of(auth, raw)
   try {
-    return { context: await connectHooks.admit({ auth, remoteAddress: ip, protocol, transport }), expiry }
+    const admitted = door.connectHooks.admit({ auth, remoteAddress: ip, protocol, transport })
+    return isThenable(admitted)
+      ? admitted.then((context) => ({ context, expiry }), (error: unknown) => refusal(door, error))
+      : { context: admitted, expiry }
   } catch (error) {
-    if (error instanceof NotAdmitted) return error.isFinal ? { status: 403, error: 'connection refused' } : { status: 503, error: 'connection failed' }
-    log.error({ err: error }, 'an onConnect hook hangs')
-    return { status: 500, error: 'connection failed' }
+    return refusal(door, error)
   }
+}
+
+function refusal ({ log }: Door, error: unknown): Rejection {
+  if (error instanceof NotAdmitted) return error.isFinal ? { status: 403, error: 'connection refused' } : { status: 503, error: 'connection failed' }
+  log.error({ err: error }, 'an onConnect hook hangs')
+  return { status: 500, error: 'connection failed' }
 }

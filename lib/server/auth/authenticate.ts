@@ -67,16 +67,15 @@ function isToken (name: string): boolean {
 const YEAR_1973 = 1e11
 
 /**
- * Runs the auth handler within `authTimeoutMs`.
+ * Runs the auth handler, which must be set, within `authTimeoutMs`.
  * @param request Fastify's request, at the upgrade only
  * @returns the handler's result; `authenticated: false` if it has already expired
  * @throws DatasoleError `AUTH_TIMEOUT`, `INVALID_AUTH_RESULT`, or as the handler does
  */
-export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, remoteAddress: string, request?: unknown): Promise<AuthResult> {
-  if (authHandler === undefined) return { authenticated: true, userId: remoteAddress }
+export async function authenticate ({ authHandler, authTimeoutMs }: Settings, req: IncomingMessage, request?: unknown): Promise<AuthResult> {
   const token = getToken(req)
   if (token !== undefined) req.headers.authorization ??= `Bearer ${token}`
-  const result = await within(authTimeoutMs, authHandler(req, request as never), () => new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`))
+  const result = await within(authTimeoutMs, authHandler!(req, request as never), () => new DatasoleError('AUTH_TIMEOUT', `the authHandler did not answer within authTimeoutMs (${authTimeoutMs})`))
   if (!isAuthResult(result)) throw new DatasoleError('INVALID_AUTH_RESULT', 'the authHandler must resolve to { authenticated: boolean, userId?: string, roles?: string[], metadata?: object, expiresAt?: number (Unix time in ms, not s) }')
   return (result.expiresAt ?? Infinity) > Date.now() ? result : { authenticated: false }
 }

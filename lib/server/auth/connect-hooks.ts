@@ -34,13 +34,17 @@ export class ConnectHooks implements Part {
 
   /**
    * Runs the `onConnect` hooks for a connection that is about to be accepted, and returns its context.
+   * @returns a promise only if a hook is asynchronous
    * @throws NotAdmitted; DatasoleError `AUTH_TIMEOUT` if the hooks take longer than `authTimeoutMs`
    */
-  async admit ({ auth, remoteAddress, protocol, transport }: Identity): Promise<ConnectionContext> {
-    const { authTimeoutMs } = this.settings
+  admit ({ auth, remoteAddress, protocol, transport }: Identity): ConnectionContext | Promise<ConnectionContext> {
     const context = new ConnectionContext(this.hub.newId(), auth, remoteAddress, protocol, this.settings, transport)
     const running = this.#letIn(context)
-    if (running === undefined) return context
+    return running === undefined ? context : this.#inTime(context, running)
+  }
+
+  async #inTime (context: ConnectionContext, running: Promise<void>): Promise<ConnectionContext> {
+    const { authTimeoutMs } = this.settings
     await within(authTimeoutMs, running, () => {
       // if the hooks admit the client after the timeout, its connection has already ended
       running.then(() => { this.departed(context, ABNORMAL) }, () => { /* it was refused anyway */ })
@@ -51,9 +55,11 @@ export class ConnectHooks implements Part {
 
   /** @throws NotAdmitted */
   #letIn (context: ConnectionContext): Promise<void> | undefined {
+    const hooks = this.root.chain('onConnect')
+    if (hooks.length === 0) return undefined
     this.hub.arriving(context)
     try {
-      return runHooks(this.root.chain('onConnect'), context)?.catch((error: unknown) => { throw this.#refusal(context, error) })
+      return runHooks(hooks, context)?.catch((error: unknown) => { throw this.#refusal(context, error) })
     } catch (error) {
       throw this.#refusal(context, error)
     }

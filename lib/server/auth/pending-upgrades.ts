@@ -17,10 +17,29 @@ export function checkCloseReason ({ code, reason }: CloseReason): void {
 }
 
 /** One upgrade, from before its authentication until it has become a connection or failed. */
-export interface PendingUpgrade {
+export class PendingUpgrade {
+  readonly #all: Set<PendingUpgrade>
+  #endings: Map<string, CloseReason> | undefined
+
+  /** @param all pending upgrades; this one is among them until its end */
+  constructor (all: Set<PendingUpgrade>) {
+    this.#all = all
+    all.add(this)
+  }
+
+  disconnect (userId: string, ending: CloseReason): void {
+    (this.#endings ??= new Map()).set(userId, ending)
+  }
+
   /** The close reason, if the user was disconnected since the upgrade began. */
-  closeReasonOf (userId: string | undefined): CloseReason | undefined
-  end: () => void
+  closeReasonOf (userId: string | undefined): CloseReason | undefined {
+    return userId === undefined ? undefined : this.#endings?.get(userId)
+  }
+
+  /** May be called twice. */
+  end (): void {
+    this.#all.delete(this)
+  }
 }
 
 /**
@@ -28,18 +47,13 @@ export interface PendingUpgrade {
  * `disconnectUser`. So each upgrade records the users that were disconnected since it began.
  */
 export class PendingUpgrades {
-  readonly #pending = new Set<Map<string, CloseReason>>()
+  readonly #pending = new Set<PendingUpgrade>()
 
   begin (): PendingUpgrade {
-    const endings = new Map<string, CloseReason>()
-    this.#pending.add(endings)
-    return {
-      closeReasonOf: (userId) => userId === undefined ? undefined : endings.get(userId),
-      end: () => { this.#pending.delete(endings) }
-    }
+    return new PendingUpgrade(this.#pending)
   }
 
   disconnect (userId: string, ending: CloseReason): void {
-    for (const endings of this.#pending) endings.set(userId, ending)
+    for (const upgrade of this.#pending) upgrade.disconnect(userId, ending)
   }
 }

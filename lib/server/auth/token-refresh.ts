@@ -120,7 +120,7 @@ export class TokenRefresh implements Part {
 
   async #check (connection: Connection, lease: AuthExpiry, correlationId: number, token: string): Promise<void> {
     const { context } = connection
-    const auth = await authenticate(this.#settings, renewal(lease.request, token), context.remoteAddress)
+    const auth = await authenticate(this.#settings, renewal(lease.request, token))
     if (!connection.isOpen) return
     if (!auth.authenticated) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'not authenticated')
     if (auth.userId !== context.userId) return connection.close(CloseCode.AUTH_EXPIRED, 'the token is of another user')

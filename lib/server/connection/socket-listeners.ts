@@ -5,6 +5,12 @@ import { takeWholeMessages } from './whole-messages.js'
 
 const CONNECTION = Symbol('datasole.connection')
 
+/** The state that the listeners of a server share. */
+interface ListenersHost extends Pick<ConnectionHost, 'metrics' | 'log'> {
+  /** Called before `ended`, which waits for frames that were received. */
+  readonly slots: { leave (connection: Connection): void }
+}
+
 interface OwnedSocket extends ServerSocket { [CONNECTION]?: Connection }
 
 /** The listeners that all sockets of a server share. A set for each would be a tenth of an idle connection's memory. */
@@ -13,9 +19,12 @@ export class SocketListeners {
   readonly #close: (this: OwnedSocket, code: number) => void
   readonly #error: (this: OwnedSocket, error: Error) => void
 
-  constructor (host: Pick<ConnectionHost, 'metrics' | 'log'>, message: (connection: Connection, data: Buffer, isBinary: boolean) => void, ended: (connection: Connection, code: number) => void) {
+  constructor (host: ListenersHost, message: (connection: Connection, data: Buffer, isBinary: boolean) => void, ended: (connection: Connection, code: number) => void) {
     this.#message = function (data, isBinary) { message(this[CONNECTION]!, data, isBinary) }
-    this.#close = function (code) { ended(this[CONNECTION]!, code) }
+    this.#close = function (code) {
+      host.slots.leave(this[CONNECTION]!)
+      ended(this[CONNECTION]!, code)
+    }
     this.#error = function (error) {
       // ws itself answers a broken WebSocket frame with a close code
       host.metrics.badFrames++
