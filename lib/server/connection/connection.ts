@@ -186,6 +186,11 @@ export class Connection implements Flushable {
     this.#enqueue(PING)
   }
 
+  /** Checks the buffer after the WebSocket layer answered a ping, because `send` did not count that answer. */
+  pinged (): void {
+    if (this.#open && this.bufferedBytes > this.#host.settings.maxBufferedBytes + this.#oversized) this.#closeSlowConsumer()
+  }
+
   /** Flushes the queue, then sends a close frame. Cuts off a peer that does not answer it within `closeTimeoutMs`. */
   close (code: number, reason: string): void {
     if (!this.#open) return

@@ -10,6 +10,7 @@ export interface ServerSocket {
   on (event: 'message', listener: (this: this, data: Buffer, isBinary: boolean) => void): unknown
   on (event: 'close', listener: (this: this, code: number) => void): unknown
   on (event: 'error', listener: (this: this, error: Error) => void): unknown
+  on (event: 'ping', listener: (this: this) => void): unknown
   close (code: number, reason?: string): void
   terminate (): void
 }

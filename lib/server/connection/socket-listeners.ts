@@ -11,7 +11,11 @@ interface ListenersHost extends Pick<ConnectionHost, 'metrics' | 'log'> {
   readonly slots: { leave (connection: Connection): void }
 }
 
-interface OwnedSocket extends ServerSocket { [CONNECTION]?: Connection }
+interface OwnedSocket extends ServerSocket {
+  [CONNECTION]?: Connection
+  /** A private member of `ws`: how many unsent pongs end a connection. Older releases have no such bound. */
+  readonly _maxPendingAutoPongs?: number
+}
 
 /** The listeners that all sockets of a server share. A set for each would be a tenth of an idle connection's memory. */
 export class SocketListeners {
@@ -38,5 +42,11 @@ export class SocketListeners {
     socket.on('message', this.#message)
     socket.on('close', this.#close)
     socket.on('error', this.#error)
+    // a fourth listener takes 100 bytes, so only sockets that do not bound their pongs have one
+    if (!(socket._maxPendingAutoPongs! > 0)) socket.on('ping', pinged)
   }
+}
+
+function pinged (this: OwnedSocket): void {
+  this[CONNECTION]!.pinged()
 }
