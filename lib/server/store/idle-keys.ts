@@ -8,6 +8,8 @@ export class IdleKeys {
   readonly #evict: (key: string) => void
   readonly #maxKeys: number
   #bytes = 0
+  /** Stands before the oldest. A new iterator would pass all that was removed since the map was last rehashed. */
+  readonly #oldest = this.#sizes.keys()
 
   constructor (evict: (key: string) => void, maxKeys = MAX_KEYS) {
     this.#evict = evict
@@ -19,8 +21,8 @@ export class IdleKeys {
     this.remove(key)
     this.#sizes.set(key, size)
     this.#bytes += size
-    for (const oldest of this.#sizes.keys()) {
-      if (this.#sizes.size <= this.#maxKeys && this.#bytes <= MAX_BYTES) return
+    while (this.#sizes.size > this.#maxKeys || this.#bytes > MAX_BYTES) {
+      const oldest = this.#oldest.next().value!
       this.remove(oldest)
       this.#evict(oldest)
     }

@@ -170,8 +170,9 @@ export class StateStore implements StateHost {
     return this.#keys.get(name)?.replica.live === true
   }
 
-  /** Caches a key that nobody needs any more. Without a value it is unloaded, so that invented names cost no memory. */
+  /** Caches a key, unless somebody needs it. Without a value it is unloaded, so that invented names cost no memory. */
   idle (name: string): void {
+    if (this.#owner.isNeeded(name, this)) return
     const replica = this.#keys.get(name)?.replica
     if (replica === undefined) return
     if (replica.version === 0) this.#release(name)

@@ -1,0 +1,49 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { MemoryBackend } from '../../lib/backend/memory/memory.js'
+import { Metrics } from '../../lib/server/metrics/metrics.js'
+import { IdleKeys } from '../../lib/server/store/idle-keys.js'
+import { StateStore } from '../../lib/server/store/state-store.js'
+
+t.test('idle keys: the least recently used ones go first', async () => {
+  fc.assert(fc.property(fc.integer({ min: 0, max: 4 }), fc.array(fc.record({ key: fc.constantFrom(...'abcdefgh'), isUsed: fc.boolean() }), { maxLength: 60 }), (max, steps) => {
+    const evicted: string[] = []
+    const expected: string[] = []
+    let kept: string[] = []
+    const idle = new IdleKeys((key) => { evicted.push(key) }, max)
+    for (const { key, isUsed } of steps) {
+      kept = kept.filter((each) => each !== key)
+      if (isUsed) {
+        idle.remove(key)
+        continue
+      }
+      idle.add(key, 1)
+      kept.push(key)
+      while (kept.length > max) expected.push(kept.shift()!)
+    }
+    if (evicted.join() !== expected.join()) throw new Error(`${evicted.join()} went, not ${expected.join()}`)
+  }))
+})
+
+t.test('idle keys: by bytes, too', async (t) => {
+  const evicted: string[] = []
+  const idle = new IdleKeys((key) => { evicted.push(key) })
+  const MiB = 1024 * 1024
+  for (const [key, size] of [['a', 30], ['b', 30], ['a', 31], ['c', 5]] as const) idle.add(key, size * MiB)
+  t.strictSame(evicted, ['b'])
+})
+
+t.test('idle keys: keys in use take no room, and are idle once nobody needs them', async (t) => {
+  const needed = new Set(['x', 'y', 'z'])
+  const backend = new MemoryBackend()
+  const store = new StateStore(backend, backend, { onCommit () {}, isNeeded: (key) => needed.has(key) },
+    { prefix: 'state:', ready: () => undefined, maxIdle: 1, maxStateBytes: 1000, maxJsonDepth: 10 }, new Metrics(() => 0, () => []), { error () {} } as never)
+  t.teardown(() => { store.close() })
+  await store.set('idle', 1, false)
+  for (const key of needed) await store.set(key, 1, false)
+  t.ok(store.held('idle'))
+  needed.delete('y')
+  store.idle('y')
+  t.notOk(store.held('idle'))
+  t.ok(store.held('y'))
+})
