@@ -155,7 +155,8 @@ export class ArrayDraft extends ContainerDraft<unknown[]> {
     this.drafts.hasWritten = true
     const list = this.#own()
     const sorted = list.map((value, i) => this.shown(value, i)).sort(compare as () => number)
-    const isSame = sorted.every((value, i) => this.drafts.plain(value) === list[i])
+    // holes go last, behind undefined
+    const isSame = sorted.every((value, i) => Object.hasOwn(list, i) && this.drafts.plain(value) === list[i])
     if (isSame) return this.proxy
     this.touch()
     this.#copy = sorted.map((value) => this.drafts.plain(value))

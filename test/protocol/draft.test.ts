@@ -78,6 +78,13 @@ t.test('draft: edits of arrays', async t => {
   t.same(one(d => { delete d.n[1]; delete d.n[99] }), [{ op: 'replace', path: '/n/1', value: null }])
   t.same(one(d => t.same(d.n.sort((a: number, b: number) => a - b), [1, 2, 3])), [{ op: 'move', from: '/n/0', path: '/n/2' }])
   t.same(one(d => d.list.sort(() => 0)), [], 'in order already')
+  one(d => {
+    d.n.length = 0
+    d.n[1] = undefined
+    t.same(Object.keys(d.n.sort()), ['0'], 'holes go last')
+    d.n.length = 1
+    d.n[0] = 1
+  })
   t.same(one(d => d.n.reverse()), [{ op: 'replace', path: '/n/0', value: 2 }, { op: 'replace', path: '/n/2', value: 3 }])
   t.same(one(d => { d.list.reverse(); d.list[0].last = true }), [0, 1, 2].map((i) => ({ op: 'move', from: '/list/3', path: `/list/${i}` }))
     .concat([{ op: 'add', path: '/list/0/last', value: true } as any]))
