@@ -180,6 +180,44 @@ t.test('getState sees only what is committed', async (t) => {
   t.strictSame(await live.getState('k'), { a: 2 })
 })
 
+t.test('state store: what is read while a commit is under way is the committed value, however the commit ends', async (t) => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.record({
+    end: fc.constantFrom('accepted', 'refused', 'failed', 'lost'),
+    looks: fc.boolean(),
+    values: fc.array(fc.jsonValue({ maxDepth: 2 }) as fc.Arbitrary<unknown>, { minLength: 1, maxLength: 3 })
+  }), { maxLength: 12 }), async (steps) => {
+    const memory = new MemoryBackend()
+    const [backend, other] = [new ShakyBackend(memory), new ShakyBackend(memory)]
+    const [{ live }, { live: theirs }] = [(await storeNode(t, { stateBackend: backend })).primitives, (await storeNode(t, { stateBackend: other })).primitives]
+    await live.setState('k', { list: [], pad: 'x'.repeat(300) })
+    for (const { end, looks, values } of steps) {
+      const before = await live.getState('k')
+      const gate = new Gate()
+      backend.hears = () => false // what another node commits is found out by the answer alone
+      backend.before = async (method) => {
+        if (method !== 'commit') return
+        await gate.pass()
+        if (end === 'failed') throw new Error('down')
+      }
+      backend.after = (method) => { if (method === 'commit' && end === 'lost') throw new Error('down') }
+      const pending = Promise.allSettled(values.map((value) => live.update('k', (draft) => { (draft as { list: unknown[] }).list.push(value) })))
+      await gate.arrival()
+      if (looks) t.strictSame(await live.getState('k'), before, 'while it is under way')
+      if (end === 'refused') await theirs.update('k', (draft) => { (draft as { list: unknown[] }).list.unshift('theirs') })
+      gate.open()
+      for (const { status } of await pending) t.equal(status, end === 'failed' || end === 'lost' ? 'rejected' : 'fulfilled')
+      backend.before = backend.after = () => undefined
+      backend.hears = () => true
+      if (end === 'lost' || end === 'failed') backend.doubt()
+      const truth = await (await storeNode(t, { stateBackend: memory })).primitives.live.getState('k')
+      await until(async () => JSON.stringify(await live.getState('k')) === JSON.stringify(truth))
+      const { list } = before as { list: unknown[] }
+      const ours = end === 'failed' ? 0 : values.length
+      if (end !== 'lost') t.equal((truth as { list: unknown[] }).list.length, list.length + ours + (end === 'refused' ? 1 : 0))
+    }
+  }), { seed, numRuns: 30 })
+})
+
 t.test('state and live share one store; only live makes a key live', async (t) => {
   const backend = new MemoryBackend()
   const { live, state } = (await storeNode(t, { stateBackend: backend })).primitives

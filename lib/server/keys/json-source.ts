@@ -86,7 +86,8 @@ export class JsonSource implements KeySource {
 
   /** A compact patch, for clients that know the number of the key and have version `from`. */
   #compact (from: number, patches: string): Buffer {
-    const short = JSON.stringify(compactOperations(JSON.parse(patches) as Operation[]))
+    const operations = this.replica.operationsSince(from) ?? JSON.parse(patches) as Operation[]
+    const short = JSON.stringify(compactOperations(operations))
     return encodeCompact(Opcode.PATCH_COMPACT, this.number, this.replica.version - from, short, this.#host.compressionThreshold)
   }
 

@@ -19,7 +19,11 @@ export class Replica implements Position {
   version = 0
   id = ''
   live = false
-  document = new Document()
+  #document = new Document()
+  /** Commits that are in the document already, since the mark, while the journal has not answered. */
+  #pending: { mark: number, commits: LogEntry[], operations: Operation[] } | undefined
+  /** The operations of the last own commits, until the writer gets them. */
+  #latest: { from: number, operations: Operation[] } | undefined
   /** The last push of each client, by which a repeated push is recognized. */
   pushes = new PushLedger()
   /** Consecutive commits that end at `version`; empty while clients cannot see the key. */
@@ -28,6 +32,25 @@ export class Replica implements Position {
   readonly #former = new Set<string>()
 
   constructor (readonly key: string) {}
+
+  /** The committed value. Takes pending commits out of it first. */
+  get document (): Document {
+    if (this.#pending !== undefined) {
+      this.#document.rollback(this.#pending.mark)
+      this.#pending = undefined
+    }
+    return this.#document
+  }
+
+  /**
+   * The document has in it what the journal is being asked for: `advance` applies it again only if somebody looked at
+   * the document meanwhile.
+   * @param mark where its transaction began
+   * @param operations of all commits
+   */
+  expect (mark: number, commits: LogEntry[], operations: Operation[]): void {
+    this.#pending = { mark, commits, operations }
+  }
 
   get position (): Position { return { epoch: this.epoch, version: this.version, id: this.id } }
 
@@ -50,9 +73,17 @@ export class Replica implements Position {
 
   /** Applies accepted commits that follow version `from`. Skips those that are here already. */
   advance (from: number, commits: LogEntry[]): void {
+    const pending = this.#pending
+    const isApplied = pending?.commits === commits
+    this.#latest = undefined
+    if (isApplied) {
+      this.#pending = undefined
+      this.#document.release()
+      this.#latest = { from, operations: pending.operations }
+    }
     for (let i = this.version - from; i < commits.length; i++) {
       const commit = commits[i]!
-      this.document.apply(JSON.parse(commit.patches) as Operation[])
+      if (!isApplied) this.document.apply(JSON.parse(commit.patches) as Operation[])
       this.version++
       this.id = commit.id
       this.pushes.note(commit.id, this.version)
@@ -109,6 +140,16 @@ export class Replica implements Position {
     return `[${texts.join(',')}]`
   }
 
+  /** The operations of own commits that were just accepted on the version `from`. Undefined if they are not at hand. */
+  operationsSince (from: number): Operation[] | undefined {
+    return this.#latest?.from === from ? this.#latest.operations : undefined
+  }
+
+  /** Everybody here has been told of the last commits. The writer gets their operations, and may change them. */
+  told (): void {
+    this.#latest = undefined
+  }
+
   /** The last commits in the history, oldest first. */
   lastCommits (count: number): Array<{ version: number, patches: string }> {
     const first = Math.max(0, this.#history.length - count)
@@ -123,7 +164,8 @@ export class Replica implements Position {
     this.epoch = epoch
     this.version = snapshot?.version ?? 0
     const { value, pushes } = contentOf(snapshot)
-    this.document = new Document(value)
+    this.#document = new Document(value)
+    this.#pending = undefined
     this.pushes = pushes
     this.#history = []
     this.#historySize = 0

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import type { BackendUnsubscribe, CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, StateBackend } from '../../backend/backend.js'
 import { DatasoleError } from '../../protocol/errors.js'
-import { prepareAll, requestOf, takeBatch } from './batch.js'
+import { operationsOf, prepareAll, requestOf, takeBatch } from './batch.js'
 import { Replica, valueOf } from './replica.js'
 import type { Tracer } from '../metrics/tracer.js'
-import type { Write, WriteRules } from './write.js'
+import type { Prepared, Write, WriteRules } from './write.js'
 
 /** The state that all keys of a node share. */
 export interface StateHost {
@@ -37,6 +37,9 @@ export interface StateHost {
 
 /** Most writes of a key that wait. */
 const MAX_WAITING = 10_000
+
+/** Computed writes, and the request to the journal. */
+interface Attempt { readonly prepared: Prepared[], readonly request: CommitRequest }
 
 /** One key on this node: its replica, its queue of writes, and the notices of other nodes' commits. */
 export class StateKey {
@@ -140,13 +143,13 @@ export class StateKey {
    * Recovers after the journal has lost commits that clients may have seen. The remaining value starts a new epoch, and
    * all clients resync. One node creates the epoch, and the others follow.
    */
-  async #renew (): Promise<void> {
+  async #renew (): Promise<undefined> {
     const { replica } = this
     this.#isLost = false
     for (;;) {
       const record = await this.#host.journal.read(this.#storageKey, replica.position)
       if (!replica.isAheadOf(record)) {
-        if (this.#adopt(record)) return
+        if (this.#adopt(record)) return undefined
         continue
       }
       const { epoch, version, id, live } = record
@@ -157,7 +160,8 @@ export class StateKey {
       replica.reset(reset)
       replica.live = live && reset.value !== undefined
       if (replica.live !== wasLive) this.#host.onLiveChange(replica.key, replica.live, true)
-      return this.#host.onCommit(replica, -1)
+      this.#host.onCommit(replica, -1)
+      return undefined
     }
   }
 
@@ -172,10 +176,15 @@ export class StateKey {
     }
     while (this.#writes.length > 0 || this.#isLost) {
       const batch = takeBatch(this.#writes)
+      this.#writes = batch === this.#writes ? [] : this.#writes.slice(batch.length)
       if (batch.length > 0) this.#host.waited(this.#waitsSince)
       this.#waitsSince = this.#writes.length > 0 ? this.#host.begin() : 0
       try {
-        await (batch.length > 0 ? this.#commit(batch) : this.#renew())
+        let attempt = batch.length > 0 ? this.#prepare(batch) : await this.#renew()
+        while (attempt !== undefined) {
+          const result = await this.#send(attempt.request, batch)
+          attempt = result.accepted ? this.#accepted(attempt, result.logBytes) : await this.#retry(attempt, result.missed)
+        }
       } catch (error) {
         for (const write of batch) write.reject(error)
         // the commit may have been accepted
@@ -188,33 +197,29 @@ export class StateKey {
     this.#host.idle(this.replica.key)
   }
 
-  /** Retries until the journal accepts a batch. After a conflict the writes are computed again on the newer value. */
-  async #commit (batch: Write[]): Promise<void> {
+  /** Computes writes on the value that is here. Undefined if there is nothing to commit. */
+  #prepare (batch: Write[]): Attempt | undefined {
     const { replica } = this
-    for (;;) {
-      const prepared = prepareAll(replica, batch, this.#host.rulesOf(replica.key))
-      const request = requestOf(replica, prepared, this.#logBytes, this.#host.ttlMs)
-      if (request !== undefined) {
-        const result = await this.#send(request, batch)
-        if (!result.accepted) {
-          for (const { write, patches } of prepared) write.lost?.(replica.document, patches)
-          await this.#catchUp(result.missed)
-          batch = prepared.map(({ write }) => write)
-          continue
-        }
-        this.#isUnsure = false
-        this.#logBytes = result.logBytes
-        for (const { write } of prepared) write.accepted?.()
-        this.#accepted(request)
-      }
-      for (const { write, patches } of prepared) write.resolve(patches)
-      return
+    const { document } = replica
+    const mark = document.mark()
+    const prepared = prepareAll(replica, batch, this.#host.rulesOf(replica.key))
+    const request = requestOf(replica, prepared, this.#logBytes, this.#host.ttlMs)
+    if (request !== undefined) {
+      replica.expect(mark, request.commits, operationsOf(prepared))
+      return { prepared, request }
     }
+    document.release()
+    for (const { write, patches } of prepared) write.resolve(patches)
+    return undefined
   }
 
-  async #catchUp (missed: KeyRecord): Promise<void> {
-    if (this.replica.isAheadOf(missed)) await this.#renew()
+  /** After a conflict the writes are computed again on the newer value. */
+  async #retry ({ prepared }: Attempt, missed: KeyRecord): Promise<Attempt | undefined> {
+    const { replica } = this
+    for (const { write, patches } of prepared) write.lost?.(replica.document, patches)
+    if (replica.isAheadOf(missed)) await this.#renew()
     else if (!this.#adopt(missed)) await this.#read()
+    return this.#prepare(prepared.map(({ write }) => write))
   }
 
   /** @param writes the committed writes; the commit's span belongs to their traces */
@@ -237,7 +242,15 @@ export class StateKey {
     return tracer.run('commit', this.replica.key, commit, parent, links)
   }
 
-  #accepted ({ base, commits, live = false, reset }: CommitRequest): void {
+  #accepted ({ prepared, request }: Attempt, logBytes: number): undefined {
+    this.#isUnsure = false
+    this.#logBytes = logBytes
+    for (const { write } of prepared) write.accepted?.()
+    this.#advance(request)
+    for (const { write, patches } of prepared) write.resolve(patches)
+  }
+
+  #advance ({ base, commits, live = false, reset }: CommitRequest): void {
     const { replica } = this
     if (reset !== undefined) {
       const wasLive = replica.live
@@ -251,6 +264,7 @@ export class StateKey {
     this.#host.committed(commits.length)
     if (becameLive) this.#host.onLiveChange(replica.key, true, true)
     this.#host.onCommit(replica, becameLive ? -1 : base.version)
+    replica.told()
   }
 
   /** Handles the notice of a commit, of another node or of this one. */

@@ -4,7 +4,7 @@ import type { Document, PatchLimits } from '../../protocol/document.js'
 import { record } from '../../protocol/draft.js'
 import { DatasoleError, coded } from '../../protocol/errors.js'
 import { isFrozenJson } from '../../protocol/frozen-sources.js'
-import { clonePlain, copyJson } from '../../protocol/json.js'
+import { clonePlain, copyJson, isContainer } from '../../protocol/json.js'
 import type { Head, Operation } from '../../protocol/messages.js'
 import { applyPatch } from '../../protocol/patch.js'
 import { type PushId, commitId } from './push-ledger.js'
@@ -141,6 +141,15 @@ function placesOf (operation: Operation): string[] {
   return operation.op === 'move' ? [operation.path, operation.from] : [operation.path]
 }
 
+/** Characters up to which V8 never makes a string that refers to a longer one, which would stay in memory with it. */
+const MAX_COPIED = 12
+
+/** Whether what the operation inserts has no part that it shares with others. */
+function sharesNothing (operation: Operation): boolean {
+  const value = 'value' in operation ? operation.value : undefined
+  return typeof value === 'string' ? value.length <= MAX_COPIED : !isContainer(value)
+}
+
 const WHOLE_OVERHEAD = '[{"op":"replace","path":"","value":}]'.length
 
 /** Bytes up to which patches are stored as they are, if their paths are needed later. */
@@ -155,9 +164,9 @@ export function prepare (replica: Replica, write: Write, before: readonly Prepar
   const { key, document } = replica
   const patches = write.make(document, replica, before)
   if (patches.length === 0) return { write, patches }
-  // encoded before they are applied, because then their values become part of the document
   const text = JSON.stringify(patches)
-  document.apply(patches, write.limits)
+  // what they insert becomes part of the document, and the operations are the caller's
+  document.apply(patches.every(sharesNothing) ? patches : JSON.parse(text) as Operation[], write.limits)
   if (check !== undefined && document.value !== undefined) check(document.value, patches.flatMap(placesOf))
   write.check?.(document)
   if (document.size > maxBytes) {
