@@ -37,9 +37,7 @@ export function runPatch (editor: Editor, patches: Operation[]): void {
         take(editor, tokens, path)
         break
       case 'replace':
-        // replacing the root is allowed even if there is no value yet
-        if (path !== '') read(editor, tokens, path)
-        insert(editor, tokens, path, operation.value, 1)
+        replace(editor, tokens, path, operation.value)
         break
       case 'move': {
         const { from } = operation
@@ -95,16 +93,26 @@ function openParent (editor: Editor, tokens: string[], path: string): Container 
   return container
 }
 
-/** @param replaced number of array elements that the value replaces */
-function insert (editor: Editor, tokens: string[], path: string, value: unknown, replaced = 0): void {
+function replace (editor: Editor, tokens: string[], path: string, value: unknown): void {
+  const container = openParent(editor, tokens, path)
+  const key = tokens.at(-1)!
+  // replacing the root is allowed even if there is no value yet
+  if (path !== '' && childOf(container, key) === undefined) throw new PatchError(`nothing at ${show(path)}`)
+  if (value === undefined) throw new PatchError(`no value for ${show(path)}`)
+  editor.weigh?.(value, tokens.length - 1)
+  if (Array.isArray(container)) editor.splice(container, Number(key), 1, [value])
+  else editor.put(container, key, value)
+}
+
+function insert (editor: Editor, tokens: string[], path: string, value: unknown): void {
   if (value === undefined) throw new PatchError(`no value for ${show(path)}`)
   editor.weigh?.(value, tokens.length - 1)
   const container = openParent(editor, tokens, path)
   const key = tokens.at(-1)!
   if (Array.isArray(container)) {
     const index = key === '-' ? container.length : parseIndex(key)
-    if (index < 0 || index > container.length - replaced) throw new PatchError(`no such array index: ${show(path)}`)
-    editor.splice(container, index, replaced, [value])
+    if (index < 0 || index > container.length) throw new PatchError(`no such array index: ${show(path)}`)
+    editor.splice(container, index, 0, [value])
   } else {
     editor.put(container, key, value)
   }
