@@ -1,6 +1,8 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t from 'tap'
 import type { ExecutorOptions } from '../../lib/server/config/server-options.js'
@@ -10,7 +12,7 @@ import { until } from '../helpers/until.js'
 
 const [, start] = entrances[1]!
 const workerScript = fileURLToPath(new URL('script.js', import.meta.url))
-const pool = (more?: Partial<ExecutorOptions>): { executor: Partial<ExecutorOptions>, rateLimit: false, closeTimeoutMs: number } => ({ rateLimit: false, closeTimeoutMs: 100, executor: { model: 'thread-pool', poolSize: 2, workerScript, execArgv: [], stuckTimeoutMs: 200, ...more } })
+const pool = (more?: Partial<ExecutorOptions>): { executor: Partial<ExecutorOptions>, rateLimit: false, closeTimeoutMs: number } => ({ rateLimit: false, closeTimeoutMs: 100, executor: { model: 'thread-pool', poolSize: 2, workerScript, execArgv: [], stuckTimeoutMs: 1000, ...more } })
 const LOST = { error: { code: -32004, data: { code: 'WORKER_LOST' } } }
 
 for (const [how, method] of [['exit', 'exit'], ['a throw outside of a call', 'throw outside'], ['memory', 'out of memory'], ['an endless loop', 'loop']] as const) {
@@ -46,12 +48,34 @@ t.test('lost workers: an endless loop in an event handler ends with its thread, 
 })
 
 t.test('lost workers: much that is slow is not taken for an endless loop', async (t) => {
-  const server = await start(t, { ...pool({ poolSize: 1, stuckTimeoutMs: 800 }), rpcTimeoutMs: 50 })
+  const server = await start(t, { ...pool({ poolSize: 1, stuckTimeoutMs: 2500 }), rpcTimeoutMs: 50 })
   const wire = await server.connect()
   await wire.call('w.echo')
-  await Promise.all(Array.from({ length: 6 }, () => wire.call('spin', 200)))
+  for (let i = 0; i < 12; i++) wire.send(Opcode.EVENT_C2S, 0, { event: 'spin', data: 250 })
+  await wire.ping()
   await until(() => server.ds.metrics.snapshot().executor!.queued <= 0)
   t.equal(server.ds.metrics.snapshot().executor!.restarts, 0)
+})
+
+t.test('lost workers: a process that stands still does not take its threads for stuck ones', async (t) => {
+  const script = `
+    import { DatasoleServer } from '${new URL('../../plugins/server.js', import.meta.url).href}'
+    const ds = new DatasoleServer({ rpcTimeoutMs: 50, executor: { model: 'thread-pool', poolSize: 1, stuckTimeoutMs: 1000, workerScript: ${JSON.stringify(pathToFileURL(workerScript).href)} } })
+    await ds.init()
+    await ds.rpc.call('w.echo')
+    setTimeout(() => { console.log('spinning') }, 100)
+    await ds.rpc.call('spin', 2000)
+    console.log(ds.metrics.snapshot().executor.restarts)
+    await ds.close()
+  `
+  const program = spawn(process.execPath, [join(t.testdir({ 'program.mjs': script }), 'program.mjs')], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => program.kill('SIGKILL'))
+  await once(program.stdout, 'data')
+  program.kill('SIGSTOP')
+  await setTimeout(1500)
+  program.kill('SIGCONT')
+  const [restarts] = await once(program.stdout, 'data')
+  t.equal(String(restarts), '0\n')
 })
 
 t.test('a worker that is lost again and again comes back later each time', async (t) => {
@@ -85,6 +109,6 @@ t.test('lost workers: closing waits for what runs, up to its time, and then noth
     await ds.close()
     console.log('closed')
   `
-  const { stdout } = await promisify(execFile)(process.execPath, [join(t.testdir({ 'program.mjs': script }), 'program.mjs')], { timeout: 20_000 })
+  const { stdout } = await promisify(execFile)(process.execPath, [join(t.testdir({ 'program.mjs': script }), 'program.mjs')], { timeout: 50_000 })
   t.equal(stdout, 'served\nWORKER_LOST\nWORKER_LOST\nclosed\n')
 })

@@ -127,13 +127,17 @@ export class Thread {
     return (this.#ending ??= this.#owner.destroy())
   }
 
-  /** Waits for progress of the event loop. Progress restarts the wait, because other tasks may run before the ping. */
-  #await (before: number): void {
+  /**
+   * Waits for progress of the event loop. Progress restarts the wait, because other tasks may run before the ping.
+   * The wait has parts. After a suspension of the process one of them is over at once, the others are not.
+   */
+  #await (before: number, parts = 4): void {
     this.#watch = setTimeout(() => {
       const now = Atomics.load(this.#progress, 0)
       if (now !== before) return this.#await(now)
+      if (parts > 1) return this.#await(before, parts - 1)
       this.#lose(new DatasoleError('WORKER_LOST', `a worker thread was ended: its event loop stood still for ${this.#stuckTimeoutMs} ms after a call's timeout`))
-    }, this.#stuckTimeoutMs)
+    }, this.#stuckTimeoutMs / 4)
     this.#watch.unref()
   }
 
