@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { threadId } from 'node:worker_threads'
 import type { Datasole, RpcContext, ServerCounter, ServerDocument, ServerMap, ServerRegister, WorkerDatasole } from '../../plugins/server.js'
@@ -63,6 +64,8 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
   rpc.register('thread', () => threadId)
   rpc.register('w.echo', (params) => params)
   rpc.register('w.later', async (params) => { await setTimeout(5); return params })
+  // the event loop is blocked until the test makes this file
+  rpc.register('block', (file) => { while (!existsSync(file as string)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5) })
   rpc.register('spin', (ms) => { spin(ms as number); return threadId })
   rpc.register('count', (_, { connectionId }) => { calls.set(connectionId, (calls.get(connectionId) ?? 0) + 1); return calls.get(connectionId) })
   rpc.register('schema', { schema: { params: { type: 'object', required: ['a'] }, result: { type: 'number' } } }, (params) => (params as { a: unknown }).a)
@@ -75,7 +78,7 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
     await new Promise((resolve) => { signal.addEventListener('abort', resolve, { once: true }) })
     await state.setState('aborted', (signal.reason as { data: { code: string } }).data.code)
   }
-  rpc.register('signal', { timeoutMs: 100 }, aborted)
+  rpc.register('signal', { timeoutMs: 1000 }, aborted) // time enough to begin
   rpc.register('slow signal', aborted)
   rpc.register('context', (_, { auth, connectionId, connection: { userId, roles, metadata, tags, remoteAddress, protocol } }: RpcContext) => ({
     auth: { userId: auth!.userId }, connectionId, userId, roles, plan: metadata.plan, tags: [...tags], remoteAddress, protocol
@@ -140,6 +143,7 @@ export default async function register (ds: WorkerDatasole): Promise<void> {
   rpc.register('hang', async () => { await setTimeout(100_000) })
   events.on('note', ({ data }) => { seen.push(data) })
   events.on('relay', async ({ event, data }, connection) => { await fanout.broadcast(event, { data, from: connection?.connectionId ?? null }) })
+  events.on('spin', ({ data }) => { spin(data as number) })
   events.on('loop', () => { for (;;); })
   events.on('slow', async () => { await setTimeout(300); await state.setState('slow', 'done') })
   events.on('fails', () => { throw new Error('an event failed') })

@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import type { ExecutorOptions } from '../../lib/server/config/server-options.js'
@@ -6,7 +8,7 @@ import { Opcode } from '../../lib/protocol/opcodes.js'
 import type { Running, Start } from '../helpers/entrances.js'
 import { cardBoard, movedBoard } from '../helpers/moving-recipe.js'
 import { randomOf, seed } from '../helpers/random.js'
-import { encode } from '../helpers/wire.js'
+import { type Wire, encode } from '../helpers/wire.js'
 import { crdtStory } from './script.js'
 import { until } from '../helpers/until.js'
 
@@ -20,7 +22,11 @@ function counts ({ ds }: Running): NonNullable<ReturnType<Running['ds']['metrics
   return ds.metrics.snapshot().executor!
 }
 
-/** Until it is true: what it waits for is told by nobody. */
+/** A call that blocks the event loop of its thread until `release`. */
+function block (t: Test, wire: Wire): { blocking: Promise<unknown>, release: () => void } {
+  const file = join(t.testdir(), 'release')
+  return { blocking: wire.call('block', file), release: () => { writeFileSync(file, '') } }
+}
 
 /** What handlers in threads do, through one of the entrances. */
 export function suite (t: Test, start: Start): void {
@@ -257,10 +263,12 @@ export function suite (t: Test, start: Start): void {
     const server = await start(t, pool({ poolSize: 1 }))
     const wire = await server.connect()
     await wire.call('w.echo')
-    const spinning = wire.call('spin', 100)
+    const { blocking, release } = block(t, wire)
     wire.send(RPC_REQ, 5, { method: 'count', correlationId: 5 })
     wire.send(RPC_CANCEL, 5, null)
-    await spinning
+    t.match(await wire.nextOf(RPC_RES), { id: 5, payload: { error: { code: -32002 } } })
+    release()
+    await blocking
     t.equal((await wire.call('count')).result, 1)
   })
 
@@ -268,14 +276,16 @@ export function suite (t: Test, start: Start): void {
     const server = await start(t, pool({ poolSize: 1, maxQueuePerConnection: 3, maxQueue: 5 }))
     const [a, b] = [await server.connect(), await server.connect()]
     await a.call('w.echo')
-    const spinning = a.call('spin', 150)
+    const { blocking, release } = block(t, a)
     const busy = (answers: Array<{ error?: unknown }>): number => answers.filter(({ error }) => error !== undefined).length
     const ofA = Array.from({ length: 5 }, () => a.call('w.echo', 1))
     await a.ping()
     const ofB = Array.from({ length: 3 }, () => b.call('w.echo', 1))
     a.send(EVENT_C2S, 3, { event: 'note' })
     t.match(await a.nextOf(ERROR), { id: 3, payload: { code: 'BUSY', retryAfter: 100 } })
-    await spinning
+    await b.ping()
+    release()
+    await blocking
     t.equal(busy(await Promise.all(ofA)), 3, 'two of five, beside the one that runs')
     t.equal(busy(await Promise.all(ofB)), 1, 'two of three: then the thread has five')
     t.equal((await a.call('w.echo', 2)).result, 2)
