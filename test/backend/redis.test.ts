@@ -90,7 +90,7 @@ t.test('redis: nothing stays of keys that came and went, those of older versions
   t.match(await b.read('kept'), { ...kept, live: true })
 })
 
-t.test('redis: a subscription that is missing is found, and made again', { timeout: 20_000 }, async (t) => {
+t.test('redis: a subscription that is missing is found, and made again', { timeout: 60_000 }, async (t) => {
   const server = await redisServer(t)
   const admin = new Redis(server.port)
   t.teardown(() => { admin.disconnect() })
@@ -267,7 +267,7 @@ t.test('redis: a commit whose reply is lost is not made again in another epoch',
   t.match(await b.read('k'), { epoch: reset.epoch, version: 1 })
 })
 
-t.test('of what Redis has evicted in part nothing is left, and nobody asks for the rest again and again', { timeout: 10_000 }, async (t) => {
+t.test('of what Redis has evicted in part nothing is left, and nobody asks for the rest again and again', { timeout: 60_000 }, async (t) => {
   const admin = new Redis(url)
   t.teardown(() => admin.disconnect())
   for (const kind of ['head', 'log', 'ids']) {

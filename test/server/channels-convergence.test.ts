@@ -40,7 +40,7 @@ function shakySocket (random: (below: number) => number, urls: () => string[], i
 }
 
 for (const [name, open] of Object.entries(stores)) {
-  t.test(`no push is lost or doubled, and everyone agrees: ${name}`, { timeout: 40_000 }, async (t) => {
+  t.test(`no push is lost or doubled, and everyone agrees: ${name}`, { timeout: 120_000 }, async (t) => {
     for (let round = 0; round < (name === 'memory' ? 3 : 1); round++) {
       const random = randomOf(seed + round)
       const backend = open()

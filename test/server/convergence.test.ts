@@ -122,7 +122,7 @@ async function tell (t: Tap, nodes: Node[], memory: MemoryBackend, story: Story,
       if (!mirror.isAnswered) t.fail(`a SUBSCRIBE was not answered (ready state ${wire.socket.readyState})`)
     }
     for (const { client } of old) for (const key of KEYS) if (!isRight(key, client.state.get(key))) t.fail(`a version 1 mirror of "${key}" is behind (ready state ${client.wire.socket.readyState})`, { has: client.state.get(key), truth: truth.get(key), complaints: client.complaints })
-  }, 8000)
+  }, 20_000)
   await Promise.all([
     ...mirrors.map(({ mirror }) => mirror.until(() => mirror.isAnswered && KEYS.every((key) => isRight(key, mirror.value(key))))),
     ...old.map(({ client }) => client.until(() => KEYS.every((key) => isRight(key, client.state.get(key)))))
@@ -144,7 +144,7 @@ function complain (t: Tap, complaints: string[]): void {
 }
 
 for (const [count, shaky] of [[1, false], [2, false], [2, true]] as const) {
-  t.test(`everyone agrees in the end: ${count} node(s)${shaky ? ', slow journals that lose notices' : ''}`, { timeout: 20_000 }, async (t) => {
+  t.test(`everyone agrees in the end: ${count} node(s)${shaky ? ', slow journals that lose notices' : ''}`, { timeout: 120_000 }, async (t) => {
     for (let round = 0; round < 4; round++) {
       const story = new Story(seed + round)
       const memory = new MemoryBackend()

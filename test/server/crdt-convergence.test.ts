@@ -56,7 +56,7 @@ interface Replica { client: DatasoleClient, errors: unknown[], way: Proxy, count
 
 for (const [kind, open] of Object.entries(stores)) {
   for (let round = 0; round < 2; round++) {
-    t.test(`${kind}: clients write while connections break and nodes restart (${round})`, { timeout: 60_000 }, async (t) => {
+    t.test(`${kind}: clients write while connections break and nodes restart (${round})`, { timeout: 120_000 }, async (t) => {
       const random = randomOf(seed + round)
       const backend = open()
       const servers = await Promise.all(Array.from({ length: 2 }, () => new Server(backend).start()))

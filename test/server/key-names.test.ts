@@ -172,7 +172,7 @@ t.test('keys that two nodes delete and make again at once end up known to all', 
   t.pass()
 })
 
-t.test('keys that came and went hold nothing, also where a client of version 1 mirrors all that is live', { timeout: 30_000 }, async (t) => {
+t.test('keys that came and went hold nothing, also where a client of version 1 mirrors all that is live', { timeout: 60_000 }, async (t) => {
   const backend = new ShakyBackend()
   const { ds, connectV1 } = await node(t, { stateBackend: backend })
   const { live } = ds.primitives

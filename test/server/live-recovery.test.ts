@@ -250,7 +250,7 @@ t.test('live recovery: a client that knows more than a node that is just writing
   t.match(await wire.waitFor((frame) => frame.id === id), { opcode: STATE_PATCH, payload: { from: 3 } })
 })
 
-t.test('live recovery: a key that cannot be read is waited for, and the log says so once', { timeout: 20_000 }, async (t) => {
+t.test('live recovery: a key that cannot be read is waited for, and the log says so once', { timeout: 60_000 }, async (t) => {
   const backend = new ShakyBackend()
   const { ds } = await node(t, { stateBackend: backend })
   await ds.primitives.live.setState('k', 1)

@@ -91,7 +91,7 @@ for (const [kind, { port, process: store, restart, backend }] of Object.entries(
       for (const userId of USERS) await settle(() => nodes[0]!.primitives.sessions.flush(userId))
       await nodes[1]!.close()
 
-      const fresh = await storeNode(t, { stateBackend: backend(port, name, commandTimeoutMs) })
+      const fresh = await storeNode(t, { stateBackend: backend(port, name, 10_000) })
       for (const userId of USERS) {
         const truth = await fresh.primitives.sessions.restore({ userId })
         const lost = []

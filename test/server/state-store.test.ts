@@ -522,7 +522,7 @@ t.test('state store: a write that the end cuts off is told to its caller, and is
   t.strictSame(ds.logs, [])
 })
 
-t.test('state store: a backend that forgot everything does not stop its writers', { timeout: 10_000 }, async (t) => {
+t.test('state store: a backend that forgot everything does not stop its writers', { timeout: 60_000 }, async (t) => {
   const backend = new FiveMethods()
   const { live } = (await storeNode(t, { stateBackend: backend })).primitives
   await live.setState('k', { n: 1 })
