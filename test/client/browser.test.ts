@@ -133,7 +133,7 @@ for (const useWorker of [true, false, undefined]) {
     await ds.primitives.live.setState('board', 2)
     await context.setOffline(false)
     await page.waitForFunction(() => lab.client.getState('board') === 2)
-    t.equal(await page.evaluate(() => lab.client.getConnectionState()), 'connected')
+    await page.waitForFunction(() => lab.client.getConnectionState() === 'connected')
   })
 }
 
@@ -200,7 +200,7 @@ for (const useWorker of [true, false]) {
     const { ds, page } = await open(t, browser, {
       authHandler: (req) => {
         tokens.push(getToken(req))
-        return { authenticated: true, userId: 'ann', expiresAt: Date.now() + 2000 }
+        return { authenticated: true, userId: 'ann', expiresAt: Date.now() + 6000 }
       }
     })
     await page.evaluate((useWorker) => {

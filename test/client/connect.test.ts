@@ -34,9 +34,8 @@ t.test('connectTimeoutMs ends it', async (t) => {
   await new Promise((resolve) => setTimeout(resolve, 60))
   t.equal(server.count(), before, 'nothing is tried any more')
   const again = client.connect()
-  let peer = await server.accept()
-  while (peer.ended !== undefined) peer = await server.accept()
-  peer.welcome()
+  for (let i = 1; i < before; i++) await server.accept() // those of the first attempts
+  ;(await server.accept()).welcome()
   await again
   await new Promise((resolve) => setTimeout(resolve, 1600))
   t.equal(client.getConnectionState(), 'connected', 'a connection that was made is left alone')

@@ -159,7 +159,7 @@ for (const [entrance, start] of entrances) {
         const asked = gate()
         let present = 0
         const { ds, url, port, close, connect } = await start(t, {
-          closeTimeoutMs: 300,
+          closeTimeoutMs: late ? 300 : 10_000,
           authHandler: async (req) => {
             if (req.url === '/__ds') return { authenticated: true }
             asked.open()
@@ -331,7 +331,7 @@ t.test('a process that has closed ends by itself', async (t) => {
   const settings = "{ closeTimeoutMs: 200, authTimeoutMs: 60_000, rpcTimeoutMs: 60_000, authHandler: (req) => req.url.endsWith('hang') ? new Promise(() => {}) : { authenticated: true } }"
   for (const server of [standalone, plugin]) {
     const script = (server + client).replace('SETTINGS', settings)
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 10_000 })
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 40_000 })
     t.equal(stdout, 'served\n1001\n')
   }
 })
@@ -399,7 +399,7 @@ t.test('an http server that closes takes its own clients along, and those who st
 
 for (const [entrance, start] of entrances) {
   t.test(`close, ${entrance}: with drainMs connections end in waves, and no call is lost`, async (t) => {
-    const { ds, connect, close, url } = await start(t, { drainMs: 500, rateLimit: false })
+    const { ds, connect, close, url } = await start(t, { drainMs: 3000, rateLimit: false })
     const { opened, open } = gate()
     ds.rpc.register('slow', async () => { await opened; return 'done' })
     const wires = await Promise.all(Array.from({ length: 20 }, async () => await connect()))
@@ -425,7 +425,7 @@ for (const [entrance, start] of entrances) {
 
 t.test('close: with drainMs the connections of an http server that closes first end in waves', async (t) => {
   const http = createServer()
-  const ds = new DatasoleServer({ drainMs: 500, rateLimit: false })
+  const ds = new DatasoleServer({ drainMs: 3000, rateLimit: false })
   ds.transport.attach(http)
   await ds.init()
   const url = await listening(http)

@@ -34,6 +34,11 @@ async function holds (page: Page, condition: string): Promise<void> {
   }
 }
 
+/** Waits until an element has this text. */
+async function shows (page: Page, selector: string, text: RegExp): Promise<void> {
+  await holds(page, `${String(text)}.test(document.querySelector(${JSON.stringify(selector)}).textContent)`)
+}
+
 const points = (page: Page): Promise<number> => page.evaluate("document.querySelector('polyline')?.points.numberOfItems ?? 0")
 
 /** Presses a key until a link or button with this text has the focus. */
@@ -51,9 +56,9 @@ t.test('page: it shows the server live, by keyboard, with no markup of others', 
   await page.waitForSelector('#connection[data-state=connected]')
   await holds(page, "document.querySelectorAll('tbody')[0].rows.length === 2")
   await until(async () => await points(page) >= (screenshot === undefined ? 3 : 75), 120_000)
-  t.match(await page.textContent('.tiles'), /Connections12/)
+  await shows(page, '.tiles', /Connections12/)
   t.match(await page.getAttribute('svg', 'aria-label'), /^Messages per second in the last two minutes\. in: now [\d.]+/)
-  t.match(await page.textContent('main'), /2 of 2 nodes answer/)
+  await shows(page, 'main', /2 of 2 nodes answer/)
   const picture = await page.screenshot()
   if (screenshot !== undefined) await writePicture(browser, screenshot, picture)
   t.ok(picture.length > 20_000, `${picture.length} bytes`)
@@ -70,11 +75,11 @@ t.test('page: it shows the server live, by keyboard, with no markup of others', 
   await focus(page, 'Connections')
   await page.keyboard.press('Enter')
   await holds(page, "document.querySelector('tbody')?.rows.length === 12")
-  t.match(await page.textContent('tbody'), /<img src=x onerror/, 'a name is text')
+  await shows(page, 'tbody', /<img src=x onerror/) // a name is text
   t.equal(await page.title(), 'Connections · datasole')
   await page.fill('input[type=search]', 'chloe')
   await holds(page, "document.querySelector('tbody')?.rows.length === 1")
-  t.match(await page.textContent('caption'), /^1 connections that match, of 12$/)
+  await shows(page, 'caption', /^1 connections that match, of 12$/)
   t.equal(await page.evaluate('location.hash'), '#/connections/filter/chloe')
   await focus(page, 'Age')
   await page.keyboard.press('Enter')
@@ -83,16 +88,16 @@ t.test('page: it shows the server live, by keyboard, with no markup of others', 
   // a deep link to one connection, whose frames run in
   await page.click('tbody a')
   await holds(page, "document.querySelector('.frames tbody')?.rows.length > 4")
-  t.match(await page.textContent('.frames'), /RPC_REQ.*catalog\.search/)
-  t.match(await page.textContent('.facts'), /Userchloe/)
-  t.match(await page.textContent('.keys'), /prices/)
+  await shows(page, '.frames', /RPC_REQ.*catalog\.search/)
+  await shows(page, '.facts', /Userchloe/)
+  await shows(page, '.keys', /prices/)
   t.equal(await page.locator('button', { hasText: 'Disconnect' }).count(), 0, 'it is read-only')
   const address = await page.evaluate<string>('location.href')
   await page.reload()
   await holds(page, "document.querySelector('.frames tbody')?.rows.length > 4")
   t.equal(page.url(), address)
   await page.click('button:has-text("Pause")')
-  t.equal(await page.getAttribute('button:has-text("Pause")', 'aria-pressed'), 'true')
+  await page.waitForSelector('button:has-text("Pause")[aria-pressed=true]')
   wires[2]!.socket.terminate()
   await holds(page, "document.querySelector('.facts').textContent.includes('ended')")
 
@@ -111,7 +116,7 @@ t.test('page: it shows the server live, by keyboard, with no markup of others', 
   await page.click('nav a:has-text("Methods")')
   await holds(page, "document.querySelector('tbody').textContent.includes('order.place')")
   await holds(page, "[...document.querySelectorAll('tbody tr')].some(({ cells }) => cells[0].textContent === 'order.place' && Number(cells[5].textContent) > 0)")
-  t.match(await page.textContent('tbody'), /profile\.get/, 'a method without a call is there')
+  await shows(page, 'tbody', /profile\.get/) // a method without a call
   t.equal(await page.evaluate('window.hacked'), undefined)
   t.equal(await page.evaluate("document.querySelectorAll('main img, main script').length"), 0)
 
@@ -122,7 +127,7 @@ t.test('page: it shows the server live, by keyboard, with no markup of others', 
   t.strictSame(complaints.filter((text) => !text.startsWith('WebSocket')), [], 'not even a violation of the policy')
   await nodes[0]!.close()
   await page.waitForSelector('#connection[data-state=reconnecting]')
-  t.ok(await page.evaluate("document.querySelector('main').classList.contains('is-stale')"))
+  await page.waitForSelector('main.is-stale')
 })
 
 t.test('page: with allowActions it disconnects, edits and deletes', async (t) => {
@@ -152,7 +157,7 @@ t.test('page: with allowActions it disconnects, edits and deletes', async (t) =>
   await page.click('button:has-text("Save")')
   await until(async () => (await ds.primitives.live.getState<'flags'>('flags') as { isOpen: boolean }).isOpen === false)
   await page.waitForSelector('textarea', { state: 'hidden' })
-  t.equal(await page.isHidden('#notice'), true)
+  await page.waitForSelector('#notice', { state: 'hidden' })
 
   await page.click('button:has-text("Edit")')
   await ds.primitives.live.setState('flags', { isOpen: 'changed' })

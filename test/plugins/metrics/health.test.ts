@@ -10,7 +10,7 @@ import { servedEntrances } from './servers.js'
 interface Health { status: string, backends: Array<{ scope: string, ready: boolean, lagMs?: number }> }
 
 for (const [entrance, start] of servedEntrances) {
-  t.test(`${entrance}: health follows a Redis that goes away and comes back`, { timeout: 60_000 }, async (t) => {
+  t.test(`${entrance}: health follows a Redis that goes away and comes back`, { timeout: 120_000 }, async (t) => {
     const server = await redisServer(t)
     const { get } = await start(t, async (app) => {
       await app.register(redis, { url: server.url })
@@ -18,7 +18,7 @@ for (const [entrance, start] of servedEntrances) {
         await scope.register(memory)
         scope.ds.primitives.live.register('arena')
       })
-      await app.register(metrics, { healthTimeoutMs: 1500 })
+      await app.register(metrics, { healthTimeoutMs: 3000 })
     })
     const health = async (): Promise<Health> => await (await get('/health')).json() as Health
     const scrape = async (): Promise<ReturnType<typeof reader>> => reader(await (await get('/metrics')).text())
@@ -39,7 +39,7 @@ for (const [entrance, start] of servedEntrances) {
       t.match(await response.json(), { status: 'unavailable', backends: [{ scope: 'root', ready: false }, { scope: 'game', ready: true }] }, fault)
       const began = performance.now()
       const away = await scrape()
-      t.ok(performance.now() - began < 5000, 'a scrape does not wait for it')
+      t.ok(performance.now() - began < 10_000, 'a scrape does not wait for it')
       t.equal(away('backend_up', { scope: 'root' }), 0, fault)
       t.equal(away('backend_lag_seconds', { scope: 'root' }), undefined, fault)
       t.equal(away('backend_up', { scope: 'game' }), 1, fault)
