@@ -271,7 +271,7 @@ t.test('postgres connect: a server that does not answer cannot hold up the end',
 
 t.test('postgres connect: more calls than it may hold are refused, and a message is not kept for later', async (t) => {
   const server = await postgresServer(t)
-  const backend = new PostgresBackend({ connectionString: server.url, maxCommands: 10, commandTimeoutMs: 300 })
+  const backend = new PostgresBackend({ connectionString: server.url, maxCommands: 10, commandTimeoutMs: 2000 })
   await backend.connect()
   t.teardown(() => backend.close())
   const { epoch } = await backend.read('k')

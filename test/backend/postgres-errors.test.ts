@@ -33,7 +33,7 @@ t.test('with real servers: what was rolled back, or never sent, is never OUTCOME
   const url = new URL(connectionString)
   url.username = role
   url.password = 'theirs'
-  const backend = new PostgresBackend({ connectionString: url.href, tableName, commandTimeoutMs: 500 })
+  const backend = new PostgresBackend({ connectionString: url.href, tableName, commandTimeoutMs: 2000 })
   await backend.connect()
   t.teardown(() => backend.close())
   const { epoch } = await backend.read('k')
@@ -63,7 +63,7 @@ t.test('with real servers: what was rolled back, or never sent, is never OUTCOME
 
 t.test('postgres errors: a store that was never asked leaves nothing in doubt', async (t) => {
   const server = await postgresServer(t)
-  const backend = new PostgresBackend({ connectionString: server.url, commandTimeoutMs: 300 })
+  const backend = new PostgresBackend({ connectionString: server.url, commandTimeoutMs: 2000 })
   await backend.connect()
   t.teardown(() => backend.close())
   const { epoch } = await backend.read('k')

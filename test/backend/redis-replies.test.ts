@@ -58,7 +58,7 @@ t.test('redis replies: each error says whether a commit may have happened, wheth
 interface Test { teardown (fn: () => unknown): void }
 
 async function connected (t: Test, options: ConstructorParameters<typeof RedisBackend>[0]): Promise<{ backend: RedisBackend, request: () => CommitRequest }> {
-  const backend = new RedisBackend({ keyPrefix: `${randomUUID()}:`, commandTimeoutMs: 400, ...options })
+  const backend = new RedisBackend({ keyPrefix: `${randomUUID()}:`, commandTimeoutMs: 2000, ...options })
   await backend.connect()
   t.teardown(() => backend.close())
   const { epoch } = await backend.read('k')

@@ -11,7 +11,7 @@ import { until } from '../helpers/until.js'
 const sets = (process.env.SETS ?? '1/0,1/1').split(',').map((set) => set.split('/').map(Number) as [number, number])
 
 /** ms after the Sentinels name another master; it took ten seconds, when the old one is told. */
-const FOLLOWS = 5000
+const FOLLOWS = 8000
 
 for (const [replicas, minReplicas] of sets) {
   t.test(`a planned failover, ${replicas} replicas, min-replicas-to-write ${minReplicas}`, { timeout: 120_000 }, async (t) => {

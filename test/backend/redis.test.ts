@@ -201,7 +201,7 @@ t.test('redis: the live keys may be more than the calls that it holds', async (t
 
 t.test('redis: more calls than it may hold are refused', async (t) => {
   const server = await redisServer(t)
-  const backend = new RedisBackend({ url: server.url, maxCommands: 20, commandTimeoutMs: 300 })
+  const backend = new RedisBackend({ url: server.url, maxCommands: 20, commandTimeoutMs: 2000 })
   await backend.connect()
   t.teardown(() => backend.close())
   const warnings: Error[] = []

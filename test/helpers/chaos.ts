@@ -27,14 +27,16 @@ export interface Story {
   /** Of the store itself; each node gets there through a proxy of its own. */
   port: number
   nodes: number
-  backend (port: number): StateBackend
+  /** Of the nodes; the store itself is asked with more patience. */
+  commandTimeoutMs: number
+  backend (port: number, commandTimeoutMs: number): StateBackend
   fault: Fault
 }
 
 const KEYS = ['a', 'b}{%', 'c\u0000\ud800']
 
 /** ms in which all clients have to agree once the fault is over, a reconnect's backoff included. */
-const CONVERGENCE = 10_000
+const CONVERGENCE = 20_000
 
 interface Log { list: string[], pad: string }
 
@@ -70,11 +72,11 @@ export const networkFaults: Fault[] = [
  * acknowledged entry is missing, none is there twice, versions count the entries, and every mirror of
  * every node holds what the store holds, although nobody asked for anything.
  */
-export async function survive (t: Test, { seed, port, nodes: count, backend, fault }: Story): Promise<void> {
+export async function survive (t: Test, { seed, port, nodes: count, commandTimeoutMs, backend, fault }: Story): Promise<void> {
   const random = randomOf(seed)
   const proxies = await Promise.all(Array.from({ length: count }, () => proxy(t, port)))
   const nodes: Node[] = []
-  for (const { port } of proxies) nodes.push(await node(t, { stateBackend: backend(port), rateLimit: false, maxStateBytes: 2 ** 24 }))
+  for (const { port } of proxies) nodes.push(await node(t, { stateBackend: backend(port, commandTimeoutMs), rateLimit: false, maxStateBytes: 2 ** 24 }))
   const mirrors: Mirror[] = []
   for (const each of nodes) {
     for (let i = 0; i < 2; i++) {
@@ -122,7 +124,7 @@ export async function survive (t: Test, { seed, port, nodes: count, backend, fau
   t.comment(`${fault.name}: ${attempted.size} writes, ${acknowledged.size} acknowledged, ${failures.length} failed (${[...new Set(failures)].join(', ')})`)
   t.strictSame(failures.filter((code) => !['OUTCOME_UNKNOWN', 'BACKEND_UNAVAILABLE'].includes(code)), [], 'failures say whether the write may have happened')
 
-  const { primitives } = await storeNode(t, { stateBackend: backend(port) })
+  const { primitives } = await storeNode(t, { stateBackend: backend(port, 10_000) })
   const truth = new Map<string, unknown>()
   for (const key of KEYS) truth.set(key, await primitives.live.getState(key))
   const entries = KEYS.flatMap((key) => (truth.get(key) as Log | undefined)?.list ?? [])

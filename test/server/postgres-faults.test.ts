@@ -58,9 +58,9 @@ for (const [i, { unlogged, ...fault }] of faults.entries()) {
   const nodes = 2 + (i + seed) % 2
   // calls that wait for the store, and calls that are given up
   const commandTimeoutMs = (i + seed) % 3 === 0 ? 200 : 10_000
-  t.test(`${fault.name} (${nodes} nodes, calls wait up to ${commandTimeoutMs} ms)`, { timeout: 60_000 }, async (t) => {
-    const backend = (port: number): PostgresBackend =>
+  t.test(`${fault.name} (${nodes} nodes, calls wait up to ${commandTimeoutMs} ms)`, { timeout: 120_000 }, async (t) => {
+    const backend = (port: number, commandTimeoutMs: number): PostgresBackend =>
       new PostgresBackend({ connectionString: `postgres://postgres@127.0.0.1:${port}/postgres`, tableName: `faults${i}`, unlogged, commandTimeoutMs })
-    await survive(t, { seed: seed + i, port, nodes, fault, backend })
+    await survive(t, { seed: seed + i, port, nodes, fault, commandTimeoutMs, backend })
   })
 }

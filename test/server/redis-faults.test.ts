@@ -55,8 +55,8 @@ for (const [i, fault] of faults.entries()) {
   const nodes = 2 + (i + seed) % 2
   // calls that wait for the store, and calls that are given up
   const commandTimeoutMs = (i + seed) % 3 === 0 ? 200 : 10_000
-  t.test(`${fault.name} (${nodes} nodes, calls wait up to ${commandTimeoutMs} ms)`, { timeout: 60_000 }, async (t) => {
-    const backend = (port: number): RedisBackend => new RedisBackend({ url: `redis://127.0.0.1:${port}`, keyPrefix: `${i}:`, commandTimeoutMs })
-    await survive(t, { seed: seed + i, port, nodes, fault, backend })
+  t.test(`${fault.name} (${nodes} nodes, calls wait up to ${commandTimeoutMs} ms)`, { timeout: 120_000 }, async (t) => {
+    const backend = (port: number, commandTimeoutMs: number): RedisBackend => new RedisBackend({ url: `redis://127.0.0.1:${port}`, keyPrefix: `${i}:`, commandTimeoutMs })
+    await survive(t, { seed: seed + i, port, nodes, fault, commandTimeoutMs, backend })
   })
 }
