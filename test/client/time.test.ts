@@ -1,33 +1,14 @@
-import { mock } from 'node:test'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { liveStore } from '../../lib/client/live-store.js'
 import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { dial, watch } from './dialled.js'
+import { takeOver } from '../helpers/take-over.js'
 import { listen } from './peer.js'
 
 // apart from the other tests of the link: a real timer that is still there when the clock is taken
 // over could not be cleared any more; with the WebSocket of ws, as that of Node.js has timers of its own
-
-/** Takes over timers, clock and chance until the test's end; returns what lets ms pass. */
-function takeOver (t: { teardown (fn: () => unknown): void }): (ms: number) => void {
-  mock.timers.enable({ apis: ['setTimeout'] })
-  const { random } = Math
-  const clock = performance.now
-  let now = 0
-  Math.random = () => 0.999
-  performance.now = () => now
-  t.teardown(() => {
-    mock.timers.reset()
-    Math.random = random
-    performance.now = clock
-  })
-  return (ms) => {
-    now += ms
-    mock.timers.tick(ms)
-  }
-}
 
 t.test('time: a server that opens the socket and says nothing has ten seconds', async (t) => {
   const server = await listen(t)

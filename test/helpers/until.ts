@@ -1,8 +1,11 @@
-import { setTimeout as startTimer } from 'node:timers'
+import { setTimeout as startTimer, clearTimeout as stopTimer } from 'node:timers'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 
 /** ms that a test waits for anything, unless it says otherwise. */
 const TIMEOUT = 15_000
+
+/** The clock and the timers are those of Node.js, also where a test has taken them over. */
+const clock = performance.now.bind(performance)
 
 /** Looks without a delay, before it takes its time. */
 const EAGER = 20
@@ -13,11 +16,11 @@ const EAGER = 20
  * @throws Error after `timeoutMs`, with the condition and what it gave last
  */
 export async function until<T> (condition: () => T | Promise<T>, timeoutMs = TIMEOUT): Promise<T> {
-  const deadline = performance.now() + timeoutMs
+  const deadline = clock() + timeoutMs
   for (let i = 0; ; i++) {
     const given = await condition()
     if (given) return given
-    if (performance.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain until ${bodyOf(condition)}; it is still ${String(given)}`)
+    if (clock() > deadline) throw new Error(`waited ${timeoutMs} ms in vain until ${bodyOf(condition)}; it is still ${String(given)}`)
     await (i < EAGER ? setImmediate() : setTimeout(Math.min(20, i - EAGER)))
   }
 }
@@ -35,7 +38,7 @@ export async function inTime<T> (promise: Promise<T>, what: () => string, timeou
   try {
     return await Promise.race([promise, late])
   } finally {
-    clearTimeout(timer)
+    stopTimer(timer)
   }
 }
 
