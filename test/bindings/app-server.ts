@@ -68,7 +68,7 @@ export async function cut ({ ds }: Running): Promise<void> { await ds.disconnect
 
 /** Waits until an element shows a text. */
 export async function shows (page: Page, id: string, text: string): Promise<void> {
-  await page.waitForFunction(`document.getElementById(${JSON.stringify(id)})?.textContent.trim() === ${JSON.stringify(text)}`, undefined, { timeout: 10_000 }).catch(async (cause: unknown) => {
+  await page.waitForFunction(`document.getElementById(${JSON.stringify(id)})?.textContent.trim() === ${JSON.stringify(text)}`, undefined, { timeout: 30_000 }).catch(async (cause: unknown) => {
     throw new Error(`#${id} does not show "${text}", but "${await page.textContent(`#${id}`, { timeout: 100 }).catch(() => 'nothing')}"`, { cause })
   })
 }

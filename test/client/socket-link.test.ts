@@ -143,18 +143,6 @@ t.test('an address that no socket takes is not tried again', async (t) => {
   await t.rejects(client.connect(), { code: 'CONNECT_FAILED', message: 'no insecure sockets here' })
 })
 
-t.test('socket link: a silent server is asked for a sign of life, and left when it gives none', async (t) => {
-  const { peer, server, causes, states, until } = await dial(t, {}, { heartbeatMs: 150 })
-  await peer.until(() => peer.pings === 3)
-  t.strictSame(states, ['connecting', 'connected'], 'PONG is such a sign')
-  peer.answersPings = false
-  const before = peer.pings
-  await until(() => states.length === 3)
-  t.equal(peer.pings, before + 1, 'it asks once')
-  t.match(causes[2], { code: 'CONNECTION_LOST', message: /silent for two heartbeats/ })
-  await server.accept()
-})
-
 t.test('socket link: back on the network, it tries at once', async (t) => {
   const listeners = new Set<() => void>()
   const scope = globalThis as { addEventListener?: unknown, removeEventListener?: unknown }

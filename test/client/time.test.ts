@@ -5,10 +5,10 @@ import { SocketLink } from '../../lib/client/socket-link.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { dial, watch } from './dialled.js'
 import { takeOver } from '../helpers/take-over.js'
+import { until } from '../helpers/until.js'
 import { listen } from './peer.js'
 
-// apart from the other tests of the link: a real timer that is still there when the clock is taken
-// over could not be cleared any more; with the WebSocket of ws, as that of Node.js has timers of its own
+// apart from the other tests of the link, with the WebSocket of ws, as that of Node.js has timers of its own
 
 t.test('time: a server that opens the socket and says nothing has ten seconds', async (t) => {
   const server = await listen(t)
@@ -89,6 +89,36 @@ t.test('time: every frame is a sign of life', async (t) => {
   pass(1)
   t.equal(client.getConnectionState(), 'reconnecting', 'after two intervals')
   t.equal(states.at(-1), 'reconnecting')
+})
+
+t.test('time: a silent server is asked for a sign of life, and left when it gives none', async (t) => {
+  const pass = takeOver(t)
+  let heard = 0
+  class Hearing extends WebSocket {
+    constructor (url: string, protocols: string[]) {
+      super(url, protocols)
+      this.on('message', () => { heard++ })
+    }
+  }
+  const { peer, server, causes, states } = await dial(t, { webSocket: Hearing }, { heartbeatMs: 1000 })
+  for (let pings = 1; pings <= 3; pings++) {
+    const before = heard
+    pass(1000)
+    await peer.until(() => peer.pings === pings)
+    await until(() => heard > before)
+  }
+  t.strictSame(states, ['connecting', 'connected'], 'PONG is such a sign')
+  peer.answersPings = false
+  pass(1000)
+  await peer.until(() => peer.pings === 4)
+  pass(999)
+  t.strictSame(states, ['connecting', 'connected'])
+  pass(1)
+  t.strictSame(states, ['connecting', 'connected', 'reconnecting'])
+  t.match(causes[2], { code: 'CONNECTION_LOST', message: /silent for two heartbeats/ })
+  pass(1000)
+  await server.accept()
+  t.equal(peer.pings, 4, 'it asks once')
 })
 
 t.test('time: a getToken that hangs has the same ten seconds; closing does not wait for it', async (t) => {

@@ -6,13 +6,15 @@ import { WebSocket } from 'ws'
 import { DatasoleClient } from '../../lib/client/client.js'
 import { connect } from '../helpers/wire.js'
 
-interface Story { child: ChildProcess, line: (pattern: RegExp) => Promise<RegExpExecArray>, output: () => string }
+/** `ended` is its exit code and signal. */
+interface Story { child: ChildProcess, ended: Promise<unknown[]>, line: (pattern: RegExp) => Promise<RegExpExecArray>, output: () => string }
 
 /** Runs an example as its reader would. */
 function run (t: Test, name: string, args: string[], env: Record<string, string>): Story {
   const script = fileURLToPath(new URL(`../../examples/${name}.js`, import.meta.url))
   const child = spawn(process.execPath, [script, ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => { child.kill('SIGKILL') })
+  const ended = once(child, 'close')
   let output = ''
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -29,14 +31,14 @@ function run (t: Test, name: string, args: string[], env: Record<string, string>
     child.on('close', (code) => { reject(new Error(`${name} ended with ${code} before it said ${pattern}: ${output}`)) })
     look()
   })
-  return { child, line, output: () => output }
+  return { child, ended, line, output: () => output }
 }
 
 for (const server of ['app', 'fastify', 'plain-http']) {
   t.test(`the client talks to ${server}`, async (t) => {
     const [, url] = await run(t, server, [], { PORT: '0' }).line(/(?:Open|Listening at) (http\S+)/)
     const client = run(t, 'client', ['Ada', 'attic', 'is anybody here?'], { URL: url! })
-    t.same(await once(client.child, 'close'), [0, null], 'it ends by itself')
+    t.same(await client.ended, [0, null], 'it ends by itself')
     t.match(client.output(), /in attic: Ada\n/)
     t.match(client.output(), /Ada: is anybody here\?\n/)
   })
@@ -63,13 +65,13 @@ t.test('stories: a form saves itself, and notes of several stay on the board', a
   const server = run(t, 'board', [], { PORT: '0' })
   const [, url] = await server.line(/Listening at (http\S+)/)
   const first = run(t, 'board-client', ['Ada', 'milk'], { URL: url! })
-  t.same(await once(first.child, 'close'), [0, null])
+  t.same(await first.ended, [0, null])
   await server.line(/saved the form of \S+: \{"name":"Ada","comment":"typed before there was a connection"\}/)
   const second = run(t, 'board-client', ['Bob', 'bread'], { URL: url! })
-  await once(second.child, 'close')
+  await second.ended
   t.match(second.output(), /Ada: milk\nBob: bread\n/)
   const third = run(t, 'board-client', ['Eve', 'x'.repeat(281)], { URL: url! })
-  await once(third.child, 'close')
+  await third.ended
   t.match(third.output(), /refused: .*not accepted\nAda: milk\nBob: bread\n/)
 })
 
@@ -82,7 +84,7 @@ for (const [signal, servers] of [['SIGTERM', ['app', 'fastify', 'plain-http', 'b
       await wire.ping()
       server.child.kill(signal)
       t.match(await wire.closed, { code: 1001 })
-      t.same(await once(server.child, 'close'), [0, null])
+      t.same(await server.ended, [0, null])
     })
   }
 }
@@ -96,6 +98,6 @@ t.test('stories: SIGTERM loses nothing of a form that waits to be saved', async 
   form.set({ name: 'Ada' })
   await form.saved()
   server.child.kill('SIGTERM')
-  t.same(await once(server.child, 'close'), [0, null])
+  t.same(await server.ended, [0, null])
   t.match(server.output(), /saved the form of \S+: \{"name":"Ada"\}/)
 })

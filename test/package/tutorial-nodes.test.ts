@@ -68,7 +68,7 @@ async function room ({ client }: User, name: string): Promise<{ texts: () => str
 }
 
 t.test('step 5: users, rooms for some of them, and tokens', async (t) => {
-  const server = await startApp(t, await app(5), { TICKET_SECONDS: '4', TOKEN_SECRET: 'known' })
+  const server = await startApp(t, await app(5), { TICKET_SECONDS: '8', TOKEN_SECRET: 'known' })
   const { url } = server
   t.equal((await fetch(`${url}/me`)).status, 401)
   for (const body of [{ name: 'ada', password: 'wrong' }, { name: 'constructor', password: 'x' }]) t.equal((await post(`${url}/login`, body)).status, 401)

@@ -47,7 +47,7 @@ function Route () {
   return route === 'none' ? null : <Whole key={route} />
 }
 
-const Routes = ({ options }) => <Provider options={options} keepMs={300}><Route /></Provider>
+const Routes = ({ options }) => <Provider options={options} keepMs={2000}><Route /></Provider>
 
 // ---- calls
 
