@@ -15,7 +15,7 @@ t.test('of the calls that a closing server has not answered, those that it has n
   const never = [client.rpc('never 1'), client.rpc('never 2')]
   const controller = new AbortController()
   const aborted = client.rpc('aborted', undefined, { signal: controller.signal })
-  const late = client.rpc('late', undefined, { timeoutMs: 1000 })
+  const late = client.rpc('late', undefined, { timeoutMs: 3000 })
   const ids = []
   for (let i = 0; i < 4; i++) ids.push((await peer.next(RPC_REQ)).id)
   peer.send(GOAWAY, 0, { begun: [first.id] })

@@ -33,11 +33,11 @@ t.test('full server: a call that the server has no place for is sent again, once
 
 t.test('full server: its time runs meanwhile, and the next connection takes it', async (t) => {
   const { client, peer, server } = await dial(t, {}, { maxCallsInFlight: 2 })
-  const late = client.rpc('late', undefined, { timeoutMs: 100 })
+  const late = t.rejects(client.rpc('late', undefined, { timeoutMs: 500 }), { code: -32001, data: { code: 'TIMEOUT' } })
   const early = client.rpc('early')
   const sent = [await peer.next(RPC_REQ), await peer.next(RPC_REQ)]
   for (const call of sent) refuse(peer, call, 60_000)
-  await t.rejects(late, { code: -32001, data: { code: 'TIMEOUT' } })
+  await late
   peer.socket.terminate()
   const again = (await server.accept()).welcome()
   const call = await again.next(RPC_REQ)
