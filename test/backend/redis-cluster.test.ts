@@ -17,7 +17,7 @@ t.comment(`seed ${seed} (SEED=${seed} repeats this run)`)
 t.test('redis cluster: after each planned failover every node hears every channel again', { timeout: 30_000 + ROUNDS * 15_000 }, async (t) => {
   const random = randomOf(seed)
   const cluster = await redisCluster(t)
-  const redis = new Cluster(cluster.startupNodes, { lazyConnect: true })
+  const redis = new Cluster(cluster.startupNodes, { lazyConnect: true, slotsRefreshTimeout: 10_000 })
   const keyPrefix = `${randomUUID()}:`
   const backends = Array.from({ length: 8 }, () => new RedisBackend({ redis, keyPrefix }))
   for (const backend of backends) await backend.connect()

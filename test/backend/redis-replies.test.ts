@@ -137,7 +137,7 @@ t.test('redis replies: also in a Cluster', async (t) => {
   const admin = new Redis(server.port, { password: 'secret' })
   await admin.cluster('ADDSLOTSRANGE', 0, 16383)
   await until(async () => (await admin.cluster('INFO')).includes('cluster_state:ok'))
-  const redis = new Cluster([{ host: '127.0.0.1', port: server.port }], { lazyConnect: true, redisOptions: { password: 'secret' } })
+  const redis = new Cluster([{ host: '127.0.0.1', port: server.port }], { lazyConnect: true, slotsRefreshTimeout: 10_000, redisOptions: { password: 'secret' } })
   t.teardown(() => { admin.disconnect() })
   const { backend } = await connected(t, { redis, commandTimeoutMs: 10_000 })
   await admin.config('SET', 'requirepass', 'other')

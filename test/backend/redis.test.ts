@@ -37,7 +37,7 @@ t.test('a Redis Cluster, with sharded pub/sub', async (t) => {
   const admin = new Redis(server.port)
   await admin.cluster('ADDSLOTSRANGE', 0, 16383)
   await until(async () => (await admin.cluster('INFO')).includes('cluster_state:ok'))
-  const redis = new Cluster([{ host: '127.0.0.1', port: server.port }])
+  const redis = new Cluster([{ host: '127.0.0.1', port: server.port }], { slotsRefreshTimeout: 10_000 })
   t.teardown(() => { redis.disconnect(); admin.disconnect() })
   contract(t as never, (t) => two(t, { redis }), { makeForgetful: (t) => two(t, { redis }, SHORT) })
 

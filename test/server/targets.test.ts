@@ -215,7 +215,7 @@ t.test('targets: who has been told that it has joined hears all that is sent the
 })
 
 t.test('targets: in a Redis Cluster too', async (t) => {
-  const redis = new Cluster((await redisCluster(t)).startupNodes, { lazyConnect: true })
+  const redis = new Cluster((await redisCluster(t)).startupNodes, { lazyConnect: true, slotsRefreshTimeout: 10_000 })
   const random = randomOf(seed + 2)
   const { nodes } = await redisNodes(t, 3, { redis }, () => random(3) * 15)
   await joinAndHear(t, nodes, 15)
