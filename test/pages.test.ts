@@ -22,7 +22,7 @@ const shims: Record<string, string> = {
 const headings = (path: string): string[] => Array.from(readFileSync(path, 'utf8').matchAll(/^#+ (.+)$/gm), ([, title]) =>
   title!.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-'))
 
-t.setTimeout(180_000) // it compiles every page
+t.setTimeout(480_000) // it compiles every page
 
 t.test('pages: each starts with a title, and its links lead somewhere', async (t) => {
   t.ok(pages.length >= 21, `${pages.length} pages`)
@@ -65,7 +65,7 @@ t.test('pages: every snippet names its file', async (t) => {
 const checkedBefore = ['docs/from/socket-io.md', 'docs/from/ws.md', 'docs/from/datasole-1.md']
 
 t.test('pages: every snippet has the right types, as have both sides of a diff', async (t) => {
-  t.setTimeout(120_000)
+  t.setTimeout(480_000)
   const files: string[] = []
   const write = (name: string, sources: ReadonlyMap<string, string>): void => {
     writeSnippets(t, `pages/${name}`, sources)

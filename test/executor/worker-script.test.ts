@@ -67,6 +67,6 @@ t.test('worker script: a TypeScript script loads where the process loads TypeScr
     await ds.close()
   `
   await writeFile(join(folder, 'main.mjs'), script)
-  const { stdout } = await promisify(execFile)(process.execPath, ['--import', pathToFileURL(join(folder, 'register.mjs')).href, 'main.mjs'], { cwd: folder, timeout: 20_000 })
+  const { stdout } = await promisify(execFile)(process.execPath, ['--import', pathToFileURL(join(folder, 'register.mjs')).href, 'main.mjs'], { cwd: folder, timeout: 60_000 })
   t.equal(stdout, '3\n')
 })

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 
 /** ms that a server may take to be ready. */
-const START_TIMEOUT = 20_000
+const START_TIMEOUT = 60_000
 
 /** Why another port may do: somebody else has this one, or Redis as part of a Cluster needs the one 10,000 above it. */
 const UNFIT_PORT = /address already in use|port number too high/i

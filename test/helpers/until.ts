@@ -2,7 +2,7 @@ import { setTimeout as startTimer, clearTimeout as stopTimer } from 'node:timers
 import { setImmediate, setTimeout } from 'node:timers/promises'
 
 /** ms that a test waits for anything, unless it says otherwise. */
-const TIMEOUT = 15_000
+const TIMEOUT = 30_000
 
 /** The clock and the timers are those of Node.js, also where a test has taken them over. */
 const clock = performance.now.bind(performance)

@@ -86,7 +86,7 @@ const startServer = entrances.find(([name]) => name === 'standalone')![1]
 /** The page of an application gets its worker from its bundler, and calls a method through it. */
 async function calls (t: Test, url: string): Promise<void> {
   const { page, messages } = await open(t, url)
-  await page.waitForFunction('globalThis.client !== undefined', undefined, { timeout: 20_000 }).catch(() => { throw new Error(`the page made no client: ${messages.join('; ')}`) })
+  await page.waitForFunction('globalThis.client !== undefined', undefined, { timeout: 60_000 }).catch(() => { throw new Error(`the page made no client: ${messages.join('; ')}`) })
   t.equal(await page.evaluate(async () => {
     await client.connect()
     return await client.rpc('echo', 'hello')

@@ -31,5 +31,5 @@ export async function consumer (t: Test): Promise<Consumer> {
   // a package of its own: inside of ours, the name datasole would mean this folder
   await writeFile(join(folder, 'package.json'), '{"name": "consumer", "type": "module"}')
   await run('tar', ['-xzf', tarball, '-C', installed, '--strip-components=1'])
-  return { folder, installed, tarball, packed, node: async (...args) => (await run(process.execPath, args, { cwd: folder, timeout: 60_000 })).stdout.trim() }
+  return { folder, installed, tarball, packed, node: async (...args) => (await run(process.execPath, args, { cwd: folder, timeout: 180_000 })).stdout.trim() }
 }

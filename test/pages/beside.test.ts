@@ -11,7 +11,7 @@ import { writeSnippets } from '../helpers/snippets.js'
 
 interface AppContract { rpc: { add: { params: { a: number, b: number }, result: number } } }
 
-t.setTimeout(180_000) // it starts many programs
+t.setTimeout(480_000) // it starts many programs
 
 const folderOf = (t: Test, name: string): string => writeSnippets(t, `run-beside-${name}`, sourcesOf(`docs/beside/${name}.md`))
 

@@ -8,7 +8,7 @@ import { node } from '../helpers/nodes.js'
 import { writeSnippets } from '../helpers/snippets.js'
 import { until } from '../helpers/until.js'
 
-t.setTimeout(180_000) // it starts many programs
+t.setTimeout(480_000) // it starts many programs
 
 const page = (name: string): string => `docs/from/${name}.md`
 const after = (t: Test, name: string): string => writeSnippets(t, `run-from-${name}`, sourcesOf(page(name)))

@@ -19,7 +19,7 @@ import { blocksOf, program, serve, sourcesOf } from '../helpers/doc-pages.js'
 import { writeSnippets } from '../helpers/snippets.js'
 import { until } from '../helpers/until.js'
 
-t.setTimeout(180_000) // it starts many programs
+t.setTimeout(480_000) // it starts many programs
 
 const folderOf = (t: Test, name: string): string => writeSnippets(t, `run-run-${name}`, sourcesOf(`docs/run/${name}.md`))
 const config = (page: string, name: string): string => blocksOf(`docs/run/${page}.md`).find(({ file }) => file === name)!.code

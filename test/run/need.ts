@@ -82,7 +82,7 @@ export async function onPath (...names: string[]): Promise<string[]> {
 }
 
 async function works (program: string, args: string[]): Promise<boolean> {
-  const child = spawn(program, args, { stdio: 'ignore', timeout: 20_000 })
+  const child = spawn(program, args, { stdio: 'ignore', timeout: 60_000 })
   return await once(child, 'exit').then(([code]) => code === 0, () => false)
 }
 

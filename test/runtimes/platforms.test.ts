@@ -23,7 +23,7 @@ for (const { name, program, args } of available) {
     await ds.primitives.live.setState('board', { n: 1, list: [] })
     ds.primitives.live.createSyncChannel({ key: 'notes', direction: 'bidirectional', mode: 'json-patch', initialValue: [] })
     const needsWs = name.startsWith('Node.js 20')
-    const { stdout } = await promisify(execFile)(program, [...args, 'dist/test/runtimes/scenario.js', origin, ...needsWs ? ['ws'] : []], { timeout: 30_000 })
+    const { stdout } = await promisify(execFile)(program, [...args, 'dist/test/runtimes/scenario.js', origin, ...needsWs ? ['ws'] : []], { timeout: 90_000 })
     t.match(JSON.parse(stdout), {
       large: true,
       failure: [true, 7, { why: 'so' }],
