@@ -212,7 +212,7 @@ t.test('neighbours: @fastify/websocket, registered by the application before', a
   const app = Fastify()
   await app.register(websocket, { options: { perMessageDeflate: true } })
   app.get('/theirs', { websocket: true }, (socket) => { socket.send('theirs') })
-  await app.register(datasole, { closeTimeoutMs: 300 })
+  await app.register(datasole, { closeTimeoutMs: 2000 })
   let release = (): void => {}
   const gate = new Promise<void>((resolve) => { release = resolve })
   app.ds.rpc.register('slow', async () => { await gate; return 'done' })
