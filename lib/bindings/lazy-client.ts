@@ -20,7 +20,7 @@ export class LazyClient {
   readonly get = (): LiveClient => {
     if (this.#given !== undefined) return this.#given
     if (this.#made !== undefined) return this.#made
-    if (isServer()) throw new DatasoleError('NO_CLIENT', 'there is no client while a server renders: pass the values as `initial`')
+    if (isServer()) throw new DatasoleError('NO_CLIENT', 'no client exists while a server renders: pass the values as `initial`')
     const client = this.#made = new LiveClient(this.#options)
     // connect after the first render, which shows the values that a server rendered
     queueMicrotask(() => { if (this.#made === client) void connectOwn(client, this.#options) })

@@ -31,7 +31,7 @@ const MAX_SIZE = 4 * 1024 * 1024
 /** Checks the bounds of the queue. @throws DatasoleError `BUSY` if it is full */
 export function checkRoom (key: string, waiting: Change[], inFlight = 0): void {
   const size = waiting.reduce((sum, { size }) => sum + size, 0)
-  if (waiting.length + inFlight > MAX_CHANGES || size > MAX_SIZE) throw new DatasoleError('BUSY', `too many changes of "${key}" wait for the server already`)
+  if (waiting.length + inFlight > MAX_CHANGES || size > MAX_SIZE) throw new DatasoleError('BUSY', `too many changes of "${key}" already wait for the server`)
 }
 
 /** Characters of patches in a push. Beyond it, the next tick's changes go into another push. */

@@ -273,7 +273,7 @@ export class Channel<T = unknown> {
   }
 
   readonly #dropped = (cause: unknown): void => {
-    this.#host.onError(new DatasoleError('CONFLICT', `a change of "${this.key}" cannot be made on the newer value: ${messageOf(cause)}`, { cause }))
+    this.#host.onError(new DatasoleError('CONFLICT', `a change of "${this.key}" does not apply to the newer value: ${messageOf(cause)}`, { cause }))
   }
 
   /** Resolves `saved()`, and ends a closed channel. */
@@ -286,6 +286,6 @@ export class Channel<T = unknown> {
   }
 
   #unwritable (): DatasoleError {
-    return new DatasoleError('UNKNOWN_KEY', `the server takes no changes of "${this.key}": declare it by live.createSyncChannel, with a direction in which clients write`)
+    return new DatasoleError('UNKNOWN_KEY', `the server takes no changes of "${this.key}": declare it by live.createSyncChannel, with a direction that lets clients write`)
   }
 }

@@ -83,7 +83,7 @@ export class ClientCrdts implements Feature {
     this.#clock.see(fromMs(replica.writtenAt(op.key)))
     const read = readEdit({ type: replica.type, nodeId: replica.nodeId, timestamp: toMs(this.#clock.tick()), op: op.op }, op.key, op.value)
     if (typeof read === 'string') throw invalidArgument(`crdt("${replica.key}"): ${read}`)
-    if (this.#count >= MAX_PENDING || this.#size >= MAX_SIZE) throw new DatasoleError('BUSY', `${this.#count} operations wait for the server already`)
+    if (this.#count >= MAX_PENDING || this.#size >= MAX_SIZE) throw new DatasoleError('BUSY', `${this.#count} operations already wait for the server`)
     if (entry.isClosed) this.open(replica.key, replica.type)
     this.#waits(entry, () => replica.add(read))
     this.#notify(entry)

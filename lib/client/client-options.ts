@@ -142,18 +142,18 @@ export function resolveOptions (options: DatasoleClientOptions): ClientSettings 
   check(auth, 'auth.')
   check(outbox ?? {}, 'outbox.')
   if (!/^\/(?![/\\])[^?#]*$/.test(path)) throw invalid('path', 'must be a path such as "/__ds"')
-  if (!(reconnectInterval > 0 && reconnectInterval < MAX_TIMER)) throw invalid('reconnectInterval', 'must be ms above 0')
+  if (!(reconnectInterval > 0 && reconnectInterval < MAX_TIMER)) throw invalid('reconnectInterval', 'must be above 0 ms')
   if ((outbox?.maxEvents ?? 0) > 1000) throw invalid('outbox.maxEvents', 'must be at most 1,000')
   if (getToken !== undefined && auth.token !== undefined) throw invalid('getToken', 'excludes auth.token: pass only one')
   if (worker !== undefined && workerUrl !== undefined) throw invalid('worker', 'excludes workerUrl: pass only one')
   const webSocket = options.webSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket
-  if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed before Node.js 22: pass that of the package ws')
+  if (typeof webSocket !== 'function') throw invalid('webSocket', 'is needed before Node.js 22: pass WebSocket of the package ws')
   // checked here, because the file with the platform's inflater is not loaded yet
   if ((inflate ?? (globalThis as { DecompressionStream?: unknown }).DecompressionStream) === undefined) throw invalid('inflate', 'is needed without DecompressionStream: pass unzlibSync of fflate')
   const addresses = addressesOf(options.url, path)
   const isOwnThread = options.webSocket ?? options.inflate
   if (useWorker === true && worker === undefined && workerConstructor() === undefined) throw invalid('useWorker', 'is true, but this platform has no Web Workers')
-  if (useWorker === true && isOwnThread !== undefined) throw invalid(options.webSocket === undefined ? 'inflate' : 'webSocket', 'cannot go to a Web Worker: set useWorker: false')
+  if (useWorker === true && isOwnThread !== undefined) throw invalid(options.webSocket === undefined ? 'inflate' : 'webSocket', 'cannot be sent to a Web Worker: set useWorker: false')
   return {
     link: {
       url: contractVersion === undefined ? addresses.socket : `${addresses.socket}${addresses.socket.includes('?') ? '&' : '?'}contract=${contractVersion}`,

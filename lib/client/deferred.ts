@@ -73,5 +73,5 @@ export class Deferred {
 }
 
 export function abortedBy ({ reason }: AbortSignalLike): DatasoleError {
-  return new DatasoleError('CONNECT_ABORTED', 'connect() was ended by its signal', { cause: reason })
+  return new DatasoleError('CONNECT_ABORTED', 'the signal ended connect()', { cause: reason })
 }

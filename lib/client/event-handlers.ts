@@ -49,7 +49,7 @@ export class EventHandlers {
   /** @throws DatasoleError `BAD_FRAME` if the number was not assigned to an event */
   receiveCompact ({ first, second, data }: Compact): void {
     const event = this.#names.get(first)
-    if (event === undefined) throw new DatasoleError('BAD_FRAME', `the server sent an event of number ${first}, which has no name`)
+    if (event === undefined) throw new DatasoleError('BAD_FRAME', `the server sent event number ${first}, which has no name`)
     const timestamp = this.#at + second
     this.#deliver(data === undefined ? { event, timestamp } : { event, data, timestamp })
   }

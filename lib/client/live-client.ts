@@ -215,7 +215,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
       this.#connecting = undefined
     } else if (state === 'reconnecting') {
       const { code, message } = failure!
-      if (this.#connecting?.goesOn(errorOf(failure!)) === true) this.#settings.onError(new DatasoleError(code, `${message}; connect() goes on trying`))
+      if (this.#connecting?.goesOn(errorOf(failure!)) === true) this.#settings.onError(new DatasoleError(code, `${message}; connect() keeps trying`))
     } else if (state === 'disconnected') {
       if (failure?.code === 'CONTRACT_MISMATCH') this.#guard(() => { this.#settings.onContractMismatch?.(errorOf(failure)) })
       this.#link = undefined
@@ -237,7 +237,7 @@ export class LiveClient<C extends DatasoleContract = DatasoleContract> {
       message = decode(frame)
     } catch (error) {
       this.#subscriptions.missed()
-      return this.#settings.onError(new DatasoleError('BAD_FRAME', `the server sent what is not a frame: ${messageOf(error)}`))
+      return this.#settings.onError(new DatasoleError('BAD_FRAME', `the server sent an invalid frame: ${messageOf(error)}`))
     }
     // a malformed message must not end the process
     this.#guard(() => { this.#receive(message) })

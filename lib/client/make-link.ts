@@ -19,7 +19,7 @@ export function makeLink (settings: ClientSettings, events: LinkEvents): Link {
     ? undefined
     : (why) => {
         settings.useWorker = false
-        onError(new DatasoleError('WORKER_UNAVAILABLE', `the Web Worker cannot be used: ${why}; the connection runs on the page's thread. Set useWorker: false if that is meant`))
+        onError(new DatasoleError('WORKER_UNAVAILABLE', `the Web Worker cannot be used: ${why}; the page's thread runs the connection. Set workerUrl or useWorker: false`))
         return onThisThread()
       })
 }

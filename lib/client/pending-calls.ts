@@ -83,7 +83,7 @@ export class PendingCalls {
   }
 
   add (id: number, method: string, json: string, { timeoutMs = 0, signal }: CallOptions): Promise<unknown> {
-    if (!(timeoutMs >= 0)) throw invalidArgument(`timeoutMs of "${method}" is ${timeoutMs}: give ms from 0`)
+    if (!(timeoutMs >= 0)) throw invalidArgument(`timeoutMs of "${method}" must be ms from 0, not ${timeoutMs}`)
     return new Promise((resolve, reject) => {
       const call: Call = { json, resolve, reject, isSent: false, returns: 0 }
       this.#calls.set(id, call)
@@ -130,7 +130,7 @@ export class PendingCalls {
   /** Handles a lost connection. The outcome of calls in flight is unknown. */
   dropped (): void {
     for (const [id, { isSent }] of this.#calls) {
-      if (isSent) this.fail(id, new DatasoleError('OUTCOME_UNKNOWN', 'the connection dropped while the call was in flight: it may or may not have run'))
+      if (isSent) this.fail(id, new DatasoleError('OUTCOME_UNKNOWN', 'the connection dropped during the call: the call may or may not have run'))
     }
     this.#underWay.clear()
     this.#stopWidening()

@@ -41,7 +41,7 @@ export class Requests {
     const json = stringify({ method, params, correlationId: id, traceparent: options.traceparent })!
     const answer = this.#calls.add(id, method, json, options)
     if (this.#isOpen && this.#calls.hasRoom) this.#send(id, json)
-    else if (!this.#outbox.add(id, json, () => { this.#send(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too much waits already: for a connection, or for answers'))
+    else if (!this.#outbox.add(id, json, () => { this.#send(id, json) })) this.#calls.fail(id, new DatasoleError('BUSY', 'too many calls and events are waiting; try again later'))
     return await answer
   }
 

@@ -26,7 +26,7 @@ const REFUSED = 'Unexpected server response: 401'
 
 /** The close code in browsers and Node.js for a failed connection (RFC 6455 section 7.1.5). */
 const NO_CODE = 1006
-const UNTOLD = 'the server is away, or refuses the token or the origin of the page; its log says more'
+const UNTOLD = 'the server is unreachable, or refused the token or the origin; see its log'
 
 /** A link over a WebSocket on this thread. It handles frames, the heartbeat and reconnecting. */
 export class SocketLink implements Link {
@@ -66,7 +66,7 @@ export class SocketLink implements Link {
     this.#incoming = new FrameQueue({
       convert: (frame) => frame[0] === ZLIB_MAGIC ? inflate(frame) : frame,
       deliver: (frame) => { this.#receive(frame) },
-      failed: (error) => { events.onProblem({ code: 'BAD_FRAME', message: `the server sent what is not a frame: ${messageOf(error)}` }) }
+      failed: (error) => { events.onProblem({ code: 'BAD_FRAME', message: `the server sent an invalid frame: ${messageOf(error)}` }) }
     })
   }
 
@@ -82,14 +82,14 @@ export class SocketLink implements Link {
     const isBulk = opcode === Opcode.RPC_REQ || opcode === Opcode.EVENT_C2S
     const waiting = socket.bufferedAmount + this.#outgoing.size
     if (isBulk && waiting > MAX_BUFFERED) {
-      return this.#events.onUnsent(correlationId, { code: 'BUSY', message: `${waiting} bytes wait for the network already` })
+      return this.#events.onUnsent(correlationId, { code: 'BUSY', message: `${waiting} bytes already wait for the network` })
     }
     this.#outgoing.push(encode(opcode, correlationId, json))
   }
 
   #write (frame: Bytes, original: Bytes): void {
     if (frame.length <= this.#maxPayload + HEADER_SIZE) return this.#socket!.send(frame)
-    this.#events.onUnsent(readUint32(original, 1), { code: 'PAYLOAD_TOO_LARGE', message: `${frame.length} bytes are more than the server's maxPayload of ${this.#maxPayload}` })
+    this.#events.onUnsent(readUint32(original, 1), { code: 'PAYLOAD_TOO_LARGE', message: `a frame of ${frame.length} bytes is over the server's maxPayload of ${this.#maxPayload}` })
   }
 
   offer (protocols: string[] | Failure): void {
@@ -104,7 +104,7 @@ export class SocketLink implements Link {
     if (event === 'suspend') {
       if (!this.#options.reconnect) return
       this.#release()
-      this.#events.onState('reconnecting', undefined, { code: 'PAGE_SUSPENDED', message: 'the browser keeps the page for later: the client reconnects when it is shown again' })
+      this.#events.onState('reconnecting', undefined, { code: 'PAGE_SUSPENDED', message: 'the browser suspended the page: the client reconnects when the page is shown again' })
     } else if (this.#isConnected) {
       this.#check()
     } else if (event === 'wake' && this.#socket === undefined && !this.#awaitsOffer) {
@@ -141,7 +141,7 @@ export class SocketLink implements Link {
     socket.onmessage = ({ data }: { data: ArrayBuffer | string }) => {
       this.#heardAt = performance.now()
       // Uint8Array would take a text of digits for a length
-      if (typeof data === 'string') this.#events.onProblem({ code: 'BAD_FRAME', message: 'the server sent text, which is not a frame' })
+      if (typeof data === 'string') this.#events.onProblem({ code: 'BAD_FRAME', message: 'the server sent text instead of a frame' })
       else this.#incoming.push(new Uint8Array(data))
     }
     let why = ''

@@ -25,7 +25,7 @@ export class SubscribeRetry {
     this.#timer = setTimeout(again, wait)
     if (this.#isHeard || performance.now() - this.#since + wait < LONG) return undefined
     this.#isHeard = true
-    return new DatasoleError(code, `the subscription to "${key}" has to wait: ${message}; it is asked for again, now in ${Math.ceil(wait)} ms`)
+    return new DatasoleError(code, `the subscription to "${key}" is delayed: ${message}; the client retries in ${Math.ceil(wait)} ms`)
   }
 
   end (): void {

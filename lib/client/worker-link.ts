@@ -68,7 +68,7 @@ export class WorkerLink implements Link {
         if (this.#isReady) this.#events.onProblem({ code: 'WORKER_FAILED', message: event.message ?? 'the Web Worker failed' })
         else this.#unavailable(event.message ?? `${name} could not be loaded`)
       }
-      this.#loadTimer = setTimeout(() => { this.#unavailable(`${name} said nothing within ${LOAD_TIMEOUT} ms`) }, LOAD_TIMEOUT)
+      this.#loadTimer = setTimeout(() => { this.#unavailable(`${name} did not answer within ${LOAD_TIMEOUT} ms`) }, LOAD_TIMEOUT)
       worker.postMessage({ type: 'open', options: this.#options })
     } catch (error) {
       this.#unavailable(messageOf(error))
@@ -135,7 +135,7 @@ export class WorkerLink implements Link {
 
   #unavailable (why: string): void {
     if (this.#fallback === undefined) {
-      return this.#end({ code: 'WORKER_UNAVAILABLE', message: `the Web Worker cannot be used: ${why}; set workerUrl, or useWorker: false` })
+      return this.#end({ code: 'WORKER_UNAVAILABLE', message: `the Web Worker cannot be used: ${why}; set workerUrl or useWorker: false` })
     }
     this.#dispose()
     const replacement = this.#fallback(why)

@@ -81,8 +81,8 @@ function checkDoc (doc: unknown): void {
   // a document of another copy of Yjs is recognized by its methods
   const { transact, getMap } = (doc ?? {}) as Partial<Record<'transact' | 'getMap', unknown>>
   if (typeof transact !== 'function' || typeof getMap !== 'function') throw invalidArgument('bindYjs: the document must be a Y.Doc')
-  throw new DatasoleError('FOREIGN_YJS', 'bindYjs: the document is of another copy of Yjs than the one that datasole/client/yjs imports. ' +
-    'Have one copy: see "npm ls yjs" and "npm dedupe", let the bundler resolve one (resolve.dedupe or an alias), and use import throughout, as require("yjs") loads another copy')
+  throw new DatasoleError('FOREIGN_YJS', 'bindYjs: the document comes from another copy of Yjs than datasole/client/yjs imports. ' +
+    'Install one copy (npm ls yjs, npm dedupe), let the bundler resolve one (resolve.dedupe or an alias), and always use import: require("yjs") loads another copy')
 }
 
 /** Applies every update even if an observer throws, because each update arrives only once. */

@@ -28,13 +28,13 @@ export function crdtOf (type: CrdtType): Crdt<CrdtState, unknown> {
  * @returns the operation, or the reason why it is invalid
  */
 export function readOp (raw: unknown): CrdtOp | string {
-  if (typeof raw !== 'object' || raw === null) return 'it is not an object'
+  if (typeof raw !== 'object' || raw === null) return 'the operation is not an object'
   const { type, nodeId, timestamp, op, key, value, seq, settled } = raw as Record<string, unknown>
-  if (!isCrdtType(type)) return 'its type is unknown'
-  if (typeof nodeId !== 'string' || nodeId === '' || nodeId.length > MAX_NODE) return `its nodeId is not a string of 1 to ${MAX_NODE} characters`
-  if (!Number.isFinite(timestamp) || (timestamp as number) < 0) return 'its timestamp is not a time in ms'
-  if (seq !== undefined && (!Number.isSafeInteger(seq) || (seq as number) < 1)) return 'its seq is not a whole number from 1'
-  if (settled !== undefined && (!Number.isSafeInteger(settled) || (settled as number) < 0 || seq === undefined || (settled as number) >= (seq as number))) return 'its settled is not a whole number below its seq'
+  if (!isCrdtType(type)) return 'the type is unknown'
+  if (typeof nodeId !== 'string' || nodeId === '' || nodeId.length > MAX_NODE) return `the nodeId is not a string of 1 to ${MAX_NODE} characters`
+  if (!Number.isFinite(timestamp) || (timestamp as number) < 0) return 'the timestamp is not a time in ms'
+  if (seq !== undefined && (!Number.isSafeInteger(seq) || (seq as number) < 1)) return 'the seq is not a whole number from 1'
+  if (settled !== undefined && (!Number.isSafeInteger(settled) || (settled as number) < 0 || seq === undefined || (settled as number) >= (seq as number))) return 'settled is not a whole number below seq'
   const read: CrdtOp = { type, nodeId, timestamp: timestamp as number, op: op as CrdtOp['op'] }
   if (seq !== undefined) read.seq = seq as number
   if (settled !== undefined) read.settled = settled as number
@@ -50,7 +50,7 @@ export function readEdit (read: CrdtOp, key: unknown, value: unknown): CrdtOp | 
   if (type === 'pn-counter') {
     if (op !== 'increment' && op !== 'decrement') return 'a pn-counter takes increment and decrement'
     const amount = value === undefined ? 1 : value
-    if (!Number.isFinite(amount) || (amount as number) < 0 || (amount as number) > Number.MAX_SAFE_INTEGER) return 'its amount is not a number from 0 to 2^53 - 1'
+    if (!Number.isFinite(amount) || (amount as number) < 0 || (amount as number) > Number.MAX_SAFE_INTEGER) return 'the amount is not a number from 0 to 2^53 - 1'
     read.value = amount
     return read
   }
@@ -61,11 +61,11 @@ export function readEdit (read: CrdtOp, key: unknown, value: unknown): CrdtOp | 
   }
   if (op !== 'set' && (op !== 'remove' || type !== 'lww-map')) return type === 'lww-map' ? 'an lww-map takes set and remove' : 'an lww-register takes set'
   if (op === 'set') {
-    if (value === undefined) return 'it has no value'
+    if (value === undefined) return 'the value is missing'
     read.value = value
   }
   if (type === 'lww-map') {
-    if (typeof key !== 'string') return 'its key is not a string'
+    if (typeof key !== 'string') return 'the key is not a string'
     read.key = key
   }
   return read

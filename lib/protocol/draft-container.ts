@@ -71,7 +71,7 @@ export abstract class ContainerDraft<T extends Container = Container> implements
   protected check (): void {
     if (this.drafts.isOver) {
       throw coded(new TypeError('this draft was used after its recipe returned: ' +
-        'copy what is needed later, inside the recipe'), 'DRAFT_REVOKED')
+        'copy the values you need inside the recipe'), 'DRAFT_REVOKED')
     }
   }
 
@@ -138,7 +138,7 @@ export abstract class ContainerDraft<T extends Container = Container> implements
 }
 
 export function unfit (what: string): Error {
-  return coded(new TypeError(`JSON cannot hold ${what}: a draft takes what JSON has, and nothing else`), 'INVALID_JSON')
+  return coded(new TypeError(`JSON cannot hold ${what}: a draft takes only JSON values`), 'INVALID_JSON')
 }
 
 /** Makes `console.log(draft)` of Node.js show the draft and not the target. */

@@ -78,5 +78,5 @@ export function isThenable (value: unknown): value is PromiseLike<unknown> {
 /** The error for a user's function that returned the wrong type or a promise. Ignores a rejection of the promise. */
 export function notSynchronous (name: string, expected: string, given: unknown): TypeError & { code: string } {
   if (isThenable(given)) given.then(undefined, () => {})
-  return invalidArgument(`${name} has to return ${expected}, not ${isThenable(given) ? 'a promise' : typeof given}`)
+  return invalidArgument(`${name} must return ${expected}, not ${isThenable(given) ? 'a promise' : typeof given}`)
 }

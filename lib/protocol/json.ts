@@ -243,7 +243,7 @@ export class JsonWalk {
     const line = [...this.#containers.slice(0, this.#depth), container]
     const repeated = line.findIndex((ancestor, i) => line.indexOf(ancestor) < i)
     if (repeated !== -1) return this.#invalid('a cycle', this.path(repeated))
-    return coded(new RangeError(`more than ${this.#maxDepth} objects and arrays inside each other, at ${JSON.stringify(this.path())}: ` +
+    return coded(new RangeError(`more than ${this.#maxDepth} nested objects and arrays, at ${JSON.stringify(this.path())}: ` +
       'raise maxJsonDepth'), 'TOO_DEEP')
   }
 }

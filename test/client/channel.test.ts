@@ -111,7 +111,7 @@ t.test('a conflict: the changes are made again on what others did', async (t) =>
   const second = await peer.next(Opcode.STATE_PUSH)
   t.match(second.payload, { base: 4, patches: replace('/n', 42), push: { seq: 2 } })
   t.equal(second.payload.patches.length, 1)
-  t.match(errors, [{ code: 'CONFLICT', message: /cannot be made on the newer value/ }], 'a change that cannot be made again is dropped, and reported')
+  t.match(errors, [{ code: 'CONFLICT', message: /does not apply to the newer value/ }], 'a change that cannot be made again is dropped, and reported')
   refuse(peer, second, 'CONFLICT')
   snapshot(peer, 0, 5, { n: 50 })
   const third = await peer.next(Opcode.STATE_PUSH)

@@ -74,7 +74,7 @@ t.test('page: the back/forward cache takes it, and it reconnects when it is show
   await page.goBack({ waitUntil: 'commit' }) // a page of the cache is not loaded again
   await page.waitForFunction(() => (globalThis as { lab?: Lab }).lab?.client.getState('board') === 2)
   t.strictSame(await page.evaluate(() => lab.heard), [true], 'it is the page that was left')
-  t.match(await page.evaluate(() => lab.causes), [/keeps the page for later/])
+  t.match(await page.evaluate(() => lab.causes), [/suspended the page/])
 })
 
 t.test('page: a tab that was frozen has the newest value once it is resumed', { buffered: true }, async (t) => {

@@ -187,7 +187,7 @@ t.test('a subscription that has to wait long is heard, once', async (t) => {
   refuse((await peer.next(Opcode.SUBSCRIBE)).id, 'RATE_LIMITED', 1)
   refuse((await peer.next(Opcode.SUBSCRIBE)).id, 'RATE_LIMITED', 59_000)
   await until(() => errors.length > 0)
-  t.match(errors, [{ code: 'RATE_LIMITED', message: /"k" has to wait: rate limit exceeded; it is asked for again, now in 59000 ms/ }])
+  t.match(errors, [{ code: 'RATE_LIMITED', message: /"k" is delayed: rate limit exceeded; the client retries in 59000 ms/ }])
   client.subscribeState('mine', () => {}, { onError: (error) => { own.push(error) } })
   refuse((await peer.next(Opcode.SUBSCRIBE)).id, 'INTERNAL', 6000)
   client.crdt('c', 'pn-counter').subscribe(() => {})

@@ -47,9 +47,9 @@ const bundlers: Record<string, (name: string) => Promise<unknown>> = {
 
 /** A sentence of each part of the client. */
 const parts: Record<string, string> = {
-  socket: 'bytes wait for the network already',
+  socket: 'bytes already wait for the network',
   channels: 'the server takes no changes of',
-  CRDTs: 'operations wait for the server already'
+  CRDTs: 'operations already wait for the server'
 }
 
 for (const [bundler, bundle] of Object.entries(bundlers)) {

@@ -118,7 +118,7 @@ for (const [kind, open] of Object.entries(stores)) {
       t.ok(await isDone(), 'all replicas are equal, and hold what the store holds', { states: await states(), pending: replicas.map(({ count, map, register }) => [count.isPending, map.isPending, register.isPending]) })
       t.equal(await crdt.getValue('count'), total, 'no increment is lost, none counts twice')
       // of the first failure of a connect() its client hears; the first replica connected when all was well
-      const isFirstFailure = (error: unknown): boolean => error instanceof DatasoleError && error.code === 'CONNECT_FAILED' && error.message.endsWith('; connect() goes on trying')
+      const isFirstFailure = (error: unknown): boolean => error instanceof DatasoleError && error.code === 'CONNECT_FAILED' && error.message.endsWith('; connect() keeps trying')
       for (const [i, { errors }] of replicas.entries()) t.strictSame(i > 0 && isFirstFailure(errors[0]) ? errors.slice(1) : errors, [], `replica ${i}`, { errors })
     })
   }

@@ -88,7 +88,7 @@ function liveSource (scope: Scope, key: string | null, isSuspending: boolean): S
       const initial = scope.initial[key]
       if (initial !== undefined) return renderedSnapshot(initial)
       // React then renders the fallback, and continues in the browser
-      if (isSuspending) throw new DatasoleError('NO_INITIAL', `useSuspenseLive("${key}") on a server needs the value in the Provider's \`initial\``)
+      if (isSuspending) throw new DatasoleError('NO_INITIAL', `useSuspenseLive("${key}") on a server requires a value in the Provider's \`initial\``)
       return LOADING
     }
   }
