@@ -41,7 +41,7 @@ export function syncCheckOf (schema: Schema, where: string, compile: Compile): S
   const check = checkOf(schema, where, compile)
   return check && ((value) => {
     const verdict = check(value)
-    if (isThenable(verdict)) throw notSynchronous(where, 'a result at once, since the value is decided on right away', verdict)
+    if (isThenable(verdict)) throw notSynchronous(where, 'its result synchronously', verdict)
     return verdict
   })
 }

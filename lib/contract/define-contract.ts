@@ -131,7 +131,7 @@ function checked (definition: ContractDefinition): ContractDefinition {
   for (const [name, crdt] of entriesOf('crdts', crdts)) checkCrdt(`crdts.${name}`, crdt)
   checkKeys('state', state)
   checkKeys('crdts', crdts)
-  for (const name of Object.keys(crdts)) if (Object.hasOwn(state, name)) throw invalid(`crdts.${name}`, 'is a key of state, too')
+  for (const name of Object.keys(crdts)) if (Object.hasOwn(state, name)) throw invalid(`crdts.${name}`, 'is already a key of state')
   if (version !== undefined && !(Number.isSafeInteger(version) && version >= 0)) throw invalid('version', 'must be a whole number from 0')
   if (accepts !== undefined) checkRange(accepts, version)
   return definition
@@ -141,8 +141,8 @@ function checkCrdt (where: string, crdt: CrdtDefinition): void {
   if (typeof crdt !== 'string') checkMembers(where, crdt, ['type', 'value', 'fields', 'values'])
   const { type, value, fields = {}, values }: CrdtSchemas = typeof crdt === 'string' ? { type: crdt } : crdt
   if (!CRDTS.includes(type)) throw invalid(where, `must be of type ${CRDTS.join(', ')}`)
-  if (value !== undefined && type !== 'lww-register') throw invalid(`${where}.value`, 'is for type lww-register')
-  if ((values !== undefined || Object.keys(fields).length > 0) && type !== 'lww-map') throw invalid(where, 'has fields or values, which are for type lww-map')
+  if (value !== undefined && type !== 'lww-register') throw invalid(`${where}.value`, 'is only for type lww-register')
+  if ((values !== undefined || Object.keys(fields).length > 0) && type !== 'lww-map') throw invalid(where, 'has fields or values, which are only for type lww-map')
   if (value !== undefined) checkSchema(`${where}.value`, value)
   if (values !== undefined) checkSchema(`${where}.values`, values)
   for (const [field, schema] of entriesOf(`${where}.fields`, fields)) checkSchema(`${where}.fields.${field}`, schema)
@@ -162,7 +162,7 @@ function checkTemplates (where: string, names: string[]): void {
 }
 
 function checkRange (accepts: string, version: number | undefined): void {
-  if (version === undefined) throw invalid('accepts', 'needs a version beside it')
+  if (version === undefined) throw invalid('accepts', 'needs a version: add the member version')
   try {
     rangeOf(accepts)
   } catch (error) {
@@ -172,7 +172,7 @@ function checkRange (accepts: string, version: number | undefined): void {
 
 function checkMembers (where: string, value: object, allowed: string[]): void {
   if (typeof value !== 'object' || value === null) throw invalid(where, 'must be an object')
-  for (const name of Object.keys(value)) if (!allowed.includes(name)) throw invalid(where, `has an unknown member ${name}: there are ${allowed.join(', ')}`)
+  for (const name of Object.keys(value)) if (!allowed.includes(name)) throw invalid(where, `has an unknown member ${name}: use ${allowed.join(', ')}`)
 }
 
 function entriesOf<T> (where: string, section: Record<string, T>): Array<[string, T]> {
@@ -182,7 +182,7 @@ function entriesOf<T> (where: string, section: Record<string, T>): Array<[string
 }
 
 function checkSchema (where: string, schema: unknown): void {
-  if (!isSchema(schema)) throw invalid(where, 'is no schema: it must be a Standard Schema, TypeBox or JSON Schema')
+  if (!isSchema(schema)) throw invalid(where, 'must be a Standard Schema, a TypeBox schema or a JSON Schema')
 }
 
 function invalid (where: string, why: string): DatasoleError {

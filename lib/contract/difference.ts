@@ -30,11 +30,11 @@ export function firstDifference (server: ContractOutline, worker: ContractOutlin
   const theirs = new Map(worker)
   for (const [place, what] of server) {
     const own = theirs.get(place)
-    if (own !== what) return own === undefined ? `${place} is missing in the worker script's` : `${place} is another in the worker script's`
+    if (own !== what) return own === undefined ? `${place} is missing in the worker script` : `${place} differs in the worker script`
     theirs.delete(place)
   }
   const [more] = theirs.keys()
-  return more === undefined ? undefined : `${more} is only in the worker script's`
+  return more === undefined ? undefined : `${more} is only in the worker script`
 }
 
 function describe (schema: Schema): string {

@@ -30,7 +30,7 @@ export class KeyIndex<T> {
     this.#templates.sort(({ template: a }, { template: b }) => rank(a, b))
     for (const [i, { template: a }] of this.#templates.entries()) {
       for (const { template: b } of this.#templates.slice(i + 1)) {
-        if (rank(a, b) === 0 && a.meets(b)) throw new Error(`"${a.template}" and "${b.template}" can be the same key, and neither is more literal`)
+        if (rank(a, b) === 0 && a.meets(b)) throw new Error(`"${a.template}" and "${b.template}" can match the same key, and neither has more literal text`)
       }
     }
   }

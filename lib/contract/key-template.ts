@@ -18,7 +18,7 @@ export class KeyTemplate {
     this.#parts = parse(template)
     this.names = this.#parts.flatMap((part) => 'name' in part ? part.name : [])
     this.literals = this.#parts.reduce((sum, part) => sum + ('text' in part ? part.text.length : 0), 0)
-    if (new Set(this.names).size < this.names.length) throw new Error('a parameter stands in it twice')
+    if (new Set(this.names).size < this.names.length) throw new Error('a parameter occurs twice: give each one its own name')
   }
 
   /**
@@ -68,11 +68,11 @@ function parse (template: string): Part[] {
     if (piece === '') continue
     if (piece.startsWith('{') && piece.endsWith('}')) {
       const name = piece.slice(1, -1)
-      if (!NAME.test(name)) throw new Error(`{${name}} is no parameter: a name is letters, digits and _`)
-      if (parts.at(-1) !== undefined && 'name' in parts.at(-1)!) throw new Error('two parameters stand side by side')
+      if (!NAME.test(name)) throw new Error(`{${name}} is not a parameter: a name has letters, digits and _, and does not start with a digit`)
+      if (parts.at(-1) !== undefined && 'name' in parts.at(-1)!) throw new Error('two parameters are adjacent: put text between them')
       parts.push({ name })
     } else if (/[{}]/.test(piece)) {
-      throw new Error('a brace stands alone')
+      throw new Error('a brace is unpaired: write parameters as {name}')
     } else {
       parts.push({ text: piece })
     }

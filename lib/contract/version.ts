@@ -15,7 +15,7 @@ const COMPARATORS: Record<string, (bound: number) => Comparator> = {
 export function rangeOf (range: string): (version: number) => boolean {
   const alternatives = range.split('||').map((part) => part.trim().split(/\s+/).map((comparator) => {
     const [, operator, bound] = /^(>=|>|<=|<|)(\d{1,9})$/.exec(comparator) ?? []
-    if (bound === undefined) throw new Error(`"${comparator}" is no comparator: there are >=6, >6, <=6, <6 and 6`)
+    if (bound === undefined) throw new Error(`"${comparator}" is not a comparator: use >=6, >6, <=6, <6 or 6`)
     return COMPARATORS[operator!]!(Number(bound))
   }))
   return (version) => alternatives.some((comparators) => comparators.every((accepts) => accepts(version)))

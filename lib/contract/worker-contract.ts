@@ -28,8 +28,8 @@ export function workerContractOf (contract: Contract): WorkerContract {
  */
 export function methodSchemas (server: WorkerContract | undefined, own: unknown): (name: string) => MethodSchemas | undefined {
   if (!Contract.isContract(own)) return (name) => crossed(server, name)
-  const difference = server === undefined ? 'the server has none: pass it as option contract' : firstDifference(server.outline, outlineOf(own))
-  if (difference !== undefined) throw new DatasoleError('CONTRACT_MISMATCH', `the contract that the worker script exports is not the server's: ${difference}`)
+  const difference = server === undefined ? 'the server has none: pass the option contract' : firstDifference(server.outline, outlineOf(own))
+  if (difference !== undefined) throw new DatasoleError('CONTRACT_MISMATCH', `the worker script and the server have different contracts: ${difference}`)
   const { rpc } = own.schemas
   return (name) => Object.hasOwn(rpc, name) ? rpc[name] : undefined
 }
@@ -37,7 +37,7 @@ export function methodSchemas (server: WorkerContract | undefined, own: unknown)
 function crossed (server: WorkerContract | undefined, name: string): MethodSchemas | undefined {
   if (server === undefined || !Object.hasOwn(server.methods, name)) return undefined
   const schemas = server.methods[name]
-  if (schemas === null) throw new DatasoleError('CONTRACT_MISSING', `rpc.register("${name}"): the contract checks this method by a library, which cannot cross to a thread; export it from the worker script: export { contract } from './contract.js'`)
+  if (schemas === null) throw new DatasoleError('CONTRACT_MISSING', `rpc.register("${name}"): a library checks this method, and its schemas cannot be sent to a thread. Export the contract from the worker script: export { contract } from './contract.js'`)
   return schemas
 }
 

@@ -69,7 +69,7 @@ t.test('check: an asynchronous schema answers later, and is refused where nothin
   const schema = z.string().refine(async (text) => text === 'free')
   t.equal(await checkFor(schema)('free'), undefined)
   t.equal(issues(await checkFor(schema)('taken')).length, 1)
-  t.throws(() => syncCheckOf(schema, 'state.k', compile)!('free'), { name: 'TypeError', message: /state\.k has to return a result at once/ })
+  t.throws(() => syncCheckOf(schema, 'state.k', compile)!('free'), { name: 'TypeError', message: /state\.k must return its result synchronously/ })
 })
 
 t.test('check: a schema that throws throws; a type without a check checks nothing', async (t) => {

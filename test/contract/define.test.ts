@@ -7,7 +7,7 @@ t.test('define: mistakes are refused, naming the place', async (t) => {
   const wrong: Array<[definition: unknown, message: RegExp]> = [
     [null, /the definition must be an object/],
     [{ methods: {} }, /unknown member methods/],
-    [{ rpc: { add: { params: 'number' } } }, /rpc\.add\.params is no schema/],
+    [{ rpc: { add: { params: 'number' } } }, /rpc\.add\.params must be a Standard Schema/],
     [{ rpc: { add: { input: {} } } }, /rpc\.add has an unknown member input/],
     [{ rpc: { add: { errors: { E: 5 } } } }, /rpc\.add\.errors\.E/],
     [{ events: { chat: 5 } }, /events\.chat/],
@@ -17,10 +17,10 @@ t.test('define: mistakes are refused, naming the place', async (t) => {
     [{ state: { '': {} } }, /empty name/],
     [{ crdts: { likes: 'counter' } }, /crdts\.likes must be of type/],
     [{ crdts: { likes: { type: 'pn-counter', value: {} } } }, /crdts\.likes\.value/],
-    [{ crdts: { k: 'yjs' }, state: { k: {} } }, /crdts\.k is a key of state/],
+    [{ crdts: { k: 'yjs' }, state: { k: {} } }, /crdts\.k is already a key of state/],
     [{ version: 1.5 }, /version/],
     [{ accepts: '>=1' }, /accepts needs a version/],
-    [{ version: 2, accepts: '^1' }, /accepts "\^1" is no comparator/]
+    [{ version: 2, accepts: '^1' }, /accepts "\^1" is not a comparator/]
   ]
   for (const [definition, message] of wrong) t.throws(() => defineContract(definition as never), { code: 'INVALID_CONTRACT', message }, String(message))
 })
@@ -48,10 +48,10 @@ t.test('define: two contracts differ where the first difference is named', async
   const difference = (other: object): string | undefined => firstDifference(outlineOf(defineContract(base)), outlineOf(defineContract({ ...base, ...other })))
   t.equal(difference({}), undefined)
   t.equal(difference({ rpc: { add: { params: z.object({ a: z.number() }) } } }), undefined, 'the same, written twice')
-  t.match(difference({ rpc: { add: { params: z.object({ a: z.string() }) } } }), /^rpc\.add\.params is another/)
-  t.match(difference({ rpc: { add: { params: { type: 'object' } } } }), /^rpc\.add\.params is another/)
+  t.match(difference({ rpc: { add: { params: z.object({ a: z.string() }) } } }), /^rpc\.add\.params differs/)
+  t.match(difference({ rpc: { add: { params: { type: 'object' } } } }), /^rpc\.add\.params differs/)
   t.match(difference({ events: {} }), /^events\.e\.toServer is missing/)
   t.match(difference({ state: { ...base.state, more: {} } }), /^state\.more is only/)
-  t.match(difference({ crdts: { c: 'yjs' } }), /^crdts\.c\.type is another/)
-  t.match(difference({ version: 1 }), /^version is another/)
+  t.match(difference({ crdts: { c: 'yjs' } }), /^crdts\.c\.type differs/)
+  t.match(difference({ version: 1 }), /^version differs/)
 })

@@ -36,7 +36,7 @@ t.test('worker: JSON Schemas cross by themselves', async (t) => {
 
 for (const [script, code, message] of [
   ['missing-worker-script.js', 'CONTRACT_MISSING', /rpc\.register\("add"\).*export \{ contract \}/],
-  ['other-worker-script.js', 'CONTRACT_MISMATCH', /rpc\.add\.params is another/]
+  ['other-worker-script.js', 'CONTRACT_MISMATCH', /rpc\.add\.params differs/]
 ] as const) {
   t.test(`worker: ${script} fails the start with ${code}`, async (t) => {
     const ds = new DatasoleServer({ contract, executor: pool(script), logger: capturedLogger([]) })
