@@ -71,5 +71,5 @@ function nameOf (prototype: object): string {
 }
 
 function describe (path: string, what: string): string {
-  return path === '' ? `it is ${what}` : `at ${path} there is ${what}`
+  return path === '' ? `the value is ${what}` : `the value at ${path} is ${what}`
 }

@@ -23,19 +23,19 @@ t.test('cloneable: a refusal names the value in the way and its path', async (t)
   const given = new ArrayBuffer(8)
   structuredClone(given, { transfer: [given] })
   const refused: Array<[value: unknown, why: RegExp]> = [
-    [() => {}, /^it is a function$/],
+    [() => {}, /^the value is a function$/],
     [Symbol('s'), /a symbol/],
-    [{ a: [{ 'b/c': () => {} }] }, /^at \/a\/0\/b~1c there is a function$/],
-    [{ account: new Account() }, /^at \/account there is an instance of Account$/],
+    [{ a: [{ 'b/c': () => {} }] }, /^the value at \/a\/0\/b~1c is a function$/],
+    [{ account: new Account() }, /^the value at \/account is an instance of Account$/],
     [new Map([['k', Promise.resolve()]]), /instance of Promise/],
     [new Set([new WeakMap()]), /instance of WeakMap/],
     [deep, /nested deeper/],
     [new Proxy({}, {}), /a Proxy/],
-    [{ bytes: Buffer.from('x') }, /^at \/bytes there is an instance of Buffer$/],
+    [{ bytes: Buffer.from('x') }, /^the value at \/bytes is an instance of Buffer$/],
     [new (class Stack extends Array {})(), /an instance of Stack/],
     [new (class Cache extends Map {})(), /an instance of Cache/],
     [new (class Failure extends Error {})(), /an instance of Failure/],
-    [{ error: Object.assign(new Error('x'), { code: 5 }) }, /^at \/error there is an error with members of its own: code$/],
+    [{ error: Object.assign(new Error('x'), { code: 5 }) }, /^the value at \/error is an error with members of its own: code$/],
     [revoked.proxy, /a Proxy/],
     [{ get a () { throw new Error('no') } }, /^no$/],
     [{ given }, /./]

@@ -48,7 +48,7 @@ t.test('faults: what cannot be read cannot cross, and is no reason to fall', asy
   const wire = await server.connect()
   t.match(await wire.call('metadata', 'plan'), { result: 'pro' })
   t.match(await wire.call('metadata', 'lazy'), { error: { code: -32603 } })
-  t.match(server.logs.join(''), /auth\.metadata\.lazy cannot cross between threads: not loaded/)
+  t.match(server.logs.join(''), /auth\.metadata\.lazy cannot be sent between threads: not loaded/)
   t.equal((await wire.call('log', 'nothing')).result, null)
   t.match(await wire.call('session of', null), { error: { code: -32603 } })
   t.match(server.logs.join(''), /JSON cannot hold NaN, found at \\"\/n\/NaN/)

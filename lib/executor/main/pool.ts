@@ -54,7 +54,7 @@ export class Pool implements Executor, SlotHost {
     this.#schemas = schemas
     this.#isExclusive = settings.model === 'thread'
     this.#slots = Array.from({ length: settings.size }, () => new Slot(this))
-    this.#waiting = new PendingConnections(settings.queueTimeoutMs, (job) => { this.#refuse(job, 'no thread has become free in time') })
+    this.#waiting = new PendingConnections(settings.queueTimeoutMs, (job) => { this.#refuse(job, 'no worker thread became free in time') })
   }
 
   get isIdle (): boolean { return this.#size === 0 }
@@ -81,14 +81,14 @@ export class Pool implements Executor, SlotHost {
     const { maxQueue, maxQueuePerConnection, size } = this.#settings
     this.#count(job, 1)
     if (this.#isClosed || (affinity?.size ?? 0) > maxQueuePerConnection || this.#size > maxQueue * size || (this.#size > 1 && this.#bytes > MAX_BYTES)) {
-      this.#refuse(job, this.#isClosed ? 'the server is closed' : 'too much waits for worker threads')
+      this.#refuse(job, this.#isClosed ? 'the server is closed' : 'too many tasks wait for worker threads')
       return undefined
     }
     const slot = affinity === undefined ? this.#any() : affinity.slot ?? this.#assign(affinity)
     if (slot === undefined) {
       this.#waiting.add(affinity!, job)
     } else if (slot.size >= maxQueue) {
-      this.#refuse(job, 'too much waits for this connection\'s worker thread')
+      this.#refuse(job, 'too many tasks wait for this connection\'s worker thread')
       return undefined
     } else {
       slot.run(job)

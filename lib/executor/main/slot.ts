@@ -252,7 +252,7 @@ export class Slot {
       this.#refs.get(ref)?.change(revision, apply)
     } catch (error) {
       // the connection has reached a limit on the main thread meanwhile
-      this.#host.log.warn({ err: error }, 'a change that a worker made to its copy of a connection could not be made here')
+      this.#host.log.warn({ err: error }, 'a worker thread changed a connection, but the main thread could not apply the change')
     }
   }
 
@@ -269,7 +269,7 @@ export class Slot {
     this.#notBefore = performance.now() + Math.min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (this.#failures - 1)) * (0.5 + Math.random() / 2)
     const starting = this.#starting
     this.#starting = undefined
-    this.#clear(new RpcError(RpcCode.WORKER_LOST, 'the worker was lost; it may or may not have done its work', { code: 'WORKER_LOST' }))
+    this.#clear(new RpcError(RpcCode.WORKER_LOST, 'the worker thread was lost: the task may or may not have run', { code: 'WORKER_LOST' }))
     if (starting !== undefined) return starting.reject(error)
     this.#host.log.error({ err: error, retryInMs: Math.ceil(this.#notBefore - performance.now()) }, `a worker thread was lost: ${messageOf(error)}`)
     this.#host.lost(this, error)

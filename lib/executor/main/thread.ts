@@ -136,7 +136,7 @@ export class Thread {
       const now = Atomics.load(this.#progress, 0)
       if (now !== before) return this.#await(now)
       if (parts > 1) return this.#await(before, parts - 1)
-      this.#lose(new DatasoleError('WORKER_LOST', `a worker thread was ended: its event loop stood still for ${this.#stuckTimeoutMs} ms after a call's timeout`))
+      this.#lose(new DatasoleError('WORKER_LOST', `a worker thread was ended: its event loop was blocked for ${this.#stuckTimeoutMs} ms after a call's timeout`))
     }, this.#stuckTimeoutMs / 4)
     this.#watch.unref()
   }

@@ -45,7 +45,7 @@ export class MainLink {
    */
   request (name: string, ...args: unknown[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.size >= MAX_REQUESTS) throw new DatasoleError('BUSY', `${MAX_REQUESTS} requests of this thread to the main thread are under way already`)
+      if (this.#waiting.size >= MAX_REQUESTS) throw new DatasoleError('BUSY', `${MAX_REQUESTS} requests of this thread to the main thread already wait for answers; try again later`)
       // JSON arrays cannot have undefined items
       const text = stringify(args.map((arg) => arg ?? null))!
       const id = ++this.#lastId
@@ -68,7 +68,7 @@ export class MainLink {
     if (this.#dropped === 0) return
     const dropped = this.#dropped
     this.#dropped = 0
-    this.#log('warn', {}, `${dropped} lines of a worker's log were dropped: they came faster than they could be written`)
+    this.#log('warn', {}, `${dropped} log lines of a worker thread were dropped: it logs faster than the main thread writes`)
   }
 
   /** A logger that writes to the server's log, with these bindings. */

@@ -62,5 +62,5 @@ function membersOf ({ present, missing }: ClonedMembers, owner: string): Record<
 }
 
 function cannotCross (what: string, why: string): TypeError & { code: string } {
-  return coded(new TypeError(`${what} cannot cross between threads: ${why}`), 'CANNOT_CROSS')
+  return coded(new TypeError(`${what} cannot be sent between threads: ${why}`), 'CANNOT_CROSS')
 }

@@ -63,7 +63,7 @@ export class WorkerStates {
       if (newer === undefined) return patches
       base = newer
     }
-    throw new DatasoleError('CONFLICT', `update("${key}"): ${MAX_TRIES} times someone else was first`)
+    throw new DatasoleError('CONFLICT', `update("${key}"): another write was first in each of ${MAX_TRIES} tries; try again later`)
   }
 }
 

@@ -45,7 +45,7 @@ export class WorkerTasks {
   register (name: string, options: RpcOptions, handler: RpcHandler): void {
     this.#checkOpen(`rpc.register("${name}")`)
     const method = methodOf(name, options, handler, this.#limits.rpcTimeoutMs, this.#scope, this.#schemasOf(name))
-    if (this.methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
+    if (this.methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is already registered`)
     this.methods.set(name, method)
   }
 
@@ -174,12 +174,12 @@ export class WorkerTasks {
     try {
       if (data !== undefined) copy.data = copyJson(data, this.#limits.maxJsonDepth)
     } catch (error) {
-      this.log.error({ err: error, method }, 'the data of an error cannot be written as JSON, and is left out')
+      this.log.error({ err: error, method }, 'the data of an error was left out: it cannot be written as JSON')
     }
     this.#link.outbox.push([FromWorker.THROWN, id, copy])
   }
 
   #checkOpen (what: string): void {
-    if (this.#isSealed) throw new DatasoleError('TOO_LATE', `${what}: a worker script registers while it loads: before its default export has returned or resolved`)
+    if (this.#isSealed) throw new DatasoleError('TOO_LATE', `${what}: register before the default export of the worker script returns or resolves`)
   }
 }

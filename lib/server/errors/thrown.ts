@@ -140,7 +140,7 @@ function jsonOf ({ settings, log }: ThrownHost, data: unknown, ctx: ErrorContext
   try {
     return data === undefined ? undefined : copyJson(data, settings.maxJsonDepth)
   } catch (error) {
-    report(log, error, ctx, 'the data of an error cannot be written as JSON, and is left out')
+    report(log, error, ctx, 'the data of an error was left out: it cannot be written as JSON')
     return undefined
   }
 }

@@ -69,7 +69,7 @@ export class Workers implements WorkerEvents, Part {
       refuse: ({ message: why, data: details }) => {
         const { code, retryAfter } = details as { code: string, retryAfter?: number }
         if (code === 'BUSY') connection.sendError(correlationId, 'BUSY', why, { retryAfter, event })
-        else this.#log.warn({ event, connectionId: connection.id }, 'an event was lost with its worker')
+        else this.#log.warn({ event, connectionId: connection.id }, 'an event was lost with its worker thread')
       },
       malformed: (why) => { if (connection.isOpen) connection.refuseFrame(correlationId, why) }
     })
@@ -81,7 +81,7 @@ export class Workers implements WorkerEvents, Part {
       isPassing: true,
       correlationId: 0,
       payload: Buffer.from(JSON.stringify(message)),
-      refuse: ({ message: why }) => { this.#log.warn({ event: message.event }, `an event could not be handled by a worker: ${why}`) },
+      refuse: ({ message: why }) => { this.#log.warn({ event: message.event }, `a worker thread could not handle an event: ${why}`) },
       malformed: () => {} // cannot happen: the payload was encoded here
     })
   }
