@@ -23,7 +23,7 @@ export function encodeNotice ({ base, head, commits = [] }: Omit<CommitNotice, '
 export function decodeMessage (message: string): Message {
   if (message.startsWith('t')) return { text: message.slice(1) }
   if (message.startsWith('v')) return { json: message.slice(1) }
-  if (!/^n[01]\n/.test(message)) throw new Error(`a message is not one of ours: ${JSON.stringify(message.slice(0, 40))}`)
+  if (!/^n[01]\n/.test(message)) throw new Error(`a message is not from this version of datasole: ${JSON.stringify(message.slice(0, 40))}`)
   const [live, baseEpoch, baseVersion, baseId, epoch, version, id, ...entries] = message.split('\n') as [string, string, string, string, string, string, string, ...string[]]
   const notice: CommitNotice = {
     base: { epoch: baseEpoch, version: Number(baseVersion), id: baseId },

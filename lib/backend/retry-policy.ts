@@ -81,13 +81,13 @@ export class RetryPolicy {
   down (part: string, error: unknown): void {
     if (this.#ended.signal.aborted) return
     if (this.#down.size === 0) {
-      this.log?.error({ err: error }, `${this.#store} is away; what needs it waits up to ${this.#limits.timeoutMs} ms, and it is tried again until it is back`)
+      this.log?.error({ err: error }, `${this.#store} is unavailable: calls wait up to ${this.#limits.timeoutMs} ms, and the server keeps trying to connect`)
     }
     this.#down.add(part)
   }
 
   up (part: string): void {
-    if (this.#down.delete(part) && this.#down.size === 0) this.log?.info(`${this.#store} is back`)
+    if (this.#down.delete(part) && this.#down.size === 0) this.log?.info(`${this.#store} is available again`)
   }
 
   /** Refuses waiting calls and all later ones. */
@@ -98,7 +98,7 @@ export class RetryPolicy {
   #enter (): void {
     if (this.#ended.signal.aborted) throw this.#closed()
     if (this.#pending >= this.#limits.maxPending) {
-      throw new DatasoleError('BUSY', `${this.#limits.maxPending} calls wait for ${this.#store} already; try again later`)
+      throw new DatasoleError('BUSY', `${this.#limits.maxPending} calls already wait for ${this.#store}; try again later`)
     }
     this.#pending++
   }
@@ -106,7 +106,7 @@ export class RetryPolicy {
   #explained (cause: unknown): unknown {
     if (this.#isFault(cause)) return new DatasoleError('BACKEND_UNAVAILABLE', `${this.#store} is not available: ${messageOf(cause)}`, { cause })
     if (cause instanceof DatasoleError || cause instanceof TypeError) return cause
-    return new DatasoleError('BACKEND_REFUSED', `${this.#store} refused: ${messageOf(cause)}`, { cause })
+    return new DatasoleError('BACKEND_REFUSED', `${this.#store} refused the call: ${messageOf(cause)}`, { cause })
   }
 
   #closed (): DatasoleError {

@@ -87,7 +87,7 @@ export abstract class StoreConnection {
   #unread (error: unknown): void {
     if (this.#hasUnread) return
     this.#hasUnread = true
-    this.policy.log?.error({ err: error }, 'a message from the store cannot be read: another version of datasole runs there, or somebody else publishes under the prefix; keys are read again')
+    this.policy.log?.error({ err: error }, 'a message from the store cannot be read: another version of datasole or another program publishes under the same prefix. The server reads its keys again')
     setTimeout(() => {
       this.#hasUnread = false
       this.messagesLost()

@@ -163,7 +163,7 @@ t.test('what Postgres itself refuses has a code, and leaves nothing in doubt', a
   const base = await startOf(a, 'k')
   const sql = await admin(t)
   await sql.query(`ALTER TABLE ${tableName} RENAME TO ${tableName}_away`)
-  await t.rejects(a.commit('k', { base, commits: [replace(1)] }), { code: 'BACKEND_REFUSED', message: /^Postgres refused: relation .* does not exist/, cause: { code: '42P01' } })
+  await t.rejects(a.commit('k', { base, commits: [replace(1)] }), { code: 'BACKEND_REFUSED', message: /^Postgres refused the call: relation .* does not exist/, cause: { code: '42P01' } })
   await sql.query(`ALTER TABLE ${tableName}_away RENAME TO ${tableName}`)
   t.match(await a.commit('k', { base, commits: [replace(1)] }), { accepted: true, version: 1 })
 })

@@ -121,7 +121,7 @@ t.test('redis replies: a password that is refused after a reconnect is called th
   await admin.config('SET', 'requirepass', 'other')
   await admin.call('client', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
   await admin.call('client', 'KILL', 'TYPE', 'pubsub')
-  const expected = { code: 'BACKEND_REFUSED', message: /^Redis refused: WRONGPASS/, cause: { name: 'ReplyError' } }
+  const expected = { code: 'BACKEND_REFUSED', message: /^Redis refused the call: WRONGPASS/, cause: { name: 'ReplyError' } }
   await until(async () => await backend.get('k').then(() => false, () => true))
   await t.rejects(backend.get('k'), expected)
   await t.rejects(backend.commit('k', request()), expected)
@@ -144,7 +144,7 @@ t.test('redis replies: also in a Cluster', async (t) => {
   await admin.call('client', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
   await admin.call('client', 'KILL', 'TYPE', 'pubsub')
   await until(async () => await backend.get('k').then(() => false, () => true))
-  await t.rejects(backend.get('k'), { code: 'BACKEND_REFUSED', message: /^Redis refused: WRONGPASS/ })
+  await t.rejects(backend.get('k'), { code: 'BACKEND_REFUSED', message: /^Redis refused the call: WRONGPASS/ })
 })
 
 t.test('redis replies: a server that comes back with fewer databases is refused, and not written to', async (t) => {

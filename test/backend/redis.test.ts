@@ -224,7 +224,7 @@ t.test('what Redis itself refuses has a code, and leaves nothing in doubt', asyn
   const { live } = ds.primitives
   await live.setState('k', 1)
   await admin.config('SET', 'maxmemory', '1')
-  await t.rejects(live.setState('k', 2), { code: 'BACKEND_REFUSED', message: /^Redis refused: OOM/, cause: { name: 'ReplyError' } })
+  await t.rejects(live.setState('k', 2), { code: 'BACKEND_REFUSED', message: /^Redis refused the call: OOM/, cause: { name: 'ReplyError' } })
   t.equal(await live.getState('k'), 1)
   await admin.config('SET', 'maxmemory', '0')
   await live.setState('k', 3)

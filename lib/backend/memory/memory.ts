@@ -91,7 +91,7 @@ export class MemoryBackend implements StateBackend {
    * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
    */
   consume (bucket: string, rule: RateLimitRule, cost: number): RateLimitResult | Promise<never> {
-    if (cost > rule.maxRequests) return Promise.reject(coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT'))
+    if (cost > rule.maxRequests) return Promise.reject(coded(new RangeError(`consume("${bucket}"): a cost of ${cost} is over maxRequests (${rule.maxRequests})`), 'INVALID_ARGUMENT'))
     const now = Math.floor(performance.now())
     return this.#buckets.get(bucket, rule, now).consume(now, cost)
   }

@@ -31,7 +31,7 @@ export class PostgresIndex {
       if (left!.broken === true) await this.#client.query({ text: this.#sql.drop })
       await this.#client.query({ text: this.#sql.build })
     } catch (error) {
-      if (!this.#isClosed) log?.error({ err: error }, `a node starts slower the more live keys there are, until this has succeeded: ${this.#sql.build}`)
+      if (!this.#isClosed) log?.error({ err: error }, `the index of live keys could not be built, so nodes with many live keys start slowly. Run: ${this.#sql.build}`)
     } finally {
       this.#client.end().catch(() => {}) // the connection is closed already
     }

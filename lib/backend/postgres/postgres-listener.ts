@@ -78,7 +78,7 @@ export class PostgresListener {
   async #connect (): Promise<void> {
     const client = this.#opening = this.#host.open()
     client.on('error', (error: Error) => { this.#lost(client, error) })
-    client.on('end', () => { this.#lost(client, new Error('the connection that listens was closed')) })
+    client.on('end', () => { this.#lost(client, new Error('the LISTEN connection was closed')) })
     client.on('notification', ({ channel, payload = '' }: { channel: string, payload?: string }) => { this.#take(channel, payload) })
     try {
       await client.connect()
@@ -104,7 +104,7 @@ export class PostgresListener {
   /** Sends queries one after the other, because pg deprecates the queue in its client. */
   #query (text: string): Promise<void> {
     const turn = this.#turn.then(async () => {
-      if (this.#client === undefined) throw new Error('the connection that listens is closed')
+      if (this.#client === undefined) throw new Error('the LISTEN connection is closed')
       await this.#client.query({ text, query_timeout: PROBE_TIMEOUT })
     })
     this.#turn = turn.catch(() => {}) // the caller gets the error
@@ -156,7 +156,7 @@ export class PostgresListener {
   async #fetch (id: string): Promise<string | undefined> {
     try {
       const text = await this.#host.fetch(id)
-      if (text === undefined) throw new Error('it has been removed')
+      if (text === undefined) throw new Error('the message has been removed')
       return text
     } catch (error) {
       if (this.#ended.signal.aborted) return undefined

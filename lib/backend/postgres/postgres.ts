@@ -160,7 +160,7 @@ export class PostgresBackend implements StateBackend {
    * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
    */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
-    if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
+    if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} is over maxRequests (${rule.maxRequests})`), 'INVALID_ARGUMENT')
     const values = [this.#hash(bucket), rule.windowMs, rule.maxRequests, cost]
     let row: Row | undefined
     for (;;) {
@@ -192,10 +192,10 @@ export class PostgresBackend implements StateBackend {
 
   async #tookEffect (key: string, { base, commits, reset }: CommitRequest, { epoch, version }: KeyRecord): Promise<boolean> {
     if (reset !== undefined && epoch === reset.epoch) return true
-    if (epoch !== base.epoch) throw new Error('the epoch is over in which it may have taken effect')
+    if (epoch !== base.epoch) throw new Error('the epoch of the commit is over')
     if (commits.length === 0 || version < base.version + commits.length) return false
     const [row] = await this.#repeat(this.#sql.idAt, this.#hash(key), base.version + 1)
-    if (row === undefined) throw new Error('the log does not go back that far')
+    if (row === undefined) throw new Error('the log no longer goes back to the commit')
     return row.id === commits[0]!.id
   }
 
@@ -221,7 +221,7 @@ export class PostgresBackend implements StateBackend {
 }
 
 function outcomeUnknown (key: string, cause?: unknown): DatasoleError {
-  return new DatasoleError('OUTCOME_UNKNOWN', `whether the commit to "${key}" took effect is not known: read the key before it is tried again`, { cause })
+  return new DatasoleError('OUTCOME_UNKNOWN', `the commit to "${key}" may or may not have taken effect: read the key before you try again`, { cause })
 }
 
 function recordOf ({ epoch, version, id, live, lost, connects, snapshot_version: snapshotVersion, snapshot, ids, patches }: Row): KeyRecord {

@@ -142,10 +142,10 @@ export function checkRedisOptions (options: RedisBackendOptions): RedisSettings 
   if (url !== undefined && redis !== undefined) throw invalid('redis', 'and url exclude each other: pass only one')
   if (redis !== undefined && (typeof redis !== 'object' || redis === null)) throw invalid('redis', 'must be an instance or options of ioredis')
   const given = redis === undefined ? {} : (isInstance(redis) ? redis.options : redis) as { keyPrefix?: string }
-  if (given.keyPrefix) throw invalid('redis.keyPrefix', 'does not reach channels: use the keyPrefix of RedisBackend instead')
+  if (given.keyPrefix) throw invalid('redis.keyPrefix', 'does not apply to pub/sub channels: use the keyPrefix of RedisBackend instead')
   if (keyPrefix !== undefined && prefix !== undefined && keyPrefix !== prefix) throw invalid('prefix', 'is another name of keyPrefix: pass only one')
   const chosen = keyPrefix ?? prefix ?? 'ds:'
-  if (typeof chosen !== 'string' || /[{}]/.test(chosen)) throw invalid('keyPrefix', 'must be a string without braces, which Redis Cluster gives a meaning')
+  if (typeof chosen !== 'string' || /[{}]/.test(chosen)) throw invalid('keyPrefix', 'must be a string without braces: Redis Cluster reads them as hash tags')
   return {
     prefix: chosen,
     database: databaseOf(options),

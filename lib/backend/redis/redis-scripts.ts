@@ -22,17 +22,17 @@ export const REMEMBERED_TERMS = 3
  * reply finds its commit. KEYS: hash, log, ids. A script is atomic, and runs on the slot of its keys.
  */
 const RECORD = `
--- some policies evict keys one by one: what is left of the three leads nowhere, and goes as well
+-- an eviction policy may remove only some of the three keys: delete the rest, which is useless alone
 do
   local v, sv = unpack(redis.call('HMGET', KEYS[1], 'v', 'sv'))
   local needed = tonumber(v or '0') - tonumber(sv or '0')
   if not v or redis.call('LLEN', KEYS[2]) < needed or (v ~= '0' and redis.call('EXISTS', KEYS[3]) == 0) then
     redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
   elseif v == '0' and redis.call('PTTL', KEYS[1]) < 0 then
-    redis.call('PEXPIRE', KEYS[1], 60000) -- deleted by an older version, which kept it
+    redis.call('PEXPIRE', KEYS[1], 60000) -- an older version deleted the key without an expiry
   end
 end
--- the epoch of a key without a value: that of the reader, for as long as it may commit in it
+-- the epoch of a key without a value: the reader's epoch, while commits in it are still accepted
 local function absent (history, term, epoch)
   local time = redis.call('TIME')
   local now = math.floor((time[1] * 1000 + time[2] / 1000) / term)
@@ -43,7 +43,7 @@ local function id_at (v, version)
   if version == 0 then return '' end
   return redis.call('LINDEX', KEYS[3], version - v - 1)
 end
--- what a reader at this position lacks: { 0, e, v, live, id of v, lost, sv, s, entry... }
+-- everything that a reader at this position lacks: { 0, e, v, live, id of v, lost, sv, s, entry... }
 local function record (history, term, epoch, version, id)
   local h = redis.call('HMGET', KEYS[1], 'e', 'v', 'live', 'sv')
   local e, v, live, sv = h[1] or absent(history, term, epoch), tonumber(h[2] or '0'), h[3] or '0', tonumber(h[4] or '0')
@@ -89,14 +89,14 @@ local count = #ARGV - ENTRIES + 1
 local function id_of (entry) return string.match(entry, '^[^\\n]*') end
 
 if e ~= epoch or v ~= base or id_at(v, v) ~= id then
-  -- a Cluster client may send it again without a word: what took effect is found by its id
+  -- a Cluster client may repeat a call silently: find a commit that took effect by its id
   if reset ~= '' and e == reset then return { 1, e, value == '' and 0 or 1, 0 } end
   if e == epoch and count > 0 and v >= base + count then
     local known = id_at(v, base + 1)
     if known == id_of(ARGV[ENTRIES]) then return { 1, e, base + count, since } end
     if not known and ARGV[13] ~= '0' then return { 2 } end
   end
-  -- it may have taken effect in the epoch that is over, which may be forgotten
+  -- the commit may have taken effect in an earlier epoch, which Redis may have forgotten
   if e ~= epoch and ARGV[13] ~= '0' and (h[1] or ARGV[13] == '2') then return { 2 } end
   return record(history, term, epoch, base, id)
 end
@@ -124,7 +124,7 @@ else
   local sv = tonumber(ARGV[11])
   if sv then
     redis.call('HSET', KEYS[1], 'sv', sv, 's', ARGV[12])
-    -- what is older than the snapshot is kept for recovery, within bounds; of what nobody could see, nothing
+    -- keep a bounded part of the log before the snapshot, for recovery; none if no client could read it
     local kept, length = math.max(65536, #ARGV[12]), redis.call('LLEN', KEYS[2])
     if live ~= was_live then kept = 0 end
     while length > v - sv do
@@ -142,7 +142,7 @@ end
 redis.call('HSET', KEYS[1], 'e', e, 'v', v, 'live', live, 'size', size, 'since', since)
 local stays = ARGV[14]
 if v == 0 then stays = string.format('%d', ${REMEMBERED_TERMS} * term) end
--- all three at the same moment: a script's clock stands still
+-- all three keys expire together: the clock does not advance within a script
 if stays ~= '' then
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, stays) end
 elseif redis.call('PTTL', KEYS[1]) >= 0 then
@@ -207,7 +207,7 @@ if used + wanted <= max then
   end
   return { 1, max - used, used > 0 and last + window - now or 0, 0 }
 end
--- it fits once enough of the oldest runs have left the window
+-- the cost fits once enough of the oldest runs have left the window
 local excess, wait = used + wanted - max, window
 for _, old in ipairs(redis.call('LRANGE', KEYS[1], 0, excess - 1)) do
   tick, before, after = parse(old)

@@ -92,7 +92,7 @@ export class RedisSubscriber {
     if (old !== client) old.disconnect()
     client.on(client.isCluster === true ? 'subscribersReady' : 'ready', () => { void this.#restore(client) })
     client.on('close', () => {
-      if (client === this.#client) this.#policy.down('subscriber', new Error('the connection that listens was closed'))
+      if (client === this.#client) this.#policy.down('subscriber', new Error('the subscriber connection was closed'))
     })
   }
 
@@ -146,7 +146,7 @@ export class RedisSubscriber {
     const ended = new AbortController()
     const client = this.#next = this.#make()
     try {
-      const late = setTimeout(START_TIMEOUT, undefined, { ref: false, signal: ended.signal }).then(() => { throw new Error('it takes too long') })
+      const late = setTimeout(START_TIMEOUT, undefined, { ref: false, signal: ended.signal }).then(() => { throw new Error('the subscriber connection did not start in time') })
       await Promise.race([this.#start(client), late])
     } catch (error) {
       client.disconnect()

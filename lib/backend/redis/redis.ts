@@ -145,7 +145,7 @@ export class RedisBackend implements StateBackend {
    * @throws RangeError `INVALID_ARGUMENT` if `cost` is over `rule.maxRequests`
    */
   async consume (bucket: string, rule: RateLimitRule, cost: number): Promise<RateLimitResult> {
-    if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
+    if (cost > rule.maxRequests) throw coded(new RangeError(`consume("${bucket}"): a cost of ${cost} is over maxRequests (${rule.maxRequests})`), 'INVALID_ARGUMENT')
     const [allowed, remaining, emptyIn, retryAfter] = await this.#connection.policy.once(() => this.#connection.run(CONSUME, [this.#name('bucket', bucket)], [rule.windowMs, rule.maxRequests, cost])) as number[]
     const result: RateLimitResult = { allowed: allowed === 1, remaining: remaining!, resetAt: Date.now() + emptyIn! }
     return result.allowed ? result : { ...result, retryAfter: retryAfter! }
@@ -172,7 +172,7 @@ export class RedisBackend implements StateBackend {
 }
 
 function outcomeUnknown (key: string, cause?: unknown): DatasoleError {
-  return new DatasoleError('OUTCOME_UNKNOWN', `whether the commit to "${key}" took effect is not known: read the key before it is tried again`, { cause })
+  return new DatasoleError('OUTCOME_UNKNOWN', `the commit to "${key}" may or may not have taken effect: read the key before you try again`, { cause })
 }
 
 function recordOf ([, epoch, version, live, id, lost, snapshotVersion, snapshot, ...entries]: Reply): KeyRecord {

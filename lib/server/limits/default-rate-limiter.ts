@@ -67,7 +67,7 @@ export function checkRequest (key: string, rule: RateLimitRule, cost = 0): void 
     throw invalidArgument('rateLimiter: the rule must be { windowMs, maxRequests }, whole numbers from 1 and from 0')
   }
   if (!Number.isSafeInteger(cost) || cost < 0) throw invalidArgument(`rateLimiter: the cost must be a whole number from 0, not ${String(cost)}`)
-  if (cost > rule.maxRequests) throw coded(new RangeError(`rateLimiter: a cost of ${cost} never fits into ${rule.maxRequests}`), 'INVALID_ARGUMENT')
+  if (cost > rule.maxRequests) throw coded(new RangeError(`rateLimiter: a cost of ${cost} is over maxRequests (${rule.maxRequests})`), 'INVALID_ARGUMENT')
 }
 
 /** @throws TypeError */
