@@ -18,7 +18,7 @@ export function metricsOf (server: ExportedServer): Metrics {
  */
 export function onlyMetrics (): Metrics {
   const all = runningMetrics()
-  if (all.length !== 1) throw new DatasoleError('NOT_STARTED', `export: the exporter is attached to no server, and ${all.length} servers run in this process; call attach(ds) first, or pass a snapshot`)
+  if (all.length !== 1) throw new DatasoleError('NOT_STARTED', `export: the exporter has no server, and ${all.length} servers run in this process. Call attach(ds) first, or pass a snapshot`)
   return all[0]!
 }
 

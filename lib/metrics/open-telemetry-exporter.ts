@@ -37,7 +37,7 @@ export class OpenTelemetryExporter {
    * @throws DatasoleError `DUPLICATE_REGISTRATION` if the exporter already has a server; `DRIVER_MISSING`
    */
   async attach (server: ExportedServer): Promise<this> {
-    if (this.#isAttached) throw new DatasoleError('DUPLICATE_REGISTRATION', 'OpenTelemetryExporter.attach: the exporter has a server already; make one exporter for each server')
+    if (this.#isAttached) throw new DatasoleError('DUPLICATE_REGISTRATION', 'OpenTelemetryExporter.attach: the exporter already has a server; make one exporter for each server')
     this.#isAttached = true
     let api: Api
     try {

@@ -100,7 +100,7 @@ export class PrometheusExporter {
   }
 
   #attach (metrics: Metrics): void {
-    if (this.#metrics !== undefined) throw new DatasoleError('DUPLICATE_REGISTRATION', 'PrometheusExporter.attach: the exporter has a server already; make one exporter for each server')
+    if (this.#metrics !== undefined) throw new DatasoleError('DUPLICATE_REGISTRATION', 'PrometheusExporter.attach: the exporter already has a server; make one exporter for each server')
     this.#metrics = metrics
     this.#stopRecording = metrics.record(this.#recorder)
   }
