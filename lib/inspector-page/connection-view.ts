@@ -21,11 +21,11 @@ export const showConnection: ShowView = (host) => {
   let timer: ReturnType<typeof setTimeout> | undefined
 
   const disconnect = async (): Promise<void> => {
-    const given = await confirm('Disconnect this client?', `Connection ${id}. With code 4401 the client does not come back by itself.`, 'Disconnect', { code: '4401', reason: 'disconnected by the server' })
+    const given = await confirm('Disconnect this client?', `Connection ${id}. With code 4401 the client does not reconnect by itself.`, 'Disconnect', { code: '4401', reason: 'disconnected by the server' })
     if (given === undefined) return
     try {
       const { count, missing } = await link.call('disconnect', { id, code: Number(given.code), reason: given.reason! })
-      notice(count > 0 ? undefined : missing.length > 0 ? 'A node did not answer: the connection may be open still.' : 'The connection had ended already.')
+      notice(count > 0 ? undefined : missing.length > 0 ? 'A node did not answer, so the connection may still be open.' : 'The connection has already ended.')
     } catch (error) {
       notice((error as Error).message)
     }
@@ -40,7 +40,7 @@ export const showConnection: ShowView = (host) => {
       facts.set('Open for', age(row.connectedAt))
       facts.set('Protocol', `version ${row.protocol}`)
       facts.set('Buffered', bytes(row.bufferedBytes))
-      facts.set('Calls under way', count(row.calls))
+      facts.set('Calls in flight', count(row.calls))
       facts.set('In and out', `${bytes(row.bytesIn)}/s in, ${bytes(row.bytesOut)}/s out`)
       facts.set('Tags', row.tags.join(', ') || '–')
       facts.set('Node', row.node)

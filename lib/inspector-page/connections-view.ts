@@ -32,10 +32,10 @@ const CLOSED: Array<Column<ClosedRow>> = [
 /** Shows the most active connections of all nodes, and the connections that ended while there were viewers. */
 export const showConnections: ShowView = (host) => {
   const table = new DataTable(COLUMNS, 'No connection.', 8)
-  const closed = new DataTable(CLOSED, 'None has ended since somebody looks.', 3)
+  const closed = new DataTable(CLOSED, 'No connection has ended since the inspector was opened.', 3)
   const { element, end } = filterBox<ConnectionsView>(host, 'connections', 'Filter by user, address, tag or id', (view) => {
     const rows = Object.entries(view.rows)
-    const of = view.count === view.total ? `${count(view.total)} connections` : `${count(view.count)} connections that match, of ${count(view.total)}`
+    const of = view.count === view.total ? `${count(view.total)} connections` : `${count(view.count)} matching connections, of ${count(view.total)}`
     table.update(rows, rows.length < view.count ? `The ${count(rows.length)} most active of ${of}` : of)
     closed.update(view.closed.map((row) => [`${row.id} ${row.at}`, row]), 'The last 50, with the close code of the WebSocket')
   })

@@ -13,7 +13,7 @@ const TITLES = ['Time', '', 'Frame', 'Id', 'Bytes', 'Connection', 'Payload']
 /** Shows the frames of a connection or a key from now on, the newest first. `end` stops it. */
 export function framesTail ({ link, notice }: ViewHost, target: TailTarget): { element: HTMLElement, end: () => void } {
   const body = h('tbody')
-  const state = h('p', { class: 'soft' }, 'waits for the first frame')
+  const state = h('p', { class: 'soft' }, 'waiting for the first frame')
   const pause = h('button', { type: 'button', 'aria-pressed': 'false', click: () => { toggle() } }, 'Pause')
   let cursors: Record<string, number> = {}
   let isPaused = false
@@ -38,7 +38,7 @@ export function framesTail ({ link, notice }: ViewHost, target: TailTarget): { e
       seen += answer.frames.length
       for (const frame of answer.frames) body.prepend(rowOf(frame))
       while (body.rows.length > MAX_SHOWN) body.deleteRow(-1)
-      setText(state, `${count(seen)} frames${lost > 0 ? `, ${count(lost)} more were too many to show` : ''}${answer.missing.length > 0 ? `; without ${answer.missing.length} nodes that do not answer` : ''}`)
+      setText(state, `${count(seen)} frames${lost > 0 ? `, ${count(lost)} more not shown: too many at once` : ''}${answer.missing.length > 0 ? `; ${answer.missing.length} nodes do not answer` : ''}`)
     } catch (error) {
       // ignore a lost connection: the header shows its state
       if (link.node !== '' && !isEnded) notice(error instanceof Error && 'data' in error ? error.message : undefined)
@@ -47,7 +47,7 @@ export function framesTail ({ link, notice }: ViewHost, target: TailTarget): { e
   }
   void ask()
 
-  const table = h('table', {}, h('caption', {}, 'The newest first. Payloads are cut after 2,048 characters.'), h('thead', {}, h('tr', {}, ...TITLES.map((title) => h('th', { scope: 'col', class: title === 'Id' || title === 'Bytes' ? 'number' : undefined }, title || h('abbr', { title: 'direction' }, '⇅'))))), body)
+  const table = h('table', {}, h('caption', {}, 'Newest first. Payloads are cut after 2,048 characters.'), h('thead', {}, h('tr', {}, ...TITLES.map((title) => h('th', { scope: 'col', class: title === 'Id' || title === 'Bytes' ? 'number' : undefined }, title || h('abbr', { title: 'direction' }, '⇅'))))), body)
   return {
     element: h('section', { class: 'card' },
       h('div', { class: 'head' }, h('h2', {}, 'Frames'), state, h('div', { class: 'end' }, pause)),

@@ -43,7 +43,7 @@ export const showKey: ShowView = (host) => {
 
   const evict = async (): Promise<void> => {
     const { epoch, version } = shown!
-    if (await confirm('Delete this value?', `${kind} "${key}" at version ${version}. Clients that follow it have no value then. It cannot be undone.`, 'Delete') === undefined) return
+    if (await confirm('Delete this value?', `${kind} "${key}" at version ${version}. Its subscribers lose the value. You cannot undo this.`, 'Delete') === undefined) return
     await act(() => link.call('evict', { ...ref, epoch, version }))
   }
 
@@ -74,11 +74,11 @@ export const showKey: ShowView = (host) => {
     facts.set('Version', count(detail.version))
     facts.set('Size', bytes(detail.bytes))
     facts.set('Epoch', detail.epoch || '–')
-    facts.set('As held by', `node ${short(detail.node)}${detail.missing.length > 0 ? `; ${detail.missing.length} do not answer` : ''}`)
+    facts.set('Read from', `node ${short(detail.node)}${detail.missing.length > 0 ? `; ${detail.missing.length} other nodes do not answer` : ''}`)
     if (wasThere !== detail.isThere) showButtons()
     if (!isOther) return
     setText(value, detail.isThere ? pretty(detail.text) : '')
-    setText(valueNote, !detail.isThere ? 'There is no value.' : !detail.isCut ? '' : detail.text === '' ? 'The value is larger than 4 MB, and not shown.' : 'The value is cut after 256 KB.')
+    setText(valueNote, !detail.isThere ? 'There is no value.' : !detail.isCut ? '' : detail.text === '' ? 'The value is larger than 4 MB, so it is not shown.' : 'The value is cut after 256 KB.')
     patches.replaceChildren(...detail.commits.map(({ version, patches: text, isCut }) => h('li', {}, h('span', { class: 'tag' }, String(version)), ' ', h('code', {}, `${text}${isCut ? ' …' : ''}`))))
   }
 
@@ -94,7 +94,7 @@ export const showKey: ShowView = (host) => {
     h('div', { class: 'head' }, h('h1', {}, key), buttons),
     h('div', { class: 'two' },
       h('section', { class: 'card' }, h('h2', {}, 'Value'), valueNote, value, editor),
-      h('div', { class: 'card' }, h('h2', {}, 'State'), facts.element, h('h2', {}, 'Last commits'), h('p', { class: 'soft' }, 'JSON Patch (RFC 6902), the newest first, as far as the node remembers.'), patches)),
+      h('div', { class: 'card' }, h('h2', {}, 'State'), facts.element, h('h2', {}, 'Last commits'), h('p', { class: 'soft' }, 'JSON Patch (RFC 6902), newest first. The node keeps only recent commits.'), patches)),
     ...tail === undefined ? [] : [tail.element])
   return () => {
     isEnded = true

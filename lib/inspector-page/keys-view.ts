@@ -13,15 +13,15 @@ const COLUMNS: Array<Column<KeyRow>> = [
   { title: 'Size', text: (row) => bytes(row.bytes), isNumber: true, sort: (row) => row.bytes },
   { title: 'Commits/s', text: ({ rate }) => count(rate), isNumber: true, sort: ({ rate }) => rate },
   { title: 'Subscribers', text: ({ subscribers }) => count(subscribers), isNumber: true, sort: ({ subscribers }) => subscribers },
-  { title: 'Held by', text: ({ nodes }) => nodes.length === 1 ? short(nodes[0]!) : `${nodes.length} nodes` }
+  { title: 'Nodes', text: ({ nodes }) => nodes.length === 1 ? short(nodes[0]!) : `${nodes.length} nodes` }
 ]
 
 /** Shows the keys that nodes have in memory, the most active ones first. */
 export const showKeys: ShowView = (host) => {
-  const table = new DataTable(COLUMNS, 'No node holds a key.', 5)
+  const table = new DataTable(COLUMNS, 'No node has a key open.', 5)
   const { element, end } = filterBox<KeysView>(host, 'keys', 'Filter by key, kind or scope', (view) => {
     const rows = Object.entries(view.rows)
-    const of = view.count === view.total ? `${count(view.total)} keys that nodes hold` : `${count(view.count)} keys that match, of ${count(view.total)}`
+    const of = view.count === view.total ? `${count(view.total)} keys` : `${count(view.count)} matching keys, of ${count(view.total)}`
     table.update(rows, rows.length < view.count ? `The ${count(rows.length)} most active of ${of}` : of)
   })
   host.main.append(

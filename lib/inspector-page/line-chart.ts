@@ -40,7 +40,7 @@ export class LineChart {
       line.setAttribute('points', points.map((value, i) => `${((i + offset) / (POINTS - 1) * WIDTH).toFixed(1)},${(HEIGHT - value / scale * HEIGHT).toFixed(1)}`).join(' '))
       const now = this.#format(points.at(-1)!)
       setText(legend, `${name} ${now}`)
-      said.push(`${name}: now ${now}, at the most ${this.#format(Math.max(...points))}`)
+      said.push(`${name}: now ${now}, at most ${this.#format(Math.max(...points))}`)
     }
     setText(this.#top, `two minutes, up to ${this.#format(scale)}`)
     this.#svg.setAttribute('aria-label', `${this.#title} in the last two minutes. ${said.join('. ')}`)

@@ -10,7 +10,7 @@ import { ServerLink } from './server-link.js'
 
 const VIEWS = [['overview', 'Overview'], ['connections', 'Connections'], ['keys', 'Keys'], ['methods', 'Methods']] as const
 
-const STATES: Record<string, string> = { connected: 'Live', connecting: 'Connecting', reconnecting: 'Reconnecting: what is shown is old', disconnected: 'Disconnected: reload the page' }
+const STATES: Record<string, string> = { connected: 'Live', connecting: 'Connecting', reconnecting: 'Reconnecting: the page shows old data', disconnected: 'Disconnected: reload the page' }
 
 const main = document.getElementById('main')!
 const status = document.getElementById('connection')!

@@ -30,7 +30,7 @@ export const showMethods: ShowView = ({ link, main }) => {
     h('section', { class: 'card', 'aria-label': 'Methods' }, table.element))
   return link.follow<MethodsView>('methods', (view) => {
     const rows = Object.entries(view.rows)
-    setText(since, `measured for ${age(view.since)}, since somebody looks`)
+    setText(since, `measured for ${age(view.since)}, since the inspector was opened`)
     table.update(rows, rows.length < view.count ? `The ${count(rows.length)} most called of ${count(view.count)}` : 'All nodes together. p50 and p99 are at most 9 % too high')
   })
 }

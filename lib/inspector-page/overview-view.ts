@@ -73,7 +73,7 @@ export const showOverview: ShowView = ({ link, main }) => {
     tiles.set('Keys', count(sum(({ keys }) => keys)))
     tiles.set('Sessions', count(sum(({ sessions }) => sessions)))
     tiles.set('Refused/s', count(sum(({ rates }) => rates!.refused)), sum(({ rates }) => rates!.refused) > 0 ? 'bad' : undefined)
-    nodes.update(all, all.length === here.length ? `${all.length} of ${all.length} nodes answer` : `${here.length} of ${all.length} nodes answer: what the others do is missing above`)
+    nodes.update(all, all.length === here.length ? `${all.length} of ${all.length} nodes answer` : `${here.length} of ${all.length} nodes answer; the figures above leave the others out`)
     refusals.update(refused(here), 'of all nodes')
     const withThreads = all.filter(([, { executor }]) => executor !== undefined)
     threadsCard.hidden = withThreads.length === 0

@@ -81,7 +81,7 @@ export class InspectorActions {
   }
 
   #check (ctx: RpcContext): void {
-    if (!mayAct(ctx)) throw new RpcError(RpcCode.FORBIDDEN, 'the inspector is read-only here: its option allowActions says who may act')
+    if (!mayAct(ctx)) throw new RpcError(RpcCode.FORBIDDEN, 'the inspector is read-only for you: its option allowActions decides who may act')
   }
 
   #storeOf (ref: KeyRef): StateStore {
@@ -96,11 +96,11 @@ export class InspectorActions {
     const replica = isThenable(loading) ? await loading : loading
     if (replica.epoch === epoch && replica.version === version && version > 0) return replica
     store.idle(key)
-    throw new RpcError(RpcCode.APPLICATION, `"${key}" was changed meanwhile: look at it again`, { code: 'CONFLICT' })
+    throw new RpcError(RpcCode.APPLICATION, `"${key}" has changed: check the new value, then try again`, { code: 'CONFLICT' })
   }
 
   #log ({ connection }: RpcContext, action: string, what: object): void {
-    this.#outer.log.info({ action, ...what, remoteAddress: connection.remoteAddress }, 'an action in the inspector')
+    this.#outer.log.info({ action, ...what, remoteAddress: connection.remoteAddress }, 'a viewer acted in the inspector')
   }
 }
 

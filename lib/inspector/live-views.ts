@@ -62,7 +62,7 @@ export class LiveViews {
     try {
       await this.#refresh()
     } catch (error) {
-      this.#outer.repeats.warn({ err: error }, 'the inspector could not refresh what it shows')
+      this.#outer.repeats.warn({ err: error }, 'the inspector could not refresh its views')
     }
     this.#isRunning = false
     if (this.#isStopped || this.#idle >= PATIENCE) return

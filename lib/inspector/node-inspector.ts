@@ -149,7 +149,7 @@ export class NodeInspector {
     try {
       return watch.tell(ask)
     } catch (error) {
-      this.#core.log.error({ err: error }, 'the inspector could not look at this node')
+      this.#core.log.error({ err: error }, 'the inspector could not sample this node')
       return {}
     }
   }

@@ -140,7 +140,7 @@ t.test('inspector: with allowActions viewers act, and each action is logged', as
   t.match(await app.ds.primitives.live.getState('board'), { n: 2, keep: [1, 2] })
   t.equal(({} as { x?: number }).x, undefined)
   for (const stale of [call('edit', { ...ref, epoch: seen.epoch, version: seen.version, text: '3' }), call('evict', { ...ref, epoch: seen.epoch, version: seen.version })]) {
-    await t.rejects(stale as Promise<unknown>, { data: { code: 'CONFLICT' }, message: /changed meanwhile/ })
+    await t.rejects(stale as Promise<unknown>, { data: { code: 'CONFLICT' }, message: /has changed/ })
   }
   const now = await call('key', ref)
   const head = { ...ref, epoch: now.epoch, version: now.version }
@@ -160,7 +160,7 @@ t.test('inspector: with allowActions viewers act, and each action is logged', as
   t.strictSame(await call('evict', { ...session, epoch, version }), { wasThere: true })
   t.strictSame(await app.ds.primitives.sessions.restore({ userId: 'bob' }), {})
 
-  const actions = logs.filter((line) => line.includes('an action in the inspector')).map((line) => JSON.parse(line) as object)
+  const actions = logs.filter((line) => line.includes('a viewer acted in the inspector')).map((line) => JSON.parse(line) as object)
   t.match(actions, [{ level: 30, action: 'disconnect', connectionId: id, remoteAddress: '127.0.0.1' }, { action: 'disconnect' }, { action: 'edit', key: 'board' }, { action: 'edit' }, { action: 'evict', key: 'board' }, { action: 'evict', kind: 'session' }])
 })
 
