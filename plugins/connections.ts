@@ -26,7 +26,7 @@ export type DatasoleServerOptions = ServerOptions<FastifyRequest>
 /** The log form of a request, without a token in its URL. */
 const WITHOUT_TOKEN = { req: (req: FastifyRequest) => ({ method: req.method, url: redactUrl(req.url), host: req.host, remoteAddress: req.ip }) }
 
-const PLAIN_REQUEST = 'a plain request came for the path of the WebSocket. Where it was meant to be an upgrade, a proxy has dropped that: it has to speak HTTP/1.1 to this server, and pass on the headers Upgrade and Connection (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"). This is logged once'
+const PLAIN_REQUEST = 'a plain HTTP request came to the path of the WebSocket. If a browser sent an upgrade, a proxy removed its headers: the proxy must speak HTTP/1.1 to this server and pass on the headers Upgrade and Connection (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"). This warning is logged once'
 
 /**
  * Adds the websocket route, whose hooks run the steps of the entrance. A refused upgrade gets a reply. It never throws,
@@ -48,7 +48,7 @@ export function connections (app: FastifyInstance, core: Core, entrance: Entranc
     }
     // HTTP/2 forbids these headers (RFC 9113 section 8.2.2)
     if (request.raw.httpVersionMajor !== 2) reply.headers({ upgrade: 'websocket', connection: reply.raw.shouldKeepAlive ? 'Upgrade' : 'Upgrade, close' })
-    return reply.code(426).send({ statusCode: 426, error: 'Upgrade Required', message: 'this is the endpoint of a WebSocket' })
+    return reply.code(426).send({ statusCode: 426, error: 'Upgrade Required', message: 'this path accepts only WebSocket connections' })
   }
 
   if (!app.hasRequestDecorator('datasoleAdmission')) app.decorateRequest('datasoleAdmission', null)

@@ -111,7 +111,7 @@ export function enter (server: Server, tenant: Tenant): () => void {
   let door = doors.get(server)
   if (door === undefined) doors.set(server, door = new FrontDoor(server))
   for (const { path } of door.tenants) {
-    if (path === tenant.path) throw new DatasoleError('PATH_TAKEN', `another datasole server has the path ${path} on this http server: give one of them another path, or await the close() of the one that it replaces`)
+    if (path === tenant.path) throw new DatasoleError('PATH_TAKEN', `another datasole server already has the path ${path} on this http server: give one of them another path, or await close() of the old one first`)
   }
   door.tenants.add(tenant)
   return () => {

@@ -64,7 +64,7 @@ export class PrivateHost {
   }
 
   register<O extends FastifyPluginOptions> (plugin: (app: FastifyInstance, options: O) => Promise<void>, options?: O): void {
-    if (this.#starting !== undefined || this.#closing !== undefined) throw new DatasoleError('TOO_LATE', 'register: plugins load at init(), which was called already; register them before')
+    if (this.#starting !== undefined || this.#closing !== undefined) throw new DatasoleError('TOO_LATE', 'register: init() was already called; register plugins before it')
     this.#app.register(plugin, options as O)
   }
 
@@ -95,7 +95,7 @@ export class PrivateHost {
   attach (server: AnyHttpServer): void {
     if (this.#closing !== undefined) throw new DatasoleError('CLOSED', 'this server is closed; construct a new one')
     if (this.#leave.has(server)) {
-      this.#core.log.warn('transport.attach: this server is attached to that http server already, so this call does nothing; leave it out')
+      this.#core.log.warn('transport.attach: this server is already attached to that http server; remove this call, which does nothing')
       return
     }
     const { path, asyncapiPath } = this.#core.settings
@@ -166,7 +166,7 @@ export class PrivateHost {
 
   #failed (error: unknown): void {
     if (this.#closing !== undefined) return
-    this.#core.log.error({ err: error }, 'a request came, but the server did not start')
+    this.#core.log.error({ err: error }, 'a request was refused: the server did not start')
   }
 }
 

@@ -107,7 +107,7 @@ t.test('attach: to two servers, and twice to one, which is warned of', async (t)
     ds.transport.attach(server)
     await echoes(t, await listen(t, server))
   }
-  t.equal(logs.filter((line) => line.includes('attached to that http server already')).length, 2)
+  t.equal(logs.filter((line) => line.includes('already attached to that http server')).length, 2)
   await ds.close()
   for (const server of servers) {
     t.equal(server.listenerCount('upgrade'), 0)

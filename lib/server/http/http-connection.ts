@@ -114,6 +114,6 @@ function checkOrigin ({ settings, isDraining, log, repeats }: Core, raw: Incomin
     throw HttpRefusal.rejected({ status: 500, error: 'the origin cannot be checked' })
   }
   if (isAllowed) return
-  repeats.warn({ origin: raw.headers.origin, host }, 'a request of a page of another origin was refused; to allow it, add the origin to the option allowedOrigins')
+  repeats.warn({ origin: raw.headers.origin, host }, 'a request from a page of another origin was refused; to allow it, add the origin to the option allowedOrigins')
   throw HttpRefusal.rejected({ status: 403, error: 'origin not allowed' })
 }

@@ -32,8 +32,8 @@ export async function listConnections (connections: ConnectionsFacade<unknown>, 
 /** @throws HttpRefusal */
 export async function disconnect (connections: ConnectionsFacade<unknown>, { code, reason, ...query }: Query): Promise<{ count: number, nodes: Record<string, number>, missing: string[] }> {
   const selector = selectorOf(query)
-  if (selector === undefined) throw HttpRefusal.because(400, 'INVALID_ARGUMENT', `say whom, by ${SELECTS.join(', ')}`)
-  if (Array.isArray(reason)) throw HttpRefusal.because(400, 'INVALID_ARGUMENT', 'there is one reason')
+  if (selector === undefined) throw HttpRefusal.because(400, 'INVALID_ARGUMENT', `the query must have at least one of ${SELECTS.join(', ')}`)
+  if (Array.isArray(reason)) throw HttpRefusal.because(400, 'INVALID_ARGUMENT', 'the query may have only one reason')
   return await told(() => connections.disconnect(selector, { ...code !== undefined && { code: Number(code) }, ...reason !== undefined && { reason } }))
 }
 
@@ -43,7 +43,7 @@ export async function disconnect (connections: ConnectionsFacade<unknown>, { cod
  */
 function selectorOf ({ token: _token, contract: _contract, ...query }: Query): Selector | undefined {
   const unknown = Object.keys(query).find((name) => !SELECTS.includes(name as 'user'))
-  if (unknown !== undefined) throw HttpRefusal.because(400, 'INVALID_ARGUMENT', `the query has no ${JSON.stringify(unknown.slice(0, 100))}`)
+  if (unknown !== undefined) throw HttpRefusal.because(400, 'INVALID_ARGUMENT', `the query parameter ${JSON.stringify(unknown.slice(0, 100))} is unknown`)
   return Object.keys(query).length === 0 ? undefined : query
 }
 

@@ -54,7 +54,7 @@ export async function patchState (core: Core, exchange: Exchange, { key, patches
       if (thrown instanceof HttpRefusal) throw thrown
       throw refusalOf(core, thrown, { source: 'prePush', key, connection: connection.context })
     }
-    if (channels.get(key) !== known) throw HttpRefusal.of('UNKNOWN_KEY', 'the channel has ended')
+    if (channels.get(key) !== known) throw HttpRefusal.of('UNKNOWN_KEY', 'the channel was closed')
     const limits = channel?.check.limits(size) ?? { maxDepth: maxJsonDepth, maxWork: 4 * size + FREE_WORK }
     return await write(live.storeOf(key), key, operations, expected, limits, channel && ((document) => { channel.check.run(document, ctx) }))
   } catch (error) {
@@ -76,7 +76,7 @@ function write (store: StateStore, key: string, operations: Operation[], expecte
         const version = versionOf(replica, before)
         // a write as live state would publish a value that server code keeps private
         if (version > 0 && !replica.live && !before.some(({ write }) => write.live)) throw HttpRefusal.of('UNKNOWN_KEY', 'this key takes no patches')
-        if (expected !== undefined && (version === 0 || !expected.hasStrong(entityTagOf({ epoch, version })))) throw HttpRefusal.because(412, 'CONFLICT', 'the value is another one than If-Match names')
+        if (expected !== undefined && (version === 0 || !expected.hasStrong(entityTagOf({ epoch, version })))) throw HttpRefusal.because(412, 'CONFLICT', 'the ETag of the value does not match If-Match')
         head = { epoch, version: operations.length === 0 ? version : version + 1 }
         return clonePlain(operations) as Operation[]
       },
@@ -93,7 +93,7 @@ function failureOf (error: unknown): unknown {
   if (code === 'TOO_DEEP') return HttpRefusal.of('LIMIT_EXCEEDED', messageOf(error))
   if (TOLD.includes(code)) return error instanceof HttpRefusal ? error : HttpRefusal.of(code as ErrorCode, messageOf(error), error as Partial<ErrorMessage>)
   if (code === 'BACKEND_UNAVAILABLE') return HttpRefusal.of('BUSY', 'the change could not be stored')
-  if (code === 'OUTCOME_UNKNOWN') return HttpRefusal.because(503, code, 'whether the change was stored is not known: read the key before it is tried again')
+  if (code === 'OUTCOME_UNKNOWN') return HttpRefusal.because(503, code, 'the change may or may not have been stored: read the key before you try again')
   return error
 }
 

@@ -22,8 +22,8 @@ export async function requirePermission<About> (permission: Permission<About>, {
   // a promise is truthy: only a resolved `true` is a permission
   if ((isThenable(answer) ? await answer : answer) === true) return
   throw HttpRefusal.because(403, 'NOT_ALLOWED', permission === false
-    ? `this server does not allow it: set the option ${option} of datasole/http to true, or to a function that decides`
-    : `the option ${option} of datasole/http refuses this request: let it return true for it`)
+    ? `this server does not allow the request: set the option ${option} of datasole/http to true, or to a function that decides`
+    : `the option ${option} of datasole/http refused this request: return true to allow it`)
 }
 
 /**

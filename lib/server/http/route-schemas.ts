@@ -13,7 +13,7 @@ const refusal = (description: string): object => ({
   required: ['statusCode', 'error'],
   properties: {
     statusCode: integer,
-    code: { type: 'string', description: 'stable; absent where an upgrade would be refused, too' },
+    code: { type: 'string', description: 'stable; absent if the server would refuse a WebSocket upgrade for the same reason' },
     error: text,
     issues: { type: 'array', items: answer('a place that a schema refuses', { path: text, message: text }) }
   }
@@ -57,8 +57,8 @@ export const SCHEMAS = {
       type: 'object',
       properties: {
         'if-none-match': { type: 'string', description: 'the ETag of the value that the client has' },
-        prefer: { type: 'string', description: '`wait=N` waits up to N seconds for another value than that of If-None-Match' },
-        'last-event-id': { type: 'string', description: 'the id of the last event, from which a stream goes on' }
+        prefer: { type: 'string', description: '`wait=N` waits up to N seconds until the ETag of the value differs from If-None-Match' },
+        'last-event-id': { type: 'string', description: 'the id of the last event; the stream continues after it' }
       }
     },
     response: {
@@ -78,7 +78,7 @@ export const SCHEMAS = {
     response: {
       204: { type: 'null', description: 'Done. The ETag is that of the new value.' },
       404: refusal('The key takes no patches.'),
-      412: refusal('The value is another one than If-Match names.'),
+      412: refusal('The ETag of the value does not match If-Match.'),
       413: refusal('The patch or the value is too large.'),
       415: refusal('The body has another content type.'),
       422: refusal('The patch does not apply, or the value does not match its schema.'),
@@ -93,7 +93,7 @@ export const SCHEMAS = {
     body: { ...any, description: 'the parameters, any JSON value; no body for none' },
     response: {
       200: answer('The result.', { result: any }),
-      '4xx': answer('The call failed. A request that did not become a call has `statusCode` and `error` as a text instead.', { error: { anyOf: [text, answer('why', { code: integer, message: text, data: any })] } }),
+      '4xx': answer('The call failed. If the request was refused before the call, the body has `statusCode`, and `error` is a text.', { error: { anyOf: [text, answer('why', { code: integer, message: text, data: any })] } }),
       '5xx': answer('As 4xx.', { error: { anyOf: [text, answer('why', { code: integer, message: text, data: any })] } })
     }
   },
@@ -103,7 +103,7 @@ export const SCHEMAS = {
     params: { type: 'object', required: ['event'], properties: { event: text } },
     body: { type: 'object', additionalProperties: false, properties: { data: any, to: target, except: target } },
     response: {
-      204: { type: 'null', description: 'It is on its way to the clients of every node.' },
+      204: { type: 'null', description: 'The event was sent to the clients of all nodes.' },
       413: refusal('The body is too large.'),
       415: refusal('The body has another content type.'),
       422: refusal('The data does not match the contract.'),
