@@ -215,7 +215,7 @@ export class Core implements ConnectionHost {
 
   /** @throws DatasoleError `TOO_LATE` */
   checkNotStarted (scope: Scope, plugin: string): void {
-    if (this.#starting !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} comes too late in the scope "${scope.name}": the server has started`)
+    if (this.#starting !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} is registered too late in the scope "${scope.name}": the server has started`)
   }
 
   /** Connects the backends and joins the other nodes. May be called again. If a part fails, all parts stop. */
@@ -227,7 +227,7 @@ export class Core implements ConnectionHost {
     try {
       await step
     } catch (error) {
-      await this.stop().catch((failure: unknown) => { this.log.error({ err: failure }, 'a part could not be stopped after the start had failed') })
+      await this.stop().catch((failure: unknown) => { this.log.error({ err: failure }, 'the server could not stop cleanly after a failed start') })
       throw error
     }
   }

@@ -49,7 +49,7 @@ export class Dispatch {
     if (!connection.isOpen) return
     this.#metrics.messagesIn++
     this.#metrics.bytesIn += receivedSize(data.length)
-    if (!isBinary) return connection.refuseFrame(0, 'text messages are not part of this protocol', CloseCode.UNSUPPORTED_DATA)
+    if (!isBinary) return connection.refuseFrame(0, 'the protocol has no text messages', CloseCode.UNSUPPORTED_DATA)
     if (data.length > this.#settings.maxPayload + HEADER_SIZE) return connection.close(CloseCode.TOO_BIG, 'frame over maxPayload')
     let head: Buffer = NO_HEAD
     try {
@@ -57,7 +57,7 @@ export class Dispatch {
       if (data[0] === ZLIB_MAGIC) {
         const { maxInflatedSize } = this.#settings
         const retryAfter = connection.work.inflation.wait(maxInflatedSize)
-        if (retryAfter > 0) return this.#busy(connection, inflateHead(data), 'too much was inflated for this connection within a second', retryAfter)
+        if (retryAfter > 0) return this.#busy(connection, inflateHead(data), 'the frames of this connection inflate to too many bytes per second', retryAfter)
         frame = inflate(data, maxInflatedSize)
         connection.work.inflation.count(frame?.length ?? maxInflatedSize)
         if (frame === undefined) {

@@ -138,7 +138,7 @@ export class Keyspace implements Part {
         await this.#v1.reload()
         await this.crdts.reload()
       } catch (error) {
-        if (!hasFailed) this.#log.error({ err: error }, 'the names of the keys could not be read again; it is tried until they can')
+        if (!hasFailed) this.#log.error({ err: error }, 'the names of the keys could not be read again; the server keeps trying')
         hasFailed = true
         this.#isReloadDue = true
         await setTimeout(RETRY, undefined, { ref: false })

@@ -11,5 +11,5 @@ export function warnOfSplitBrain (log: Logger): void {
   const isOneOfSeveral = cluster.isWorker || Number(process.env.NODE_APP_INSTANCE ?? 0) > 0
   if (isSaid || !isOneOfSeveral) return
   isSaid = true
-  log.warn('this process is one of several (a cluster worker, or one of pm2\'s), and its state is in its own memory: clients of other processes see other state and get no events from here. Share a store: option stateBackend with a RedisBackend or PostgresBackend. Where that is meant, pass stateBackend: new MemoryBackend()')
+  log.warn('this process is one of several (a cluster worker, or one of pm2), but it keeps its state in its own memory. Clients of other processes see other state and get no events from this process. To share a store, pass stateBackend: a RedisBackend or PostgresBackend. To keep the state separate, pass stateBackend: new MemoryBackend()')
 }

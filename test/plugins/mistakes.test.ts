@@ -38,7 +38,7 @@ for (const [name, kind, plugin, options] of PLUGINS) {
   })
 
   t.test(`datasole/${name}: a second ${kind} in one scope is refused, naming both and the scope`, async (t) => {
-    const says = { code: 'DUPLICATE_REGISTRATION', message: new RegExp(`datasole/${name}: the scope "game" has a ${kind} already, of datasole/`) }
+    const says = { code: 'DUPLICATE_REGISTRATION', message: new RegExp(`datasole/${name}: the scope "game" already has a ${kind}, from datasole/`) }
     const game = Object.assign(async (scope: FastifyInstance) => {
       const [first, given] = FIRST[kind]!
       await scope.register(first, given as never)
@@ -69,7 +69,7 @@ for (const [name, kind, plugin, options] of PLUGINS) {
 
   if (kind !== 'backend') continue
   t.test(`datasole/${name}: a backend that comes after the first write of its scope is refused, naming the call`, async (t) => {
-    const says = { code: 'TOO_LATE', message: new RegExp(`datasole/${name} comes too late in the scope "game": state.setState`) }
+    const says = { code: 'TOO_LATE', message: new RegExp(`datasole/${name} is registered too late in the scope "game": state.setState`) }
     const game = Object.assign(async (scope: FastifyInstance) => {
       await scope.ds.primitives.state.setState('k', 1)
       await scope.register(plugin, options as never)

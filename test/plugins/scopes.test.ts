@@ -108,7 +108,7 @@ t.test('mistakes of registration fail at once, and name plugin and scope', async
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(datasole, { stateBackend: new MemoryBackend() })
-  await t.rejects(async () => { await app.register(memory) }, { code: 'DUPLICATE_REGISTRATION', message: /datasole\/memory: the scope "root" has a backend already, of the options of datasole/ })
+  await t.rejects(async () => { await app.register(memory) }, { code: 'DUPLICATE_REGISTRATION', message: /datasole\/memory: the scope "root" already has a backend, from the options of datasole/ })
 
   const late = Fastify()
   t.teardown(() => late.close())

@@ -208,10 +208,10 @@ t.test('shared limits: a limiter of the user\'s', async (t) => {
       for (let i = 0; i < 5; i++) answers.push(await wire.call('echo'))
       t.equal(answers.filter(({ result }) => result === 1).length, passes)
       t.equal(ds.metrics.snapshot().rateLimitFallbacks, 6)
-      t.equal(logs.filter((line) => line.includes('cannot be decided')).length, 1)
+      t.equal(logs.filter((line) => line.includes('gives no answer')).length, 1)
       await until(() => judge.asked.at(-1)!.key === 'probe')
       judge.verdict = yes
-      await until(() => logs.some((line) => line.includes('decided again; 6 frames')))
+      await until(() => logs.some((line) => line.includes('decided on 6 frames')))
       judge.verdict = no
       t.match((await wire.call('echo')).error.data, { code: 'RATE_LIMITED', retryAfter: 77 })
       t.not(judge.asked.at(-1)!.key, 'probe')
@@ -230,7 +230,7 @@ t.test('shared limits: a limiter of the user\'s', async (t) => {
       for (const { result } of [await answer, await wire.call('echo'), await wire.call('echo')]) if (result === 1) admitted++
       await until(() => judge.asked.at(-1)!.key === 'probe')
       judge.asked.at(-1)!.decide(yes)
-      await until(() => logs.filter((line) => line.includes('decided again')).length === outage)
+      await until(() => logs.filter((line) => line.includes('answers again')).length === outage)
     }
     t.equal(admitted, 2)
   })

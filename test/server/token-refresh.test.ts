@@ -149,7 +149,7 @@ for (const [entrance, start] of entrances) {
       const wire = await connect({ protocols: offer({ ms: LIFETIME }) })
       await asked(wire)
       wire.send(AUTH, 5, { token: token({ user: 'bob', ms: 10_000 }) })
-      t.same(await wire.closed, { code: 4401, reason: 'the token is of another user' })
+      t.same(await wire.closed, { code: 4401, reason: 'the token belongs to another user' })
     })
 
     t.test('three tokens at most are tried each time, one after the other; more are bad frames', { buffered: true }, async (t) => {

@@ -69,6 +69,6 @@ function letIn (door: Door, { raw, ip, protocol, transport, isGone }: Applicant,
 
 function refusal ({ log }: Door, error: unknown): Rejection {
   if (error instanceof NotAdmitted) return error.isFinal ? { status: 403, error: 'connection refused' } : { status: 503, error: 'connection failed' }
-  log.error({ err: error }, 'an onConnect hook hangs')
+  log.error({ err: error }, 'an onConnect hook did not answer')
   return { status: 500, error: 'connection failed' }
 }

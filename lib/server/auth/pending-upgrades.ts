@@ -13,7 +13,7 @@ const MAX_REASON = 123
 export function checkCloseReason ({ code, reason }: CloseReason): void {
   const isCode = [1000, 1001, 1002, 1003, 1008, 1011].includes(code) || (Number.isInteger(code) && code >= 3000 && code <= 4999)
   if (isCode && Buffer.byteLength(reason) <= MAX_REASON) return
-  throw new DatasoleError('INVALID_CLOSE', `disconnectUser: the code must be 1000 to 1003, 1008, 1011 or 3000 to 4999, and the reason have at most ${MAX_REASON} bytes`)
+  throw new DatasoleError('INVALID_CLOSE', `disconnectUser: the code must be 1000 to 1003, 1008, 1011 or 3000 to 4999, and the reason must have at most ${MAX_REASON} bytes`)
 }
 
 /** One upgrade, from before its authentication until it has become a connection or failed. */

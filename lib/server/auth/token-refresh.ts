@@ -109,7 +109,7 @@ export class TokenRefresh implements Part {
   /** Handles a token from a client. It does not throw. */
   #receive (connection: Connection, correlationId: number, token: string): void {
     const lease = this.#expiries.get(connection)
-    if (lease === undefined || lease.attempts === 0 || lease.isChecking) return connection.refuseFrame(correlationId, 'no token was asked for')
+    if (lease === undefined || lease.attempts === 0 || lease.isChecking) return connection.refuseFrame(correlationId, 'the server did not ask for a token')
     lease.attempts--
     lease.isChecking = true
     this.#check(connection, lease, correlationId, token).catch((error: unknown) => {
@@ -123,10 +123,10 @@ export class TokenRefresh implements Part {
     const auth = await authenticate(this.#settings, renewal(lease.request, token))
     if (!connection.isOpen) return
     if (!auth.authenticated) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'not authenticated')
-    if (auth.userId !== context.userId) return connection.close(CloseCode.AUTH_EXPIRED, 'the token is of another user')
+    if (auth.userId !== context.userId) return connection.close(CloseCode.AUTH_EXPIRED, 'the token belongs to another user')
     const next = AuthExpiry.of(auth, lease.request)
     // otherwise a client could send the same token again and again, each time for half of the time left
-    if (next !== undefined && next.until - lease.until < lease.notice / 4) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'the token holds hardly longer than the last one')
+    if (next !== undefined && next.until - lease.until < lease.notice / 4) return connection.sendError(correlationId, 'UNAUTHENTICATED', 'the token expires too soon: send one that is valid for longer')
     context.renew(auth)
     this.#end(connection)
     this.grant(connection, next)

@@ -202,11 +202,11 @@ export class Bus {
   }
 
   readonly #succeeded = (): void => {
-    if (this.#lost > 0) this.#log.warn(`messages reach the other nodes again; ${this.#lost} did not, or may not have`)
+    if (this.#lost > 0) this.#log.warn(`messages reach the other nodes again; ${this.#lost} messages are lost, or may be`)
     this.#lost = 0
   }
 
   readonly #failed = (error: unknown): void => {
-    if (this.#lost++ === 0) this.#log.error({ err: error }, 'a message did not reach the other nodes, or may not have; further ones are counted')
+    if (this.#lost++ === 0) this.#log.error({ err: error }, 'a message to the other nodes is lost, or may be; the server counts further ones and logs their number later')
   }
 }

@@ -89,11 +89,11 @@ export class Channels implements ChannelHost, Part {
   create (options: SyncChannelOptions, scope: Scope): Channel {
     const settings = resolveChannel(options, this.settings.maxStateBytes)
     const { key, initialValue, schema, validate, maxBytes } = settings
-    if (this.#channels.has(key)) throw new DatasoleError('DUPLICATE_KEY', `${CREATE}("${key}"): the key has a channel already`)
+    if (this.#channels.has(key)) throw new DatasoleError('DUPLICATE_KEY', `${CREATE}("${key}"): the key already has a channel`)
     const { maxJsonDepth } = this.settings
     if (initialValue !== undefined) settings.initialValue = copyJson(initialValue, maxJsonDepth)
     const contract = settings.mode === 'crdt' ? this.#contract.channelState(key) : this.#contract.state(key)
-    if (schema !== undefined && contract !== undefined) throw new DatasoleError('INVALID_OPTION', `${CREATE}("${key}"): option schema: the contract has the schema of this key`)
+    if (schema !== undefined && contract !== undefined) throw new DatasoleError('INVALID_OPTION', `${CREATE}("${key}"): option schema: the contract already has the schema of this key`)
     if (settings.initialValue !== undefined) contract?.(settings.initialValue, [''])
     const check = new PushCheck(this, key, scope, maxBytes, schema, validate, settings.direction === 'client-to-server' ? contract : undefined)
     // otherwise `opened` opens the channel later
@@ -192,7 +192,7 @@ export class Channels implements ChannelHost, Part {
   #receive (connection: Connection, correlationId: number, message: PushMessage, size: number): void {
     const { key } = message
     const channel = this.#channels.get(key)
-    if (channel?.takesPushes !== true) throw new Refusal('UNKNOWN_KEY', 'nothing takes changes of this key')
+    if (channel?.takesPushes !== true) throw new Refusal('UNKNOWN_KEY', 'clients cannot change this key')
     this.metrics.pushes++
     let push
     try {
@@ -202,9 +202,9 @@ export class Channels implements ChannelHost, Part {
       return this.#refuse(connection, correlationId, key, error)
     }
     const writer = this.#writerOf(connection, push.client)
-    if (writer.client !== push.client) throw new Refusal('FORBIDDEN', 'a connection pushes under one client id')
+    if (writer.client !== push.client) throw new Refusal('FORBIDDEN', 'a connection must use the same client id in all pushes')
     const { budget } = writer
-    budget.enter(size, 'too many pushes wait already', RETRY)
+    budget.enter(size, 'too many pushes are waiting', RETRY)
     this.#admit(connection, writer, channel, push, {
       done: (head) => {
         this.#isStoreAway = false
@@ -233,7 +233,7 @@ export class Channels implements ChannelHost, Part {
     const ctx = connection.messageContext
     const go = (): void => {
       // while the hook ran, the channel may have been closed, or replaced by one with stricter checks
-      if (this.#channels.get(key) !== channel) return outcome.failed(new DatasoleError('UNKNOWN_KEY', 'the channel has ended'))
+      if (this.#channels.get(key) !== channel) return outcome.failed(new DatasoleError('UNKNOWN_KEY', 'the channel was closed'))
       try {
         channel.push(push, { client: writer.id, seq: push.seq }, ctx, outcome)
       } catch (error) {
@@ -269,12 +269,12 @@ export class Channels implements ChannelHost, Part {
     if (code === 'TOO_DEEP') return connection.sendError(correlationId, 'LIMIT_EXCEEDED', message, { key })
     if (code === 'BUSY') return connection.sendError(correlationId, 'BUSY', message, { retryAfter: RETRY, key })
     if (code === undefined || !REFUSALS.includes(code)) {
-      if (!this.#isStoreAway) this.log.error({ err: error, key }, 'a push could not be stored; clients send it again until it can')
+      if (!this.#isStoreAway) this.log.error({ err: error, key }, 'a push could not be stored; clients repeat it until it is')
       this.#isStoreAway = true
       // it may have been stored: the push ledger recognizes a repeated push
       return connection.sendError(correlationId, 'BUSY', 'the change could not be stored: send it again', { retryAfter: AWAY, key })
     }
-    if (code === 'INTERNAL') this.log.error({ err: error, key }, 'a push could not be looked at')
+    if (code === 'INTERNAL') this.log.error({ err: error, key }, 'a push could not be checked')
     connection.sendError(correlationId, code as ErrorCode, message, { key, issues: (error as Partial<ErrorMessage>).issues })
     if (code === 'CONFLICT') this.subscriptions.resync(connection, key)
   }

@@ -94,7 +94,7 @@ export class CrdtChannel extends SharedChannel implements CrdtSinkChannel {
 
   /** Runs this node's writes one after the other, so that each starts from the result of the last. */
   #inTurn<T> (write: () => Promise<T>): Promise<T> {
-    if (this.#waiting >= MAX_WAITING) throw new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.key}" wait already; try again later`)
+    if (this.#waiting >= MAX_WAITING) throw new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.key}" already wait; try again later`)
     this.#waiting++
     const written = this.#last.then(write).finally(() => { this.#waiting-- })
     this.#last = written.catch(() => {}) // the writer gets the error

@@ -59,7 +59,7 @@ export class DataChannel<C = unknown, K extends string = string> {
     if (typeof key !== 'string') throw invalidArgument('createDataChannel: the key must be a string')
     const [unknown] = Object.keys(rest)
     if (unknown !== undefined) throw new DatasoleError('INVALID_OPTION', `createDataChannel("${key}"): option ${unknown} is not an option of a data channel`)
-    if (parts.channels.composed.has(key)) throw new DatasoleError('DUPLICATE_KEY', `createDataChannel("${key}"): the key has a data channel already`)
+    if (parts.channels.composed.has(key)) throw new DatasoleError('DUPLICATE_KEY', `createDataChannel("${key}"): the key already has a data channel`)
     this.key = key
     this.#parts = parts
     this.#scope = scope

@@ -53,7 +53,7 @@ export class PrivateCrdt implements PrivateValue {
   write (_key: string, made: Change): void {
     const size = made.op === undefined ? 0 : 2 * jsonSize(made.op)
     if (this.#size + size > this.#host.check.maxBytes) this.#shrink()
-    if (this.#size + size > this.#host.check.maxBytes) return made.failed(coded(new RangeError(`a connection's own value may have ${this.#host.check.maxBytes} bytes of JSON`), 'LIMIT_EXCEEDED'))
+    if (this.#size + size > this.#host.check.maxBytes) return made.failed(coded(new RangeError(`the connection's own value is over maxBytes (${this.#host.check.maxBytes} bytes of JSON)`), 'LIMIT_EXCEEDED'))
     try {
       if (made.op !== undefined) made.check?.(valueAfter(this.value, made.op))
     } catch (error) {

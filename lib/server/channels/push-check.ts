@@ -53,7 +53,7 @@ export class PushCheck {
 
   /** @throws RangeError `LIMIT_EXCEEDED`, DatasoleError `INVALID_VALUE` */
   run (document: Document, ctx: MessageContext): void {
-    if (document.size > this.maxBytes) throw coded(new RangeError(`the value would have ${document.size} bytes of JSON, and may have ${this.maxBytes}`), 'LIMIT_EXCEEDED')
+    if (document.size > this.maxBytes) throw coded(new RangeError(`the value would have ${document.size} bytes of JSON, over maxBytes (${this.maxBytes})`), 'LIMIT_EXCEEDED')
     try {
       this.compile()
     } catch (error) {
@@ -73,7 +73,7 @@ export class PushCheck {
     }
     if (isThenable(verdict)) {
       verdict.then(undefined, () => {}) // the outcome comes too late
-      throw new DatasoleError('INTERNAL', `channel "${this.key}": validate must be synchronous; what has to wait belongs into a prePush hook`)
+      throw new DatasoleError('INTERNAL', `channel "${this.key}": validate must be synchronous; use a prePush hook for asynchronous checks`)
     }
     if (verdict === false) throw invalid('the value is not accepted')
   }

@@ -92,7 +92,7 @@ export class PushWrite implements Write {
 
   reject (error: unknown): void {
     this.#isDone = true
-    this.#outcome.failed(this.#isLate && error instanceof PatchError ? conflict(`an operation does not apply any more: ${error.message}`) : error)
+    this.#outcome.failed(this.#isLate && error instanceof PatchError ? conflict(`an operation no longer applies: ${error.message}`) : error)
   }
 
   /** The version that contains this push, if it was applied before. */
@@ -109,14 +109,14 @@ export class PushWrite implements Write {
   /** @throws DatasoleError `CONFLICT` if a later commit touched the same places */
   #compare (patches: Operation[], replica: Replica, before: readonly Prepared[], version: number): void {
     const { epoch, base } = this.#pushed
-    if (epoch !== replica.epoch) throw conflict('the key has begun another epoch')
+    if (epoch !== replica.epoch) throw conflict('the epoch of the key has changed')
     if (base > version) throw conflict(`the newest version is ${version}`)
     this.#isLate = base < version
     if (!this.#isLate) return
     const touched = new TouchedPaths()
     if (base < replica.version) {
       const since = replica.patchesSince({ epoch, version: base })
-      if (since === undefined || since.length > MAX_LOOKBACK) throw conflict(`what came after version ${base} is not held any more`)
+      if (since === undefined || since.length > MAX_LOOKBACK) throw conflict(`the server no longer has the commits after version ${base}`)
       touched.add(JSON.parse(since) as Operation[])
     }
     for (const prepared of before.filter(({ entry }) => entry !== undefined).slice(Math.max(0, base - replica.version))) touched.add(prepared.patches)

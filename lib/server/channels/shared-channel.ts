@@ -79,7 +79,7 @@ export abstract class SharedChannel implements SyncChannel, KeyChannel {
         await this.start()
         return
       } catch (error) {
-        if (!isSaid) this.host.log.error({ err: error, key: this.key }, 'a channel could not be opened; it is tried again until it can')
+        if (!isSaid) this.host.log.error({ err: error, key: this.key }, 'a channel could not be opened; the server keeps trying')
         isSaid = true
       }
     }

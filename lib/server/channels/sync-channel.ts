@@ -111,11 +111,11 @@ export function resolveChannel (options: SyncChannelOptions, maxStateBytes: numb
   if (schema !== undefined && !isSchema(schema)) refuse('schema', 'must be a schema')
   if (validate !== undefined && typeof validate !== 'function') refuse('validate', 'must be a function')
   if (mode === 'crdt') {
-    for (const name of ['schema', 'validate'] as const) if (options[name] !== undefined) refuse(name, 'is not for mode crdt: look at operations in a prePush hook')
+    for (const name of ['schema', 'validate'] as const) if (options[name] !== undefined) refuse(name, 'is not for mode crdt: check operations in a prePush hook')
     if (options.maxBytes !== undefined && direction !== 'client-to-server') refuse('maxBytes', 'is for values that clients push')
     if (options.type !== undefined && (!isCrdtType(options.type) || (options.type as CrdtType) === 'yjs')) refuse('type', 'must be pn-counter, lww-register or lww-map')
   } else if (options.type !== undefined) {
-    refuse('type', 'is for mode crdt')
+    refuse('type', 'is only for mode crdt')
   }
   const most = direction === 'client-to-server' ? COPY_BYTES : maxStateBytes
   const { maxBytes = Math.min(most, maxStateBytes) } = options

@@ -90,7 +90,7 @@ export class Cluster implements Part {
    * @throws DatasoleError `DUPLICATE_REGISTRATION`
    */
   answerBy (plugin: string, answer: (asked: unknown) => unknown): void {
-    if (this.#plugins.has(plugin)) throw new DatasoleError('DUPLICATE_REGISTRATION', `${plugin} is registered already; a server has it once`)
+    if (this.#plugins.has(plugin)) throw new DatasoleError('DUPLICATE_REGISTRATION', `${plugin} is already registered; register it once per server`)
     this.#plugins.set(plugin, answer)
   }
 
@@ -116,7 +116,7 @@ export class Cluster implements Part {
     const [self, ...others] = this.nodes().map(({ node }) => node)
     const byNode = new Map([[self!, this.#answerTo(question)]])
     if (others.length === 0) return { byNode, missing: [] }
-    if (this.#asked.size >= MAX_ASKED) throw new DatasoleError('BUSY', `${MAX_ASKED} questions to the other nodes wait for answers already`)
+    if (this.#asked.size >= MAX_ASKED) throw new DatasoleError('BUSY', `${MAX_ASKED} questions to the other nodes already wait for answers; try again later`)
     const id = ++this.#lastId
     const missing = new Set(others)
     await new Promise<void>((resolve) => {

@@ -114,7 +114,7 @@ export class ConnectionsFacade<S> extends Facade<S> {
    * @throws TypeError `INVALID_ARGUMENT`; DatasoleError `INVALID_CLOSE`, `BUSY`
    */
   async disconnect (selector: Selector, { code = CloseCode.AUTH_EXPIRED, reason = 'disconnected by the server', timeoutMs = TIMEOUT }: ClusterOptions & { code?: number, reason?: string } = {}): Promise<Missing & { count: number, nodes: Record<string, number> }> {
-    if (!isObject(selector)) throw invalidArgument('connections.disconnect: say whom, by connection, user or tag')
+    if (!isObject(selector)) throw invalidArgument('connections.disconnect: the selector must be an object with connection, user or tag')
     check('disconnect', selector)
     checkCloseReason({ code, reason })
     const { byNode, missing } = await this.#cluster.ask({ kind: 'disconnect', selector, code, reason }, timeoutOf('disconnect', timeoutMs))

@@ -15,7 +15,7 @@ export function integer (name: string, value: unknown, least: number, most: numb
 
 /** @throws TypeError `INVALID_ARGUMENT` if it is not a connection */
 export function userOf (connection: { readonly userId?: string | undefined }): string | undefined {
-  if (!isObject(connection)) throw invalidArgument('sessions.restore: takes a connection, or { userId }')
+  if (!isObject(connection)) throw invalidArgument('sessions.restore: the argument must be a connection or { userId }')
   return connection.userId
 }
 

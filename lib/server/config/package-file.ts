@@ -11,7 +11,7 @@ export function packageFile (path: string): URL {
   const here = import.meta.url as string | undefined // bundlers that write CommonJS omit it
   const url = here === undefined ? undefined : new URL(`../../../${path}`, here)
   if (url !== undefined && existsSync(url)) return url
-  throw new DatasoleError('PACKAGE_FILE_MISSING', `datasole: its file ${path} is not ${url === undefined ? 'there' : `at ${url.href}`}: ` +
-    'where the server is bundled, leave datasole out of the bundle (esbuild: --external:datasole) and install it beside the bundle; docs/packaging.md says how; ' +
-    'where it is not bundled, the package is not built or not complete')
+  throw new DatasoleError('PACKAGE_FILE_MISSING', `datasole: the package file ${path} is missing${url === undefined ? '' : ` at ${url.href}`}. ` +
+    'If the server is bundled, leave datasole out of the bundle (esbuild: --external:datasole) and install it beside the bundle (docs/packaging.md). ' +
+    'If not, the package is not built or is incomplete')
 }

@@ -151,7 +151,7 @@ function checkBackendConfig ({ backendConfig = { type: 'memory' } }: DatasoleSer
   for (const [name, value] of Object.entries(backendConfig)) {
     if (name === 'type' || value === undefined) continue
     // options of the other types are checked, too: a configuration file may have all of them and choose by type
-    if (name !== 'redis' && name !== 'postgres') throw invalid(`backendConfig.${name}`, 'is unknown: there are type, redis and postgres')
+    if (name !== 'redis' && name !== 'postgres') throw invalid(`backendConfig.${name}`, 'is unknown: use type, redis or postgres')
     if (!isObject(value)) throw invalid(`backendConfig.${name}`, 'must be an object')
   }
   return backendConfig
@@ -163,7 +163,7 @@ export function checkStateBackend (stateBackend: StateBackend | undefined): Stat
   checkMethods('stateBackend', stateBackend, BACKEND_METHODS)
   const journal = JOURNAL_METHODS.filter((method) => stateBackend[method] !== undefined)
   if (journal.length !== 0 && journal.length !== JOURNAL_METHODS.length) {
-    throw invalid('stateBackend', `has ${journal.join(' and ')} only: of ${JOURNAL_METHODS.join(', ')} it must have all or none`)
+    throw invalid('stateBackend', `has only ${journal.join(' and ')}: implement all of ${JOURNAL_METHODS.join(', ')}, or none of them`)
   }
   return stateBackend
 }

@@ -227,7 +227,7 @@ export class Connection implements Flushable {
 
   #closeSlowConsumer (): void {
     this.#host.metrics.slowConsumers++
-    this.#host.repeats.warn({ connectionId: this.id, userId: this.context.userId, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: it reads slower than maxBufferedBytes allows')
+    this.#host.repeats.warn({ connectionId: this.id, userId: this.context.userId, bufferedBytes: this.bufferedBytes }, 'slow consumer closed: its buffered bytes were over maxBufferedBytes')
     // the buffered messages would only delay the close frame
     this.#queue = undefined
     this.close(CloseCode.SLOW_CONSUMER, 'slow consumer')

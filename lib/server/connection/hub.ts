@@ -34,7 +34,7 @@ export function checkTarget (event: string, target: Target): void {
   if (typeof event !== 'string') throw invalidArgument('broadcast: the event must be a string')
   if (!isObject(target)) refuse('target', 'must be an object')
   for (const [name, selector] of Object.entries(target) as [string, Selector | undefined][]) {
-    if (name !== 'to' && name !== 'except') refuse(`target.${name}`, 'is unknown: there are to and except')
+    if (name !== 'to' && name !== 'except') refuse(`target.${name}`, 'is unknown: use to or except')
     if (selector !== undefined) checkSelector(`broadcast("${event}")`, `target.${name}`, selector)
   }
 }
@@ -44,7 +44,7 @@ export function checkSelector (what: string, path: string, selector: Selector): 
   const refuse = (path: string, why: string): never => { throw invalidArgument(`${what}: ${path} ${why}`) }
   if (!isObject(selector)) refuse(path, 'must be an object')
   for (const [member, value] of Object.entries(selector)) {
-    if (!SELECTS.includes(member as keyof Selector)) refuse(`${path}.${member}`, `is unknown: there are ${SELECTS.join(', ')}`)
+    if (!SELECTS.includes(member as keyof Selector)) refuse(`${path}.${member}`, `is unknown: use ${SELECTS.join(', ')}`)
     if (value !== undefined && !list(value).every((each) => typeof each === 'string')) refuse(`${path}.${member}`, 'must be a string or a list of strings')
   }
 }

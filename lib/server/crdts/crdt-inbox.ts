@@ -35,10 +35,10 @@ const RETRY = 1000
 /** The refusals for the results of a change. */
 export const REFUSALS: Partial<Record<Result, [code: ErrorCode, message: string]>> = {
   mistyped: ['CONFLICT', 'the key is of another type'],
-  foreign: ['FORBIDDEN', 'the nodeId is another user\'s'],
-  late: ['CONFLICT', 'the operation is so old that it cannot be told any more whether it counts'],
-  early: ['LIMIT_EXCEEDED', 'the seq is more than 1,000 ahead'],
-  full: ['LIMIT_EXCEEDED', 'the counter can hold no more']
+  foreign: ['FORBIDDEN', 'the nodeId belongs to another user'],
+  late: ['CONFLICT', 'the operation is too old: the server no longer knows whether it was applied'],
+  early: ['LIMIT_EXCEEDED', 'the seq is more than 1,000 ahead of the last applied one'],
+  full: ['LIMIT_EXCEEDED', 'the counter has reached its maximum']
 }
 
 /** A CRDT_OP whose `op` has not been checked. */
@@ -86,15 +86,15 @@ export class CrdtInbox {
   #receive (connection: Connection, correlationId: number, { key, op: raw }: Operation, size: number): void {
     const refuse = ({ code, message, more }: Refusal): void => { connection.sendError(correlationId, code, message, { ...more, key }) }
     const target = this.#sinkFor(key, connection.context)
-    if (target === undefined) throw new Refusal('UNKNOWN_KEY', 'nothing takes changes of this key')
+    if (target === undefined) throw new Refusal('UNKNOWN_KEY', 'clients cannot change this key')
     const op = readOp(raw)
-    if (typeof op === 'string') throw new Refusal('INVALID_PATCH', `this is no operation: ${op}`)
+    if (typeof op === 'string') throw new Refusal('INVALID_PATCH', `invalid operation: ${op}`)
     if (op.timestamp > Date.now() + MAX_SKEW) throw new Refusal('CLOCK_SKEW', 'the timestamp is more than a minute ahead', { now: Date.now() })
     const refused = this.#contract.operation(key, op, this.#keys.channelOf(key) !== undefined)
     if (refused !== undefined) throw refused
     if (connection.protocol === 1) this.#stamp(connection, op)
     const budget = connection.work.operationBudget ??= new Budget(MAX_IN_FLIGHT, this.#settings.maxInflatedSize)
-    budget.enter(size, 'too many operations of this connection wait already', RETRY)
+    budget.enter(size, 'too many operations of this connection are waiting', RETRY)
     const ended = (): void => { budget.leave(size) }
     const change: Change = {
       type: op.type,
@@ -138,7 +138,7 @@ export class CrdtInbox {
     if (change.type !== 'yjs') return target.write(key, change)
     const go = (): void => {
       if (isUpdate(change.op!.value as string)) return target.write(key, change)
-      change.failed(coded(new TypeError('this is no update of Yjs'), 'INVALID_PATCH'))
+      change.failed(coded(new TypeError('the value is not a Yjs update'), 'INVALID_PATCH'))
     }
     const loading = loadYjs()
     if (loading === undefined) go()
@@ -158,7 +158,7 @@ export class CrdtInbox {
     if (code === 'LIMIT_EXCEEDED' || code === 'INVALID_PATCH' || code === 'UNKNOWN_KEY') return new Refusal(code, messageOf(error))
     if (code === 'INVALID_VALUE') return new Refusal(code, messageOf(error), { issues: (error as Partial<ErrorMessage>).issues })
     // the client may repeat the operation: with the same seq it counts once
-    if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return new Refusal('BUSY', 'the store cannot take the operation just now', { retryAfter: RETRY })
+    if (code === 'BUSY' || code === 'BACKEND_UNAVAILABLE' || code === 'OUTCOME_UNKNOWN') return new Refusal('BUSY', 'the store cannot take the operation now', { retryAfter: RETRY })
     this.#log.error({ err: error, key }, 'a CRDT operation failed')
     return new Refusal('INTERNAL', 'the operation could not be applied', { retryAfter: RETRY })
   }

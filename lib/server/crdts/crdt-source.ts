@@ -96,7 +96,7 @@ export class CrdtSource implements KeySource {
     this.#host.metrics.stateOversized++
     if (this.#isOversizedLogged) return true
     this.#isOversizedLogged = true
-    this.#host.log.warn({ key: this.replica.key }, 'the state of this CRDT is over 1 MiB: clients of protocol version 1 cannot take it and get no updates of it')
+    this.#host.log.warn({ key: this.replica.key }, 'the state of this CRDT is over 1 MiB, so clients of protocol version 1 get no updates of it')
     return true
   }
 }

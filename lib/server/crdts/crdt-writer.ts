@@ -36,7 +36,7 @@ export class CrdtWriter {
   get isBusy (): boolean { return this.#isWriting }
 
   add (each: Change): void {
-    if (this.#waiting.length >= MAX_WAITING) return each.failed(new DatasoleError('BUSY', `${MAX_WAITING} operations of "${this.#key}" wait already; try again later`))
+    if (this.#waiting.length >= MAX_WAITING) return each.failed(new DatasoleError('BUSY', `${MAX_WAITING} operations of "${this.#key}" already wait; try again later`))
     this.#waiting.push(each)
     if (!this.#isWriting) void this.#writeAll()
   }
@@ -58,7 +58,7 @@ export class CrdtWriter {
   }
 
   async #write (batch: Change[]): Promise<void> {
-    if (await this.#isClaimed()) throw new DatasoleError('UNKNOWN_KEY', `"${this.#key}" is a key of live state, and no CRDT`)
+    if (await this.#isClaimed()) throw new DatasoleError('UNKNOWN_KEY', `"${this.#key}" is a key of live state, not a CRDT`)
     let results: Result[] = []
     const now = performance.now()
     const isDue = this.#changes >= FORGET_CHANGES || now - this.#forgottenAt >= FORGET_MS

@@ -154,7 +154,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   registerOnce (key: string, type: CrdtType, scope: Scope): void {
     const known = this.typeOf(key)
     if (known === undefined) this.register(key, type, scope)
-    else if (known !== type) throw new DatasoleError('TYPE_MISMATCH', `crdt.registerByType("${key}"): it is registered as ${known}`)
+    else if (known !== type) throw new DatasoleError('TYPE_MISMATCH', `crdt.registerByType("${key}"): the key is registered as ${known}`)
   }
 
   /** Makes the key one like those that clients create. */
@@ -204,7 +204,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     if (refused !== undefined) throw coded(new TypeError(`crdt.apply("${key}"): ${refused.message}`), refused.code)
     if (read.type === 'yjs') {
       await loadYjs()
-      if (!isUpdate(read.value as string)) throw invalidArgument(`crdt.apply("${key}"): this is no update of Yjs`)
+      if (!isUpdate(read.value as string)) throw invalidArgument(`crdt.apply("${key}"): the value is not a Yjs update`)
     }
     const { timestamp, ...rest } = read
     const stamped = op.timestamp === undefined ? rest : { ...rest, timestamp }
@@ -215,7 +215,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
 
   /** Deletes a key that is not registered. Resolves to whether it existed. */
   async delete (key: string): Promise<boolean> {
-    if (this.#types.has(checkCrdtKey(key))) throw new DatasoleError('REGISTERED', `crdt.delete("${key}"): server code has registered the key, so it stays`)
+    if (this.#types.has(checkCrdtKey(key))) throw new DatasoleError('REGISTERED', `crdt.delete("${key}"): server code registered the key, so it cannot be deleted`)
     return await this.storeOf(key).delete(key)
   }
 
@@ -231,8 +231,8 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
     this.#made.add(key)
     this.write(key, {
       type,
-      done: (result) => { if (result === 'mistyped') this.#log.error({ key }, `the store has this CRDT key as another type than ${type}, as which it is registered; operations on it are refused`) },
-      failed: (error) => { this.#log.error({ err: error, key }, 'a registered CRDT key could not be made; its first operation will make it') }
+      done: (result) => { if (result === 'mistyped') this.#log.error({ key }, `the CRDT key is registered as ${type}, but the store has it as another type; operations on it are refused`) },
+      failed: (error) => { this.#log.error({ err: error, key }, 'a registered CRDT key could not be created; its first operation will create it') }
     })
   }
 
@@ -269,7 +269,7 @@ export class Crdts implements Kind, StoreOwner, CrdtSink, Part {
   }
 
   #tooMany (): DatasoleError {
-    return new DatasoleError('LIMIT_EXCEEDED', `there may be ${this.#settings.maxCrdtKeys} CRDT keys (maxCrdtKeys)`)
+    return new DatasoleError('LIMIT_EXCEEDED', `the server already has ${this.#settings.maxCrdtKeys} CRDT keys (maxCrdtKeys)`)
   }
 
   #writerOf (key: string): CrdtWriter {

@@ -183,7 +183,7 @@ export class Events implements Part {
     this.metrics.eventsUnhandled++
     if (this.#unknown.size >= MAX_UNKNOWN || this.#unknown.has(event)) return
     this.#unknown.add(event)
-    this.log.debug({ event, connectionId: connection.id }, 'a client sent an event that has no handler; further ones of this name are only counted (eventsUnhandled)')
+    this.log.debug({ event, connectionId: connection.id }, 'a client sent an event that has no handler; more events of this name are only counted (eventsUnhandled)')
   }
 
   /**

@@ -160,7 +160,7 @@ export class JsonSource implements KeySource {
     this.#host.metrics.stateOversized++
     if (this.#isOversizedLogged) return true
     this.#isOversizedLogged = true
-    this.#host.log.warn({ key: this.replica.key }, 'this key is over 1 MiB: clients of protocol version 1 cannot take it and get no updates of it')
+    this.#host.log.warn({ key: this.replica.key }, 'the value of this key is over 1 MiB, so clients of protocol version 1 get no updates of it')
     return true
   }
 }

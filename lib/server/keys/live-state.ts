@@ -45,7 +45,7 @@ export class LiveState implements Kind, StoreOwner {
     if (this.#keys.has(key)) return this.#storeOf(this.#keys.scopeOf(key), user)
     const store = this.#storeOf(scope, user)
     if (store === this.#storeOf(this.#keys.root, user)) return store
-    throw new DatasoleError('UNDECLARED_KEY', `${user}("${key}"): the scope "${scope.name}" has a backend of its own, and clients look for undeclared keys in the root's: declare the key first, by live.register("${key}")`)
+    throw new DatasoleError('UNDECLARED_KEY', `${user}("${key}"): the scope "${scope.name}" has its own backend, but clients read undeclared keys from the root's. Declare the key first: live.register("${key}")`)
   }
 
   open (replica: Replica, channel: ChannelInfo | undefined): KeySource {

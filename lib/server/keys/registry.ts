@@ -50,7 +50,7 @@ export class KeyRegistry {
    */
   register (key: string, kind: KindName, scope: Scope, by: string): void {
     const entry = this.#entryOf(key, kind, by)
-    if (entry.registered !== undefined || (entry.channel !== undefined && entry.channel.scope !== scope)) throw duplicate(key, by, 'the key is registered already')
+    if (entry.registered !== undefined || (entry.channel !== undefined && entry.channel.scope !== scope)) throw duplicate(key, by, 'the key is already registered')
     entry.registered = scope
     this.#entries.set(key, entry)
     if (scope !== this.root) this.#onChange(key)
@@ -69,7 +69,7 @@ export class KeyRegistry {
    */
   attach (key: string, kind: KindName, channel: KeyChannel, by: string): void {
     const entry = this.#entryOf(key, kind, by)
-    if (entry.channel !== undefined) throw duplicate(key, by, 'the key has a channel already')
+    if (entry.channel !== undefined) throw duplicate(key, by, 'the key already has a channel')
     if (entry.registered !== undefined && entry.registered !== channel.scope) throw duplicate(key, by, 'the key is registered in another scope')
     entry.channel = channel
     this.#entries.set(key, entry)
@@ -86,7 +86,7 @@ export class KeyRegistry {
 
   #entryOf (key: string, kind: KindName, by: string): Entry {
     const entry = this.#entries.get(key) ?? { kind, registered: undefined, channel: undefined }
-    if (entry.kind !== kind) throw duplicate(key, by, entry.kind === 'crdt' ? 'the key is a CRDT already' : 'the key is one of live state already')
+    if (entry.kind !== kind) throw duplicate(key, by, entry.kind === 'crdt' ? 'the key is already a CRDT' : 'the key is already a key of live state')
     return entry
   }
 }

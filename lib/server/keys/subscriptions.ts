@@ -231,7 +231,7 @@ export class Subscriptions implements SourceHost {
       join(result)
       if (!this.#isCurrent(subscription)) store?.idle(key)
     }, (error: unknown) => {
-      if (!this.#unreadable.has(key)) this.log.error({ err: error, key }, 'a key that a client subscribes to cannot be read; it is tried again until it can')
+      if (!this.#unreadable.has(key)) this.log.error({ err: error, key }, 'a key that a client subscribes to cannot be read; the server keeps trying')
       this.#unreadable.add(key)
       setTimeout(() => { this.#join(subscription) }, RETRY).unref()
     })

@@ -77,7 +77,7 @@ export class V1Mirrors {
         await names.reload()
         return
       } catch (error) {
-        if (!isSaid) this.#log.error({ err: error }, 'the live keys could not be read for clients of protocol version 1; it is tried again until they can')
+        if (!isSaid) this.#log.error({ err: error }, 'the live keys could not be read for clients of protocol version 1; the server keeps trying')
         isSaid = true
       }
     }

@@ -93,7 +93,7 @@ export class SharedLimit {
   #failed (error: unknown): void {
     if (this.#isDown || this.#isClosed) return
     this.#isDown = true
-    this.#log.error({ err: error, onBackendError: this.#policy.onBackendError }, 'shared rate limits cannot be decided; until they can, rateLimit.onBackendError says what happens')
+    this.#log.error({ err: error, onBackendError: this.#policy.onBackendError }, 'the shared rate limit gives no answer; rateLimit.onBackendError decides until it does')
     this.#probeSoon()
   }
 
@@ -105,7 +105,7 @@ export class SharedLimit {
   }
 
   #isBack (): void {
-    this.#log.warn(`shared rate limits are decided again; ${this.#fallbacks} frames went by rateLimit.onBackendError`)
+    this.#log.warn(`the shared rate limit answers again; rateLimit.onBackendError decided on ${this.#fallbacks} frames`)
     this.#isDown = false
     this.#fallbacks = 0
   }
@@ -113,7 +113,7 @@ export class SharedLimit {
 
 /** @throws TypeError for an invalid decision, so that nothing is admitted by mistake */
 function waitOf ({ allowed, retryAfter }: RateLimitResult, { windowMs }: RateLimitRule): Wait {
-  if (typeof allowed !== 'boolean') throw new TypeError('the rateLimiter has to answer { allowed: boolean, remaining, resetAt, retryAfter? }')
+  if (typeof allowed !== 'boolean') throw new TypeError('the rateLimiter must return { allowed: boolean, remaining, resetAt, retryAfter? }')
   if (allowed) return 0
   return Number.isFinite(retryAfter) ? Math.max(1, Math.ceil(retryAfter!)) : windowMs
 }

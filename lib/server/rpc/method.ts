@@ -40,10 +40,10 @@ export function methodOf (name: string, options: RpcOptions, handler: RpcHandler
   const { schema = {}, timeoutMs = rpcTimeoutMs } = options
   if (!isObject(schema)) refuse('option schema must be { params, result }')
   for (const [section, value] of Object.entries(schema)) {
-    if (section !== 'params' && section !== 'result') refuse(`option schema.${section} is unknown: there are params and result`)
+    if (section !== 'params' && section !== 'result') refuse(`option schema.${section} is unknown: use params or result`)
     if (value !== undefined && !isSchema(value)) refuse(`option schema.${section} must be a schema`)
   }
-  if (options.schema !== undefined && schemas !== undefined) refuse('option schema: the contract has the schemas of this method')
+  if (options.schema !== undefined && schemas !== undefined) refuse('option schema: the contract already has the schemas of this method')
   if (!Number.isInteger(timeoutMs) || timeoutMs < 0 || timeoutMs > TIMER) refuse('option timeoutMs must be a whole number of ms from 0')
   return new Method(name, timeoutMs, schemas ?? schema, schemas === undefined ? `rpc.register("${name}"): option schema` : `contract: rpc.${name}`, handler, scope)
 }

@@ -76,7 +76,7 @@ export class RpcRegistry implements CallHost, Part {
   /** @throws DatasoleError `DUPLICATE_METHOD` */
   add (method: Method | WorkerMethod): void {
     const { name } = method
-    if (this.#methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is registered already`)
+    if (this.#methods.has(name)) throw new DatasoleError('DUPLICATE_METHOD', `rpc.register("${name}"): the method is already registered`)
     this.#methods.set(name, method)
     if (method instanceof WorkerMethod) this.#hasWorkers = true
   }
@@ -177,7 +177,7 @@ export class RpcRegistry implements CallHost, Part {
     const given = params === undefined ? undefined : copyJson(params, maxJsonDepth)
     const method = this.#methods.get(name)
     if (method === undefined) {
-      const hint = this.lacksWorkers ? ': methods of the workerScript are there once the server has started, so call them in an onReady hook or later (DatasoleServer: after init())' : ''
+      const hint = this.lacksWorkers ? ': methods of the workerScript exist once the server has started, so call them in an onReady hook or later (DatasoleServer: after init())' : ''
       throw new RpcError(RpcCode.METHOD_NOT_FOUND, `unknown method "${name}"${hint}`, { code: 'METHOD_NOT_FOUND' })
     }
     const auth = context.auth ?? context.connection?.auth ?? { authenticated: false }
@@ -199,7 +199,7 @@ export class RpcRegistry implements CallHost, Part {
 
   /** Refuses a call that never ran, so that the client may make it again, elsewhere or later. */
   #refuseClosing (connection: Connection, correlationId: number): void {
-    this.#answer(connection, correlationId, RpcCode.BUSY, 'the server is closing, and has not begun the call', { code: 'BUSY', retryAfter: CLOSING }, { begun: false })
+    this.#answer(connection, correlationId, RpcCode.BUSY, 'the server is closing and did not start the call', { code: 'BUSY', retryAfter: CLOSING }, { begun: false })
   }
 
   #answer (connection: Connection, correlationId: number, code: number, message: string, data: object, never?: NeverBegun): void {

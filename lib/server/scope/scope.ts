@@ -73,9 +73,9 @@ export class Scope {
    */
   provide<T> (service: Service<T>, value: T, plugin: string): void {
     const own = this.#services.get(service)
-    if (own !== undefined) throw new DatasoleError('DUPLICATE_REGISTRATION', `${plugin}: the scope "${this.name}" has a ${service.name} already, of ${own.plugin}`)
+    if (own !== undefined) throw new DatasoleError('DUPLICATE_REGISTRATION', `${plugin}: the scope "${this.name}" already has a ${service.name}, from ${own.plugin}`)
     const used = this.#looked.get(service)
-    if (used !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} comes too late in the scope "${this.name}": ${used} has used the ${service.name} of ${this.#nearest(service)?.plugin ?? 'the defaults'} already; register the plugin first`)
+    if (used !== undefined) throw new DatasoleError('TOO_LATE', `${plugin} is registered too late in the scope "${this.name}": ${used} already uses the ${service.name} of ${this.#nearest(service)?.plugin ?? 'the defaults'}. Register the plugin first`)
     this.#services.set(service, { value, plugin })
     this.root.#providers.push({ service, scope: this })
   }
@@ -122,7 +122,7 @@ export class Scope {
   }
 
   add<N extends HookName> (name: N, hook: Hooks[N]): void {
-    if (!NAMES.includes(name)) throw invalidArgument(`unknown hook "${String(name)}"; there are ${NAMES.join(', ')}`)
+    if (!NAMES.includes(name)) throw invalidArgument(`unknown hook "${String(name)}": the hooks are ${NAMES.join(', ')}`)
     if (typeof hook !== 'function') throw invalidArgument(`the ${name} hook must be a function`)
     const scope = name === 'onConnect' || name === 'onDisconnect' ? this.root : this
     const own = scope.#own.get(name)

@@ -57,7 +57,7 @@ export class SessionFlusher {
     }
     ending.abort()
     const lost = dirty().length
-    if (lost > 0) this.#log.error(`closing: what was set last in the sessions of ${lost} users did not reach the backend, or may not have`)
+    if (lost > 0) this.#log.error(`closing: the last changes to the sessions of ${lost} users are lost, or may be: the backend did not confirm them`)
   }
 
   close (sessions: Iterable<Session>): void {
@@ -76,11 +76,11 @@ export class SessionFlusher {
       await this.#store.update(session.userId, recipe, false)
       done()
       session.failures = 0
-      if (this.#hasFailed) this.#log.info('sessions reach the backend again')
+      if (this.#hasFailed) this.#log.info('the backend stores sessions again')
       this.#hasFailed = false
     } catch (error) {
       session.failures++
-      if (!this.#hasFailed && !this.#isClosed) this.#log.error({ err: error, userId: session.userId }, 'a session did not reach the backend, or may not have; it is tried again until it does, as are others')
+      if (!this.#hasFailed && !this.#isClosed) this.#log.error({ err: error, userId: session.userId }, 'the backend did not confirm that it stored a session; the server keeps trying, for other sessions as well')
       this.#hasFailed = true
       throw error
     } finally {

@@ -83,7 +83,7 @@ export class Session {
     const before = this.#dirty.get(key)?.growth ?? 0
     const size = (this.#replica?.document.size ?? 0) + this.#growth + growth - before
     if (size > MAX_BYTES && growth > before) {
-      throw coded(new RangeError(`the session of "${this.userId}" would have ${size} bytes of JSON; it may have ${MAX_BYTES}`), 'LIMIT_EXCEEDED')
+      throw coded(new RangeError(`the session of "${this.userId}" would have ${size} bytes of JSON; the limit is ${MAX_BYTES}`), 'LIMIT_EXCEEDED')
     }
     this.#growth += growth - before
     this.#dirty.set(key, { field, growth })

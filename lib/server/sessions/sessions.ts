@@ -162,7 +162,7 @@ export class Sessions implements Part {
 
   /** The session of a user, created if necessary. It may still have to be loaded. */
   #open (userId: string | undefined): Session {
-    if (this.#isClosed) throw new DatasoleError('CLOSED', 'the server is closed: sessions cannot be changed any more')
+    if (this.#isClosed) throw new DatasoleError('CLOSED', 'the server is closed: sessions can no longer be changed')
     let session = this.#sessions.get(checkUser(userId))
     if (session === undefined) {
       this.#makeRoom()
@@ -260,12 +260,12 @@ export class Sessions implements Part {
       if (this.#sessions.size < limit) return
       this.#fullUntil = now + SWEEP
     }
-    throw new DatasoleError('BUSY', `sessions of ${MAX_UNCONNECTED} users without a connection wait to be stored already; try again later`)
+    throw new DatasoleError('BUSY', `sessions of ${MAX_UNCONNECTED} users without a connection already wait to be stored; try again later`)
   }
 }
 
 function checkUser (userId: string | undefined): string {
-  if ((userId ?? '') === '') throw new DatasoleError('NO_USER_ID', 'sessions belong to users, and there is no userId: the authHandler has to give one')
+  if ((userId ?? '') === '') throw new DatasoleError('NO_USER_ID', 'the connection has no userId, so it has no session: return a userId from the authHandler')
   if (typeof userId !== 'string') throw invalidArgument('the userId of a session must be a string')
   return userId
 }

@@ -35,7 +35,7 @@ export class CatchUp {
   /** Retries a key that could not be read. The error is logged once, until all keys are up to date. */
   failed (key: string, error: unknown): void {
     if (this.#closing.signal.aborted) return
-    if (!this.#hasFailed) this.#log.error({ err: error, key }, 'a key could not be read again; its clients are behind until it can')
+    if (!this.#hasFailed) this.#log.error({ err: error, key }, 'a key could not be read again; its clients stay behind until the server can read it')
     this.#hasFailed = true
     this.#behind.add(key)
     if (!this.#isRunning) void this.#run()

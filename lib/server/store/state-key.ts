@@ -75,7 +75,7 @@ export class StateKey {
 
   write (write: Write): void {
     if (this.#writes.length >= MAX_WAITING) {
-      return write.reject(new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.replica.key}" wait already; try again later`))
+      return write.reject(new DatasoleError('BUSY', `${MAX_WAITING} writes of "${this.replica.key}" already wait; try again later`))
     }
     if (this.#host.tracer !== undefined) write.trace = this.#host.tracer.current()
     if (this.#writes.push(write) === 1) this.#waitsSince = this.#host.begin()
