@@ -1,9 +1,20 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Metrics } from '../../lib/server/metrics/metrics.js'
 import { IdleKeys } from '../../lib/server/store/idle-keys.js'
 import { StateStore } from '../../lib/server/store/state-store.js'
+
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void
+
+/** Bytes that are really in use. */
+function heap (): number {
+  collect()
+  return process.memoryUsage().heapUsed
+}
 
 t.test('idle keys: the least recently used ones go first', async () => {
   fc.assert(fc.property(fc.integer({ min: 0, max: 4 }), fc.array(fc.record({ key: fc.constantFrom(...'abcdefgh'), isUsed: fc.boolean() }), { maxLength: 60 }), (max, steps) => {
@@ -31,6 +42,16 @@ t.test('idle keys: by bytes, too', async (t) => {
   const MiB = 1024 * 1024
   for (const [key, size] of [['a', 30], ['b', 30], ['a', 31], ['c', 5]] as const) idle.add(key, size * MiB)
   t.strictSame(evicted, ['b'])
+})
+
+t.test('idle keys: a few keys that are used over and over do not fill the memory', async (t) => {
+  const idle = new IdleKeys(() => {})
+  const use = (times: number): void => { for (let i = 0; i < times; i++) idle.add(`key-${i % 10}`, 1) }
+  use(10_000)
+  const before = heap()
+  use(500_000)
+  const grown = heap() - before
+  t.ok(grown < 1_000_000, `${grown} bytes`)
 })
 
 t.test('idle keys: keys in use take no room, and are idle once nobody needs them', async (t) => {
