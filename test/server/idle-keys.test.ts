@@ -56,10 +56,7 @@ t.test('idle keys: a few keys that are used over and over do not fill the memory
 
 t.test('idle keys: keys in use take no room, and are idle once nobody needs them', async (t) => {
   const needed = new Set(['x', 'y', 'z'])
-  const backend = new MemoryBackend()
-  const store = new StateStore(backend, backend, { onCommit () {}, isNeeded: (key) => needed.has(key) },
-    { prefix: 'state:', ready: () => undefined, maxIdle: 1, maxStateBytes: 1000, maxJsonDepth: 10 }, new Metrics(() => 0, () => []), { error () {} } as never)
-  t.teardown(() => { store.close() })
+  const store = storeOf(t, 1, needed)
   await store.set('idle', 1, false)
   for (const key of needed) await store.set(key, 1, false)
   t.ok(store.held('idle'))
@@ -68,3 +65,21 @@ t.test('idle keys: keys in use take no room, and are idle once nobody needs them
   t.notOk(store.held('idle'))
   t.ok(store.held('y'))
 })
+
+t.test('idle keys: a key that is needed again leaves its room to others', async (t) => {
+  const needed = new Set<string>()
+  const store = storeOf(t, 2, needed)
+  for (const key of ['a', 'b']) await store.set(key, 1, false)
+  needed.add('b')
+  await store.set('b', 2, false)
+  await store.set('c', 1, false)
+  t.ok(store.held('a'))
+})
+
+function storeOf (t: { teardown (fn: () => void): void }, maxIdle: number, needed: ReadonlySet<string>): StateStore {
+  const backend = new MemoryBackend()
+  const store = new StateStore(backend, backend, { onCommit () {}, isNeeded: (key) => needed.has(key) },
+    { prefix: 'state:', ready: () => undefined, maxIdle, maxStateBytes: 1000, maxJsonDepth: 10 }, new Metrics(() => 0, () => []), { error () {} } as never)
+  t.teardown(() => { store.close() })
+  return store
+}

@@ -172,7 +172,7 @@ export class StateStore implements StateHost {
 
   /** Caches a key, unless somebody needs it. Without a value it is unloaded, so that invented names cost no memory. */
   idle (name: string): void {
-    if (this.#owner.isNeeded(name, this)) return
+    if (this.#owner.isNeeded(name, this)) return this.#idle.remove(name)
     const replica = this.#keys.get(name)?.replica
     if (replica === undefined) return
     if (replica.version === 0) this.#release(name)
