@@ -1,11 +1,12 @@
 import t from 'tap'
 import { MemoryBackend } from '../../lib/backend/memory/memory.js'
+import { encodeFrame } from '../../lib/protocol/frame.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { commitId, packSnapshot, pushOf, PushLedger, unpackSnapshot } from '../../lib/server/store/push-ledger.js'
 import { TouchedPaths } from '../../lib/server/channels/touched-paths.js'
 import type { Operation } from '../../lib/protocol/messages.js'
 import { ShakyBackend } from '../helpers/backends.js'
-import { type Node, type NodeOptions, cluster, node } from '../helpers/nodes.js'
+import { type Node, type NodeOptions, cluster, node, storeNode } from '../helpers/nodes.js'
 import type { Received, Wire } from '../helpers/wire.js'
 import { until } from '../helpers/until.js'
 
@@ -66,6 +67,20 @@ t.test('a push is acknowledged, then everyone gets it, its pusher too', async (t
   for (const { wire } of [one, two]) t.strictSame((await wire.nextOf(Opcode.STATE_PATCH)).payload, patch)
   t.strictSame(await value(), { title: 'mine', list: [1, 2, 3] })
   t.match(await one.push([]), { opcode: Opcode.STATE_ACK, payload: { version } }, 'nothing is in every version')
+})
+
+t.test('pushes: this node reads numbers as the other nodes do', async (t) => {
+  const backend = new MemoryBackend()
+  const { pusher, value } = await board(t, { stateBackend: backend })
+  const other = await storeNode(t, { stateBackend: backend })
+  const one = await pusher()
+  const frame = JSON.stringify({ key: 'board', epoch: one.head.epoch, base: one.head.version, patches: [...replace('/title', 'TOO_LARGE'), ...replace('/list/0', 'NEGATIVE_ZERO')], push: { client: 'me', seq: 1 } })
+  one.wire.sendRaw(encodeFrame(Opcode.STATE_PUSH, 1, Buffer.from(frame.replace('"TOO_LARGE"', '1e400').replace('"NEGATIVE_ZERO"', '-0'))))
+  await one.wire.nextOf(Opcode.STATE_ACK)
+  t.strictSame(await other.primitives.live.getState('board'), { title: null, list: [0, 2, 3] })
+  const { title, list } = await value() as Board
+  t.equal(title, null)
+  t.ok(Object.is(list[0], 0))
 })
 
 t.test('pushes: a push that is sent again changes nothing, on whichever node', async (t) => {

@@ -141,13 +141,19 @@ function placesOf (operation: Operation): string[] {
   return operation.op === 'move' ? [operation.path, operation.from] : [operation.path]
 }
 
-/** Characters up to which V8 never makes a string that refers to a longer one, which would stay in memory with it. */
+/** Characters of the longest string that V8 always copies. A longer one may be a slice that keeps all of another string. */
 const MAX_COPIED = 12
 
-/** Whether what the operation inserts has no part that it shares with others. */
-function sharesNothing (operation: Operation): boolean {
-  const value = 'value' in operation ? operation.value : undefined
-  return typeof value === 'string' ? value.length <= MAX_COPIED : !isContainer(value)
+/**
+ * Whether the document can take the operation's value itself, and not a copy from its JSON text. Containers belong to
+ * the caller, and the text of Infinity (`1e400` in a push) and of -0 has another value.
+ */
+function needsNoCopy (operation: Operation): boolean {
+  if (!('value' in operation)) return true
+  const { value } = operation
+  if (typeof value === 'string') return value.length <= MAX_COPIED
+  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0)
+  return !isContainer(value)
 }
 
 const WHOLE_OVERHEAD = '[{"op":"replace","path":"","value":}]'.length
@@ -165,8 +171,7 @@ export function prepare (replica: Replica, write: Write, before: readonly Prepar
   const patches = write.make(document, replica, before)
   if (patches.length === 0) return { write, patches }
   const text = JSON.stringify(patches)
-  // what they insert becomes part of the document, and the operations are the caller's
-  document.apply(patches.every(sharesNothing) ? patches : JSON.parse(text) as Operation[], write.limits)
+  document.apply(patches.every(needsNoCopy) ? patches : JSON.parse(text) as Operation[], write.limits)
   if (check !== undefined && document.value !== undefined) check(document.value, patches.flatMap(placesOf))
   write.check?.(document)
   if (document.size > maxBytes) {
