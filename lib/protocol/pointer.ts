@@ -21,5 +21,5 @@ export function escapeToken (token: string | number): string {
 /** Parses a token as an array index, digits without leading zeros (RFC 6901 section 4). Returns -1 for any other token. */
 export function parseIndex (token: string): number {
   const index = Number(token)
-  return index >= 0 && index < 1e10 && String(Math.trunc(index)) === token ? index : -1
+  return Number.isInteger(index) && index >= 0 && index < 1e10 && String(index) === token ? index : -1
 }
