@@ -11,7 +11,10 @@ const MAX_BATCH = 64
 /** A log that is longer than this and than the value (bytes) is replaced by a new snapshot. */
 const MIN_LOG = 64 * 1024
 
-/** The next writes of the queue; the same array if all of them. A deletion is a batch of its own, because it starts a new epoch. */
+/**
+ * The next writes of a queue, or the queue itself if it is not too long. A deletion is a batch of its own, because it
+ * starts a new epoch.
+ */
 export function takeBatch (writes: Write[]): Write[] {
   let end = 1
   if (writes[0]?.resets !== true) while (end < writes.length && end < MAX_BATCH && !writes[end]!.resets) end++
@@ -19,8 +22,8 @@ export function takeBatch (writes: Write[]): Write[] {
 }
 
 /**
- * Makes the change of each write to the document, on top of the earlier ones, inside a transaction of the caller. A
- * failed write is rejected, and has no effect on later ones.
+ * Applies each write to the document, on top of the earlier ones, inside a transaction of the caller. A failed write is
+ * rejected, and has no effect on later ones.
  */
 export function prepareAll (replica: Replica, batch: Write[], rules: WriteRules): Prepared[] {
   const { document } = replica

@@ -20,9 +20,9 @@ export class Replica implements Position {
   id = ''
   live = false
   #document = new Document()
-  /** Commits that are in the document already, since the mark, while the journal has not answered. */
+  /** Commits that the journal has not answered yet. The document has them already, in a transaction since `mark`. */
   #pending: { mark: number, commits: LogEntry[], operations: Operation[] } | undefined
-  /** The operations of the last own commits, until the writer gets them. */
+  /** The operations of this node's last commits, until they are published. */
   #latest: { from: number, operations: Operation[] } | undefined
   /** The last push of each client, by which a repeated push is recognized. */
   pushes = new PushLedger()
@@ -33,7 +33,7 @@ export class Replica implements Position {
 
   constructor (readonly key: string) {}
 
-  /** The committed value. Takes pending commits out of it first. */
+  /** The committed value. Undoes pending commits first, and `advance` then applies them again. */
   get document (): Document {
     if (this.#pending !== undefined) {
       this.#document.rollback(this.#pending.mark)
@@ -43,9 +43,9 @@ export class Replica implements Position {
   }
 
   /**
-   * The document has in it what the journal is being asked for: `advance` applies it again only if somebody looked at
-   * the document meanwhile.
-   * @param mark where its transaction began
+   * Announces commits that the document contains already and the journal is about to get. They stay in the document,
+   * in an open transaction, until `advance` or the next read of the document.
+   * @param mark where the transaction began
    * @param operations of all commits
    */
   expect (mark: number, commits: LogEntry[], operations: Operation[]): void {
@@ -140,13 +140,13 @@ export class Replica implements Position {
     return `[${texts.join(',')}]`
   }
 
-  /** The operations of own commits that were just accepted on the version `from`. Undefined if they are not at hand. */
+  /** The operations of this node's commits on version `from`, while they are published; else undefined. */
   operationsSince (from: number): Operation[] | undefined {
     return this.#latest?.from === from ? this.#latest.operations : undefined
   }
 
-  /** Everybody here has been told of the last commits. The writer gets their operations, and may change them. */
-  told (): void {
+  /** Ends the use of the operations, because their writer gets them next and may change them. */
+  published (): void {
     this.#latest = undefined
   }
 

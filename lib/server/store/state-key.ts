@@ -1,44 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import type { BackendUnsubscribe, CommitNotice, CommitRequest, CommitResult, Journal, KeyRecord, StateBackend } from '../../backend/backend.js'
+import type { BackendUnsubscribe, CommitNotice, CommitRequest, CommitResult, KeyRecord } from '../../backend/backend.js'
 import { DatasoleError } from '../../protocol/errors.js'
 import { operationsOf, prepareAll, requestOf, takeBatch } from './batch.js'
 import { Replica, valueOf } from './replica.js'
-import type { Tracer } from '../metrics/tracer.js'
-import type { Prepared, Write, WriteRules } from './write.js'
-
-/** The state that all keys of a node share. */
-export interface StateHost {
-  readonly backend: StateBackend
-  readonly journal: Journal
-  /** Prefix of the key's name in the backend, which separates it from other data. */
-  readonly prefix: string
-  /** ms that a key stays in the backend after a commit; undefined for ever. */
-  readonly ttlMs: number | undefined
-  /** The promise to wait for before the backend can be used. */
-  ready (): Promise<void> | undefined
-  /** See StoreOwner. */
-  onCommit (replica: Replica, from: number): void
-  onLiveChange (key: string, isLive: boolean, isOwn: boolean): void
-  committed (count: number): void
-  /** Undefined without a tracer. */
-  readonly tracer: Tracer | undefined
-  /** The time in ms if durations are measured, else 0. */
-  begin (): number
-  /** Records how long a batch of writes has waited in the queue. */
-  waited (since: number): void
-  /** Records the result of a commit; `accepted` is undefined if the journal did not answer. */
-  answered (began: number, accepted: boolean | undefined): void
-  /** The key has no work in progress, and may be unloaded. */
-  idle (key: string): void
-  rulesOf (key: string): WriteRules
-  /** The key could not be read, and has to be read again until it can. */
-  fellBehind (key: string, error: unknown): void
-}
+import type { StateHost } from './state-host.js'
+import type { Prepared, Write } from './write.js'
 
 /** Most writes of a key that wait. */
 const MAX_WAITING = 10_000
 
-/** Computed writes, and the request to the journal. */
+/** Computed writes, and the request that commits them. */
 interface Attempt { readonly prepared: Prepared[], readonly request: CommitRequest }
 
 /** One key on this node: its replica, its queue of writes, and the notices of other nodes' commits. */
@@ -143,13 +114,13 @@ export class StateKey {
    * Recovers after the journal has lost commits that clients may have seen. The remaining value starts a new epoch, and
    * all clients resync. One node creates the epoch, and the others follow.
    */
-  async #renew (): Promise<undefined> {
+  async #renew (): Promise<void> {
     const { replica } = this
     this.#isLost = false
     for (;;) {
       const record = await this.#host.journal.read(this.#storageKey, replica.position)
       if (!replica.isAheadOf(record)) {
-        if (this.#adopt(record)) return undefined
+        if (this.#adopt(record)) return
         continue
       }
       const { epoch, version, id, live } = record
@@ -160,8 +131,7 @@ export class StateKey {
       replica.reset(reset)
       replica.live = live && reset.value !== undefined
       if (replica.live !== wasLive) this.#host.onLiveChange(replica.key, replica.live, true)
-      this.#host.onCommit(replica, -1)
-      return undefined
+      return this.#host.onCommit(replica, -1)
     }
   }
 
@@ -180,10 +150,15 @@ export class StateKey {
       if (batch.length > 0) this.#host.waited(this.#waitsSince)
       this.#waitsSince = this.#writes.length > 0 ? this.#host.begin() : 0
       try {
-        let attempt = batch.length > 0 ? this.#prepare(batch) : await this.#renew()
+        if (batch.length === 0) await this.#renew()
+        let attempt = this.#prepare(batch)
         while (attempt !== undefined) {
           const result = await this.#send(attempt.request, batch)
-          attempt = result.accepted ? this.#accepted(attempt, result.logBytes) : await this.#retry(attempt, result.missed)
+          if (result.accepted) {
+            this.#accepted(attempt, result.logBytes)
+            break
+          }
+          attempt = await this.#retry(attempt, result.missed)
         }
       } catch (error) {
         for (const write of batch) write.reject(error)
@@ -197,12 +172,13 @@ export class StateKey {
     this.#host.idle(this.replica.key)
   }
 
-  /** Computes writes on the value that is here. Undefined if there is nothing to commit. */
+  /** Computes writes on the replica's value. Settles them and returns undefined if there is nothing to commit. */
   #prepare (batch: Write[]): Attempt | undefined {
     const { replica } = this
     const { document } = replica
+    const rules = this.#host.rulesOf(replica.key)
     const mark = document.mark()
-    const prepared = prepareAll(replica, batch, this.#host.rulesOf(replica.key))
+    const prepared = prepareAll(replica, batch, rules)
     const request = requestOf(replica, prepared, this.#logBytes, this.#host.ttlMs)
     if (request !== undefined) {
       replica.expect(mark, request.commits, operationsOf(prepared))
@@ -242,7 +218,7 @@ export class StateKey {
     return tracer.run('commit', this.replica.key, commit, parent, links)
   }
 
-  #accepted ({ prepared, request }: Attempt, logBytes: number): undefined {
+  #accepted ({ prepared, request }: Attempt, logBytes: number): void {
     this.#isUnsure = false
     this.#logBytes = logBytes
     for (const { write } of prepared) write.accepted?.()
@@ -264,7 +240,7 @@ export class StateKey {
     this.#host.committed(commits.length)
     if (becameLive) this.#host.onLiveChange(replica.key, true, true)
     this.#host.onCommit(replica, becameLive ? -1 : base.version)
-    replica.told()
+    replica.published()
   }
 
   /** Handles the notice of a commit, of another node or of this one. */

@@ -8,7 +8,8 @@ import type { Logger } from '../context/logger.js'
 import type { Metrics } from '../metrics/metrics.js'
 import type { Tracer } from '../metrics/tracer.js'
 import type { Replica } from './replica.js'
-import { type StateHost, StateKey } from './state-key.js'
+import type { StateHost } from './state-host.js'
+import { StateKey } from './state-key.js'
 import { type ValueCheck, type Write, type WriteRules, deleteWrite, patchWrite, setWrite, touchWrite, updateWrite } from './write.js'
 
 /** The part of the server that owns a store. It is notified of commits, and decides which keys stay loaded. */
