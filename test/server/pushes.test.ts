@@ -5,7 +5,7 @@ import { Opcode } from '../../lib/protocol/opcodes.js'
 import { commitId, packSnapshot, pushOf, PushLedger, unpackSnapshot } from '../../lib/server/store/push-ledger.js'
 import { TouchedPaths } from '../../lib/server/channels/touched-paths.js'
 import type { Operation } from '../../lib/protocol/messages.js'
-import { ShakyBackend } from '../helpers/backends.js'
+import { Gate, ShakyBackend } from '../helpers/backends.js'
 import { type Node, type NodeOptions, cluster, node, storeNode } from '../helpers/nodes.js'
 import type { Received, Wire } from '../helpers/wire.js'
 import { until } from '../helpers/until.js'
@@ -67,6 +67,23 @@ t.test('a push is acknowledged, then everyone gets it, its pusher too', async (t
   for (const { wire } of [one, two]) t.strictSame((await wire.nextOf(Opcode.STATE_PATCH)).payload, patch)
   t.strictSame(await value(), { title: 'mine', list: [1, 2, 3] })
   t.match(await one.push([]), { opcode: Opcode.STATE_ACK, payload: { version } }, 'nothing is in every version')
+})
+
+t.test('pushes: a hook that changes its patches during the commit changes nothing for subscribers', async (t) => {
+  const backend = new ShakyBackend()
+  const { ds, pusher, value } = await board(t, { stateBackend: backend })
+  let kept: Operation[] = []
+  ds.addHook('prePush', (_ctx, { patches }) => { kept = patches! })
+  const [one, two] = [await pusher('one'), await pusher('two')]
+  const gate = new Gate()
+  backend.before = (method) => method === 'commit' ? gate.pass() : undefined
+  const pushed = one.push(replace('/title', 'mine'))
+  await gate.arrival()
+  Object.assign(kept[0]!, { value: 'other' })
+  gate.open()
+  await pushed
+  t.strictSame((await two.wire.nextOf(Opcode.STATE_PATCH)).payload.patches, replace('/title', 'mine'))
+  t.strictSame(await value(), { title: 'mine', list: [1, 2, 3] })
 })
 
 t.test('pushes: this node reads numbers as the other nodes do', async (t) => {

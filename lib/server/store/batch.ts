@@ -44,7 +44,9 @@ export function prepareAll (replica: Replica, batch: Write[], rules: WriteRules)
   return prepared
 }
 
-export function operationsOf (prepared: Prepared[]): Operation[] {
+/** The operations of all writes. Undefined if there is a push, whose operations a prePush hook may still change. */
+export function operationsOf (prepared: Prepared[]): Operation[] | undefined {
+  if (prepared.some(({ write }) => write.push !== undefined)) return undefined
   return prepared.length === 1 ? prepared[0]!.patches : prepared.flatMap(({ patches }) => patches)
 }
 

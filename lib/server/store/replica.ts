@@ -21,9 +21,9 @@ export class Replica implements Position {
   live = false
   #document = new Document()
   /** Commits that the journal has not answered yet. The document has them already, in a transaction since `mark`. */
-  #pending: { mark: number, commits: LogEntry[], operations: Operation[] } | undefined
+  #pending: { mark: number, commits: LogEntry[], operations: Operation[] | undefined } | undefined
   /** The operations of this node's last commits, until they are published. */
-  #latest: { from: number, operations: Operation[] } | undefined
+  #latest: { from: number, operations: Operation[] | undefined } | undefined
   /** The last push of each client, by which a repeated push is recognized. */
   pushes = new PushLedger()
   /** Consecutive commits that end at `version`; empty while clients cannot see the key. */
@@ -46,9 +46,9 @@ export class Replica implements Position {
    * Announces commits that the document contains already and the journal is about to get. They stay in the document,
    * in an open transaction, until `advance` or the next read of the document.
    * @param mark where the transaction began
-   * @param operations of all commits
+   * @param operations of all commits; undefined if they may change before they are published
    */
-  expect (mark: number, commits: LogEntry[], operations: Operation[]): void {
+  expect (mark: number, commits: LogEntry[], operations: Operation[] | undefined): void {
     this.#pending = { mark, commits, operations }
   }
 
