@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
+import { inspect } from 'node:util'
 import Fastify, { type FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
@@ -66,6 +67,17 @@ for (const [entrance, start] of entrances) {
       await wire.closed
       t.strictSame(seen, ['+Bearer ann', '+Bearer eve', '-Bearer ann 4321 1'])
       t.equal(ds.transport.getConnectionCount(), 0)
+    })
+
+    t.test('what a hook logs of its connection has no options of the server', async (t) => {
+      const { ds, connect } = await start(t, { backendConfig: { type: 'memory', redis: { url: 'redis://:secret@127.0.0.1' } } })
+      const logged: string[] = []
+      const log = (about: object): void => { logged.push(JSON.stringify(about), inspect(about, { depth: 9 })) }
+      ds.addHook('onConnect', log)
+      ds.addHook('preRpc', log)
+      await (await connect()).call('echo')
+      t.equal(logged.length, 4)
+      t.notOk(logged.some((text) => text.includes('secret')))
     })
 
     t.test('a client that goes while onConnect decides was let in all the same', async (t) => {

@@ -14,8 +14,8 @@ export class WorkerConnection extends ConnectionContext {
   readonly #link: MainLink
   readonly #missing: Map<string, string>
 
-  constructor (ref: number, { revision, connectionId, remoteAddress, protocol, transport, auth, metadata, values, tags }: ConnectionCopy, limits: { readonly maxTags: number }, link: MainLink) {
-    super(connectionId, authOf(auth, metadata), remoteAddress, protocol, limits, transport)
+  constructor (ref: number, { revision, connectionId, remoteAddress, protocol, transport, auth, metadata, values, tags }: ConnectionCopy, maxTags: number, link: MainLink) {
+    super(connectionId, authOf(auth, metadata), remoteAddress, protocol, maxTags, transport)
     this.#ref = ref
     this.#revision = revision
     this.#link = link

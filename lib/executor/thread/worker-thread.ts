@@ -88,7 +88,7 @@ class WorkerThread {
     for (const message of messages) {
       switch (message[0]) {
         case ToWorker.CONNECTION:
-          this.#connections.set(message[1], new WorkerConnection(message[1], message[2], this.#setup.limits, this.#link))
+          this.#connections.set(message[1], new WorkerConnection(message[1], message[2], this.#setup.limits.maxTags, this.#link))
           break
         case ToWorker.FORGET:
           this.#connections.delete(message[1])

@@ -38,7 +38,7 @@ export class ConnectHooks implements Part {
    * @throws NotAdmitted; DatasoleError `AUTH_TIMEOUT` if the hooks take longer than `authTimeoutMs`
    */
   admit ({ auth, remoteAddress, protocol, transport }: Identity): ConnectionContext | Promise<ConnectionContext> {
-    const context = new ConnectionContext(this.hub.newId(), auth, remoteAddress, protocol, this.settings, transport)
+    const context = new ConnectionContext(this.hub.newId(), auth, remoteAddress, protocol, this.settings.maxTags, transport)
     const running = this.#letIn(context)
     return running === undefined ? context : this.#inTime(context, running)
   }

@@ -34,7 +34,6 @@ export type Transport = 'websocket' | 'http'
 /** Most tags of a connection, unless the option `maxTags` is set; below, most characters of one tag. */
 export const MAX_TAGS = 1000
 const MAX_TAG = 1024
-const DEFAULT_LIMITS = { maxTags: MAX_TAGS }
 
 /** The context of hooks and event handlers: the connection that they work for. */
 export interface MessageContext {
@@ -85,7 +84,7 @@ export class ConnectionContext {
     /** Protocol version, 1 to 3. */
     readonly protocol: ProtocolVersion,
     /** @internal */
-    readonly limits: { readonly maxTags: number } = DEFAULT_LIMITS,
+    readonly maxTags: number = MAX_TAGS,
     /** `http` for a request of `datasole/http`, which ends with its answer. */
     readonly transport: Transport = 'websocket'
   ) {
@@ -148,7 +147,7 @@ class TagSet extends Set<string> {
     if (typeof tag !== 'string') throw invalidArgument('a tag must be a string')
     if (!this.has(tag)) {
       // bounded, because tags often come from clients
-      const { maxTags } = this.#context.limits
+      const { maxTags } = this.#context
       if (this.size >= maxTags) throw new DatasoleError('LIMIT_EXCEEDED', `a connection has at most ${maxTags} tags (maxTags)`)
       if (tag.length > MAX_TAG) throw new DatasoleError('LIMIT_EXCEEDED', `a tag has at most ${MAX_TAG} characters`)
       super.add(tag)
