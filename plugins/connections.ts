@@ -62,7 +62,7 @@ export function connections (app: FastifyInstance, core: Core, entrance: Entranc
     },
     preValidation: async (request, reply) => {
       if (!request.ws) return
-      const admission = await entrance.admit(request.raw, request.ip, request)
+      const admission = await entrance.admit(request.raw, request)
       if (admission === undefined) return reply.hijack()
       if ('error' in admission) return refuse(reply, admission)
       request.datasoleAdmission = { admission, settled: () => { reply.raw.detachSocket(request.raw.socket) } }

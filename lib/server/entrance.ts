@@ -60,14 +60,14 @@ export class Entrance {
    * @param request Fastify's request, for the auth handler
    * @returns undefined if the client has gone; a promise only if the auth handler or a hook is asynchronous
    */
-  admit (raw: IncomingMessage, ip: string, request?: unknown): Answer | PromiseLike<Answer> {
+  admit (raw: IncomingMessage, request?: unknown): Answer | PromiseLike<Answer> {
     const core = this.#core
     const slot = core.slots.at(raw.socket)
     if (slot === undefined) return undefined
     const subprotocol = bestSubprotocol(raw)
     const protocol: ProtocolVersion = subprotocol === undefined ? 1 : SUBPROTOCOLS[subprotocol]
     slot.arrival = core.pendingUpgrades.begin()
-    const admitted = admit(core, { raw, ip, request, protocol, transport: 'websocket', isGone: () => raw.socket.destroyed })
+    const admitted = admit(core, { raw, ip: slot.address, request, protocol, transport: 'websocket', isGone: () => raw.socket.destroyed })
     return isThenable(admitted)
       ? admitted.then((admitted) => this.#answer(raw, subprotocol, slot, admitted))
       : this.#answer(raw, subprotocol, slot, admitted)

@@ -66,7 +66,7 @@ export function directEntrance (app: FastifyInstance, { log }: Core, entrance: E
       refuseUpgrade(socket, rejection)
       return true
     }
-    const admission = entrance.admit(raw, ip)
+    const admission = entrance.admit(raw)
     if (!isThenable(admission)) {
       upgrade(raw, socket, head, admission)
       return true

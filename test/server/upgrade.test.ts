@@ -26,8 +26,8 @@ function held (): { authHandler: () => Promise<AuthResult>, asked: () => Promise
 }
 
 /** Connects as soon as there is room: a slot is given back when its socket has closed, which the client hears first. */
-async function soon (url: string): ReturnType<typeof connect> {
-  const wire = await until(() => connect(url).catch((error: unknown) => { if (!String(error).includes('503')) throw error }))
+async function soon (url: string, options?: Parameters<typeof connect>[1]): ReturnType<typeof connect> {
+  const wire = await until(() => connect(url, options).catch((error: unknown) => { if (!String(error).includes('503')) throw error }))
   return wire!
 }
 
@@ -284,6 +284,20 @@ for (const entrance of ['fastify', 'standalone']) {
     t.equal((await refusal(other, { headers, origin: 'https://app.example' })).status, 403, 'of another proxy it means nothing')
   })
 }
+
+t.test('upgrade: a hook that changes the address after the upgrade was counted does not keep its slot', async (t) => {
+  const app = Fastify({ trustProxy: true })
+  app.addHook('preValidation', async ({ raw }) => { raw.headers['x-forwarded-for'] = '10.0.0.9' })
+  await app.register(datasole, { maxConnectionsPerAddress: 1 })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}/__ds`
+  for (let i = 0; i < 3; i++) {
+    const wire = await soon(url, { headers: { 'x-forwarded-for': '10.0.0.1' } })
+    t.match((await wire.nextOf(Opcode.WELCOME)).payload, { userId: '10.0.0.1' })
+    await wire.close()
+  }
+})
 
 t.test('upgrade: under Fastify, trustProxy is Fastify\'s', async (t) => {
   const app = Fastify()

@@ -12,6 +12,7 @@ export class Slot {
   /** Set once the `onConnect` hooks have admitted it: an early close then runs the `onDisconnect` hooks. */
   context: ConnectionContext | undefined
 
+  /** @param address of the client. Its connection gets the same one, by which `leave` counts */
   constructor (readonly address: string) {}
 }
 
