@@ -35,8 +35,12 @@ export function needsFastify (app: FastifyInstance, { settings }: Core, trustsPr
  * @returns handles every upgrade, and returns true
  */
 export function directEntrance (app: FastifyInstance, { log }: Core, entrance: Entrance): UpgradeRouter {
-  // used because plugins may listen to it; it need not track clients, because core.drain closes them
-  const server = Object.create(app.websocketServer, { clients: { value: undefined } }) as WebSocketServer
+  const { websocketServer } = app // used because plugins may listen to it
+  // it need not track clients, because core.drain closes them
+  const server = Object.create(websocketServer, {
+    clients: { value: undefined },
+    emit: { value: websocketServer.emit.bind(websocketServer) }
+  }) as WebSocketServer
   const pending = new Set<Duplex>()
   // runs after core.drain, like the hook in upgrades.ts
   app.addHook('preClose', async () => { for (const socket of pending) socket.destroy() })

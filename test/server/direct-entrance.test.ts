@@ -9,6 +9,7 @@ import fp from 'fastify-plugin'
 import t from 'tap'
 import type { DatasoleServerOptions } from '../../plugins/connections.js'
 import { DatasoleServer } from '../../plugins/server.js'
+import { exchange, upgradeRequest } from '../helpers/raw.js'
 import { Wire, connect, refusal } from '../helpers/wire.js'
 
 async function start (t: Test, options: DatasoleServerOptions, prepare: (ds: DatasoleServer) => void = () => {}, unix?: string): Promise<string> {
@@ -127,6 +128,28 @@ t.test('listeners of the WebSocket server are called, with and without Fastify',
     t.match((await wire.next()).payload, { protocol: 3 })
     t.equal(connections, 1)
     await wire.close()
+  }
+})
+
+t.test('listeners of the WebSocket server are called on it, and those that are called once leave the others alone', async (t) => {
+  for (const hasHook of [false, true]) {
+    let server: FastifyInstance['websocketServer'] | undefined
+    const servers: unknown[] = []
+    const url = await start(t, {}, (ds) => {
+      ds.register(fp(async (app: FastifyInstance) => {
+        server = app.websocketServer
+        server.on('headers', function () { servers.push(this) })
+        server.on('connection', function () { servers.push(this) })
+        if (hasHook) app.addHook('onRequest', async () => {})
+      }))
+    })
+    for (let i = 0; i < 3; i++) {
+      server!.once('wsClientError', (_error, socket) => { socket.destroy() })
+      await exchange(Number(new URL(url).port), upgradeRequest('/__ds', { 'Sec-WebSocket-Key': 'short' }))
+    }
+    await (await connect(url)).close()
+    t.equal(servers.length, 2)
+    for (const each of servers) t.ok(each === server)
   }
 })
 
