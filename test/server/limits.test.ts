@@ -1,6 +1,10 @@
 import { deflateRawSync, deflateSync } from 'node:zlib'
 import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import websocket from '@fastify/websocket'
+import Fastify from 'fastify'
 import t, { type Test } from 'tap'
+import datasole from '../../index.js'
 import { MemoryBackend } from '../../lib/backend/memory/memory.js'
 import { Opcode } from '../../lib/protocol/opcodes.js'
 import { unsubscriber } from '../../lib/protocol/unsubscribe.js'
@@ -27,6 +31,23 @@ function resident (): number {
 function sized (id: number, payloadLength: number): Buffer {
   const empty = JSON.stringify({ method: 'length', params: '', correlationId: id })
   return encode(Opcode.RPC_REQ, id, { method: 'length', params: 'x'.repeat(payloadLength - empty.length), correlationId: id })
+}
+
+/** A ping of WebSocket, whose answer is as large as a pong can be. */
+const PING = webSocketFrame(Buffer.alloc(125), { opcode: 9 })
+
+/** Sends a message again and again, and reads nothing, until the server ends the connection. */
+async function flood (port: number, message: Buffer): Promise<void> {
+  const socket = await upgraded(port)
+  socket.pause()
+  const cutOff = new Promise((resolve) => { socket.on('close', resolve) })
+  const messages = Buffer.concat(Array.from({ length: 1000 }, () => message))
+  for (let sent = 0; !socket.destroyed && sent < 100 * MIB; sent += messages.length) {
+    if (!socket.write(messages)) await Promise.race([once(socket, 'drain').catch(() => {}), cutOff]) // a reset is an end too
+  }
+  const hasEnded = socket.destroyed
+  socket.destroy()
+  if (!hasEnded) throw new Error('the server still reads after 100 MiB')
 }
 
 /** A zlib stream of zeros: 512 times the deflate block of a MiB, which ends on a byte boundary. */
@@ -176,14 +197,10 @@ for (const [entrance, start] of entrances) {
     t.test('a client that never reads and sends pings of either kind', async (t) => {
       const running = await start(t, { maxBufferedBytes: 64 * 1024, closeTimeoutMs: 100 })
       const witness = await running.connect()
-      // ws itself bounds what it answers
-      for (const [bytes, slowConsumers] of [[webSocketFrame(encode(Opcode.PING, 1, null)), 1], [webSocketFrame(Buffer.alloc(125), { opcode: 9 }), 1]] as const) {
-        const socket = await upgraded(running.port)
-        socket.pause()
-        const cutOff = new Promise((resolve) => { socket.on('close', resolve) })
-        const flood = Buffer.concat(Array.from({ length: 1000 }, () => bytes))
-        while (!socket.destroyed) if (!socket.write(flood)) await Promise.race([once(socket, 'drain').catch(() => {}), cutOff]) // a reset is an end too
-        t.equal(running.ds.metrics.snapshot().slowConsumers, slowConsumers)
+      // ws itself bounds its pongs
+      for (const bytes of [webSocketFrame(encode(Opcode.PING, 1, null)), PING]) {
+        await flood(running.port, bytes)
+        t.equal(running.ds.metrics.snapshot().slowConsumers, 1)
       }
       await unmoved(t, running, witness)
     })
@@ -302,5 +319,20 @@ for (const [entrance, start] of entrances) {
         socket.destroy()
       }
     })
+  })
+}
+
+for (const [whose, maxPendingAutoPongs] of [['ws', 60], ['a connection', 0]] as const) {
+  t.test(`limits: pongs for a client that never reads, by the bound of ${whose}`, async (t) => {
+    const app = Fastify()
+    await app.register(websocket, { options: { maxPendingAutoPongs } as object })
+    await app.register(datasole, { maxBufferedBytes: 64 * 1024, closeTimeoutMs: 100 })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    t.teardown(() => app.close())
+    const before = resident()
+    await flood((app.server.address() as AddressInfo).port, PING)
+    t.ok(resident() - before < 100, `memory grew by ${resident() - before} MiB`)
+    await until(() => app.ds.transport.getConnectionCount() === 0)
+    t.equal(app.ds.metrics.snapshot().slowConsumers, maxPendingAutoPongs === 0 ? 1 : 0)
   })
 }
