@@ -33,7 +33,7 @@ export class Answers {
   }
 }
 
-/** Bytes of a larger payload: a buffer of its own costs less than another copy of its text. */
+/** Bytes of the largest payload. For a larger one, a buffer of its own costs less than another copy of the text. */
 const MAX_PAYLOAD = 1024
 
 /**

@@ -130,6 +130,7 @@ export class Hub implements TagListener {
     context.listen(this)
   }
 
+  /** Called only between `add` and `remove`, like `untagged`. */
   tagged (tag: string, { connectionId }: ConnectionContext): void {
     const connection = this.#connections.get(connectionId)!
     put(this.#tags, tag, connection)

@@ -43,7 +43,7 @@ export class SocketListeners {
     socket.on('close', this.#close)
     socket.on('error', this.#error)
     // a fourth listener takes 100 bytes, so only sockets that do not bound their pongs have one
-    if (!(socket._maxPendingAutoPongs! > 0)) socket.on('ping', pinged)
+    if ((socket._maxPendingAutoPongs ?? 0) <= 0) socket.on('ping', pinged)
   }
 }
 

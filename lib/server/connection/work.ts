@@ -5,7 +5,10 @@ import type { CallsInFlight } from './calls-in-flight.js'
 import type { InboundQueue } from './inbound-queue.js'
 import { Inflation } from './inflate.js'
 
-/** State that a connection needs from its client's first frame on, or to end. One object, because most connections are idle. */
+/**
+ * The state that a connection needs only once its client has sent a frame, or once it closes. It is an object of its
+ * own, because most connections are idle.
+ */
 export class Work {
   calls: CallsInFlight | undefined
   /** Budgets of operations in progress: calls, events that wait for a hook, CRDT operations. */
