@@ -1,4 +1,4 @@
-import { type Listeners, restTimer, tellAll } from '../client/store-listeners.js'
+import { type Listeners, notifyAll, restTimer } from '../client/store-listeners.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
 
 /** Changes members of a snapshot. Does nothing if all are unchanged. */
@@ -59,7 +59,7 @@ export class HeldStore<S extends object> {
     const isSame = (Object.keys(part) as Array<keyof S>).every((name) => Object.is(part[name], this.#snapshot[name]))
     if (isSame) return
     this.#snapshot = { ...this.#snapshot, ...part }
-    tellAll(this.#listeners)
+    notifyAll(this.#listeners)
   }
 }
 

@@ -32,7 +32,7 @@ export class RpcStore {
   readonly #getClient: () => LiveClient
   readonly #method: string
   readonly #listeners = new Set<{ listener: () => void }>()
-  readonly #underWay = new Set<AbortController>()
+  readonly #inFlight = new Set<AbortController>()
   #latest: AbortController | undefined
   #snapshot = idle
 
@@ -51,12 +51,12 @@ export class RpcStore {
 
   readonly call = (...[params, options = {}]: CallArguments<unknown>): Promise<unknown> => {
     const controller = this.#latest = new AbortController()
-    this.#underWay.add(controller)
+    this.#inFlight.add(controller)
     const { signal } = options
     const release = signal === undefined ? undefined : onAbort(signal, () => { controller.abort(signal.reason) })
     const settle = (change: Partial<State>): void => {
       release?.()
-      this.#underWay.delete(controller)
+      this.#inFlight.delete(controller)
       if (this.#latest === controller) this.#change({ isPending: false, ...change })
     }
     const run = async (): Promise<unknown> => {
@@ -71,7 +71,7 @@ export class RpcStore {
 
   /** Aborts the calls in flight, because the component was unmounted. */
   abort (): void {
-    for (const call of this.#underWay) call.abort()
+    for (const call of this.#inFlight) call.abort()
   }
 
   #change (change: Partial<State>): void {

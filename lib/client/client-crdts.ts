@@ -20,7 +20,7 @@ const MAX_SIZE = 4 * 1024 * 1024
 const RETRY = 1000
 
 /** Maximum number of operations in flight at once. */
-const MAX_UNDER_WAY = 50
+const MAX_IN_FLIGHT = 50
 
 /** Callbacks for the value of a key, and for errors of its operations or subscription. */
 export interface CrdtSubscriber { onValue?: (value: unknown) => void, /** called when the server has acknowledged every operation */ onSettled?: () => void, onError?: (error: DatasoleError) => void }
@@ -39,7 +39,7 @@ interface Entry {
 export class ClientCrdts implements Feature {
   readonly #host: SubscriptionHost
   readonly #entries = new Map<string, Entry>()
-  readonly #underWay = new Map<number, { entry: Entry, pending: Pending, /** whether this is the first attempt */ isFirst: boolean }>()
+  readonly #inFlight = new Map<number, { entry: Entry, pending: Pending, /** whether this is the first attempt */ isFirst: boolean }>()
   #clock = new HybridClock()
   #count = 0
   #size = 0
@@ -103,7 +103,7 @@ export class ClientCrdts implements Feature {
   }
 
   disconnected (): void {
-    this.#underWay.clear()
+    this.#inFlight.clear()
     clearTimeout(this.#pause)
     this.#pause = undefined
     for (const entry of this.#entries.values()) {
@@ -146,9 +146,9 @@ export class ClientCrdts implements Feature {
   /** @returns whether the error was about a CRDT */
   refused (correlationId: number, { code, message, retryAfter, now, nodeId }: ErrorMessage): boolean {
     if (correlationId === 0) return false
-    const sent = this.#underWay.get(correlationId)
+    const sent = this.#inFlight.get(correlationId)
     if (sent === undefined) return this.#notFollowed(correlationId, code, message, retryAfter)
-    this.#underWay.delete(correlationId)
+    this.#inFlight.delete(correlationId)
     const { entry, pending, isFirst } = sent
     pending.id = 0
     // the server has no copy of it, so a later operation may still replace it
@@ -200,9 +200,9 @@ export class ClientCrdts implements Feature {
   }
 
   #acknowledged (correlationId: number): void {
-    const sent = this.#underWay.get(correlationId)
+    const sent = this.#inFlight.get(correlationId)
     if (sent === undefined) return
-    this.#underWay.delete(correlationId)
+    this.#inFlight.delete(correlationId)
     this.#settled(sent.pending)
     sent.entry.replica.acknowledge(sent.pending)
     if (sent.entry.replica.pending.length === 0) for (const { onSettled } of [...sent.entry.subscribers]) this.#guard(() => { onSettled?.() })
@@ -244,14 +244,14 @@ export class ClientCrdts implements Feature {
       // wait for the answer to SUBSCRIBE: it has the server's time, and shows which operations have arrived
       if (entry.asked !== 0) continue
       for (const pending of [...entry.replica.pending]) {
-        if (this.#underWay.size >= MAX_UNDER_WAY) return
+        if (this.#inFlight.size >= MAX_IN_FLIGHT) return
         if (pending.id !== 0) continue
         pending.id = this.#host.nextId()
         const isFirst = !pending.isSent
         // use the current time: a counter needs timestamps only to detect repeats
         if (isFirst && entry.replica.type === 'pn-counter') pending.op.timestamp = toMs(this.#clock.tick())
         pending.isSent = true
-        this.#underWay.set(pending.id, { entry, pending, isFirst })
+        this.#inFlight.set(pending.id, { entry, pending, isFirst })
         this.#host.send(Opcode.CRDT_OP, pending.id, entry.replica.message(pending))
       }
     }

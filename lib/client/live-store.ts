@@ -3,7 +3,7 @@ import type { DatasoleError } from '../protocol/errors.js'
 import type { DeepReadonly } from '../protocol/frozen.js'
 import type { Operation } from '../protocol/messages.js'
 import { type Unsubscribe, unsubscriber } from '../protocol/unsubscribe.js'
-import { type Listeners, restTimer, tellAll } from './store-listeners.js'
+import { type Listeners, notifyAll, restTimer } from './store-listeners.js'
 import type { LiveClient } from './live-client.js'
 import type { InitialState, SubscriptionStatus } from './state-subscriptions.js'
 
@@ -125,6 +125,6 @@ export class LiveStore<T = unknown> {
 
   #change (change: Partial<LiveSnapshot<T>>, patches?: readonly Operation[]): void {
     this.#snapshot = { ...this.#snapshot, ...change }
-    tellAll(this.#listeners, patches)
+    notifyAll(this.#listeners, patches)
   }
 }

@@ -54,7 +54,7 @@ export interface PendingCallsHost {
 export class PendingCalls {
   readonly #calls = new Map<number, Call>()
   /** Calls sent on this connection and not answered, including cancelled ones, because the server counts them too. */
-  readonly #underWay = new Set<number>()
+  readonly #inFlight = new Set<number>()
   readonly #host: PendingCallsHost
   #limit = DEFAULT_LIMIT
   /** The current limit of calls in flight. It is lower than `#limit` while handlers of cancelled calls still run. */
@@ -68,7 +68,7 @@ export class PendingCalls {
   }
 
   /** Whether another call may be sent. */
-  get hasRoom (): boolean { return this.#underWay.size < this.#room }
+  get hasRoom (): boolean { return this.#inFlight.size < this.#room }
 
   /** @param limit `maxCallsInFlight` of the new connection, if WELCOME has it */
   connected (limit: number | undefined): void {
@@ -78,7 +78,7 @@ export class PendingCalls {
   /** An unused correlation id. */
   nextId (): number {
     do this.#lastId = this.#lastId % 0xffffffff + 1
-    while (this.#calls.has(this.#lastId) || this.#underWay.has(this.#lastId))
+    while (this.#calls.has(this.#lastId) || this.#inFlight.has(this.#lastId))
     return this.#lastId
   }
 
@@ -101,11 +101,11 @@ export class PendingCalls {
     const call = this.#calls.get(id)
     if (call === undefined) return
     call.isSent = true
-    this.#underWay.add(id)
+    this.#inFlight.add(id)
   }
 
   answered (id: number, { result, error, begun, again }: RpcResponse): void {
-    this.#underWay.delete(id)
+    this.#inFlight.delete(id)
     if (again === true) return this.#refused(id, error?.data as { retryAfter?: number } | undefined)
     if (begun === false && this.#return(id)) return
     const call = this.#take(id)
@@ -115,7 +115,7 @@ export class PendingCalls {
 
   /** @returns whether the id was of a call */
   fail (id: number, error: Error): boolean {
-    this.#underWay.delete(id)
+    this.#inFlight.delete(id)
     const call = this.#take(id)
     call?.reject(error)
     return call !== undefined
@@ -132,7 +132,7 @@ export class PendingCalls {
     for (const [id, { isSent }] of this.#calls) {
       if (isSent) this.fail(id, new DatasoleError('OUTCOME_UNKNOWN', 'the connection dropped during the call: the call may or may not have run'))
     }
-    this.#underWay.clear()
+    this.#inFlight.clear()
     this.#stopWidening()
   }
 
@@ -153,7 +153,7 @@ export class PendingCalls {
 
   /** Handles a call that the server had no room for. Lowers the limit, and raises it again in doubling steps. */
   #refused (id: number, { retryAfter = RETRY }: { retryAfter?: number } = {}): void {
-    this.#room = this.#underWay.size
+    this.#room = this.#inFlight.size
     this.#step = 1
     this.#widening ??= setInterval(() => {
       this.#room += this.#step

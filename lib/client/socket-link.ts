@@ -26,7 +26,7 @@ const REFUSED = 'Unexpected server response: 401'
 
 /** The close code in browsers and Node.js for a failed connection (RFC 6455 section 7.1.5). */
 const NO_CODE = 1006
-const UNTOLD = 'the server is unreachable, or refused the token or the origin; see its log'
+const UNEXPLAINED = 'the server is unreachable, or refused the token or the origin; see its log'
 
 /** A link over a WebSocket on this thread. It handles frames, the heartbeat and reconnecting. */
 export class SocketLink implements Link {
@@ -208,7 +208,7 @@ export class SocketLink implements Link {
       this.#attempts = 0
       this.#isExpired = false
     }
-    if (reason === '' && !wasConnected && (code === 0 || code === NO_CODE)) reason = UNTOLD
+    if (reason === '' && !wasConnected && (code === 0 || code === NO_CODE)) reason = UNEXPLAINED
     const why = `the connection ${wasConnected ? 'was lost' : 'could not be made'}${code === 0 ? '' : ` (code ${code})`}${reason === '' ? '' : `: ${reason}`}`
     const hasOtherToken = code === CloseCode.AUTH_EXPIRED && this.#options.protocols === undefined && !this.#isExpired
     const isOver = isFailedTrial || (code in FATAL && !hasOtherToken)

@@ -2,7 +2,7 @@
 export type Listeners<A extends unknown[] = []> = Set<{ listener: (...args: A) => void }>
 
 /** Calls every listener. @throws the first error that a listener threw, after all were called */
-export function tellAll<A extends unknown[]> (listeners: Listeners<A>, ...args: A): void {
+export function notifyAll<A extends unknown[]> (listeners: Listeners<A>, ...args: A): void {
   const errors: unknown[] = []
   for (const own of [...listeners]) {
     try {

@@ -1,7 +1,7 @@
 import type { Connection } from '../server/connection/connection.js'
 import type { Core } from '../server/core.js'
 import { closeReason } from '../server/metrics/refusals.js'
-import { type ConnectionDetail, type ConnectionRow, FRESH, MAX_ROWS, type Told } from './views.js'
+import { type ConnectionDetail, type ConnectionRow, FRESH, MAX_ROWS, type NodeAnswer } from './views.js'
 
 type Row = Omit<ConnectionRow, 'node'>
 
@@ -28,7 +28,7 @@ export class ConnectionSamples {
   /** The last sample, the most active connection first. */
   #sampled: Sampled[] = []
   #sampledAt = -Infinity
-  readonly closed: NonNullable<Told['closed']> = []
+  readonly closed: NonNullable<NodeAnswer['closed']> = []
 
   constructor (core: Core) {
     this.#core = core
@@ -52,7 +52,7 @@ export class ConnectionSamples {
   }
 
   /** The most active rows whose id, user, address or tags contain the filter. */
-  view (filter: string): NonNullable<Told['connections']>[number] {
+  view (filter: string): NonNullable<NodeAnswer['connections']>[number] {
     this.#sample()
     const wanted = filter.toLowerCase()
     const found = wanted === '' ? this.#sampled : this.#sampled.filter(({ connection }) => matches(connection, wanted))

@@ -59,7 +59,7 @@ export class InspectorActions {
       throw new RpcError(RpcCode.INVALID_PARAMS, `the value is not JSON: ${messageOf(error)}`)
     }
     const replica = await this.#unchanged(store, ref, seen)
-    return await told(async () => {
+    return await asRpc(async () => {
       const patches = diff(clonePlain(replica.document.value), value, this.#outer.settings.maxJsonDepth)
       this.#log(ctx, 'edit', { ...ref, ...seen })
       if (patches.length > 0) await store.patch(ref.key, seen, patches, replica.live)
@@ -73,7 +73,7 @@ export class InspectorActions {
     const store = this.#storeOf(ref)
     await this.#unchanged(store, ref, seen)
     this.#log(ctx, 'evict', { ...ref, ...seen })
-    return await told(async () => {
+    return await asRpc(async () => {
       if (store.kind === 'crdt') return { wasThere: await this.#outer.keyspace.crdts.delete(ref.key) }
       const sessions = this.#outer.parts.find((part): part is Sessions => part instanceof Sessions && part.areIn(store))
       return { wasThere: await (sessions === undefined ? store.delete(ref.key, seen) : sessions.clear(ref.key)) }
@@ -105,14 +105,14 @@ export class InspectorActions {
 }
 
 /** Codes of commit errors that are sent to the viewer. */
-const TOLD: readonly unknown[] = ['CONFLICT', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'TOO_DEEP', 'BUSY', 'BACKEND_UNAVAILABLE', 'OUTCOME_UNKNOWN']
+const CODES_FOR_VIEWERS: readonly unknown[] = ['CONFLICT', 'INVALID_VALUE', 'LIMIT_EXCEEDED', 'TOO_DEEP', 'BUSY', 'BACKEND_UNAVAILABLE', 'OUTCOME_UNKNOWN']
 
 /** Runs an action. @throws RpcError with the code of the failure in its data */
-async function told<T> (run: () => Promise<T>): Promise<T> {
+async function asRpc<T> (run: () => Promise<T>): Promise<T> {
   try {
     return await run()
   } catch (error) {
     const code = memberOf(error, 'code')
-    throw TOLD.includes(code) ? new RpcError(RpcCode.APPLICATION, messageOf(error), { code }) : error
+    throw CODES_FOR_VIEWERS.includes(code) ? new RpcError(RpcCode.APPLICATION, messageOf(error), { code }) : error
   }
 }

@@ -30,8 +30,8 @@ export function registerMethods (outer: Core, inner: Core): void {
 }
 
 async function connectionDetail (outer: Core, id: string): Promise<ConnectionDetail> {
-  const { told, missing } = await askNodes(outer, { connection: id, connections: [id.slice(0, MAX_FILTER)] })
-  for (const [node, answer] of told) {
+  const { answers, missing } = await askNodes(outer, { connection: id, connections: [id.slice(0, MAX_FILTER)] })
+  for (const [node, answer] of answers) {
     const rows = answer?.connections?.[0]?.rows
     // hasOwn: names such as "constructor" are members of every object
     const row = rows !== undefined && Object.hasOwn(rows, id) ? rows[id] : undefined
@@ -42,9 +42,9 @@ async function connectionDetail (outer: Core, id: string): Promise<ConnectionDet
 
 /** Reads a key from the wanted node, or from the node with the newest version, or from the backend. */
 async function keyDetail (outer: Core, keys: KeySamples, ref: KeyRef, wanted: unknown): Promise<KeyDetail> {
-  const { told, missing } = await askNodes(outer, { key: ref })
+  const { answers, missing } = await askNodes(outer, { key: ref })
   let best: KeyDetail | undefined
-  for (const [node, answer] of told) {
+  for (const [node, answer] of answers) {
     const key = answer?.key
     if (key?.isThere !== true) continue
     if (best === undefined || node === wanted || (best.node !== wanted && key.version > best.version)) best = { ...key, node, missing }
@@ -62,10 +62,10 @@ async function keyDetail (outer: Core, keys: KeySamples, ref: KeyRef, wanted: un
 async function tailFrames (outer: Core, target: TailTarget, given: unknown): Promise<TailAnswer> {
   const cursors: Record<string, number> = {}
   for (const [node, cursor] of Object.entries(given ?? {}).slice(0, MAX_CURSORS)) if (Number.isSafeInteger(cursor)) cursors[node] = cursor as number
-  const { told, missing } = await askNodes(outer, { tail: { target, cursors } })
+  const { answers, missing } = await askNodes(outer, { tail: { target, cursors } })
   const frames: TailAnswer['frames'] = []
   let lost = 0
-  for (const [node, answer] of told) {
+  for (const [node, answer] of answers) {
     if (answer?.tail === undefined) continue
     frames.push(...answer.tail.frames.map((frame) => ({ ...frame, node })))
     cursors[node] = answer.tail.next

@@ -1,7 +1,7 @@
 import type { Core } from '../server/core.js'
 import type { Replica } from '../server/store/replica.js'
 import type { StateStore } from '../server/store/state-store.js'
-import { FRESH, type KeyDetail, type KeyRef, type KeyRow, MAX_ROWS, MAX_VALUE, type Told } from './views.js'
+import { FRESH, type KeyDetail, type KeyRef, type KeyRow, MAX_ROWS, MAX_VALUE, type NodeAnswer } from './views.js'
 
 /** Maximum number of keys in a sample. */
 const MAX_KEYS = 50_000
@@ -69,7 +69,7 @@ export class KeySamples {
   }
 
   /** The most active rows whose name, scope or kind contains the filter. */
-  view (filter: string): NonNullable<Told['keys']>[number] {
+  view (filter: string): NonNullable<NodeAnswer['keys']>[number] {
     this.#sample()
     const wanted = filter.toLowerCase()
     const found = wanted === '' ? this.#rows : this.#rows.filter(({ replica, scope, kind }) => [replica.key, scope, kind].some((text) => text.toLowerCase().includes(wanted)))

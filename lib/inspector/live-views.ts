@@ -76,20 +76,20 @@ export class LiveViews {
     for (const key of this.#shown) if (!wanted.includes(key)) await this.#forget(store, key)
     const due = this.#samples++ % TABLES === 0 ? wanted : wanted.filter((key) => key === 'overview' || !this.#shown.has(key))
     if (due.length === 0) return
-    const { told, missing } = await askNodes(this.#outer, askFor(due))
+    const { answers, missing } = await askNodes(this.#outer, askFor(due))
     for (const key of due) {
       const view = viewOf(key)
       if (view === undefined) continue
       this.#shown.add(key)
-      await store.set(key, this.#valueOf(view, told, missing), true)
+      await store.set(key, this.#valueOf(view, answers, missing), true)
     }
   }
 
-  #valueOf (view: NonNullable<ReturnType<typeof viewOf>>, told: Parameters<typeof mergeMethods>[0], missing: readonly string[]): unknown {
-    if ('filter' in view) return view.kind === 'keys' ? mergeKeys(view.filter, told) : mergeConnections(view.filter, told)
-    if (view.kind === 'methods') return mergeMethods(told)
+  #valueOf (view: NonNullable<ReturnType<typeof viewOf>>, answers: Parameters<typeof mergeMethods>[0], missing: readonly string[]): unknown {
+    if ('filter' in view) return view.kind === 'keys' ? mergeKeys(view.filter, answers) : mergeConnections(view.filter, answers)
+    if (view.kind === 'methods') return mergeMethods(answers)
     const cards = this.#outer.cluster.nodes()
-    return { at: Date.now(), viewers: this.#inner.hub.size, nodes: mergeNodes(cards, cards[0]!.node, told, missing) } satisfies Overview
+    return { at: Date.now(), viewers: this.#inner.hub.size, nodes: mergeNodes(cards, cards[0]!.node, answers, missing) } satisfies Overview
   }
 
   async #forget (store: StateStore, key: string): Promise<void> {

@@ -1,10 +1,10 @@
 import { Histogram } from './histogram.js'
 import type { NodeCard } from '../server/bus/bus.js'
-import type { ClosedRow, ConnectionRow, ConnectionsView, KeyRow, KeysView, MethodRow, MethodSample, MethodsView, NodeView, Told } from './views.js'
+import type { ClosedRow, ConnectionRow, ConnectionsView, KeyRow, KeysView, MethodRow, MethodSample, MethodsView, NodeAnswer, NodeView } from './views.js'
 import { MAX_ROWS } from './views.js'
 
 /** The answers of the nodes; undefined for a node without an inspector. */
-export type ToldByNode = ReadonlyMap<string, Told | undefined>
+export type AnswersByNode = ReadonlyMap<string, NodeAnswer | undefined>
 
 /** Maximum number of nodes listed in a row. */
 const MAX_NODES = 10
@@ -12,10 +12,10 @@ const MAX_NODES = 10
 const MAX_CLOSED = 50
 
 /** @param missing nodes that did not answer in time */
-export function mergeNodes (cards: readonly NodeCard[], self: string, told: ToldByNode, missing: readonly string[]): Record<string, NodeView> {
+export function mergeNodes (cards: readonly NodeCard[], self: string, answers: AnswersByNode, missing: readonly string[]): Record<string, NodeView> {
   return Object.fromEntries(cards.map(({ node, host, pid, startedAt }) => {
-    const state = missing.includes(node) || !told.has(node) ? 'missing' : told.get(node) === undefined ? 'unregistered' : 'here'
-    return [node, { host, pid, startedAt, isSelf: node === self, state, ...told.get(node)?.overview }]
+    const state = missing.includes(node) || !answers.has(node) ? 'missing' : answers.get(node) === undefined ? 'unregistered' : 'here'
+    return [node, { host, pid, startedAt, isSelf: node === self, state, ...answers.get(node)?.overview }]
   }))
 }
 
@@ -24,12 +24,12 @@ function top<T> (rows: Array<[id: string, row: T]>, activity: (row: T) => number
   return Object.fromEntries(rows.sort(([, a], [, b]) => activity(b) - activity(a)).slice(0, MAX_ROWS))
 }
 
-export function mergeConnections (filter: string, told: ToldByNode): ConnectionsView {
+export function mergeConnections (filter: string, answers: AnswersByNode): ConnectionsView {
   const rows: Array<[string, ConnectionRow]> = []
   const closed: ClosedRow[] = []
   let count = 0
   let total = 0
-  for (const [node, answer] of told) {
+  for (const [node, answer] of answers) {
     const view = answer?.connections?.find((each) => each.filter === filter)
     count += view?.count ?? 0
     total += view?.total ?? 0
@@ -41,11 +41,11 @@ export function mergeConnections (filter: string, told: ToldByNode): Connections
 }
 
 /** Merges keys. Nodes that share a backend have the same keys, so the counts are those of the node with the most. */
-export function mergeKeys (filter: string, told: ToldByNode): KeysView {
+export function mergeKeys (filter: string, answers: AnswersByNode): KeysView {
   const merged = new Map<string, KeyRow>()
   let count = 0
   let total = 0
-  for (const [node, answer] of told) {
+  for (const [node, answer] of answers) {
     const view = answer?.keys?.find((each) => each.filter === filter)
     count = Math.max(count, view?.count ?? 0)
     total = Math.max(total, view?.total ?? 0)
@@ -59,11 +59,11 @@ export function mergeKeys (filter: string, told: ToldByNode): KeysView {
   return { count: Math.max(count, merged.size), total: Math.max(total, merged.size), rows: top([...merged], ({ rate, subscribers }) => rate * 1e6 + subscribers) }
 }
 
-export function mergeMethods (told: ToldByNode): MethodsView {
+export function mergeMethods (answers: AnswersByNode): MethodsView {
   const merged = new Map<string, { sample: MethodSample, histogram: Histogram }>()
   let since = Infinity
   let count = 0
-  for (const answer of told.values()) {
+  for (const answer of answers.values()) {
     since = Math.min(since, answer?.methods?.since ?? Infinity)
     count = Math.max(count, answer?.methods?.count ?? 0)
     for (const sample of answer?.methods?.rows ?? []) {

@@ -7,7 +7,7 @@ import { FrameTails } from './frame-tails.js'
 import { KeySamples } from './key-samples.js'
 import { LatencyRecorder } from './latency-recorder.js'
 import { ProcessLoad } from './process-load.js'
-import { type Ask, FRESH, MAX_ROWS, type Rates, type Told } from './views.js'
+import { type Ask, FRESH, MAX_ROWS, type NodeAnswer, type Rates } from './views.js'
 
 /** Time in ms after the last request at which measuring stops. Tables are requested every 2 s. */
 const LEASE = 5000
@@ -28,7 +28,7 @@ class Watch {
   #sampledAt = -Infinity
   #askedHealthAt = -Infinity
   #backends: BackendHealth[] | undefined
-  #overview: NonNullable<Told['overview']> | undefined
+  #overview: NonNullable<NodeAnswer['overview']> | undefined
   askedAt = performance.now()
 
   constructor (core: Core) {
@@ -53,7 +53,7 @@ class Watch {
     this.#stopTap = undefined
   }
 
-  tell ({ overview, connections, keys, methods, tail, connection, key }: Ask): Told {
+  tell ({ overview, connections, keys, methods, tail, connection, key }: Ask): NodeAnswer {
     if (tail !== undefined) this.#stopTap ??= this.#core.metrics.watch(this.tails)
     return {
       ...overview !== undefined && { overview: this.#sample() },
@@ -66,13 +66,13 @@ class Watch {
     }
   }
 
-  #sampleMethods (): NonNullable<Told['methods']> {
+  #sampleMethods (): NonNullable<NodeAnswer['methods']> {
     const scopes = new Map(Array.from(this.#core.rpc.methods, ({ name, scope }) => [name, scope.name]))
     const samples = this.recorder.sample(scopes)
     return { since: this.recorder.since, count: samples.length, rows: samples.slice(0, MAX_ROWS) }
   }
 
-  #sample (): NonNullable<Told['overview']> {
+  #sample (): NonNullable<NodeAnswer['overview']> {
     const now = performance.now()
     const elapsed = now - this.#sampledAt
     if (this.#overview !== undefined && elapsed < FRESH) return this.#overview
@@ -142,7 +142,7 @@ export class NodeInspector {
   get isWatching (): boolean { return this.#watch !== undefined }
 
   /** Answers for this node. */
-  tell (ask: Ask): Told {
+  tell (ask: Ask): NodeAnswer {
     const watch = (this.#watch ??= new Watch(this.#core))
     watch.askedAt = performance.now()
     this.#timer ??= setInterval(() => { this.#expire() }, LEASE / 5).unref()

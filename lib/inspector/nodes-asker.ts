@@ -1,6 +1,6 @@
 import type { Core } from '../server/core.js'
-import type { ToldByNode } from './merge.js'
-import type { Ask, Told } from './views.js'
+import type { AnswersByNode } from './merge.js'
+import type { Ask, NodeAnswer } from './views.js'
 
 /** The plugin name for requests between nodes. */
 export const PLUGIN = 'datasole/inspector'
@@ -9,10 +9,10 @@ export const PLUGIN = 'datasole/inspector'
 const TIMEOUT = 900
 
 /** The answers, and the nodes that did not answer in time. */
-export interface AllTold { told: ToldByNode, missing: string[] }
+export interface NodeAnswers { answers: AnswersByNode, missing: string[] }
 
 /** Asks every node, this one included. @throws DatasoleError `BUSY` */
-export async function askNodes (core: Core, asked: Ask): Promise<AllTold> {
+export async function askNodes (core: Core, asked: Ask): Promise<NodeAnswers> {
   const { byNode, missing } = await core.cluster.ask({ kind: 'plugin', plugin: PLUGIN, asked }, TIMEOUT)
-  return { told: new Map(Array.from(byNode, ([node, { answered }]) => [node, answered as Told | undefined])), missing }
+  return { answers: new Map(Array.from(byNode, ([node, { answered }]) => [node, answered as NodeAnswer | undefined])), missing }
 }

@@ -168,7 +168,7 @@ export interface Ask {
 export interface MethodSample { kind: 'method' | 'event', name: string, scope: string, calls: number, errors: number, sum: number, max: number, rate: number, /** pairs of a bucket and its count */ buckets: number[] }
 
 /** A node's answer to an Ask. */
-export interface Told {
+export interface NodeAnswer {
   overview?: Omit<NodeView, 'host' | 'pid' | 'startedAt' | 'isSelf' | 'state'>
   connections?: Array<{ filter: string, count: number, total: number, rows: Record<string, Omit<ConnectionRow, 'node'>> }>
   closed?: Array<Omit<ClosedRow, 'node'>>

@@ -66,7 +66,7 @@ export class Entrance {
     if (slot === undefined) return undefined
     const subprotocol = bestSubprotocol(raw)
     const protocol: ProtocolVersion = subprotocol === undefined ? 1 : SUBPROTOCOLS[subprotocol]
-    slot.arrival = core.pendingUpgrades.begin()
+    slot.upgrade = core.pendingUpgrades.begin()
     const admitted = admit(core, { raw, ip: slot.address, request, protocol, transport: 'websocket', isGone: () => raw.socket.destroyed })
     return isThenable(admitted)
       ? admitted.then((admitted) => this.#answer(raw, subprotocol, slot, admitted))
@@ -91,9 +91,9 @@ export class Entrance {
   accept (socket: ServerSocket, raw: IncomingMessage, { context, expiry, slot }: Admission): Connection {
     const core = this.#core
     slot.context = undefined
-    slot.arrival!.end()
+    slot.upgrade!.end()
     const connection = core.accept(socket, raw.socket, context, expiry)
-    const ending = slot.arrival!.closeReasonOf(context.userId)
+    const ending = slot.upgrade!.closeReasonOf(context.userId)
     if (ending !== undefined) connection.close(ending.code, ending.reason)
     const mismatch = versionRefusal(core.settings.contract, raw.url!)
     if (mismatch !== undefined) connection.close(CloseCode.CONTRACT_MISMATCH, mismatch)

@@ -24,7 +24,7 @@ export class PostgresQueries {
   readonly #isOwn: boolean
   /** The sockets of the own pool, with the time of their last answer. A silent one would keep the process alive. */
   readonly #sockets = new Map<Socket, number>()
-  readonly #underWay = new Set<Promise<Row[]>>()
+  readonly #inFlight = new Set<Promise<Row[]>>()
   /** Rejects the queries that wait for a connection, because a pool that ends never calls them back. */
   readonly #waiting = new Set<(error: Error) => void>()
 
@@ -38,11 +38,11 @@ export class PostgresQueries {
   /** @param onSent called when the query has a connection; from then on it may take effect */
   async query (query: Query, onSent?: () => void): Promise<Row[]> {
     const asked = this.#ask(query, onSent)
-    this.#underWay.add(asked)
+    this.#inFlight.add(asked)
     try {
       return await asked
     } finally {
-      this.#underWay.delete(asked)
+      this.#inFlight.delete(asked)
     }
   }
 
@@ -57,7 +57,7 @@ export class PostgresQueries {
       this.#pool.removeListener('error', ignore)
       return
     }
-    await Promise.race([Promise.allSettled(this.#underWay), late])
+    await Promise.race([Promise.allSettled(this.#inFlight), late])
     void late.then(() => { this.cutSilent(Infinity) })
     await this.#pool.end()
     for (const reject of this.#waiting) reject(new Error('the pool has ended'))

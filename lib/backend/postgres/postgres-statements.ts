@@ -73,7 +73,7 @@ export function statementsOf (tableName: string, term = TERM) {
       ), logged AS (
         INSERT INTO ${t.log} (hash, version, id, patches)
         SELECT $1, $5::bigint + n, entry.id, patches FROM accepted, unnest($8::text[], $9::text[]) WITH ORDINALITY AS entry (id, patches, n)
-      ), pictured AS (
+      ), compacted AS (
         INSERT INTO ${t.snapshots} (hash, value) SELECT $1, $14::text FROM accepted WHERE $13::bigint IS NOT NULL
         ON CONFLICT (hash) DO UPDATE SET value = excluded.value
       )
@@ -96,14 +96,14 @@ export function statementsOf (tableName: string, term = TERM) {
         DELETE FROM ${t.log} USING accepted WHERE hash = $1
       ), forgotten AS (
         DELETE FROM ${t.snapshots} USING accepted WHERE hash = $1 AND $6::text IS NULL
-      ), pictured AS (
+      ), compacted AS (
         INSERT INTO ${t.snapshots} (hash, value) SELECT $1, $6::text FROM accepted WHERE $6::text IS NOT NULL
         ON CONFLICT (hash) DO UPDATE SET value = excluded.value
       )
       SELECT epoch, version, log_bytes, pg_notify($8, 'n' || live::int || E'\\n' || $9) FROM accepted`),
 
     /** $1 hash, $2 key, $3 hash of the history's row, $4 its epoch. Creates a row for a lost key, for `reset`. */
-    bury: statement(`
+    tombstone: statement(`
       INSERT INTO ${t.heads} (hash, key, epoch, version, id, live, snapshot_version, log_start, start_id, log_bytes, expires_at)
       SELECT $1, $2, $4, 0, '', false, 0, 0, '', 0, ${remembered} WHERE ${isAbsent} ON CONFLICT DO NOTHING`),
 

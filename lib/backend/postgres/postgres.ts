@@ -113,7 +113,7 @@ export class PostgresBackend implements StateBackend {
   async commit (key: string, request: CommitRequest): Promise<CommitResult> {
     const { base, commits, reset, snapshot, ttlMs } = request
     const [statement, ...values] = reset === undefined ? this.#commitQuery(key, request) : this.#resetQuery(key, base, reset, ttlMs)
-    if (reset !== undefined && base.version === 0) await this.#repeat(this.#sql.bury, this.#hash(key), this.#text(key), HISTORY, base.epoch)
+    if (reset !== undefined && base.version === 0) await this.#repeat(this.#sql.tombstone, this.#hash(key), this.#text(key), HISTORY, base.epoch)
     let isUnsure = false
     try {
       const [accepted] = await this.#connection.repeat(statement, values, () => { isUnsure = true })

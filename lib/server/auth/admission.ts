@@ -8,14 +8,14 @@ import { type ConnectHooks, NotAdmitted } from './connect-hooks.js'
 import { AuthExpiry } from './token-refresh.js'
 
 /** The parts of the server that `admit` needs. */
-export interface Door {
+export interface AdmissionHost {
   readonly settings: Settings
   readonly log: Logger
   readonly connectHooks: Pick<ConnectHooks, 'admit'>
 }
 
 /** A request for a connection. */
-export interface Applicant extends Pick<Identity, 'protocol' | 'transport'> {
+export interface AdmissionRequest extends Pick<Identity, 'protocol' | 'transport'> {
   raw: IncomingMessage
   /** The client's address, as the HTTP layer saw it. */
   ip: string
@@ -38,12 +38,12 @@ export interface Admitted {
  * Authenticates an upgrade or an HTTP request, then runs the `onConnect` hooks. It neither throws nor rejects.
  * @returns undefined if the client went before the hooks ran; a promise only if the auth handler or a hook is asynchronous
  */
-export function admit (door: Door, applicant: Applicant): Answer | PromiseLike<Answer> {
-  const { settings, log } = door
+export function admit (host: AdmissionHost, request: AdmissionRequest): Answer | PromiseLike<Answer> {
+  const { settings, log } = host
   // without an auth handler there is nothing to wait for
-  if (settings.authHandler === undefined) return letIn(door, applicant)
-  return authenticate(settings, applicant.raw, applicant.request).then(
-    (auth) => letIn(door, applicant, auth),
+  if (settings.authHandler === undefined) return runConnectHooks(host, request)
+  return authenticate(settings, request.raw, request.request).then(
+    (auth) => runConnectHooks(host, request, auth),
     (error: unknown) => {
       log.error({ err: error }, 'the authHandler failed')
       return { status: 500, error: 'authentication failed' }
@@ -53,21 +53,21 @@ export function admit (door: Door, applicant: Applicant): Answer | PromiseLike<A
 
 type Answer = Admitted | Rejection | undefined
 
-function letIn (door: Door, { raw, ip, protocol, transport, isGone }: Applicant, auth?: AuthResult): Answer | PromiseLike<Answer> {
+function runConnectHooks (host: AdmissionHost, { raw, ip, protocol, transport, isGone }: AdmissionRequest, auth?: AuthResult): Answer | PromiseLike<Answer> {
   if (auth?.authenticated === false) return { status: 401, error: 'not authenticated' }
   if (isGone()) return undefined
   const expiry = auth && AuthExpiry.of(auth, raw)
   try {
-    const admitted = door.connectHooks.admit({ auth, remoteAddress: ip, protocol, transport })
+    const admitted = host.connectHooks.admit({ auth, remoteAddress: ip, protocol, transport })
     return isThenable(admitted)
-      ? admitted.then((context) => ({ context, expiry }), (error: unknown) => refusal(door, error))
+      ? admitted.then((context) => ({ context, expiry }), (error: unknown) => refusal(host, error))
       : { context: admitted, expiry }
   } catch (error) {
-    return refusal(door, error)
+    return refusal(host, error)
   }
 }
 
-function refusal ({ log }: Door, error: unknown): Rejection {
+function refusal ({ log }: AdmissionHost, error: unknown): Rejection {
   if (error instanceof NotAdmitted) return error.isFinal ? { status: 403, error: 'connection refused' } : { status: 503, error: 'connection failed' }
   log.error({ err: error }, 'an onConnect hook did not answer')
   return { status: 500, error: 'connection failed' }

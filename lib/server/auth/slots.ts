@@ -8,7 +8,7 @@ import { ABNORMAL, type PendingUpgrade } from './pending-upgrades.js'
 /** A socket from its upgrade until it has become a connection or closed. */
 export class Slot {
   /** Set from the authentication on. */
-  arrival: PendingUpgrade | undefined
+  upgrade: PendingUpgrade | undefined
   /** Set once the `onConnect` hooks have admitted it: an early close then runs the `onDisconnect` hooks. */
   context: ConnectionContext | undefined
 
@@ -70,10 +70,10 @@ export class Slots {
 
   /** A socket has closed before it became a connection. */
   #gone (socket: Duplex): void {
-    const { address, arrival, context } = this.#pending.get(socket)!
+    const { address, upgrade, context } = this.#pending.get(socket)!
     this.#pending.delete(socket)
     this.#free(address)
-    arrival?.end()
+    upgrade?.end()
     if (context !== undefined) this.#hooks.departed(context, ABNORMAL)
   }
 

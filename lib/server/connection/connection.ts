@@ -194,7 +194,7 @@ export class Connection implements Flushable {
   /** Flushes the queue, then sends a close frame. Cuts off a peer that does not answer it within `closeTimeoutMs`. */
   close (code: number, reason: string): void {
     if (!this.#open) return
-    if (code !== CloseCode.SLOW_CONSUMER) this.#sayGoodbye()
+    if (code !== CloseCode.SLOW_CONSUMER) this.#sendGoaway()
     this.#held = undefined
     this.#write()
     this.#open = false
@@ -208,7 +208,7 @@ export class Connection implements Flushable {
    * Sends GOAWAY with the calls that may have run. No further call begins, and answers were sent before it. A slow
    * consumer gets none, because its answers may have been dropped.
    */
-  #sayGoodbye (): void {
+  #sendGoaway (): void {
     if (this.protocol === 1) return
     const message = encodeMessage(Opcode.GOAWAY, 0, JSON.stringify({ begun: this.calls?.withdraw() ?? [] }), Infinity)
     this.#count(message.length)

@@ -20,13 +20,13 @@ const SELECTS = ['connection', 'user', 'tag'] as const
 export function broadcast (core: Core, scope: Scope, event: string, body: unknown): void {
   if (!isObject(body)) throw HttpRefusal.of('BAD_FRAME', 'the body must be an object: { data, to, except }')
   const { data, ...target } = body as { data?: unknown } & Target
-  told(() => { core.fanout.broadcast(event, data, target, scope) })
+  asHttp(() => { core.fanout.broadcast(event, data, target, scope) })
 }
 
 /** @throws HttpRefusal */
 export async function listConnections (connections: ConnectionsFacade<unknown>, { limit, ...query }: Query): Promise<{ count: number, connections: ConnectionInfo[], missing: string[] }> {
   const selector = selectorOf(query)
-  return await told(() => connections.list(selector, limit === undefined ? {} : { limit: Number(limit) }))
+  return await asHttp(() => connections.list(selector, limit === undefined ? {} : { limit: Number(limit) }))
 }
 
 /** @throws HttpRefusal */
@@ -34,7 +34,7 @@ export async function disconnect (connections: ConnectionsFacade<unknown>, { cod
   const selector = selectorOf(query)
   if (selector === undefined) throw HttpRefusal.because(400, 'INVALID_ARGUMENT', `the query must have at least one of ${SELECTS.join(', ')}`)
   if (Array.isArray(reason)) throw HttpRefusal.because(400, 'INVALID_ARGUMENT', 'the query may have only one reason')
-  return await told(() => connections.disconnect(selector, { ...code !== undefined && { code: Number(code) }, ...reason !== undefined && { reason } }))
+  return await asHttp(() => connections.disconnect(selector, { ...code !== undefined && { code: Number(code) }, ...reason !== undefined && { reason } }))
 }
 
 /**
@@ -48,7 +48,7 @@ function selectorOf ({ token: _token, contract: _contract, ...query }: Query): S
 }
 
 /** Runs a call whose errors are made for server code. Most of them are the fault of the request here. */
-function told<T> (run: () => T): T {
+function asHttp<T> (run: () => T): T {
   const fail = (error: unknown): never => { throw refusalFor(error) }
   try {
     const result = run()

@@ -5,7 +5,7 @@ import type { StateBackend } from '../../../lib/backend/backend.js'
 import { MemoryBackend } from '../../../lib/backend/memory/memory.js'
 import { viewOf } from '../../../lib/inspector/live-views.js'
 import { mergeConnections, mergeKeys } from '../../../lib/inspector/merge.js'
-import { type ConnectionsView, type KeysView, MAX_ROWS, type MethodsView, type Overview, type Told } from '../../../lib/inspector/views.js'
+import { type ConnectionsView, type KeysView, MAX_ROWS, type MethodsView, type Overview, type NodeAnswer } from '../../../lib/inspector/views.js'
 import { Datasole } from '../../../lib/server/datasole.js'
 import inspector from '../../../plugins/inspector.js'
 import { stores } from '../../helpers/stores.js'
@@ -119,16 +119,16 @@ t.test('nodes: a viewer comes back to a server that was restarted', async (t) =>
 
 t.test('nodes: tables of all nodes together are bounded', (t) => {
   const rows = (from: number): Record<string, never> => Object.fromEntries(Array.from({ length: MAX_ROWS }, (_, i) => [`c${from + i}`, { bytesIn: from + i, bytesOut: 0, bufferedBytes: 0, version: 1, rate: from + i, subscribers: 1 } as never]))
-  const told = new Map<string, Told>(Array.from({ length: 3 }, (_, i) => [`n${i}`, {
+  const answers = new Map<string, NodeAnswer>(Array.from({ length: 3 }, (_, i) => [`n${i}`, {
     connections: [{ filter: '', count: 500, total: 500, rows: rows(i * 1000) }],
     closed: Array.from({ length: 50 }, (_, j) => ({ id: 'x', user: '', address: '', at: i * 100 + j, code: 1000, reason: 'NORMAL' })),
     keys: [{ filter: '', count: 300, total: 300, rows: rows(i * 1000) }]
   }]))
-  const view = mergeConnections('', told)
+  const view = mergeConnections('', answers)
   t.strictSame([view.count, Object.keys(view.rows).length, view.closed.length], [1500, MAX_ROWS, 50])
   t.ok(view.rows['c2199'] !== undefined && view.rows['c0'] === undefined, 'the most active stay')
   t.equal(view.closed[0]!.at, 249)
-  const keys = mergeKeys('', told)
+  const keys = mergeKeys('', answers)
   t.strictSame([keys.count, Object.keys(keys.rows).length], [600, MAX_ROWS])
   t.strictSame([viewOf('overview'), viewOf('connections:a:b'), viewOf('connections'), viewOf(`keys:${'x'.repeat(101)}`)], [{ kind: 'overview' }, { kind: 'connections', filter: 'a:b' }, undefined, undefined])
   t.end()
