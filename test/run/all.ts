@@ -6,7 +6,7 @@ import { bothVersions } from './both-versions.js'
  * `tap run` would load hooks for modules, for mocks and coverage, into every process that a test starts: there are
  * hundreds, and each took three times as long to start.
  */
-t.jobs = 4 // on two cores: many tests mostly wait
+t.jobs = 3 // on two cores: many tests mostly wait
 t.setTimeout(0) // run.ts ends what hangs
 const timeout = 600 // seconds of a file, to end what hangs: some compile for minutes where the machine is busy
 const env = { ...process.env, TAP_TIMEOUT: String(timeout) }
