@@ -20,7 +20,7 @@ import { redis } from './run/redis.js'
  * no server, program or thread.
  */
 const needs = [chromium, redis, postgres, faketime, nginx]
-const limitMs = 2_700_000 // it takes nine minutes on two cores: this ends what hangs
+const limitMs = 2_700_000 // it takes ten minutes on two cores: this ends what hangs
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** What starts programs or threads takes its time. */
